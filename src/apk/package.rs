@@ -1,0 +1,190 @@
+//! Package files (`.apk`, version 2): an optional signature, control data and files, as three gzip
+//! members in a row.
+//!
+//! The signature in a package is not looked at. A package is trusted because a signed index names
+//! the digest of its control data, which names the digest of its files.
+
+use std::fmt;
+
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    gzip::{self, GzipError},
+    identity::{Identity, hex},
+    index::IndexPackage,
+    pkginfo::PkgInfo,
+    segment,
+    sign::{ADB, PREFIX},
+};
+
+/// The most the control data of a package may unpack to; it is a short text and a few scripts.
+pub const CONTROL_LIMIT: u64 = 64 << 20;
+
+/// The most the signature of a package may unpack to.
+const SIGNATURE_LIMIT: u64 = 1 << 20;
+
+/// The name of the file that describes the package.
+pub(super) const PKGINFO: &str = ".PKGINFO";
+
+/// A package file, read but not yet verified against an index.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PackageFile<'a> {
+    control: &'a [u8],
+    data: &'a [u8],
+    size: u64,
+    info: PkgInfo,
+    scripts: Vec<String>,
+}
+
+/// A file that is not a package of version 2.
+#[derive(Debug, thiserror::Error)]
+pub enum PackageError {
+    /// The format of apk-tools 3.
+    #[error("the package is in apk's version 3 format (ADB), which is not read")]
+    Adb,
+    /// Not gzip, damaged or too large.
+    #[error("the {part} of the package cannot be unpacked")]
+    Gzip {
+        /// `signature` or `control data`.
+        part: &'static str,
+        /// What is wrong with it.
+        source: GzipError,
+    },
+    /// Not tar.
+    #[error("the control data of the package cannot be read")]
+    Tar(#[source] std::io::Error),
+    /// There is no description of the package.
+    #[error("the package has no .PKGINFO")]
+    NoInfo,
+    /// The description lacks what every package has.
+    #[error("the package's .PKGINFO has no `{0}`")]
+    Missing(&'static str),
+}
+
+/// A package file that is not the one the index speaks of.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{package} is not the package in the index: its {what} is {found}, expected {expected}")]
+pub struct Mismatch {
+    /// `name-version` as the index has it.
+    pub package: String,
+    /// What differs.
+    pub what: &'static str,
+    /// What the index, or the package's own control data, says.
+    pub expected: String,
+    /// What the file has.
+    pub found: String,
+}
+
+impl<'a> PackageFile<'a> {
+    /// Takes a package file apart. Only the control data is unpacked.
+    ///
+    /// # Errors
+    ///
+    /// [`PackageError`] where it is no version 2 package.
+    pub fn read(bytes: &'a [u8]) -> Result<Self, PackageError> {
+        if bytes.starts_with(ADB) {
+            return Err(PackageError::Adb);
+        }
+        let rest = without_signature(bytes)?;
+        let part = "control data";
+        let (content, length) = gzip::first_member(rest, CONTROL_LIMIT)
+            .map_err(|source| PackageError::Gzip { part, source })?;
+        let (control, data) = rest.split_at_checked(length).unwrap_or((rest, &[]));
+        let files = segment::files(content.as_slice(), |_| true).map_err(PackageError::Tar)?;
+        let info = files
+            .iter()
+            .find(|file| file.name == PKGINFO)
+            .ok_or(PackageError::NoInfo)?;
+        let info = PkgInfo::parse(&String::from_utf8_lossy(&info.content));
+        for (name, value) in [("pkgname", &info.name), ("pkgver", &info.version)] {
+            if value.is_empty() {
+                return Err(PackageError::Missing(name));
+            }
+        }
+        let scripts = files.into_iter().map(|file| file.name);
+        Ok(Self {
+            control,
+            data,
+            size: bytes.len() as u64,
+            info,
+            scripts: scripts.filter(|name| name != PKGINFO).collect(),
+        })
+    }
+
+    /// What the package says of itself.
+    #[must_use]
+    pub fn info(&self) -> &PkgInfo {
+        &self.info
+    }
+
+    /// The scripts that apk runs for it, by their names in the package: `.post-install`,
+    /// `.trigger` …
+    #[must_use]
+    pub fn scripts(&self) -> &[String] {
+        &self.scripts
+    }
+
+    /// The identity that an index of Alpine would have for it.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        Identity::sha1(self.control)
+    }
+
+    /// Bytes of the whole file.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Checks that this is, to the last byte that is installed, the package of the index.
+    ///
+    /// # Errors
+    ///
+    /// [`Mismatch`] says what differs first: the size, the checksum of the control data, the
+    /// checksum of the files, name or version.
+    pub fn verify_against(&self, package: &IndexPackage) -> Result<(), Mismatch> {
+        let check = |what, expected: String, found: String| {
+            if expected == found {
+                return Ok(());
+            }
+            Err(Mismatch {
+                package: package.to_string(),
+                what,
+                expected,
+                found,
+            })
+        };
+        check("size in bytes", package.size().to_string(), self.size.to_string())?;
+        let expected = package.identity();
+        let found = expected.of_same_kind(self.control);
+        check("checksum", expected.to_string(), found.to_string())?;
+        let data = hex(&Sha256::digest(self.data));
+        check("data hash", self.info.data_hash.clone(), data)?;
+        check("name", package.name().to_owned(), self.info.name.clone())?;
+        check("version", package.version().to_owned(), self.info.version.clone())
+    }
+
+    /// The record for an index that has this package: for packages made by the operator.
+    #[must_use]
+    pub fn index_record(&self) -> String {
+        self.info.index_record(self.identity(), self.size)
+    }
+}
+
+impl fmt::Debug for PackageFile<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PackageFile({}-{})", self.info.name, self.info.version)
+    }
+}
+
+/// What follows the signature, if there is one.
+fn without_signature(bytes: &[u8]) -> Result<&[u8], PackageError> {
+    let part = "signature";
+    let damaged = |source| PackageError::Gzip { part, source };
+    let start = gzip::peek(bytes, 512).map_err(damaged)?;
+    if !segment::first_name(&start).is_some_and(|name| name.starts_with(PREFIX)) {
+        return Ok(bytes);
+    }
+    let (_, length) = gzip::first_member(bytes, SIGNATURE_LIMIT).map_err(damaged)?;
+    Ok(bytes.get(length..).unwrap_or_default())
+}

@@ -1,0 +1,96 @@
+//! Mistakes that make a machine insecure or useless, found before anything is built (alpine.md 2.6).
+
+use super::BuildError;
+use crate::model::name::ProfileName;
+use crate::wire::apkovl::{Node, Tree};
+
+/// Refuses an overlay that would boot into something its author cannot have meant.
+pub(super) fn check(profile: &ProfileName, tree: &Tree) -> Result<(), BuildError> {
+    [password(tree), runlevels(tree), homes(tree)]
+        .into_iter()
+        .find_map(|found| found)
+        .map_or(Ok(()), |why| Err(BuildError::Lint { profile: profile.clone(), why }))
+}
+
+/// OVL-16: without `etc/shadow`, or with an empty field in it, anybody at the machine is root.
+fn password(tree: &Tree) -> Option<String> {
+    const FIX: &str = "use the overlay `base`, or bring an etc/shadow in which root's second field is `*` or a hash";
+    let Some(Node::File(shadow)) = tree.get("etc/shadow").map(|entry| &entry.node) else {
+        return Some(format!("there is no etc/shadow, so root logs in without a password (OVL-16); {FIX}"));
+    };
+    let shadow = String::from_utf8_lossy(shadow);
+    let root = shadow.lines().find_map(|line| line.strip_prefix("root:"));
+    match root.map(|rest| rest.split(':').next().unwrap_or_default()) {
+        None => Some(format!("etc/shadow has no line for root (OVL-23); {FIX}")),
+        Some("") => Some(format!("etc/shadow gives root an empty password (OVL-16); {FIX}")),
+        Some(_) => None,
+    }
+}
+
+/// OVL-25: with an overlay, init starts no services of its own.
+fn runlevels(tree: &Tree) -> Option<String> {
+    let has = tree
+        .iter()
+        .any(|(path, entry)| path.starts_with("etc/runlevels/sysinit/") && matches!(entry.node, Node::Symlink(_)));
+    let marked = tree.get("etc/.default_boot_services").is_some();
+    (!has && !marked).then(|| {
+        "no service is in runlevel sysinit, so devices, modules and host name are never set up (OVL-25); use the \
+         overlay `base`, or list services"
+            .to_owned()
+    })
+}
+
+/// OVL-21: a home that belongs to root locks its user out.
+fn homes(tree: &Tree) -> Option<String> {
+    let (path, _) = tree.iter().find(|(path, entry)| {
+        path.strip_prefix("home/").is_some_and(|rest| !rest.is_empty()) && entry.owner.uid == 0
+    })?;
+    let user = path.split('/').nth(1).unwrap_or_default();
+    Some(format!(
+        "`{path}` would belong to root (OVL-21); give it to its user with `[files]` and \
+         `\"home/{user}/\" = {{ owner = \"UID:GID\" }}`"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::profile::Owner;
+    use crate::wire::apkovl::Entry;
+
+    fn sound() -> Tree {
+        let mut tree = Tree::default();
+        tree.insert("etc/shadow", Entry::file("root:*::0:::::\n"));
+        tree.insert("etc/runlevels/sysinit/devfs", Entry::symlink("/etc/init.d/devfs"));
+        tree
+    }
+
+    fn found(tree: &Tree) -> String {
+        check(&"vdi".parse().unwrap(), tree).map_or_else(|error| error.to_string(), |()| "nothing".to_owned())
+    }
+
+    #[test]
+    fn a_sound_overlay_passes_and_each_mistake_is_named_with_its_rule() {
+        assert_eq!(found(&sound()), "nothing");
+        for shadow in ["root:::0:::::\n", "bin:!::0:::::\n"] {
+            let mut tree = sound();
+            tree.insert("etc/shadow", Entry::file(shadow));
+            assert!(found(&tree).contains("(OVL-"), "{shadow}");
+        }
+        let mut tree = sound();
+        tree.remove("etc/shadow");
+        assert!(found(&tree).contains("root logs in without a password (OVL-16)"));
+        let mut tree = sound();
+        tree.remove("etc/runlevels/sysinit/devfs");
+        assert!(found(&tree).contains("(OVL-25)"));
+        let mut tree = sound();
+        tree.insert("home/kiosk/.profile", Entry::file(""));
+        assert!(found(&tree).contains("`home/kiosk` would belong to root (OVL-21)"));
+        for path in ["home/kiosk", "home/kiosk/.profile"] {
+            let mut entry = tree.get(path).unwrap().clone();
+            entry.owner = Owner { uid: 1000, gid: 1000 };
+            tree.insert(path, entry);
+        }
+        assert_eq!(found(&tree), "nothing");
+    }
+}

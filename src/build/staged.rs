@@ -1,0 +1,105 @@
+//! The finished bundle, not yet in any store.
+
+use std::path::PathBuf;
+
+use super::{Recipe, Selection};
+use crate::model::digest::Digest;
+use crate::model::manifest::{Alpine, FORMAT, FileEntry, Manifest, PackageEntry};
+use crate::wire::cpio::{ArchiveError, Writer};
+use crate::wire::gzip::gzip;
+
+/// A verified netboot set in a cache.
+#[derive(Debug, Clone)]
+pub struct Netboot {
+    /// The release.
+    pub alpine: Alpine,
+    /// The kernel and where it is.
+    pub kernel: (FileEntry, PathBuf),
+    /// The initramfs and where it is.
+    pub initramfs: (FileEntry, PathBuf),
+    /// The modules and where they are.
+    pub modloop: (FileEntry, PathBuf),
+}
+
+/// Bytes of a bundle, or the file that has them.
+#[derive(Debug, Clone)]
+pub enum Blob {
+    /// Made by the build.
+    Bytes(Vec<u8>),
+    /// Downloaded before.
+    File {
+        /// Where.
+        path: PathBuf,
+        /// What it must be.
+        digest: Digest,
+        /// How long it must be.
+        size: u64,
+    },
+}
+
+/// A bundle and all its bytes.
+#[derive(Debug, Clone)]
+pub struct Staged {
+    /// The manifest.
+    pub manifest: Manifest,
+    /// Everything the manifest names.
+    pub blobs: Vec<Blob>,
+}
+
+impl Staged {
+    /// Joins a recipe with Alpine's files and packages. `packages` are the entries and files of `selection`, in its
+    /// order; files of the overlay get the time `epoch`.
+    #[must_use]
+    pub fn assemble(
+        recipe: &Recipe,
+        netboot: &Netboot,
+        selection: &Selection,
+        packages: Vec<(PackageEntry, PathBuf)>,
+        epoch: u64,
+    ) -> Self {
+        let overlay = recipe.overlay(epoch);
+        let index = selection.index(&recipe.name);
+        let mut blobs: Vec<Blob> = [&netboot.kernel, &netboot.initramfs, &netboot.modloop]
+            .into_iter()
+            .map(|(file, path)| Blob::File { path: path.clone(), digest: file.sha256, size: file.size })
+            .collect();
+        let manifest = Manifest {
+            format: FORMAT,
+            profile: recipe.name.clone(),
+            alpine: netboot.alpine.clone(),
+            kernel: netboot.kernel.0.clone(),
+            initramfs: netboot.initramfs.0.clone(),
+            modloop: netboot.modloop.0.clone(),
+            apkovl: entry(format!("{}.apkovl.tar.gz", recipe.name), &overlay.archive),
+            overlay: overlay.content,
+            kernel_args: recipe.kernel_args.clone(),
+            world: recipe.world.clone(),
+            index: entry("APKINDEX.tar.gz".to_owned(), &index),
+            packages: packages.iter().map(|(package, _)| package.clone()).collect(),
+        };
+        blobs.push(Blob::Bytes(overlay.archive));
+        blobs.push(Blob::Bytes(index));
+        blobs.extend(packages.into_iter().map(|(package, path)| Blob::File {
+            path,
+            digest: package.sha256,
+            size: package.size,
+        }));
+        Self { manifest, blobs }
+    }
+}
+
+fn entry(name: String, bytes: &[u8]) -> FileEntry {
+    FileEntry { name, sha256: Digest::of(bytes), size: bytes.len() as u64 }
+}
+
+/// The initrd iPXE loads after Alpine's: the overlay where `apkovl=` names it, and the site's key where init takes
+/// keys from (DESIGN 4.3; alpine.md 1.3, step 11). Compressed, so that it may begin at any offset (INIT-20).
+///
+/// # Errors
+/// When a name cannot stand in an archive.
+pub fn site_initrd(apkovl: (&str, &[u8]), key_name: &str, public_key: &str) -> Result<Vec<u8>, ArchiveError> {
+    let mut archive = Writer::new(0);
+    archive.file(apkovl.0, 0o644, apkovl.1)?;
+    archive.file(&format!("etc/apk/keys/{key_name}"), 0o644, public_key.as_bytes())?;
+    Ok(gzip(&archive.finish()))
+}

@@ -1,0 +1,219 @@
+//! What can be written on the command line.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::config::{Dhcp, File, Http, Tftp};
+use crate::model::name::{BundleRef, ChannelName, DEFAULT_CHANNEL, ProfileName};
+
+/// Boots machines without disks: builds immutable Alpine bundles from profile folders, serves them over the network,
+/// and shows which machines really came up.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub(super) struct Args {
+    /// The site file; without this, bivouac.toml of the working folder if there is one
+    #[arg(long, short = 'c', global = true, value_name = "FILE", env = "BIVOUAC_SITE")]
+    pub(super) site: Option<PathBuf>,
+
+    /// Say more in the log
+    #[arg(long, short, global = true)]
+    pub(super) verbose: bool,
+
+    #[command(flatten)]
+    pub(super) site_flags: SiteFlags,
+
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// Flags that stand for keys of the site file.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Site (each overrides its key in the site file)")]
+pub(super) struct SiteFlags {
+    /// Folder of everything Bivouac writes: store, cache, fleet database, keys [default: state]
+    #[arg(long, global = true, value_name = "FOLDER")]
+    state: Option<PathBuf>,
+
+    /// Folder of profiles [default: profiles]
+    #[arg(long = "profiles", id = "profiles-folder", global = true, value_name = "FOLDER")]
+    profiles: Option<PathBuf>,
+
+    /// Folder of overlays [default: overlays]
+    #[arg(long, global = true, value_name = "FOLDER")]
+    overlays: Option<PathBuf>,
+
+    /// Alpine mirror [default: https://dl-cdn.alpinelinux.org/alpine]
+    #[arg(long, global = true, value_name = "URL")]
+    mirror: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Build what changed, publish it, and serve: everything in one
+    Up {
+        /// Profiles to build; all when none is named
+        profiles: Vec<ProfileName>,
+        #[command(flatten)]
+        serve: ServeFlags,
+    },
+    /// Download and verify the Alpine files profiles need
+    Fetch {
+        /// Profiles; all when none is named
+        profiles: Vec<ProfileName>,
+    },
+    /// Make bundles from profiles, ready to publish
+    Build {
+        /// Profiles; all when none is named
+        profiles: Vec<ProfileName>,
+    },
+    /// Make built bundles the newest release of their profiles
+    Publish {
+        /// Profiles to publish
+        #[arg(required = true)]
+        profiles: Vec<ProfileName>,
+        /// The channel that shall point at the new release
+        #[arg(long, default_value = DEFAULT_CHANNEL)]
+        channel: ChannelName,
+    },
+    /// Serve published bundles by DHCP, TFTP and HTTP
+    Serve(ServeFlags),
+    /// List profiles, their releases and what channels point at
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what a bundle holds
+    Show {
+        /// PROFILE, PROFILE@NUMBER, PROFILE:CHANNEL or a bundle id
+        #[arg(value_name = "REF")]
+        reference: BundleRef,
+        /// As JSON: the manifest itself
+        #[arg(long)]
+        json: bool,
+    },
+    /// List machines: what they boot, how far they got, what they run
+    Machines {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Flags of `serve` and `up` that stand for keys of the site file.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Serving (each overrides its key in the site file)")]
+pub(super) struct ServeFlags {
+    /// What machines boot that the site file does not name
+    #[arg(long, value_name = "PROFILE")]
+    default_profile: Option<ProfileName>,
+
+    /// Folder of iPXE loaders [default: where distributions put them]
+    #[arg(long, value_name = "FOLDER")]
+    loaders: Option<PathBuf>,
+
+    /// DHCP: beside another server, a full server with a pool, or none [default: proxy]
+    #[arg(long, value_name = "MODE")]
+    dhcp: Option<DhcpWord>,
+
+    /// Interface to answer DHCP on; may be repeated [default: every usable one]
+    #[arg(long, value_name = "NAME")]
+    interface: Vec<String>,
+
+    /// First and last address a full DHCP server gives out, such as 10.0.0.100-10.0.0.199
+    #[arg(long, value_name = "A-B")]
+    pool: Option<String>,
+
+    /// Netmask of the pool's network [default: 255.255.255.0]
+    #[arg(long, value_name = "MASK")]
+    netmask: Option<Ipv4Addr>,
+
+    /// Router a full DHCP server names
+    #[arg(long, value_name = "ADDRESS")]
+    router: Option<Ipv4Addr>,
+
+    /// Name server a full DHCP server names; may be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    dns: Vec<Ipv4Addr>,
+
+    /// Address and port of HTTP [default: 0.0.0.0:80]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    http: Option<SocketAddr>,
+
+    /// Address and port of TFTP [default: HTTP's address, port 69]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    tftp: Option<SocketAddr>,
+
+    /// Base URL machines are told, when it is not the address they reach
+    #[arg(long, value_name = "URL")]
+    advertise: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum DhcpWord {
+    Proxy,
+    Full,
+    Off,
+}
+
+impl Command {
+    /// The flags as a site file.
+    pub(super) fn flags(&self, site: &SiteFlags) -> File {
+        let serve = match self {
+            Self::Up { serve, .. } | Self::Serve(serve) => serve.clone().into_file(),
+            _ => File::default(),
+        };
+        File {
+            state: site.state.clone(),
+            profiles: site.profiles.clone(),
+            overlays: site.overlays.clone(),
+            mirror: site.mirror.clone(),
+            ..serve
+        }
+    }
+}
+
+impl ServeFlags {
+    fn into_file(self) -> File {
+        let mode = self.dhcp.map(|word| match word {
+            DhcpWord::Proxy => "proxy",
+            DhcpWord::Full => "full",
+            DhcpWord::Off => "off",
+        });
+        File {
+            default_profile: self.default_profile,
+            loaders: self.loaders,
+            http: Some(Http { listen: self.http, advertise: self.advertise }),
+            tftp: Some(Tftp { enabled: None, listen: self.tftp }),
+            dhcp: Some(Dhcp {
+                mode: mode.map(str::to_owned),
+                interfaces: some(self.interface),
+                pool: self.pool,
+                netmask: self.netmask,
+                router: self.router,
+                dns: some(self.dns),
+                ..Dhcp::default()
+            }),
+            ..File::default()
+        }
+    }
+}
+
+/// A flag that was not given leaves the file's list alone.
+fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
+    (!list.is_empty()).then_some(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Args::command().debug_assert();
+    }
+}

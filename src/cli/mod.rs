@@ -1,0 +1,78 @@
+//! The command line: arguments, one file for each command, and what a person sees. Joins everything below it.
+
+mod args;
+mod machines;
+mod pipeline;
+mod progress;
+mod report;
+mod serve;
+mod show;
+mod site_key;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::Settings;
+use args::{Args, Command};
+
+/// How a command that ran to its end came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// It did what was asked.
+    Done,
+}
+
+/// Runs the program: exit code 0 when it did what was asked, 2 when it failed.
+#[must_use]
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    log(args.verbose);
+    // One buffer for results; progress and errors go to standard error at once.
+    match run(args, &mut io::stdout()) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            report::error(&error, &mut io::stderr().lock());
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
+    let flags = args.command.flags(&args.site_flags);
+    let mut settings = Settings::load(args.site.as_deref(), flags).context("the settings cannot be used")?;
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the worker threads")?;
+    runtime.block_on(async {
+        match args.command {
+            Command::Fetch { profiles } => pipeline::fetch(&settings, &profiles, out).await?,
+            Command::Build { profiles } => pipeline::build(&settings, &profiles, out).await?,
+            Command::Publish { profiles, channel } => pipeline::publish(&settings, &profiles, &channel, out)?,
+            Command::Serve(_) => serve::serve(&settings, out).await?,
+            Command::Up { profiles, .. } => {
+                let built = pipeline::up(&settings, &profiles, out).await?;
+                serve::default_to_only(&mut settings, &built);
+                serve::serve(&settings, out).await?;
+            }
+            Command::List { json } => show::list(&settings, json, out)?,
+            Command::Show { reference, json } => show::show(&settings, &reference, json, out)?,
+            Command::Machines { json } => machines::machines(&settings, json, out).await?,
+        }
+        Ok(Outcome::Done)
+    })
+}
+
+/// The log goes to standard error. `RUST_LOG` overrides; libraries stay quiet unless asked.
+fn log(verbose: bool) {
+    let default = if verbose { "bivouac=debug,warn" } else { "bivouac=info,warn" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false).init();
+}
+
+/// Whoever read our output has had enough (`bivouac machines | head`); that is not a failure.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,58 @@
+//! Progress of long work: bars on a terminal, plain lines elsewhere.
+
+use std::collections::HashMap;
+use std::io::{self, IsTerminal as _};
+use std::sync::{Mutex, PoisonError};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use tracing::info;
+
+use super::report::size;
+use crate::fetch::Progress;
+
+/// Shorter downloads than this are over before anybody reads about them.
+const WORTH_A_LINE: u64 = 1 << 20;
+
+/// Shows downloads as they go.
+#[derive(Debug, Default)]
+pub(super) struct Shown {
+    bars: MultiProgress,
+    running: Mutex<HashMap<String, ProgressBar>>,
+}
+
+impl Progress for Shown {
+    fn started(&self, what: &str, total: Option<u64>) {
+        if total.is_some_and(|total| total < WORTH_A_LINE) {
+            return;
+        }
+        if !io::stderr().is_terminal() {
+            info!(file = what, size = total.map(size), "download");
+            return;
+        }
+        let style = ProgressStyle::with_template("{msg} {bar:30} {binary_bytes}/{binary_total_bytes} {eta}");
+        let bar = ProgressBar::new(total.unwrap_or_default()).with_message(what.to_owned());
+        let bar = match style {
+            Ok(style) => bar.with_style(style),
+            Err(_) => bar,
+        };
+        self.lock().insert(what.to_owned(), self.bars.add(bar));
+    }
+
+    fn advanced(&self, what: &str, done: u64) {
+        if let Some(bar) = self.lock().get(what) {
+            bar.set_position(done);
+        }
+    }
+
+    fn finished(&self, what: &str) {
+        if let Some(bar) = self.lock().remove(what) {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Shown {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, ProgressBar>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

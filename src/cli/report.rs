@@ -1,0 +1,69 @@
+//! How errors and lists look.
+
+use std::io::Write;
+use std::time::SystemTime;
+
+/// Prints an error and its causes, one a line. A cause that only repeats its error is left out.
+pub(super) fn error(error: &anyhow::Error, out: &mut dyn Write) {
+    let mut last = error.to_string();
+    let mut text = format!("error: {last}\n");
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !last.contains(&cause) {
+            text.push_str(&format!("caused by: {cause}\n"));
+        }
+        last = cause;
+    }
+    // Nobody is left to tell when standard error is closed.
+    let _ = out.write_all(text.as_bytes());
+}
+
+/// A table without borders, as wide as its content.
+pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::NOTHING).set_header(header.iter().copied());
+    table.add_rows(rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    lines.join("\n") + "\n"
+}
+
+/// A number of bytes for a person: `34.50 MiB`.
+pub(super) fn size(bytes: u64) -> String {
+    indicatif::BinaryBytes(bytes).to_string()
+}
+
+/// A time in UTC, to the second, as RFC 3339 writes it.
+pub(super) fn time(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[test]
+    fn an_error_is_printed_with_its_causes_once_each() {
+        let cause = anyhow::anyhow!("disk full").context("cannot write /x").context("the store cannot be used");
+        let mut text = Vec::new();
+        error(&cause, &mut text);
+        assert_eq!(
+            String::from_utf8(text).unwrap(),
+            "error: the store cannot be used\ncaused by: cannot write /x\ncaused by: disk full\n"
+        );
+        let doubled = Err::<(), _>(anyhow::anyhow!("b")).context("a: b").unwrap_err();
+        let mut text = Vec::new();
+        error(&doubled, &mut text);
+        assert_eq!(String::from_utf8(text).unwrap(), "error: a: b\n");
+    }
+
+    #[test]
+    fn a_table_has_no_trailing_blanks() {
+        let table = table(&["A", "LONGER"], vec![vec!["x".into(), "y".into()]]);
+        assert_eq!(table, "A  LONGER\nx  y\n");
+    }
+}

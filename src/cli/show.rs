@@ -1,0 +1,100 @@
+//! `bivouac list` and `bivouac show`: what is in the store.
+
+use std::io::Write;
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use super::report::{size, table, time};
+use crate::config::Settings;
+use crate::model::manifest::Manifest;
+use crate::model::name::{BundleRef, ProfileName};
+use crate::store::{Release, Store};
+
+/// A release with the channels that point at it.
+struct Listed {
+    profile: ProfileName,
+    release: Release,
+    channels: Vec<String>,
+}
+
+/// Lists every release of every profile.
+pub(super) fn list(settings: &Settings, as_json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    let store = Store::open(&settings.store())?;
+    let mut all = Vec::new();
+    for profile in store.profiles()? {
+        let mut pointers = Vec::new();
+        for channel in store.channels(&profile)? {
+            pointers.push((store.channel(&profile, &channel)?.number, channel.to_string()));
+        }
+        for release in store.releases(&profile)? {
+            let here = pointers.iter().filter(|(number, _)| *number == release.number);
+            let channels = here.map(|(_, name)| name.clone()).collect();
+            all.push(Listed { profile: profile.clone(), release, channels });
+        }
+    }
+    if as_json {
+        let list: Vec<Value> = all.iter().map(Listed::describe).collect();
+        serde_json::to_writer_pretty(&mut *out, &list)?;
+        writeln!(out)?;
+    } else if all.is_empty() {
+        writeln!(out, "Nothing is published yet. `bivouac up PROFILE` builds, publishes and serves.")?;
+    } else {
+        let header = ["RELEASE", "BUNDLE", "PUBLISHED", "CHANNELS"];
+        out.write_all(table(&header, all.iter().map(Listed::row).collect()).as_bytes())?;
+    }
+    Ok(())
+}
+
+impl Listed {
+    fn published(&self) -> String {
+        time(UNIX_EPOCH + Duration::from_secs(self.release.published))
+    }
+
+    fn row(&self) -> Vec<String> {
+        vec![
+            format!("{}@{}", self.profile, self.release.number),
+            self.release.bundle.short(),
+            self.published(),
+            self.channels.join(" "),
+        ]
+    }
+
+    fn describe(&self) -> Value {
+        json!({
+            "profile": self.profile,
+            "release": self.release.number,
+            "bundle": self.release.bundle,
+            "published": self.published(),
+            "channels": self.channels,
+        })
+    }
+}
+
+/// Shows what a bundle holds.
+pub(super) fn show(
+    settings: &Settings,
+    reference: &BundleRef,
+    as_json: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let store = Store::open(&settings.store())?;
+    let id = store.resolve(reference)?;
+    let manifest = store.manifest(&id)?;
+    if as_json {
+        out.write_all(&manifest.to_bytes())?;
+        return Ok(());
+    }
+    let Manifest { profile, alpine, kernel_args, world, packages, .. } = &manifest;
+    writeln!(out, "bundle      {id}")?;
+    writeln!(out, "profile     {profile}")?;
+    writeln!(out, "alpine      {} {} {}", alpine.version, alpine.arch, alpine.flavor)?;
+    writeln!(out, "arguments   {}", kernel_args.join(" "))?;
+    writeln!(out, "world       {}", world.join(" "))?;
+    writeln!(out)?;
+    let files = manifest.files().into_iter().map(|file| (file.name.clone(), file.size));
+    let packages = packages.iter().map(|package| (package.file_name(), package.size));
+    let rows = files.chain(packages).map(|(name, bytes)| vec![name, size(bytes)]).collect();
+    out.write_all(table(&["FILE", "SIZE"], rows).as_bytes())?;
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! The site file as written: every key optional, nothing checked beyond its type. Flags fill the same structure.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::model::name::{ChannelName, ProfileName};
+
+/// `bivouac.toml`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct File {
+    /// Folder of profiles; `profiles` when absent.
+    pub profiles: Option<PathBuf>,
+    /// Folder of overlays; `overlays` when absent.
+    pub overlays: Option<PathBuf>,
+    /// Folder of everything Bivouac writes; `state` when absent.
+    pub state: Option<PathBuf>,
+    /// Base URL of the Alpine mirror.
+    pub mirror: Option<String>,
+    /// Folder of iPXE loaders.
+    pub loaders: Option<PathBuf>,
+    /// What machines boot that are not named below.
+    pub default_profile: Option<ProfileName>,
+    /// Machines by the address of their network card.
+    pub machines: Option<BTreeMap<String, Follow>>,
+    /// HTTP.
+    pub http: Option<Http>,
+    /// TFTP.
+    pub tftp: Option<Tftp>,
+    /// DHCP.
+    pub dhcp: Option<Dhcp>,
+}
+
+/// What a machine follows.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Follow {
+    /// A profile.
+    pub profile: ProfileName,
+    /// One of its channels; `stable` when absent.
+    pub channel: Option<ChannelName>,
+}
+
+/// `[http]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Http {
+    /// Address and port to listen on; `0.0.0.0:80` when absent.
+    pub listen: Option<SocketAddr>,
+    /// Base URL machines are told, when it is not the address they reached.
+    pub advertise: Option<String>,
+}
+
+/// `[tftp]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Tftp {
+    /// Whether loaders are served by TFTP; yes when absent.
+    pub enabled: Option<bool>,
+    /// Address and port to listen on; HTTP's address and port 69 when absent.
+    pub listen: Option<SocketAddr>,
+}
+
+/// `[dhcp]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Dhcp {
+    /// `proxy` (beside another DHCP server), `full` (with a pool) or `off`; `proxy` when absent.
+    pub mode: Option<String>,
+    /// Interfaces to listen on; every usable one when absent.
+    pub interfaces: Option<Vec<String>>,
+    /// A fixed address to listen on instead of interfaces.
+    pub listen: Option<Ipv4Addr>,
+    /// Server port, 67 when absent.
+    pub port: Option<u16>,
+    /// Boot server port, 4011 when absent.
+    pub pxe_port: Option<u16>,
+    /// First and last address given out, `A-B`.
+    pub pool: Option<String>,
+    /// Netmask of the pool's network; 255.255.255.0 when absent.
+    pub netmask: Option<Ipv4Addr>,
+    /// Router machines are told.
+    pub router: Option<Ipv4Addr>,
+    /// Name servers machines are told.
+    pub dns: Option<Vec<Ipv4Addr>>,
+    /// How long an address is lent, such as `1h`.
+    pub lease: Option<String>,
+}
+
+impl File {
+    /// Reads the text of a site file.
+    ///
+    /// # Errors
+    /// Syntax errors and unknown keys, with their line.
+    pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    /// The same file with its relative paths starting at `folder`.
+    #[must_use]
+    pub fn below(mut self, folder: &Path) -> Self {
+        for path in [&mut self.profiles, &mut self.overlays, &mut self.state, &mut self.loaders].into_iter().flatten() {
+            *path = folder.join(&*path);
+        }
+        self
+    }
+
+    /// These values where they are set, `other`'s elsewhere.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            profiles: self.profiles.or(other.profiles),
+            overlays: self.overlays.or(other.overlays),
+            state: self.state.or(other.state),
+            mirror: self.mirror.or(other.mirror),
+            loaders: self.loaders.or(other.loaders),
+            default_profile: self.default_profile.or(other.default_profile),
+            machines: self.machines.or(other.machines),
+            http: both(self.http, other.http, |a, b| Http {
+                listen: a.listen.or(b.listen),
+                advertise: a.advertise.or(b.advertise),
+            }),
+            tftp: both(self.tftp, other.tftp, |a, b| Tftp {
+                enabled: a.enabled.or(b.enabled),
+                listen: a.listen.or(b.listen),
+            }),
+            dhcp: both(self.dhcp, other.dhcp, |a, b| Dhcp {
+                mode: a.mode.or(b.mode),
+                interfaces: a.interfaces.or(b.interfaces),
+                listen: a.listen.or(b.listen),
+                port: a.port.or(b.port),
+                pxe_port: a.pxe_port.or(b.pxe_port),
+                pool: a.pool.or(b.pool),
+                netmask: a.netmask.or(b.netmask),
+                router: a.router.or(b.router),
+                dns: a.dns.or(b.dns),
+                lease: a.lease.or(b.lease),
+            }),
+        }
+    }
+}
+
+fn both<T>(first: Option<T>, second: Option<T>, join: impl FnOnce(T, T) -> T) -> Option<T> {
+    match (first, second) {
+        (Some(first), Some(second)) => Some(join(first, second)),
+        (first, second) => first.or(second),
+    }
+}

@@ -1,0 +1,318 @@
+//! The site file `bivouac.toml`, and the flags that override it, into [`Settings`] that are true.
+//!
+//! Reading is strict (an unknown key is an error) and checking is complete: nothing starts on settings that were not
+//! looked at as a whole. Relative paths start at the folder of the file.
+
+mod file;
+mod lease;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+pub use file::{Dhcp, File, Follow, Http, Tftp};
+
+use crate::model::mac::Mac;
+use crate::model::name::{ChannelName, ProfileName};
+use crate::model::net::{DhcpMode, Pool, PoolError};
+use crate::model::plan::{Assignment, Assignments};
+
+/// The name of the site file, looked for in the working folder.
+pub const FILE_NAME: &str = "bivouac.toml";
+
+/// Alpine's public mirror, used when the site names none.
+pub const DEFAULT_MIRROR: &str = "https://dl-cdn.alpinelinux.org/alpine";
+
+/// Where HTTP listens when nothing is said: every address, the port firmware assumes.
+const DEFAULT_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 80);
+
+/// RFC 1350.
+const TFTP_PORT: u16 = 69;
+
+/// RFC 2131.
+const DHCP_PORT: u16 = 67;
+
+/// The port of PXE boot servers (PXE specification 2.1, section 2.2).
+const PXE_PORT: u16 = 4011;
+
+/// Why settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file is there and cannot be read, or was named and is not there.
+    #[error("cannot read the site file {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not TOML, an unknown key, or a value of the wrong type.
+    #[error("cannot parse {}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        source: Box<toml::de::Error>,
+    },
+    /// A value that cannot be used.
+    #[error("`{key}` cannot be `{value}`: {why}")]
+    Value {
+        /// The key, as in the file.
+        key: &'static str,
+        /// The value.
+        value: String,
+        /// What would be right.
+        why: String,
+    },
+    /// The DHCP pool does not hold together.
+    #[error("`dhcp.pool` cannot be used")]
+    Pool(#[from] PoolError),
+    /// `mode = "full"` without addresses to give out.
+    #[error(
+        "`dhcp.mode` is `full` and there is no pool; set `dhcp.pool` (or --pool) to the first and last address, such as \"10.0.0.100-10.0.0.199\""
+    )]
+    NoPool,
+}
+
+/// Settings after all checks: every default filled in, every path ready to use.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Folder of profiles.
+    pub profiles: PathBuf,
+    /// Folder of overlays.
+    pub overlays: PathBuf,
+    /// Folder of everything Bivouac writes: store, cache, fleet database, keys.
+    pub state: PathBuf,
+    /// Base URL of the Alpine mirror, without a final slash.
+    pub mirror: String,
+    /// Folder of iPXE loaders, when the distribution's places are not to be used.
+    pub loaders: Option<PathBuf>,
+    /// Who follows what.
+    pub assignments: Assignments,
+    /// Where HTTP listens.
+    pub http: SocketAddr,
+    /// The base URL machines are told, when it is not simply the address they reached; behind NAT, for instance.
+    pub advertise: Option<String>,
+    /// Where TFTP listens; off when absent.
+    pub tftp: Option<SocketAddr>,
+    /// DHCP.
+    pub dhcp: DhcpSettings,
+}
+
+/// `[dhcp]` after all checks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DhcpSettings {
+    /// What it does.
+    pub mode: DhcpMode,
+    /// Interfaces it listens on; all usable ones when empty.
+    pub interfaces: Vec<String>,
+    /// A fixed address instead of interfaces, for tests and for relays only.
+    pub listen: Option<Ipv4Addr>,
+    /// The server port, 67.
+    pub port: u16,
+    /// The boot server port, 4011.
+    pub pxe_port: u16,
+}
+
+impl Settings {
+    /// Reads `path`, or the site file of the working folder when there is one, and lets `flags` override it.
+    ///
+    /// # Errors
+    /// When the file cannot be read or used. A file that was not asked for need not exist.
+    pub fn load(path: Option<&Path>, flags: File) -> Result<Self, ConfigError> {
+        let (path, required) = path.map_or((Path::new(FILE_NAME), false), |path| (path, true));
+        let folder = path.parent().unwrap_or_else(|| Path::new("")).to_owned();
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !required => String::new(),
+            Err(source) => return Err(ConfigError::Read { path: path.to_owned(), source }),
+        };
+        let file = File::parse(&text)
+            .map_err(|source| ConfigError::Syntax { path: path.to_owned(), source: Box::new(source) })?
+            .below(&folder);
+        Self::check(flags.or(file))
+    }
+
+    /// Checks what was written, fills in what was not.
+    ///
+    /// # Errors
+    /// The first value that cannot be used.
+    pub fn check(file: File) -> Result<Self, ConfigError> {
+        let fallback = file.default_profile.map(|profile| follow(profile, None));
+        let mut assignments = Assignments { fallback, ..Assignments::default() };
+        for (mac, Follow { profile, channel }) in file.machines.unwrap_or_default() {
+            let address: Mac = mac.parse().map_err(|_| ConfigError::Value {
+                key: "machines",
+                value: mac.clone(),
+                why: "write the address of the network card, such as \"52:54:00:12:34:56\"".to_owned(),
+            })?;
+            assignments.by_mac.insert(address, follow(profile, channel));
+        }
+        let http = file.http.unwrap_or_default();
+        let tftp = file.tftp.unwrap_or_default();
+        let listen = http.listen.unwrap_or(DEFAULT_HTTP);
+        let tftp_listen = tftp.listen.unwrap_or(SocketAddr::new(listen.ip(), TFTP_PORT));
+        Ok(Self {
+            profiles: file.profiles.unwrap_or_else(|| PathBuf::from("profiles")),
+            overlays: file.overlays.unwrap_or_else(|| PathBuf::from("overlays")),
+            state: file.state.unwrap_or_else(|| PathBuf::from("state")),
+            mirror: base_url("mirror", file.mirror.as_deref().unwrap_or(DEFAULT_MIRROR))?,
+            loaders: file.loaders,
+            assignments,
+            http: listen,
+            advertise: http.advertise.as_deref().map(|url| base_url("http.advertise", url)).transpose()?,
+            tftp: tftp.enabled.unwrap_or(true).then_some(tftp_listen),
+            dhcp: dhcp(file.dhcp.unwrap_or_default())?,
+        })
+    }
+
+    /// The folder of blobs, bundles and releases.
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
+        self.state.join("store")
+    }
+
+    /// The folder of verified downloads; anything in it may be deleted.
+    #[must_use]
+    pub fn cache(&self) -> PathBuf {
+        self.state.join("cache")
+    }
+
+    /// The fleet database.
+    #[must_use]
+    pub fn fleet(&self) -> PathBuf {
+        self.state.join("fleet.sqlite")
+    }
+
+    /// The folder of the site's signing key.
+    #[must_use]
+    pub fn keys(&self) -> PathBuf {
+        self.state.join("keys")
+    }
+}
+
+fn follow(profile: ProfileName, channel: Option<ChannelName>) -> Assignment {
+    Assignment { profile, channel: channel.unwrap_or_else(ChannelName::default_channel) }
+}
+
+/// A base URL that iPXE and the kernel command line can carry.
+fn base_url(key: &'static str, url: &str) -> Result<String, ConfigError> {
+    let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'\'' | b'$' | b'\\' | b'?' | b'#' | b'&' | b'|');
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    let good = rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/')) && url.bytes().all(plain);
+    if !good {
+        return Err(ConfigError::Value {
+            key,
+            value: url.to_owned(),
+            why: "write a URL such as \"http://mirror.example.net/alpine\"".to_owned(),
+        });
+    }
+    Ok(url.trim_end_matches('/').to_owned())
+}
+
+fn dhcp(file: Dhcp) -> Result<DhcpSettings, ConfigError> {
+    let mode = match file.mode.as_deref() {
+        None | Some("proxy") => DhcpMode::Proxy,
+        Some("off") => DhcpMode::Off,
+        Some("full") => DhcpMode::Full(pool(&file)?),
+        Some(other) => {
+            return Err(ConfigError::Value {
+                key: "dhcp.mode",
+                value: other.to_owned(),
+                why: "write \"proxy\", \"full\" or \"off\"".to_owned(),
+            });
+        }
+    };
+    Ok(DhcpSettings {
+        mode,
+        interfaces: file.interfaces.unwrap_or_default(),
+        listen: file.listen,
+        port: file.port.unwrap_or(DHCP_PORT),
+        pxe_port: file.pxe_port.unwrap_or(PXE_PORT),
+    })
+}
+
+fn pool(file: &Dhcp) -> Result<Pool, ConfigError> {
+    let range = file.pool.as_deref().ok_or(ConfigError::NoPool)?;
+    let bad = || ConfigError::Value {
+        key: "dhcp.pool",
+        value: range.to_owned(),
+        why: "write the first and the last address, such as \"10.0.0.100-10.0.0.199\"".to_owned(),
+    };
+    let (first, last) = range.split_once('-').ok_or_else(bad)?;
+    let first: Ipv4Addr = first.trim().parse().map_err(|_| bad())?;
+    let last: Ipv4Addr = last.trim().parse().map_err(|_| bad())?;
+    let lease = lease::parse(file.lease.as_deref().unwrap_or("1h")).ok_or_else(|| ConfigError::Value {
+        key: "dhcp.lease",
+        value: file.lease.clone().unwrap_or_default(),
+        why: "write a number and s, m, h or d, at least a minute, such as \"1h\"".to_owned(),
+    })?;
+    let netmask = file.netmask.unwrap_or(Ipv4Addr::new(255, 255, 255, 0));
+    Ok(Pool::new(first, last, netmask, file.router, file.dns.clone().unwrap_or_default(), lease)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str) -> Result<Settings, ConfigError> {
+        Settings::check(File::parse(text).unwrap())
+    }
+
+    #[test]
+    fn an_empty_file_means_the_defaults() {
+        let settings = check("").unwrap();
+        assert_eq!(settings.mirror, DEFAULT_MIRROR);
+        assert_eq!(settings.http.to_string(), "0.0.0.0:80");
+        assert_eq!(settings.tftp.unwrap().to_string(), "0.0.0.0:69");
+        assert_eq!(settings.dhcp.mode, DhcpMode::Proxy);
+        assert_eq!(settings.store(), Path::new("state/store"));
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_relative_paths_start_at_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("site.toml");
+        std::fs::write(&path, "state = \"var\"\nmirror = \"http://a/alpine/\"\n[http]\nlisten = \"127.0.0.1:8080\"")
+            .unwrap();
+        let flags = File { mirror: Some("http://b".to_owned()), ..File::default() };
+        let settings = Settings::load(Some(&path), flags).unwrap();
+        assert_eq!(settings.state, folder.path().join("var"));
+        assert_eq!(settings.mirror, "http://b");
+        assert_eq!(settings.http.port(), 8080);
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_lists_the_known_ones() {
+        let error = File::parse("stroe = \"x\"").unwrap_err().to_string();
+        assert!(error.contains("unknown field `stroe`"), "{error}");
+        assert!(error.contains("`state`"), "{error}");
+        assert!(File::parse("[dhcp]\nmodus = \"x\"").is_err());
+    }
+
+    #[test]
+    fn values_nobody_can_mean_are_errors_that_say_what_to_write() {
+        for (text, said) in [
+            ("mirror = \"ftp://x\"", "`mirror` cannot be `ftp://x`: write a URL"),
+            ("[dhcp]\nmode = \"auto\"", "write \"proxy\", \"full\" or \"off\""),
+            ("[dhcp]\nmode = \"full\"", "set `dhcp.pool` (or --pool)"),
+            ("[dhcp]\nmode = \"full\"\npool = \"x\"", "`dhcp.pool` cannot be `x`"),
+            ("[dhcp]\nmode = \"full\"\npool = \"10.0.0.9-10.0.0.1\"", "`dhcp.pool` cannot be used"),
+            ("[dhcp]\nmode = \"full\"\npool = \"10.0.0.1-10.0.0.9\"\nlease = \"5\"", "`dhcp.lease` cannot be `5`"),
+            ("[machines.x]\nprofile = \"vdi\"", "`machines` cannot be `x`"),
+        ] {
+            let error = check(text).unwrap_err().to_string();
+            assert!(error.contains(said), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_machine_named_in_the_file_follows_its_profile_and_channel() {
+        let text =
+            "default-profile = \"hello\"\n[machines.\"52-54-00-00-00-01\"]\nprofile = \"vdi\"\nchannel = \"beta\"";
+        let assignments = check(text).unwrap().assignments;
+        let own = assignments.of(&"52:54:00:00:00:01".parse().unwrap()).unwrap();
+        assert_eq!((own.profile.as_str(), own.channel.as_str()), ("vdi", "beta"));
+        let other = assignments.of(&"52:54:00:00:00:02".parse().unwrap()).unwrap();
+        assert_eq!((other.profile.as_str(), other.channel.as_str()), ("hello", "stable"));
+    }
+}

@@ -1,0 +1,352 @@
+//! Everything that can go wrong between a mirror and the cache.
+
+use std::fmt::Display;
+
+use reqwest::StatusCode;
+
+use super::{InitramfsError, ListingError};
+use crate::disk::DiskError;
+use crate::model::alpine::{Arch, Flavor, Version};
+use crate::wire::kernel::KernelError;
+
+/// Why something could not be fetched. Each message names the file and what to do; what was expected and what was found
+/// is in it where there are two such things.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The address is not one to download from.
+    #[error("`{url}` is not an address to download from: {reason}")]
+    Address {
+        /// As it was given.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The HTTP client cannot be set up.
+    #[error(
+        "cannot set up the HTTP client; check the system's certificates and the proxy settings"
+    )]
+    Client(#[source] reqwest::Error),
+    /// No connection, or no answer.
+    #[error("no answer from {url}")]
+    Unreachable {
+        /// The file.
+        url: String,
+        /// What failed.
+        source: reqwest::Error,
+    },
+    /// The answer is that there is no such file.
+    #[error("{url} does not exist on the server ({status})")]
+    NotFound {
+        /// The file.
+        url: String,
+        /// 404 or 410.
+        status: StatusCode,
+    },
+    /// The answer is some other refusal.
+    #[error("{url} was answered with {status}; the file was expected")]
+    Status {
+        /// The file.
+        url: String,
+        /// The answer.
+        status: StatusCode,
+    },
+    /// A redirect that is not followed.
+    #[error("{url} is redirected in a way that is not followed; use another mirror")]
+    Redirect {
+        /// The file.
+        url: String,
+        /// Why not.
+        source: RedirectFault,
+    },
+    /// A web page in place of the file.
+    #[error(
+        "{url} was answered with a web page instead of the file; a proxy or a login page may stand between"
+    )]
+    WebPage {
+        /// The file.
+        url: String,
+    },
+    /// The server announces another length than the file must have.
+    #[error(
+        "{url} has {found} bytes, expected {expected}; the mirror may be out of date or broken: use another one"
+    )]
+    Length {
+        /// The file.
+        url: String,
+        /// Bytes expected.
+        expected: u64,
+        /// Bytes announced.
+        found: u64,
+    },
+    /// More bytes than the file may have.
+    #[error(
+        "{url} has more than {limit} bytes, which is all it may have; the mirror may be broken: use another one"
+    )]
+    TooLarge {
+        /// The file.
+        url: String,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// The answer ended before the file did.
+    #[error("{url} was cut off after {found} bytes{}", then(", expected ", expected.as_ref()))]
+    Cut {
+        /// The file.
+        url: String,
+        /// Bytes expected, when known.
+        expected: Option<u64>,
+        /// Bytes received.
+        found: u64,
+        /// What ended it, when it was not the server closing the connection in good order.
+        source: Option<reqwest::Error>,
+    },
+    /// A download that was cut off does not go on where it ended; it starts again.
+    #[error("{url} cannot be continued after {found} bytes")]
+    Resume {
+        /// The file.
+        url: String,
+        /// Bytes received before.
+        found: u64,
+    },
+    /// A passing failure that did not pass.
+    #[error(
+        "gave up on {url} after {attempts} attempts; check the network and the proxy settings, or use another mirror"
+    )]
+    GaveUp {
+        /// The file.
+        url: String,
+        /// How often it was tried.
+        attempts: usize,
+        /// How the last attempt failed.
+        source: Box<Self>,
+    },
+    /// The bytes are not those that were promised.
+    #[error(
+        "{url} has the {algorithm} checksum {found}, expected {expected}; do not use it: try again or use another mirror"
+    )]
+    Checksum {
+        /// The file.
+        url: String,
+        /// `SHA-256` or `SHA-512`.
+        algorithm: &'static str,
+        /// What was promised.
+        expected: String,
+        /// What the bytes have.
+        found: String,
+    },
+    /// A list of releases, or a checksum file, is not what it should be.
+    #[error("cannot use {url}; the mirror may be broken: use another one")]
+    Listing {
+        /// The file.
+        url: String,
+        /// What is wrong with it.
+        source: ListingError,
+    },
+    /// A folder without a list of releases.
+    #[error(
+        "there are no releases of `{folder}` for {arch}: {url} does not exist; a branch may exist before its first release, \
+         otherwise check the release and the architecture"
+    )]
+    NoReleases {
+        /// `latest-stable`, a branch, or `edge`.
+        folder: String,
+        /// The architecture asked for.
+        arch: Arch,
+        /// Where the list should be.
+        url: String,
+    },
+    /// Releases, but nothing to boot from the network.
+    #[error(
+        "`{folder}` has no netboot release for {arch} yet, says {url}; choose an older branch or another architecture"
+    )]
+    NoNetboot {
+        /// `latest-stable`, a branch, or `edge`.
+        folder: String,
+        /// The architecture asked for.
+        arch: Arch,
+        /// The list of releases.
+        url: String,
+    },
+    /// An exact version that is not there.
+    #[error("there is no netboot release {version} for {arch}: {url} does not exist{}", then("; the newest of that branch is ", newest.as_ref()))]
+    NoVersion {
+        /// The version asked for.
+        version: Version,
+        /// The architecture asked for.
+        arch: Arch,
+        /// The checksum file that should be beside it.
+        url: String,
+        /// What the branch's list names instead.
+        newest: Option<Version>,
+    },
+    /// A flavor that the release does not have.
+    #[error(
+        "Alpine {version} for {arch} has no kernel flavor `{flavor}`; it has {}",
+        listed(present)
+    )]
+    NoFlavor {
+        /// The flavor asked for.
+        flavor: Flavor,
+        /// The release.
+        version: Version,
+        /// Its architecture.
+        arch: Arch,
+        /// The flavors its tarball has, sorted.
+        present: Vec<Flavor>,
+    },
+    /// A member of the tarball that must not be there.
+    #[error("`{member}` in {tarball} {fault}; the tarball is refused")]
+    Member {
+        /// The tarball's name.
+        tarball: String,
+        /// The member's name.
+        member: String,
+        /// What is wrong with it.
+        fault: MemberFault,
+    },
+    /// A tarball with a kernel but without what belongs to it.
+    #[error("{tarball} has no `{member}`; the tarball is refused")]
+    Incomplete {
+        /// The tarball's name.
+        tarball: String,
+        /// The member that is missing.
+        member: String,
+    },
+    /// A tarball that unpacks to more than it may.
+    #[error("{tarball} unpacks to more than {limit} bytes; the tarball is refused")]
+    Bomb {
+        /// The tarball's name.
+        tarball: String,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// A tarball that is no tar archive in gzip form.
+    #[error("cannot unpack {tarball}; the tarball is refused")]
+    Tarball {
+        /// The tarball's name.
+        tarball: String,
+        /// What the decoder says.
+        source: std::io::Error,
+    },
+    /// An initramfs that cannot be read.
+    #[error("cannot read {file} of {tarball}; the tarball is refused")]
+    Initramfs {
+        /// The member.
+        file: String,
+        /// The tarball's name.
+        tarball: String,
+        /// What is wrong with it.
+        source: InitramfsError,
+    },
+    /// A kernel whose header is not one.
+    #[error("cannot read {file} of {tarball}; the tarball is refused")]
+    Kernel {
+        /// The member.
+        file: String,
+        /// The tarball's name.
+        tarball: String,
+        /// What is wrong with it.
+        source: KernelError,
+    },
+    /// A kernel and an initramfs of different builds.
+    #[error(
+        "{tarball} has kernel {kernel} but an initramfs with modules of {initramfs}; the tarball is refused"
+    )]
+    NotOneSet {
+        /// The tarball's name.
+        tarball: String,
+        /// Release of the kernel image.
+        kernel: String,
+        /// Release that the modules in the initramfs are for.
+        initramfs: String,
+    },
+    /// The cache's disk.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
+/// Why a redirect is not followed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RedirectFault {
+    /// There are too many, or they lead in a circle.
+    #[error("there are more than {limit} redirects, the last to {to}")]
+    TooMany {
+        /// How many are followed.
+        limit: usize,
+        /// Where the next one leads.
+        to: String,
+    },
+    /// From https to http: what arrives could be anybody's.
+    #[error("it leads from https to {to}, which is not encrypted")]
+    Unencrypted {
+        /// Where it leads.
+        to: String,
+    },
+}
+
+/// Why a member of a tarball is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MemberFault {
+    /// Absolute, with `..`, or not UTF-8.
+    #[error("does not have a plain relative name")]
+    Name,
+    /// A symbolic link, a device, a pipe or something unknown; or one of these or a hard link in place of a file.
+    #[error("is not a regular file or a folder")]
+    Kind,
+    /// A second member of the same name.
+    #[error("is there twice")]
+    Twice,
+    /// A name or size in an extension header that is too long or contradicts the member's own.
+    #[error("has an extension header that cannot be believed")]
+    Extension,
+    /// The archive ends within it.
+    #[error("is cut off")]
+    Cut,
+}
+
+/// A text with what it introduces, or nothing.
+fn then(text: &str, what: Option<&impl Display>) -> String {
+    what.map(|it| format!("{text}{it}")).unwrap_or_default()
+}
+
+/// Flavors as a sentence lists them.
+fn listed(flavors: &[Flavor]) -> String {
+    let quoted: Vec<_> = flavors.iter().map(|it| format!("`{it}`")).collect();
+    if quoted.is_empty() {
+        "none".to_owned()
+    } else {
+        quoted.join(", ")
+    }
+}
+
+impl FetchError {
+    /// Whether another attempt may succeed.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Cut { .. } | Self::Resume { .. } => true,
+            Self::Status { status, .. } => {
+                status.is_server_error()
+                    || matches!(
+                        *status,
+                        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
+                    )
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the bytes of a tarball are to blame, so that it must not stay in the cache.
+    pub(super) const fn blames_tarball(&self) -> bool {
+        matches!(
+            self,
+            Self::Member { .. }
+                | Self::Incomplete { .. }
+                | Self::Bomb { .. }
+                | Self::Tarball { .. }
+                | Self::Initramfs { .. }
+                | Self::Kernel { .. }
+                | Self::NotOneSet { .. }
+                | Self::Checksum { .. }
+        )
+    }
+}

@@ -1,0 +1,218 @@
+//! The fleet in SQLite: one row for each machine, one for each of its boots.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
+use sqlx::{Row as _, SqliteConnection};
+
+use super::{FleetError, Machine, Session};
+use crate::model::identity::Identity;
+
+/// `PRAGMA user_version` of the schema below.
+pub(super) const VERSION: i64 = 1;
+
+const SCHEMA: &str = include_str!("schema.sql");
+
+/// How long a statement waits for another program's lock.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// How many boots of one machine are kept.
+const KEPT_SESSIONS: i64 = 50;
+
+/// The open database.
+#[derive(Debug)]
+pub(super) struct Database {
+    pool: SqlitePool,
+    path: PathBuf,
+}
+
+/// What is written for one change: the machine with its current boot.
+#[derive(Debug)]
+pub(super) struct Row(Machine);
+
+impl Row {
+    pub(super) fn of(machine: &Machine) -> Self {
+        Self(machine.clone())
+    }
+}
+
+impl Database {
+    pub(super) async fn open(path: &Path) -> Result<Self, FleetError> {
+        let failed = |source| FleetError::Database { path: path.to_owned(), source };
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|error| failed(sqlx::Error::Io(error)))?;
+        }
+        // WAL lets `bivouac machines` read while the server writes; NORMAL loses nothing when the program is killed.
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Normal)
+            .busy_timeout(BUSY);
+        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.map_err(failed)?;
+        let database = Self { pool, path: path.to_owned() };
+        database.prepare().await?;
+        Ok(database)
+    }
+
+    async fn prepare(&self) -> Result<(), FleetError> {
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(|error| self.failed(error))?;
+        let found: i64 = sqlx::query_scalar("PRAGMA user_version")
+            .fetch_one(&mut *transaction)
+            .await
+            .map_err(|error| self.failed(error))?;
+        match found {
+            VERSION => {}
+            0 => {
+                let set = format!("{SCHEMA}\nPRAGMA user_version = {VERSION};");
+                sqlx::raw_sql(sqlx::AssertSqlSafe(set))
+                    .execute(&mut *transaction)
+                    .await
+                    .map_err(|error| self.failed(error))?;
+            }
+            found => return Err(FleetError::Version { path: self.path.clone(), found }),
+        }
+        transaction.commit().await.map_err(|error| self.failed(error))
+    }
+
+    /// Every machine with its last boot, by address.
+    pub(super) async fn load(&self) -> Result<Vec<Machine>, FleetError> {
+        // SQLite takes the other columns of a grouped query from the row of the maximum.
+        let rows = sqlx::query(
+            "SELECT machines.mac, uuid, serial, platform, buildarch, first_seen, last_seen, \
+             token, MAX(started) AS started, profile, release, bundle, step, step_at, report, problems \
+             FROM machines JOIN sessions ON sessions.mac = machines.mac \
+             GROUP BY machines.mac ORDER BY machines.mac",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|error| self.failed(error))?;
+        rows.iter().map(|row| machine(row).map_err(|error| self.failed(error))).collect()
+    }
+
+    /// Writes changes in one transaction.
+    pub(super) async fn save(&self, rows: &[&Row]) -> Result<(), sqlx::Error> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        for Row(machine) in rows {
+            save(&mut transaction, machine).await?;
+        }
+        transaction.commit().await
+    }
+
+    fn failed(&self, source: sqlx::Error) -> FleetError {
+        FleetError::Database { path: self.path.clone(), source }
+    }
+}
+
+async fn save(connection: &mut SqliteConnection, machine: &Machine) -> Result<(), sqlx::Error> {
+    let Machine { identity, first_seen, last_seen, session } = machine;
+    let mac = identity.mac.to_string();
+    sqlx::query(
+        "INSERT INTO machines (mac, uuid, serial, platform, buildarch, first_seen, last_seen) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (mac) DO UPDATE SET \
+         uuid = excluded.uuid, serial = excluded.serial, platform = excluded.platform, \
+         buildarch = excluded.buildarch, last_seen = excluded.last_seen",
+    )
+    .bind(&mac)
+    .bind(&identity.uuid)
+    .bind(&identity.serial)
+    .bind(&identity.platform)
+    .bind(&identity.buildarch)
+    .bind(millis(*first_seen))
+    .bind(millis(*last_seen))
+    .execute(&mut *connection)
+    .await?;
+    // Before its script a boot has no token; machine and start name it, and the row is replaced when the script comes.
+    let firmware = format!("{mac} {}", millis(session.started));
+    let token = if session.token.is_empty() { &firmware } else { &session.token };
+    if !session.token.is_empty() {
+        sqlx::query("DELETE FROM sessions WHERE token = $1").bind(&firmware).execute(&mut *connection).await?;
+    }
+    let told = session.told.as_ref();
+    let json = |error: serde_json::Error| sqlx::Error::Encode(error.into());
+    sqlx::query(
+        "INSERT INTO sessions (token, mac, started, profile, release, bundle, step, step_at, report, problems) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (token) DO UPDATE SET \
+         step = excluded.step, step_at = excluded.step_at, report = excluded.report, problems = excluded.problems",
+    )
+    .bind(token)
+    .bind(&mac)
+    .bind(millis(session.started))
+    .bind(told.map(|(profile, _, _)| profile.to_string()))
+    .bind(told.map(|(_, release, _)| i64::try_from(*release).unwrap_or(i64::MAX)))
+    .bind(told.map(|(_, _, bundle)| bundle.to_string()))
+    .bind(session.step.to_string())
+    .bind(millis(session.step_at))
+    .bind(session.report.as_ref().map(serde_json::to_string).transpose().map_err(json)?)
+    .bind(serde_json::to_string(&session.problems).map_err(json)?)
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query(
+        "DELETE FROM sessions WHERE mac = $1 AND token NOT IN \
+         (SELECT token FROM sessions WHERE mac = $1 ORDER BY started DESC LIMIT $2)",
+    )
+    .bind(&mac)
+    .bind(KEPT_SESSIONS)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+fn machine(row: &SqliteRow) -> Result<Machine, sqlx::Error> {
+    let text = |column: &str| row.try_get::<String, _>(column);
+    let optional = |column: &str| row.try_get::<Option<String>, _>(column);
+    let time = |column: &str| row.try_get::<i64, _>(column).map(moment);
+    let mac = parsed("mac", &text("mac")?)?;
+    let told = match (optional("profile")?, row.try_get::<Option<i64>, _>("release")?, optional("bundle")?) {
+        (Some(profile), Some(release), Some(bundle)) => {
+            Some((parsed("profile", &profile)?, u64::try_from(release).unwrap_or_default(), parsed("bundle", &bundle)?))
+        }
+        _ => None,
+    };
+    let json = |error: serde_json::Error| sqlx::Error::Decode(error.into());
+    let report = optional("report")?.map(|text| serde_json::from_str(&text)).transpose().map_err(json)?;
+    let problems = optional("problems")?.map(|text| serde_json::from_str(&text)).transpose().map_err(json)?;
+    let token = text("token")?;
+    Ok(Machine {
+        identity: Identity {
+            mac,
+            uuid: optional("uuid")?,
+            serial: optional("serial")?,
+            platform: optional("platform")?,
+            buildarch: optional("buildarch")?,
+        },
+        first_seen: time("first_seen")?,
+        last_seen: time("last_seen")?,
+        session: Session {
+            token: if told.is_some() { token } else { String::new() },
+            started: time("started")?,
+            told,
+            step: parsed("step", &text("step")?)?,
+            step_at: time("step_at")?,
+            report,
+            problems: problems.unwrap_or_default(),
+        },
+    })
+}
+
+fn parsed<T: std::str::FromStr>(column: &str, text: &str) -> Result<T, sqlx::Error>
+where
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    text.parse().map_err(|error: T::Err| sqlx::Error::ColumnDecode { index: column.to_owned(), source: error.into() })
+}
+
+fn millis(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn moment(millis: i64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).unwrap_or_default())
+}

@@ -1,0 +1,180 @@
+//! Machines, their boot sessions and check-ins.
+//!
+//! [`Roster`] is the truth in memory, changed by pure methods with the time as an argument; [`Fleet`] puts a lock and
+//! an SQLite database around it. Answers to machines come from memory; the database is written behind them by one
+//! task, so a locked or lost database delays no boot (DESIGN 4.5).
+
+mod database;
+mod roster;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{mpsc, oneshot};
+use tracing::warn;
+
+pub use roster::{CheckInError, Machine, Outcome, Roster, Session};
+
+use crate::model::boot::Step;
+use crate::model::checkin::Report;
+use crate::model::identity::Identity;
+use crate::model::mac::Mac;
+use crate::model::manifest::{BundleId, Manifest};
+use crate::model::plan::Plan;
+use database::{Database, Row};
+
+/// How many changes may wait for the database before new ones are dropped, with a warning.
+const QUEUE: usize = 8192;
+
+/// How long a script waits for its session to be on disk before the machine is answered all the same.
+const COMMIT_WAIT: Duration = Duration::from_millis(500);
+
+/// Why the fleet database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FleetError {
+    /// The folder or file cannot be made.
+    #[error("cannot use the fleet database {}", path.display())]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: sqlx::Error,
+    },
+    /// Written by a newer program.
+    #[error("the fleet database {} has version {found}, and this program reads {}; use the program that wrote it", path.display(), database::VERSION)]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+    },
+}
+
+/// The fleet, shared by every transport.
+#[derive(Debug)]
+pub struct Fleet {
+    roster: Mutex<Roster>,
+    writes: mpsc::Sender<Write>,
+}
+
+#[derive(Debug)]
+enum Write {
+    Save(Box<Row>, Option<oneshot::Sender<()>>),
+    Flush(oneshot::Sender<()>),
+}
+
+impl Fleet {
+    /// Opens the database, making it on first use, loads what it knows, and starts the task that writes.
+    ///
+    /// # Errors
+    /// When the database cannot be opened or read.
+    pub async fn open(path: &Path) -> Result<Self, FleetError> {
+        let database = Database::open(path).await?;
+        let roster = Roster::from_machines(database.load().await?);
+        let (writes, queue) = mpsc::channel(QUEUE);
+        tokio::spawn(write_behind(database, queue));
+        Ok(Self { roster: Mutex::new(roster), writes })
+    }
+
+    /// Every machine in the database at `path`, by address; none when nothing was ever served.
+    ///
+    /// # Errors
+    /// When the database cannot be opened or read.
+    pub async fn read(path: &Path) -> Result<Vec<Machine>, FleetError> {
+        Database::open(path).await?.load().await
+    }
+
+    /// A machine reached a step of its boot, as far as a transport can see.
+    pub fn reached(&self, mac: Mac, step: Step, now: SystemTime) {
+        let changed = self.lock().reached(mac, step, now).map(Row::of);
+        if let Some(row) = changed {
+            self.save(row, None);
+        }
+    }
+
+    /// A machine was told to boot `plan`; returns the token it checks in with. The answer waits for the disk only so
+    /// long, because a machine must boot with a dead database too.
+    pub async fn scripted(&self, identity: &Identity, plan: &Plan, token: String, now: SystemTime) {
+        let row = Row::of(self.lock().scripted(identity, plan, token, now));
+        let (done, committed) = oneshot::channel();
+        self.save(row, Some(done));
+        if tokio::time::timeout(COMMIT_WAIT, committed).await.is_err() {
+            warn!(mac = %identity.mac, "the fleet database is slow; answered before the session was on disk");
+        }
+    }
+
+    /// The bundle the boot with `token` was told to load.
+    #[must_use]
+    pub fn told(&self, token: &str) -> Option<BundleId> {
+        self.lock().told(token)
+    }
+
+    /// A machine checked in with `token`; `manifest` is of the bundle it was told to load, if the store has it.
+    ///
+    /// # Errors
+    /// When no boot was given that token.
+    pub fn check_in(
+        &self,
+        token: &str,
+        report: Report,
+        manifest: Option<&Manifest>,
+        now: SystemTime,
+    ) -> Result<Outcome, CheckInError> {
+        let (row, outcome) = {
+            let mut roster = self.lock();
+            let (machine, outcome) = roster.check_in(token, report, manifest, now)?;
+            (Row::of(machine), outcome)
+        };
+        self.save(row, None);
+        Ok(outcome)
+    }
+
+    /// Waits until everything said so far is on disk; for a clean stop.
+    pub async fn flush(&self) {
+        let (done, flushed) = oneshot::channel();
+        if self.writes.send(Write::Flush(done)).await.is_ok() {
+            // The sender goes away only with the writer, which then has nothing more to write.
+            let _ = flushed.await;
+        }
+    }
+
+    fn save(&self, row: Row, done: Option<oneshot::Sender<()>>) {
+        if self.writes.try_send(Write::Save(Box::new(row), done)).is_err() {
+            warn!("the fleet database cannot keep up; a change was not written");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Roster> {
+        // Every method leaves the roster whole, so a panic elsewhere does not make it unusable.
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes what comes, many changes in one transaction when they come fast.
+async fn write_behind(database: Database, mut queue: mpsc::Receiver<Write>) {
+    const BATCH: usize = 256;
+    let mut batch = Vec::with_capacity(BATCH);
+    while queue.recv_many(&mut batch, BATCH).await > 0 {
+        let rows: Vec<&Row> = batch
+            .iter()
+            .filter_map(|write| match write {
+                Write::Save(row, _) => Some(&**row),
+                Write::Flush(_) => None,
+            })
+            .collect();
+        if let Err(error) = database.save(&rows).await {
+            warn!(%error, changes = rows.len(), "the fleet database cannot be written; boots go on, this history is lost");
+        }
+        for write in batch.drain(..) {
+            let done = match write {
+                Write::Save(_, done) => done,
+                Write::Flush(done) => Some(done),
+            };
+            if let Some(done) = done {
+                // Whoever waited may have given up.
+                let _ = done.send(());
+            }
+        }
+    }
+}

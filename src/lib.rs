@@ -1,0 +1,29 @@
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on fails"))]
+//! Bivouac turns a directory that describes a machine into an immutable, reproducible Alpine diskless bundle, puts that
+//! bundle onto machines over the network, and watches that every machine really came up.
+//!
+//! The path of one bundle, module by module:
+//!
+//! 1. [`config`] reads the site file and the flags into settings that were checked as a whole.
+//! 2. [`build`] reads a profile and its overlays, merges them and looks for mistakes.
+//! 3. [`fetch`] takes the netboot files of one Alpine release from a mirror, verified, into a cache.
+//! 4. [`apk`] verifies Alpine's package index and finds the exact packages the profile's world resolves to.
+//! 5. [`build`] again joins overlay, netboot files and packages into a staged bundle: same inputs, same bytes.
+//! 6. [`store`] keeps blobs and bundles by their digests, numbers releases, and moves channels atomically.
+//! 7. [`serve`] answers DHCP, TFTP and HTTP; [`model::plan::decide`] says what a machine boots.
+//! 8. [`fleet`] remembers machines and their boots, and compares what they report with what they were told to boot.
+//!
+//! [`model`] has the values and decisions all of them share, [`wire`] the formats, [`disk`] the file system.
+//! [`cli`] joins everything. Dependencies point down only; `tests/it/layers.rs` keeps it so.
+
+pub mod apk;
+pub mod build;
+pub mod cli;
+pub mod config;
+pub mod disk;
+pub mod fetch;
+pub mod fleet;
+pub mod model;
+pub mod serve;
+pub mod store;
+pub mod wire;

@@ -1,0 +1,103 @@
+//! The steps of a boot, in the order a machine goes through them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// How far a machine got. Later steps compare greater; a step may be missing, because firmware differs (a UEFI HTTP
+/// boot has no TFTP) and because iPXE in a card's ROM needs no loader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// The firmware asked by DHCP how to boot.
+    Discover,
+    /// It was answered with something to boot.
+    Offer,
+    /// It has taken the iPXE loader, by TFTP or HTTP.
+    Loader,
+    /// iPXE asked for its script; what to boot was decided here.
+    Script,
+    /// The kernel was taken.
+    Kernel,
+    /// The initramfs was taken.
+    Initramfs,
+    /// The overlay (apkovl) was taken.
+    Overlay,
+    /// Packages were taken from the bundle's repository: the kernel runs, and init installs the world.
+    Packages,
+    /// The modloop was taken: init is done, and OpenRC starts services.
+    Modloop,
+    /// Userspace reported what runs.
+    CheckIn,
+}
+
+/// A word that names no step.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is not a boot step; the steps are discover, offer, loader, script, kernel, initramfs, overlay, packages, modloop and check-in"
+)]
+pub struct StepError(String);
+
+impl Step {
+    /// Every step, first to last.
+    pub const ALL: [Self; 10] = [
+        Self::Discover,
+        Self::Offer,
+        Self::Loader,
+        Self::Script,
+        Self::Kernel,
+        Self::Initramfs,
+        Self::Overlay,
+        Self::Packages,
+        Self::Modloop,
+        Self::CheckIn,
+    ];
+
+    /// The step's word, as it is stored and shown.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Discover => "discover",
+            Self::Offer => "offer",
+            Self::Loader => "loader",
+            Self::Script => "script",
+            Self::Kernel => "kernel",
+            Self::Initramfs => "initramfs",
+            Self::Overlay => "overlay",
+            Self::Modloop => "modloop",
+            Self::Packages => "packages",
+            Self::CheckIn => "check-in",
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Step {
+    type Err = StepError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let same = |step: &Self| step.as_str() == text;
+        Self::ALL.into_iter().find(same).ok_or_else(|| StepError(text.chars().take(40).collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_is_read_back_from_its_word_and_they_are_in_order() {
+        for step in Step::ALL {
+            assert_eq!(step.to_string().parse(), Ok(step));
+        }
+        assert!(Step::ALL.is_sorted());
+        assert_eq!(Step::CheckIn.to_string(), "check-in");
+        assert!("Discover".parse::<Step>().is_err());
+    }
+}

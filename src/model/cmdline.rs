@@ -1,0 +1,144 @@
+//! The kernel command line of a diskless boot (alpine.md, section 1.9).
+
+use std::fmt;
+
+/// Arguments Bivouac writes itself, exactly once each. `root` ends diskless mode, so it is not for a profile either.
+const RESERVED: [&str; 8] = ["initrd", "ip", "BOOTIF", "alpine_repo", "modloop", "apkovl", "bivouac", "root"];
+
+/// The longest command line x86 kernels take (`COMMAND_LINE_SIZE`), with its final NUL.
+pub const MAX_LENGTH: usize = 2048;
+
+/// Why a kernel argument of a profile is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ArgumentError {
+    /// Init splits on whitespace without quoting (INIT-1), and iPXE expands `${…}`.
+    #[error("kernel argument `{0}` is empty or has whitespace, quotes, `$` or a character that is not printable ASCII")]
+    Characters(String),
+    /// Written by Bivouac.
+    #[error("kernel argument `{0}` is set by Bivouac for each boot; remove it from the profile")]
+    Reserved(String),
+    /// A kernel would cut the line.
+    #[error("the kernel arguments are {0} bytes long, and a kernel takes {MAX_LENGTH} with those Bivouac adds")]
+    TooLong(usize),
+}
+
+/// Checks one kernel argument of a profile.
+///
+/// # Errors
+/// When init or iPXE would not pass it on as it is, or Bivouac writes it itself.
+pub fn check_argument(argument: &str) -> Result<(), ArgumentError> {
+    let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'\'' | b'$' | b'\\' | b'`');
+    if argument.is_empty() || !argument.bytes().all(plain) {
+        return Err(ArgumentError::Characters(argument.escape_debug().take(80).collect()));
+    }
+    let name = argument.split('=').next().unwrap_or(argument);
+    if RESERVED.contains(&name) {
+        return Err(ArgumentError::Reserved(name.to_owned()));
+    }
+    Ok(())
+}
+
+/// Checks a profile's arguments as a whole: each, and their length together.
+///
+/// # Errors
+/// The first argument that is refused, or the length.
+pub fn check_arguments(arguments: &[String]) -> Result<(), ArgumentError> {
+    arguments.iter().try_for_each(|argument| check_argument(argument))?;
+    let length: usize = arguments.iter().map(|argument| argument.len() + 1).sum();
+    // What Bivouac adds: URLs with a host, a 64-digit id and a token; 768 bytes hold them with room.
+    if length > MAX_LENGTH - 768 {
+        return Err(ArgumentError::TooLong(length));
+    }
+    Ok(())
+}
+
+/// The command line of one boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandLine<'a> {
+    /// File names of the initrds, in load order: older iPXE on UEFI wants one `initrd=` for each (netboot.md, E3).
+    pub initrds: Vec<&'a str>,
+    /// Where apk finds the bundle's packages.
+    pub alpine_repo: String,
+    /// Where the `modloop` service finds the modules; its last part must be `modloop-FLAVOR` (ML-3).
+    pub modloop: String,
+    /// Path of the overlay inside the initramfs (INIT-20, form c).
+    pub apkovl: String,
+    /// Where the machine checks in.
+    pub check_in: String,
+    /// The bundle this boot is of, which the machine reports back.
+    pub bundle: String,
+    /// The profile's own arguments.
+    pub profile: &'a [String],
+}
+
+impl fmt::Display for CommandLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for name in &self.initrds {
+            write!(f, "initrd={name} ")?;
+        }
+        // BOOTIF names the card that booted, in the lower case INIT-13 needs; iPXE fills it in.
+        write!(
+            f,
+            "modules=loop,squashfs ip=dhcp BOOTIF=01-${{netX/mac:hexhyp}} alpine_repo={} modloop={} apkovl={}",
+            self.alpine_repo, self.modloop, self.apkovl
+        )?;
+        write!(f, " bivouac={} bivouac_bundle={}", self.check_in, self.bundle)?;
+        // The last occurrence wins (INIT-1): a profile may write its own `panic=` or `modules=`.
+        if !self.profile.iter().any(|argument| argument.starts_with("panic=")) {
+            f.write_str(" panic=10")?;
+        }
+        for argument in self.profile {
+            write!(f, " {argument}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_init_would_split_or_ipxe_would_expand_are_refused() {
+        for bad in ["", "a b", "a=\"b", "a=${mac}", "ä", "a\n"] {
+            assert!(matches!(check_argument(bad), Err(ArgumentError::Characters(_))), "{bad:?}");
+        }
+        for good in ["quiet", "console=ttyS0,115200", "rootflags=size=75%"] {
+            assert_eq!(check_argument(good), Ok(()));
+        }
+    }
+
+    #[test]
+    fn what_bivouac_writes_itself_and_root_are_refused() {
+        for name in RESERVED {
+            assert_eq!(check_argument(&format!("{name}=x")), Err(ArgumentError::Reserved(name.to_owned())));
+        }
+    }
+
+    #[test]
+    fn arguments_that_would_be_cut_are_refused() {
+        let long = vec!["x".repeat(1500)];
+        assert_eq!(check_arguments(&long), Err(ArgumentError::TooLong(1501)));
+    }
+
+    #[test]
+    fn the_line_has_each_argument_once_and_the_profile_last() {
+        let profile = vec!["quiet".to_owned(), "console=ttyS0".to_owned()];
+        let line = CommandLine {
+            initrds: vec!["initramfs-virt", "site.img"],
+            alpine_repo: "http://10.0.0.1/b/x/packages".to_owned(),
+            modloop: "http://10.0.0.1/b/x/modloop-virt".to_owned(),
+            apkovl: "/vdi.apkovl.tar.gz".to_owned(),
+            check_in: "http://10.0.0.1/check-in/t".to_owned(),
+            bundle: "x".to_owned(),
+            profile: &profile,
+        };
+        assert_eq!(
+            line.to_string(),
+            "initrd=initramfs-virt initrd=site.img modules=loop,squashfs ip=dhcp \
+             BOOTIF=01-${netX/mac:hexhyp} alpine_repo=http://10.0.0.1/b/x/packages \
+             modloop=http://10.0.0.1/b/x/modloop-virt apkovl=/vdi.apkovl.tar.gz \
+             bivouac=http://10.0.0.1/check-in/t bivouac_bundle=x panic=10 quiet console=ttyS0"
+        );
+    }
+}

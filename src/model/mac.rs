@@ -1,0 +1,109 @@
+//! Hardware addresses of network cards: how a machine is known.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// An Ethernet address. Shown and stored as lower-case hexadecimal with colons; read with colons or hyphens in any
+/// case.
+///
+/// ```
+/// # use bivouac::model::mac::Mac;
+/// let mac: Mac = "52-54-00-AB-CD-EF".parse().unwrap();
+/// assert_eq!(mac.to_string(), "52:54:00:ab:cd:ef");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Mac(
+    /// The six bytes in the order they are sent.
+    pub [u8; 6],
+);
+
+/// A text that is no Ethernet address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a hardware address; write six pairs of hexadecimal digits, such as 52:54:00:12:34:56")]
+pub struct MacError(String);
+
+impl Mac {
+    /// Whether this can be the address of one network card: neither a group address (which includes broadcast) nor
+    /// all zero. Firmware with an unprogrammed card sends such addresses (netboot.md, C14).
+    #[must_use]
+    pub fn is_unicast(&self) -> bool {
+        self.0[0] & 1 == 0 && self.0 != [0; 6]
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl FromStr for Mac {
+    type Err = MacError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bad = || MacError(text.chars().take(40).collect());
+        let separator = if text.contains('-') { '-' } else { ':' };
+        let mut bytes = [0; 6];
+        let mut parts = text.split(separator);
+        for byte in &mut bytes {
+            let part = parts.next().ok_or_else(bad)?;
+            // `from_str_radix` alone would take `+1` too.
+            if part.len() != 2 || !part.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+                return Err(bad());
+            }
+            *byte = u8::from_str_radix(part, 16).map_err(|_| bad())?;
+        }
+        if parts.next().is_some() { Err(bad()) } else { Ok(Self(bytes)) }
+    }
+}
+
+impl From<Mac> for String {
+    fn from(mac: Mac) -> Self {
+        mac.to_string()
+    }
+}
+
+impl TryFrom<String> for Mac {
+    type Error = MacError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colons_and_hyphens_in_any_case_name_the_same_card() {
+        let mac = Mac([0x52, 0x54, 0, 0xce, 0, 0x0a]);
+        for text in ["52:54:00:ce:00:0a", "52-54-00-CE-00-0A", "52:54:00:CE:00:0a"] {
+            assert_eq!(text.parse(), Ok(mac), "{text}");
+        }
+        assert_eq!(mac.to_string(), "52:54:00:ce:00:0a");
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        let six_bytes_mixed = "52:54-00:ce:00:0a";
+        for text in
+            ["", "52:54:00:ce:00", "52:54:00:ce:00:0a:0b", "52:54:00:ce:00:+1", "5254.00ce.000a", six_bytes_mixed]
+        {
+            assert!(text.parse::<Mac>().is_err(), "{text}");
+        }
+        assert!("52:54:00:ce:00:é".parse::<Mac>().is_err());
+    }
+
+    #[test]
+    fn group_and_zero_addresses_are_no_single_card() {
+        assert!(Mac([0x52, 0x54, 0, 0, 0, 1]).is_unicast());
+        assert!(!Mac([0xff; 6]).is_unicast());
+        assert!(!Mac([1, 0, 0x5e, 0, 0, 1]).is_unicast());
+        assert!(!Mac([0; 6]).is_unicast());
+    }
+}

@@ -1,0 +1,215 @@
+//! The manifest of a bundle: what a machine boots, byte for byte.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::alpine::{Arch, Branch, Flavor, Version};
+use crate::model::digest::Digest;
+use crate::model::name::ProfileName;
+
+/// The format this program writes; another one is refused, so that an old program never half-understands a new bundle.
+pub const FORMAT: u32 = 1;
+
+/// The id of a bundle: the SHA-256 of its manifest's canonical bytes.
+pub type BundleId = Digest;
+
+/// A manifest that is not one of ours.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Not JSON of the right shape.
+    #[error("the manifest cannot be read")]
+    Syntax(#[from] serde_json::Error),
+    /// Written by another version of the program.
+    #[error("the manifest has format {0}, and this program reads format {FORMAT}; use the program that wrote it")]
+    Format(u32),
+    /// Right values, other bytes: the id would not be reproducible.
+    #[error("the manifest is not in canonical form")]
+    NotCanonical,
+}
+
+/// A file of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileEntry {
+    /// The name under which machines ask for it.
+    pub name: String,
+    /// SHA-256 of its bytes, which is also its place in the store.
+    pub sha256: Digest,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
+/// The Alpine release a bundle was made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Alpine {
+    /// The branch, such as `v3.24`.
+    pub branch: Branch,
+    /// The exact version, such as `3.24.1`.
+    pub version: Version,
+    /// The processor architecture, in Alpine's words.
+    pub arch: Arch,
+    /// The kernel flavor, such as `virt`.
+    pub flavor: Flavor,
+}
+
+/// A package the bundle carries.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PackageEntry {
+    /// Its name.
+    pub name: String,
+    /// Its version, with the `-rN` revision.
+    pub version: String,
+    /// apk's identity (`C:` of the index): which build of that version it is.
+    pub identity: String,
+    /// SHA-256 of the `.apk` file.
+    pub sha256: Digest,
+    /// Length of the `.apk` file in bytes.
+    pub size: u64,
+}
+
+impl PackageEntry {
+    /// The file name apk asks a repository for.
+    #[must_use]
+    pub fn file_name(&self) -> String {
+        format!("{}-{}.apk", self.name, self.version)
+    }
+}
+
+/// Everything a machine boots. Its canonical JSON is what [`BundleId`] hashes, so two equal manifests are one bundle.
+///
+/// It holds nothing that differs between two honest builds of the same input: no time, no host, no path, no site key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// The profile it was built from.
+    pub profile: ProfileName,
+    /// The Alpine release.
+    pub alpine: Alpine,
+    /// The kernel.
+    pub kernel: FileEntry,
+    /// Alpine's initramfs, untouched.
+    pub initramfs: FileEntry,
+    /// The kernel modules, fetched by the `modloop` service.
+    pub modloop: FileEntry,
+    /// The overlay archive.
+    pub apkovl: FileEntry,
+    /// Digest of the overlay's contents, which the archive itself carries in `etc/bivouac/overlay`: a machine that
+    /// reports it has unpacked this overlay and no other.
+    pub overlay: Digest,
+    /// Kernel arguments of the profile, in order.
+    pub kernel_args: Vec<String>,
+    /// The world: what the overlay asks apk to install, sorted.
+    pub world: Vec<String>,
+    /// The package index, without signature: the site signs it when it publishes.
+    pub index: FileEntry,
+    /// Every package the index names, sorted by name.
+    pub packages: Vec<PackageEntry>,
+}
+
+impl Manifest {
+    /// The bytes the id is the hash of: JSON without spaces, fields in the order above, one newline at the end.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = serde_json::to_vec(self).expect("a manifest holds only texts, numbers and lists");
+        bytes.push(b'\n');
+        bytes
+    }
+
+    /// The bundle's id.
+    #[must_use]
+    pub fn id(&self) -> BundleId {
+        Digest::of(&self.to_bytes())
+    }
+
+    /// Reads a manifest from its canonical bytes.
+    ///
+    /// # Errors
+    /// When the bytes are not JSON of this shape, have another format number, or are not canonical.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
+        #[derive(Deserialize)]
+        struct Head {
+            format: u32,
+        }
+        // The number first, so that a newer manifest is named as such and not as a list of unknown fields.
+        let head: Head = serde_json::from_slice(bytes)?;
+        if head.format != FORMAT {
+            return Err(ManifestError::Format(head.format));
+        }
+        let manifest: Self = serde_json::from_slice(bytes)?;
+        if manifest.to_bytes() != bytes {
+            return Err(ManifestError::NotCanonical);
+        }
+        Ok(manifest)
+    }
+
+    /// Every blob of the bundle with its length, in manifest order.
+    pub fn blobs(&self) -> impl Iterator<Item = (Digest, u64)> + '_ {
+        self.files()
+            .into_iter()
+            .map(|file| (file.sha256, file.size))
+            .chain(self.packages.iter().map(|package| (package.sha256, package.size)))
+    }
+
+    /// The files of the bundle that are not packages.
+    #[must_use]
+    pub fn files(&self) -> [&FileEntry; 5] {
+        [&self.kernel, &self.initramfs, &self.modloop, &self.apkovl, &self.index]
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A manifest with recognisable values.
+    pub(crate) fn sample(profile: &str) -> Manifest {
+        let file = |name: &str| FileEntry { name: name.to_owned(), sha256: Digest::of(name.as_bytes()), size: 7 };
+        Manifest {
+            format: FORMAT,
+            profile: profile.parse().unwrap(),
+            alpine: Alpine {
+                branch: "v3.24".parse().unwrap(),
+                version: "3.24.1".parse().unwrap(),
+                arch: "x86_64".parse().unwrap(),
+                flavor: "virt".parse().unwrap(),
+            },
+            kernel: file("vmlinuz-virt"),
+            initramfs: file("initramfs-virt"),
+            modloop: file("modloop-virt"),
+            apkovl: file(&format!("{profile}.apkovl.tar.gz")),
+            overlay: Digest::of(b"overlay"),
+            kernel_args: vec!["quiet".to_owned()],
+            world: vec!["alpine-base".to_owned()],
+            index: file("APKINDEX.tar.gz"),
+            packages: vec![],
+        }
+    }
+
+    #[test]
+    fn the_canonical_bytes_come_back_and_the_id_is_their_hash() {
+        let manifest = sample("vdi");
+        let bytes = manifest.to_bytes();
+        assert_eq!(Manifest::parse(&bytes).unwrap(), manifest);
+        assert_eq!(manifest.id(), Digest::of(&bytes));
+        assert_ne!(manifest.id(), sample("kiosk").id());
+    }
+
+    #[test]
+    fn other_bytes_for_the_same_values_are_refused() {
+        let mut spaced = b" ".to_vec();
+        spaced.extend(sample("vdi").to_bytes());
+        assert!(matches!(Manifest::parse(&spaced), Err(ManifestError::NotCanonical)));
+    }
+
+    #[test]
+    fn a_manifest_of_a_newer_program_is_named_as_such() {
+        let error = Manifest::parse(br#"{"format":2,"new":true}"#).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the manifest has format 2, and this program reads format 1; use the program that wrote it"
+        );
+    }
+}

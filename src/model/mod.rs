@@ -1,0 +1,16 @@
+//! Values and decisions. No file, socket, clock or database is known here.
+
+pub mod alpine;
+pub mod boot;
+pub mod checkin;
+pub mod cmdline;
+pub mod digest;
+pub mod firmware;
+pub mod identity;
+pub mod mac;
+pub mod manifest;
+pub mod name;
+pub mod net;
+pub mod plan;
+pub mod profile;
+pub mod script;

@@ -1,0 +1,547 @@
+use std::path::PathBuf;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::model::firmware::{Firmware, Transport};
+use crate::serve::loaders::Loader;
+use crate::wire::dhcp::{Direction, Options, sub_option};
+
+const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+const URL: &str = "http://10.0.0.1:8080";
+const SCRIPT: &str = "http://10.0.0.1:8080/boot.ipxe";
+
+/// The features of a real iPXE: HTTP among others.
+const WITH_HTTP: &[u8] = &[0xeb, 3, 1, 0, 0, 0x17, 1, 1, 0x13, 1, 1, 0x15, 1, 1];
+const WITHOUT_HTTP: &[u8] = &[0xeb, 3, 1, 0, 0, 0x15, 1, 1];
+
+fn loaders() -> Loaders {
+    let loader =
+        |name: &str, firmware| Loader { name: name.to_owned(), firmware, path: PathBuf::new(), bytes: Bytes::new() };
+    Loaders::of(vec![
+        loader("undionly.kpxe", Firmware::BiosX86),
+        loader("ipxe.efi", Firmware::EfiX64),
+        loader("snponly.efi", Firmware::EfiX64),
+        loader("ipxe-arm64.efi", Firmware::EfiArm64),
+        loader("start4.elf", Firmware::RaspberryPi),
+    ])
+}
+
+fn pool() -> Pool {
+    let lease = Duration::from_secs(3600);
+    let (first, last, mask) = ([10, 0, 0, 100].into(), [10, 0, 0, 199].into(), [255, 255, 255, 0].into());
+    Pool::new(first, last, mask, Some(SERVER), vec![[10, 0, 0, 2].into()], lease).unwrap()
+}
+
+/// A server, and what it is asked.
+struct Site {
+    mode: DhcpMode,
+    loaders: Loaders,
+    leases: LeaseTable,
+    now: Instant,
+}
+
+impl Site {
+    fn proxy() -> Self {
+        Self { mode: DhcpMode::Proxy, loaders: loaders(), leases: LeaseTable::default(), now: Instant::now() }
+    }
+
+    fn full() -> Self {
+        Self { mode: DhcpMode::Full(pool()), ..Self::proxy() }
+    }
+
+    fn decide(&mut self, packet: &Packet, port: Port, source: SocketAddrV4) -> Decision {
+        let facts = Facts { address: SERVER, mode: &self.mode, base_url: URL, loaders: &self.loaders };
+        // Through the wire, so that what is tested is what a client sees.
+        let packet = Packet::decode(&packet.encode(1472)).unwrap();
+        let mut decision = decide(&Request { packet: &packet, port, source }, &facts, &mut self.leases, self.now);
+        if let Some(reply) = &mut decision.reply {
+            let bytes = reply.encode();
+            assert!((300..=reply.limit).contains(&bytes.len()));
+            reply.packet = Packet::decode(&bytes).unwrap();
+        }
+        decision
+    }
+
+    fn reply(&mut self, packet: &Packet) -> Option<Reply> {
+        self.decide(packet, Port::Server, "0.0.0.0:68".parse().unwrap()).reply
+    }
+
+    fn boot_server(&mut self, packet: &Packet) -> Option<Reply> {
+        self.decide(packet, Port::Boot, "10.0.0.150:4011".parse().unwrap()).reply
+    }
+}
+
+fn packet(kind: MessageType) -> Packet {
+    let mut options = Options::default();
+    options.put(code::MESSAGE_TYPE, &[kind.into()]);
+    let mut chaddr = [0; 16];
+    chaddr[..6].copy_from_slice(&[0x52, 0x54, 0, 0, 0, 1]);
+    let none = Ipv4Addr::UNSPECIFIED;
+    Packet {
+        direction: Direction::Request,
+        htype: 1,
+        hlen: 6,
+        hops: 0,
+        xid: 0xdead_beef,
+        secs: 4,
+        flags: 0,
+        ciaddr: none,
+        yiaddr: none,
+        siaddr: none,
+        giaddr: none,
+        chaddr,
+        sname: vec![],
+        file: vec![],
+        options,
+    }
+}
+
+/// A packet of firmware that says `class` and `architecture`.
+fn firmware(kind: MessageType, class: &str, architecture: u16) -> Packet {
+    let mut packet = packet(kind);
+    packet.options.put(code::VENDOR_CLASS, format!("{class}:Arch:{architecture:05}:UNDI:003016").as_bytes());
+    packet.options.put(code::ARCHITECTURE, &architecture.to_be_bytes());
+    packet
+}
+
+fn with(mut packet: Packet, code: u8, data: &[u8]) -> Packet {
+    packet.options.put(code, data);
+    packet
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Architecture by class by user class by features: what every client is told to boot.
+#[test]
+fn every_kind_of_client_is_told_what_it_can_boot() {
+    for mut site in [Site::proxy(), Site::full()] {
+        let full = site.mode != DhcpMode::Proxy;
+        for architecture in [0, 1, 2, 6, 7, 9, 10, 11, 15, 16, 17, 18, 19, 20, 21, 22, 24, 25, 27, 39, 41, 65535u16] {
+            for class in ["PXEClient", "HTTPClient"] {
+                for user in [None, Some(&b"iPXE"[..]), Some(b"\x04iPXE"), Some(b"bivouac")] {
+                    for features in [None, Some(WITH_HTTP), Some(WITHOUT_HTTP)] {
+                        let mut request = firmware(MessageType::Discover, class, architecture);
+                        if let Some(user) = user {
+                            request.options.put(code::USER_CLASS, user);
+                        }
+                        if let Some(features) = features {
+                            request.options.put(code::IPXE, features);
+                        }
+                        let by_http = class == "HTTPClient";
+                        let ipxe = user.is_some() || features.is_some();
+                        let takes_script = user == Some(b"bivouac") || features == Some(WITH_HTTP);
+                        let loader = match architecture {
+                            0 | 1 | 20 => Some("undionly.kpxe"),
+                            7 | 9 | 16 => Some("ipxe.efi"),
+                            11 | 19 | 22 | 24 => Some("ipxe-arm64.efi"),
+                            41 => Some("start4.elf"),
+                            _ => None,
+                        };
+                        let expected = match loader {
+                            _ if takes_script => Some((SCRIPT.to_owned(), if full { "" } else { "PXEClient" })),
+                            Some(name) if by_http && !ipxe => Some((format!("{URL}/loader/{name}"), "HTTPClient")),
+                            Some(name) => Some((name.to_owned(), "PXEClient")),
+                            None => None,
+                        };
+                        let said = format!("{architecture} {class} {user:?} {features:?}");
+                        let reply = site.reply(&request);
+                        assert_eq!(reply.is_some(), full || expected.is_some(), "{said}");
+                        let Some(Reply { packet, .. }) = reply else {
+                            continue;
+                        };
+                        let (file, vendor) = expected.unwrap_or_default();
+                        assert_eq!(text(&packet.file), file, "{said}");
+                        assert_eq!(text(packet.options.vendor_class()), vendor, "{said}");
+                        assert_eq!(
+                            packet.siaddr,
+                            if file.is_empty() { Ipv4Addr::UNSPECIFIED } else { SERVER },
+                            "{said}"
+                        );
+                        assert_eq!(packet.yiaddr.is_unspecified(), !full, "{said}");
+                        assert_eq!(packet.options.server_id(), Some(SERVER));
+                        assert_eq!(packet.message_type(), Some(MessageType::Offer));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_ipxe_that_speaks_http_never_gets_a_loader() {
+    for mut site in [Site::proxy(), Site::full()] {
+        for class in ["PXEClient", "HTTPClient", "Other", ""] {
+            for kind in [MessageType::Discover, MessageType::Request, MessageType::Inform] {
+                for port in [Port::Server, Port::Boot] {
+                    let mut request = with(firmware(kind, class, 7), code::IPXE, WITH_HTTP);
+                    request.ciaddr = [10, 0, 0, 120].into();
+                    if let Some(reply) = site.decide(&request, port, "10.0.0.120:68".parse().unwrap()).reply {
+                        assert_eq!(text(&reply.packet.file), SCRIPT, "{class} {kind:?} {port:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn real_firmware_and_real_ipxe_are_told_what_they_understand() {
+    let decode = |hex: &str| {
+        let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
+        let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+        Packet::decode(&digits.chunks(2).map(byte).collect::<Vec<u8>>()).unwrap()
+    };
+    let ipxe = decode(include_str!("../../../wire/dhcp/testdata/ipxe-discover.hex"));
+    let ovmf = decode(include_str!("../../../wire/dhcp/testdata/ovmf-discover.hex"));
+    assert_eq!(Client::of(&ipxe), Client::Ipxe { http: true, firmware: Some(Firmware::EfiX64) });
+    assert_eq!(Client::of(&ovmf), Client::Firmware { firmware: Firmware::EfiX64, transport: Transport::Pxe });
+    let mut site = Site::proxy();
+    let reply = site.reply(&ipxe).unwrap().packet;
+    assert_eq!(text(reply.options.get(code::BOOT_FILE).unwrap()), SCRIPT);
+    assert_eq!(reply.options.get(code::CLIENT_ID), ipxe.options.get(code::CLIENT_ID));
+    let reply = site.reply(&ovmf).unwrap().packet;
+    assert_eq!(text(&reply.file), "ipxe.efi");
+    assert_eq!(reply.options.get(code::BOOT_FILE), Some(&b"ipxe.efi\0"[..]));
+    assert_eq!(reply.options.get(code::TFTP_SERVER), Some(&b"10.0.0.1\0"[..]));
+    assert_eq!(reply.options.get(code::VENDOR), Some(&[6, 1, 8, 255][..]));
+    assert_eq!(reply.options.machine_id(), Some(&[0; 17][..]));
+    assert_eq!(text(&reply.sname), "10.0.0.1");
+}
+
+#[test]
+fn a_proxy_gives_no_address_and_nothing_of_a_lease() {
+    let reply = Site::proxy().reply(&firmware(MessageType::Discover, "PXEClient", 7)).unwrap();
+    assert_eq!(reply.destination, "255.255.255.255:68".parse().unwrap());
+    assert_eq!(reply.packet.flags, BROADCAST);
+    assert_eq!(reply.packet.yiaddr, Ipv4Addr::UNSPECIFIED);
+    for lease in [code::NETMASK, code::ROUTER, code::DNS, code::LEASE_TIME, code::RENEWAL_TIME, code::REBINDING_TIME] {
+        assert_eq!(reply.packet.options.get(lease), None, "{lease}");
+    }
+}
+
+#[test]
+fn a_proxy_is_silent_to_everything_it_is_not_for() {
+    let mut site = Site::proxy();
+    for kind in
+        [MessageType::Request, MessageType::Inform, MessageType::Release, MessageType::Decline, MessageType::Offer]
+    {
+        assert_eq!(site.reply(&firmware(kind, "PXEClient", 7)), None, "{kind:?} on 67");
+    }
+    for kind in [MessageType::Discover, MessageType::Release, MessageType::Decline, MessageType::Ack] {
+        assert_eq!(site.boot_server(&firmware(kind, "PXEClient", 7)), None, "{kind:?} on 4011");
+    }
+    assert_eq!(site.reply(&packet(MessageType::Discover)), None, "an operating system");
+    assert_eq!(site.boot_server(&packet(MessageType::Request)), None);
+    let udhcpc = with(packet(MessageType::Discover), code::VENDOR_CLASS, b"udhcp 1.36.1");
+    assert_eq!(site.reply(&udhcpc), None);
+    let no_architecture = with(packet(MessageType::Discover), code::VENDOR_CLASS, b"PXEClient");
+    assert_eq!(site.reply(&no_architecture), None);
+}
+
+#[test]
+fn what_is_no_question_of_a_client_is_ignored() {
+    for mut site in [Site::proxy(), Site::full()] {
+        let good = firmware(MessageType::Discover, "PXEClient", 7);
+        assert!(site.reply(&good).is_some());
+        assert_eq!(site.reply(&Packet { direction: Direction::Reply, ..good.clone() }), None);
+        for hlen in [0, 5, 7, 16] {
+            assert_eq!(site.reply(&Packet { hlen, ..good.clone() }), None, "{hlen}");
+        }
+        assert_eq!(site.reply(&Packet { chaddr: [0xff; 16], ..good.clone() }), None);
+        let mut bootp = good.clone();
+        bootp.options = Options::default();
+        assert_eq!(site.reply(&bootp), None);
+        site.mode = DhcpMode::Off;
+        assert_eq!(site.reply(&good), None);
+    }
+}
+
+#[test]
+fn the_boot_server_answers_to_where_it_was_asked_from() {
+    for mut site in [Site::proxy(), Site::full()] {
+        for kind in [MessageType::Request, MessageType::Inform] {
+            let mut request = firmware(kind, "PXEClient", 7);
+            request.ciaddr = [10, 0, 0, 150].into();
+            let reply = site.boot_server(&request).unwrap();
+            assert_eq!(reply.destination, "10.0.0.150:4011".parse().unwrap());
+            assert_eq!(reply.packet.message_type(), Some(MessageType::Ack));
+            assert_eq!(text(&reply.packet.file), "ipxe.efi");
+            assert_eq!(reply.packet.yiaddr, Ipv4Addr::UNSPECIFIED);
+            assert_eq!(reply.packet.ciaddr, request.ciaddr);
+            assert_eq!(reply.packet.options.lease_time(), None);
+        }
+    }
+}
+
+#[test]
+fn the_choice_from_a_boot_menu_is_repeated() {
+    let chosen = with(firmware(MessageType::Request, "PXEClient", 0), code::VENDOR, &[71, 4, 0, 7, 0, 0, 255]);
+    let reply = Site::proxy().boot_server(&chosen).unwrap().packet;
+    let vendor = reply.options.get(code::VENDOR).unwrap();
+    assert_eq!(sub_option(vendor, 71), Some(&[0, 7, 0, 0][..]));
+    assert_eq!(sub_option(vendor, 6), Some(&[8][..]));
+}
+
+#[test]
+fn only_a_full_server_tells_ipxe_not_to_wait_for_a_proxy() {
+    let request = with(firmware(MessageType::Discover, "PXEClient", 0), code::IPXE, WITH_HTTP);
+    let full = Site::full().reply(&request).unwrap().packet;
+    assert_eq!(full.options.ipxe(), Some(&[176, 1, 1][..]));
+    assert_eq!(Site::proxy().reply(&request).unwrap().packet.options.ipxe(), None);
+}
+
+#[test]
+fn a_raspberry_pi_is_known_by_its_address_and_sent_its_menu() {
+    let mut request = firmware(MessageType::Discover, "PXEClient", 0);
+    request.chaddr[..3].copy_from_slice(&[0xdc, 0xa6, 0x32]);
+    let reply = Site::proxy().reply(&request).unwrap().packet;
+    let vendor = reply.options.get(code::VENDOR).unwrap();
+    assert_eq!(sub_option(vendor, 9), Some(&b"\0\0\x11Raspberry Pi Boot"[..]));
+    assert_eq!(sub_option(vendor, 10), Some(&b"\0PXE"[..]));
+    assert_eq!(reply.options.get(code::TFTP_SERVER), Some(&b"10.0.0.1\0"[..]), "unasked");
+    let mut uefi = firmware(MessageType::Discover, "PXEClient", 11);
+    uefi.chaddr[..3].copy_from_slice(&[0xdc, 0xa6, 0x32]);
+    assert_eq!(
+        text(&Site::proxy().reply(&uefi).unwrap().packet.file),
+        "ipxe-arm64.efi",
+        "with UEFI it is as any other"
+    );
+}
+
+#[test]
+fn u_boot_is_served_without_a_vendor_class_it_would_know() {
+    let request =
+        with(with(packet(MessageType::Discover), code::VENDOR_CLASS, b"U-Boot.armv8"), code::ARCHITECTURE, &[0, 22]);
+    let reply = Site::proxy().reply(&request).unwrap().packet;
+    assert_eq!((text(&reply.file), reply.siaddr), ("ipxe-arm64.efi".to_owned(), SERVER));
+    let by_http = with(request, code::ARCHITECTURE, &[0, 24]);
+    assert_eq!(text(&Site::proxy().reply(&by_http).unwrap().packet.file), format!("{URL}/loader/ipxe-arm64.efi"));
+}
+
+#[test]
+fn every_number_of_the_architecture_list_counts() {
+    let request =
+        with(firmware(MessageType::Discover, "PXEClient", 17), code::ARCHITECTURE, &[0, 17, 0xff, 0xff, 0, 7]);
+    assert_eq!(text(&Site::proxy().reply(&request).unwrap().packet.file), "ipxe.efi");
+}
+
+#[test]
+fn a_client_nobody_has_a_loader_for_is_reported_with_the_reason() {
+    let seen = |architecture| {
+        let request = firmware(MessageType::Discover, "PXEClient", architecture);
+        let decision = Site::proxy().decide(&request, Port::Server, "0.0.0.0:68".parse().unwrap());
+        assert!(decision.reply.is_none());
+        let [seen] = &decision.seen[..] else { panic!("{:?}", decision.seen) };
+        assert_eq!((seen.step, seen.mac), (Step::Discover, Some(Mac([0x52, 0x54, 0, 0, 0, 1]))));
+        seen.detail.clone()
+    };
+    assert_eq!(seen(6), "UEFI x86 (32-bit) by PXE: no loader for UEFI x86 (32-bit)");
+    assert_eq!(seen(2), "firmware of unknown architecture [2]: no loader exists for architecture [2]");
+}
+
+#[test]
+fn discover_and_offer_are_told_with_the_address() {
+    let request = firmware(MessageType::Discover, "PXEClient", 0);
+    let decision = Site::full().decide(&request, Port::Server, "0.0.0.0:68".parse().unwrap());
+    let address = decision.reply.unwrap().packet.yiaddr;
+    let told: Vec<_> = decision.seen.iter().map(|seen| (seen.step, seen.peer, seen.detail.as_str())).collect();
+    let peer = Some(IpAddr::V4(address));
+    assert_eq!(told, [(Step::Discover, peer, "BIOS by PXE"), (Step::Offer, peer, "undionly.kpxe by TFTP")]);
+    let system = Site::full().decide(&packet(MessageType::Discover), Port::Server, "0.0.0.0:68".parse().unwrap());
+    assert!(system.reply.is_some() && system.seen.is_empty(), "who only wants an address does not boot");
+}
+
+#[test]
+fn what_identifies_a_client_comes_back_as_it_was() {
+    for id in [&[0; 17][..], &[0; 16], &[1; 17], &[7]] {
+        let request = with(firmware(MessageType::Discover, "PXEClient", 7), code::MACHINE_ID, id);
+        assert_eq!(Site::proxy().reply(&request).unwrap().packet.options.machine_id(), Some(id));
+    }
+    let request = with(firmware(MessageType::Discover, "PXEClient", 7), code::CLIENT_ID, b"\xff\x01client");
+    let reply = Site::full().reply(&request).unwrap().packet;
+    assert_eq!(reply.options.get(code::CLIENT_ID), Some(&b"\xff\x01client"[..]));
+    assert_eq!(reply.options.machine_id(), None, "nothing is made up");
+    assert_eq!((reply.xid, reply.hops, reply.secs, reply.htype), (0xdead_beef, 0, 0, 1));
+}
+
+#[test]
+fn the_relay_option_comes_back_last_and_byte_for_byte() {
+    let relay = [1, 4, 0xde, 0xad, 0, 1, 1, 4, 9, 9, 9, 9, 2, 0];
+    let mut request = with(firmware(MessageType::Discover, "PXEClient", 7), code::RELAY_AGENT, &relay);
+    request.giaddr = [10, 0, 0, 3].into();
+    for mut site in [Site::proxy(), Site::full()] {
+        let reply = site.reply(&request).unwrap();
+        assert_eq!(reply.packet.options.get(code::RELAY_AGENT), Some(&relay[..]));
+        assert_eq!(reply.packet.options.iter().last().unwrap().0, code::RELAY_AGENT);
+        assert_eq!(reply.destination, "10.0.0.3:67".parse().unwrap());
+        assert_eq!(reply.packet.giaddr, request.giaddr);
+    }
+}
+
+#[test]
+fn a_relay_may_name_the_subnet_and_the_server() {
+    let mut site = Site::full();
+    let mut request = packet(MessageType::Discover);
+    request.giaddr = [192, 0, 2, 1].into();
+    assert_eq!(site.reply(&request), None, "not our network");
+    let selected = with(request.clone(), code::RELAY_AGENT, &[5, 4, 10, 0, 0, 0, 11, 4, 192, 0, 2, 1]);
+    let reply = site.reply(&selected).unwrap();
+    assert_eq!(reply.packet.options.server_id(), Some(Ipv4Addr::new(192, 0, 2, 1)));
+    assert!(site.reply(&with(request, code::SUBNET_SELECTION, &[10, 0, 0, 0])).is_some());
+    let chosen = with(with(selected, code::MESSAGE_TYPE, &[3]), code::SERVER_ID, &[192, 0, 2, 1]);
+    let chosen = with(chosen, code::REQUESTED_ADDRESS, &reply.packet.yiaddr.octets());
+    assert_eq!(site.reply(&chosen).unwrap().packet.message_type(), Some(MessageType::Ack));
+}
+
+#[test]
+fn an_answer_goes_where_the_client_can_hear_it() {
+    let mut site = Site::full();
+    let broadcast = "255.255.255.255:68".parse().unwrap();
+    for flags in [0, BROADCAST] {
+        let reply = site.reply(&Packet { flags, ..packet(MessageType::Discover) }).unwrap();
+        assert_eq!((reply.destination, reply.packet.flags), (broadcast, flags));
+    }
+    let mut renewal = packet(MessageType::Request);
+    renewal.ciaddr = [10, 0, 0, 120].into();
+    let reply = site.decide(&renewal, Port::Server, "10.0.0.120:68".parse().unwrap()).reply.unwrap();
+    assert_eq!(reply.destination, "10.0.0.120:68".parse().unwrap());
+    assert_eq!((reply.packet.yiaddr, reply.packet.ciaddr), (renewal.ciaddr, renewal.ciaddr));
+}
+
+#[test]
+fn a_full_server_gives_addresses_to_everybody() {
+    let mut site = Site::full();
+    let offer = site.reply(&packet(MessageType::Discover)).unwrap().packet;
+    assert!(pool().contains(offer.yiaddr));
+    assert_eq!(offer.options.lease_time(), Some(3600));
+    assert_eq!(offer.options.get(code::NETMASK), Some(&[255, 255, 255, 0][..]));
+    assert_eq!(offer.options.get(code::ROUTER), Some(&SERVER.octets()[..]));
+    assert_eq!(offer.options.get(code::DNS), Some(&[10, 0, 0, 2][..]));
+    assert_eq!(offer.options.get(code::BROADCAST_ADDRESS), Some(&[10, 0, 0, 255][..]));
+    assert_eq!(offer.options.get(code::RENEWAL_TIME), Some(&1800u32.to_be_bytes()[..]));
+    assert_eq!(offer.options.get(code::REBINDING_TIME), Some(&3150u32.to_be_bytes()[..]));
+    assert!(offer.file.is_empty() && offer.options.vendor_class().is_empty());
+    let request = with(packet(MessageType::Request), code::SERVER_ID, &SERVER.octets());
+    let ack = site.reply(&with(request, code::REQUESTED_ADDRESS, &offer.yiaddr.octets())).unwrap().packet;
+    assert_eq!((ack.message_type(), ack.yiaddr), (Some(MessageType::Ack), offer.yiaddr));
+}
+
+#[test]
+fn a_machine_that_chose_another_server_is_left_alone() {
+    let mut site = Site::full();
+    let offered = site.reply(&packet(MessageType::Discover)).unwrap().packet.yiaddr;
+    let request = with(packet(MessageType::Request), code::SERVER_ID, &[10, 0, 0, 9]);
+    assert_eq!(site.reply(&with(request, code::REQUESTED_ADDRESS, &offered.octets())), None);
+    assert_eq!(site.leases.in_use(site.now), 0, "the offer is free again");
+}
+
+#[test]
+fn after_a_restart_machines_keep_their_addresses() {
+    for address in [[10, 0, 0, 123], [10, 0, 0, 199]] {
+        let again = with(packet(MessageType::Request), code::REQUESTED_ADDRESS, &address);
+        let reply = Site::full().reply(&again).unwrap().packet;
+        assert_eq!((reply.message_type(), reply.yiaddr), (Some(MessageType::Ack), address.into()));
+    }
+}
+
+#[test]
+fn an_address_that_cannot_be_is_refused_by_broadcast() {
+    let mut site = Site::full();
+    for address in [[10, 0, 0, 99], [192, 168, 1, 5]] {
+        let reply = site.reply(&with(packet(MessageType::Request), code::REQUESTED_ADDRESS, &address)).unwrap();
+        assert_eq!(reply.packet.message_type(), Some(MessageType::Nak));
+        assert_eq!(reply.destination, "255.255.255.255:68".parse().unwrap());
+        assert_eq!((reply.packet.yiaddr, reply.packet.siaddr), (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED));
+        assert_eq!(reply.packet.options.lease_time(), None);
+    }
+    let mut relayed = with(packet(MessageType::Request), code::REQUESTED_ADDRESS, &[10, 0, 0, 99]);
+    relayed.giaddr = [10, 0, 0, 3].into();
+    let reply = site.reply(&relayed).unwrap();
+    assert_eq!((reply.destination, reply.packet.flags), ("10.0.0.3:67".parse().unwrap(), BROADCAST));
+    assert_eq!(site.reply(&packet(MessageType::Request)), None, "a request for nothing");
+}
+
+#[test]
+fn an_address_of_another_machine_is_refused() {
+    let mut site = Site::full();
+    let mut other = with(packet(MessageType::Request), code::REQUESTED_ADDRESS, &[10, 0, 0, 120]);
+    assert_eq!(site.reply(&other).unwrap().packet.message_type(), Some(MessageType::Ack));
+    other.chaddr[5] = 9;
+    assert_eq!(site.reply(&other).unwrap().packet.message_type(), Some(MessageType::Nak));
+}
+
+#[test]
+fn released_and_declined_addresses_are_dealt_with_in_silence() {
+    let mut site = Site::full();
+    let first = site.reply(&packet(MessageType::Discover)).unwrap().packet.yiaddr;
+    assert_eq!(site.reply(&with(packet(MessageType::Decline), code::REQUESTED_ADDRESS, &first.octets())), None);
+    let second = site.reply(&packet(MessageType::Discover)).unwrap().packet.yiaddr;
+    assert_ne!(first, second);
+    assert_eq!(site.reply(&packet(MessageType::Release)), None);
+    assert_eq!(site.leases.in_use(site.now), 1, "only the declined one rests");
+}
+
+#[test]
+fn who_only_informs_itself_gets_no_lease() {
+    let mut inform = packet(MessageType::Inform);
+    inform.ciaddr = [10, 0, 0, 7].into();
+    let reply = Site::full().decide(&inform, Port::Server, "10.0.0.7:68".parse().unwrap()).reply.unwrap();
+    assert_eq!(reply.destination, "10.0.0.7:68".parse().unwrap());
+    assert_eq!(reply.packet.yiaddr, Ipv4Addr::UNSPECIFIED);
+    assert_eq!(reply.packet.options.lease_time(), None);
+    assert!(reply.packet.options.get(code::NETMASK).is_some());
+}
+
+#[test]
+fn a_full_pool_is_told_and_not_answered() {
+    let mut site = Site::full();
+    let mut request = firmware(MessageType::Discover, "PXEClient", 0);
+    for number in 0..100 {
+        request.chaddr[5] = number;
+        assert!(site.reply(&request).is_some());
+    }
+    request.chaddr[5] = 200;
+    let decision = site.decide(&request, Port::Server, "0.0.0.0:68".parse().unwrap());
+    assert!(decision.reply.is_none());
+    assert!(decision.seen[0].detail.ends_with("every address of the pool is in use"));
+}
+
+#[test]
+fn a_long_url_goes_into_the_option_alone() {
+    let long = format!("http://{}.example.net", "a".repeat(150));
+    let facts = Facts { address: SERVER, mode: &DhcpMode::Proxy, base_url: &long, loaders: &loaders() };
+    let packet = with(firmware(MessageType::Discover, "PXEClient", 7), code::IPXE, WITH_HTTP);
+    let request = Request { packet: &packet, port: Port::Server, source: "0.0.0.0:68".parse().unwrap() };
+    let reply = decide(&request, &facts, &mut LeaseTable::default(), Instant::now()).reply.unwrap().packet;
+    assert!(reply.file.is_empty());
+    assert_eq!(text(reply.options.get(code::BOOT_FILE).unwrap()), format!("{long}/boot.ipxe"));
+}
+
+mod random {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_packet_makes_the_server_panic_or_answer_too_long(
+            options in prop::collection::vec((1..=254u8, prop::collection::vec(any::<u8>(), 0..60)), 0..14),
+            kind in 0..12u8,
+            boot in any::<bool>(),
+            full in any::<bool>(),
+        ) {
+            let mut packet = packet(MessageType::from(kind));
+            for (code, data) in options {
+                if code != code::MESSAGE_TYPE && code != code::OVERLOAD {
+                    packet.options.put(code, &data);
+                }
+            }
+            let mut site = if full { Site::full() } else { Site::proxy() };
+            let port = if boot { Port::Boot } else { Port::Server };
+            let _ = site.decide(&packet, port, "10.0.0.150:68".parse().unwrap());
+        }
+    }
+}

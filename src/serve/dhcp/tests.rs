@@ -1,0 +1,166 @@
+use dhcproto::v4::MessageType;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+
+use super::*;
+use crate::model::boot::Step;
+use crate::model::firmware::Firmware;
+use crate::model::net::Pool;
+use crate::serve::loaders::Loader;
+use crate::serve::observe::Observed;
+use crate::wire::dhcp::code;
+
+#[derive(Default)]
+struct Seen(Mutex<Vec<Observed>>);
+
+impl Observer for Seen {
+    fn observe(&self, seen: Observed) {
+        self.0.lock().unwrap().push(seen);
+    }
+}
+
+/// A server on loopback, running.
+struct Site {
+    server: SocketAddr,
+    boot: SocketAddr,
+    counters: Arc<DhcpCounters>,
+    seen: Arc<Seen>,
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Site {
+    fn start(mode: DhcpMode) -> Self {
+        let loader =
+            Loader { name: "ipxe.efi".to_owned(), firmware: Firmware::EfiX64, path: "x".into(), bytes: "x".into() };
+        let seen = Arc::new(Seen::default());
+        let settings = Settings {
+            mode,
+            listen: Listen::Address(Ipv4Addr::LOCALHOST),
+            port: 0,
+            boot_port: 0,
+            http_port: 8080,
+            advertise: None,
+        };
+        let observer: Arc<dyn Observer> = Arc::<Seen>::clone(&seen);
+        let server = DhcpServer::bind(settings, Arc::new(Loaders::of(vec![loader])), observer).unwrap();
+        let at = |port| server.addresses().into_iter().find(|(own, _)| *own == port).unwrap().1;
+        let (stop, counters) = (CancellationToken::new(), server.counters());
+        let (boot, address) = (at(Port::Boot), at(Port::Server));
+        let task = tokio::spawn(server.run(stop.clone()));
+        Self { server: address, boot, counters, seen, stop, task }
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        self.task.await.unwrap();
+    }
+}
+
+fn full() -> DhcpMode {
+    let (first, last, mask) = ([127, 0, 0, 1].into(), [127, 0, 0, 99].into(), [255, 255, 255, 0].into());
+    DhcpMode::Full(Pool::new(first, last, mask, None, vec![], Duration::from_secs(600)).unwrap())
+}
+
+fn request(kind: MessageType, ciaddr: Ipv4Addr) -> Packet {
+    let mut packet = Packet::decode(&[&[1, 1, 6, 0][..], &[0; 232], &[99, 130, 83, 99]].concat()).unwrap();
+    packet.chaddr[..6].copy_from_slice(&[0x52, 0x54, 0, 0, 0, 1]);
+    packet.ciaddr = ciaddr;
+    packet.options.put(code::MESSAGE_TYPE, &[kind.into()]);
+    packet
+}
+
+fn firmware(kind: MessageType) -> Packet {
+    let mut packet = request(kind, Ipv4Addr::LOCALHOST);
+    packet.options.put(code::VENDOR_CLASS, b"PXEClient:Arch:00007:UNDI:003016");
+    packet.options.put(code::ARCHITECTURE, &[0, 7]);
+    packet
+}
+
+async fn answer(client: &UdpSocket) -> (Packet, SocketAddr) {
+    let mut buffer = [0; MAX_DATAGRAM];
+    let received = tokio::time::timeout(Duration::from_secs(10), client.recv_from(&mut buffer)).await;
+    let (length, from) = received.expect("an answer").unwrap();
+    (Packet::decode(&buffer[..length]).unwrap(), from)
+}
+
+#[tokio::test]
+async fn the_boot_server_answers_from_its_port_to_the_port_it_was_asked_from() {
+    let site = Site::start(DhcpMode::Proxy);
+    let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    client.send_to(&firmware(MessageType::Request).encode(1472), site.boot).await.unwrap();
+    let (packet, from) = answer(&client).await;
+    assert_eq!(from, site.boot);
+    assert_eq!(packet.message_type(), Some(MessageType::Ack));
+    assert_eq!(packet.file, b"ipxe.efi");
+    assert_eq!(packet.siaddr, Ipv4Addr::LOCALHOST);
+    assert_eq!(site.seen.0.lock().unwrap()[0].step, Step::Offer);
+    assert_eq!(site.counters.answered.value(), 1);
+    site.end().await;
+}
+
+#[tokio::test]
+async fn an_address_is_renewed_where_it_is_used() {
+    let site = Site::start(full());
+    let client = UdpSocket::bind("127.0.0.7:0").await.unwrap();
+    let renewal = request(MessageType::Request, Ipv4Addr::new(127, 0, 0, 7)).encode(1472);
+    client.send_to(&renewal, site.server).await.unwrap();
+    let (packet, from) = answer(&client).await;
+    assert_eq!(from, site.server);
+    assert_eq!(packet.yiaddr, Ipv4Addr::new(127, 0, 0, 7));
+    site.end().await;
+}
+
+#[tokio::test]
+async fn noise_changes_nothing_but_a_counter() {
+    let site = Site::start(full());
+    let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mut runner = TestRunner::deterministic();
+    // Bytes of any kind, and such that begin as a packet does.
+    let bytes = prop::collection::vec(any::<u8>(), 0..600);
+    let valid = firmware(MessageType::Discover).encode(1472);
+    for number in 0..400 {
+        let noise = bytes.new_tree(&mut runner).unwrap().current();
+        let datagram = match number % 4 {
+            0 => [&valid[..240], &noise].concat(),
+            1 => [&valid[..noise.len().min(240)], &noise].concat(),
+            _ => noise,
+        };
+        // One at a time, so that no buffer overflows and every datagram counts.
+        let before = site.counters.received.value();
+        client.send_to(&datagram, if number % 2 == 0 { site.server } else { site.boot }).await.unwrap();
+        while site.counters.received.value() == before {
+            tokio::task::yield_now().await;
+        }
+    }
+    client.send_to(&firmware(MessageType::Inform).encode(1472), site.boot).await.unwrap();
+    let (packet, _) = answer(&client).await;
+    assert_eq!(packet.message_type(), Some(MessageType::Ack));
+    let counters = &site.counters;
+    let accounted =
+        counters.answered.value() + counters.malformed.value() + counters.ignored.value() + counters.unsent.value();
+    assert_eq!(counters.received.value(), 401);
+    assert!(counters.malformed.value() > 200);
+    assert!(accounted >= 400, "the last one may still be counted: {accounted}");
+    site.end().await;
+}
+
+#[tokio::test]
+async fn off_opens_nothing_and_stops_when_told() {
+    let observer: Arc<dyn Observer> = Arc::new(Seen::default());
+    let settings = Settings {
+        mode: DhcpMode::Off,
+        listen: Listen::Address(Ipv4Addr::LOCALHOST),
+        port: 0,
+        boot_port: 0,
+        http_port: 80,
+        advertise: None,
+    };
+    let server = DhcpServer::bind(settings, Arc::default(), observer).unwrap();
+    assert!(server.addresses().is_empty());
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(server.run(stop.clone()));
+    stop.cancel();
+    task.await.unwrap();
+}

@@ -1,0 +1,74 @@
+//! The scripts (DESIGN 3.4): one decision for each boot, made when the machine's own script is written.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::extract::{ConnectInfo, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use tracing::{info, warn};
+
+use super::{Link, plain};
+use crate::model::identity::Identity;
+use crate::model::mac::Mac;
+use crate::model::plan::decide;
+use crate::model::script;
+use crate::serve::App;
+
+/// What the first script hands over; every value may be missing or garbage.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Asking {
+    mac: String,
+    uuid: String,
+    serial: String,
+    platform: String,
+    arch: String,
+}
+
+/// The first script.
+pub(super) async fn entry(State(app): State<Arc<App>>, ConnectInfo(link): ConnectInfo<Link>) -> Response {
+    ipxe(script::entry(&app.base(&link.base())))
+}
+
+/// The machine's own script. Every answer is a script, so that a person at the machine can read what is wrong.
+pub(super) async fn script(
+    State(app): State<Arc<App>>,
+    ConnectInfo(link): ConnectInfo<Link>,
+    Query(asking): Query<Asking>,
+) -> Response {
+    let base = app.base(&link.base());
+    let Ok(mac) = asking.mac.parse::<Mac>() else {
+        return plain(StatusCode::BAD_REQUEST, "the script needs mac=, the address of the network card\n");
+    };
+    let machine = Identity::from_texts(mac, &asking.uuid, &asking.serial, &asking.platform, &asking.arch);
+    let catalog = app.catalog().await;
+    let plan = match decide(&machine, &app.assignments, &catalog) {
+        Ok(plan) => plan,
+        Err(refusal) => {
+            warn!(%mac, %refusal, "a machine was not given a bundle");
+            return ipxe(script::notice(&base, &refusal.to_string()));
+        }
+    };
+    let Ok(token) = new_token() else {
+        return ipxe(script::notice(&base, "the server has no random numbers, see its log"));
+    };
+    let published = &plan.published;
+    let text = script::boot(&base, &published.bundle, &published.manifest, &token);
+    app.links.learn(link.peer.ip(), mac);
+    app.fleet.scripted(&machine, &plan, token, SystemTime::now()).await;
+    info!(%mac, profile = %plan.profile, release = published.release, bundle = %published.bundle.short(), "script");
+    ipxe(text)
+}
+
+fn ipxe(script: String) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")], script).into_response()
+}
+
+/// 128 random bits in hex: what only this boot knows.
+fn new_token() -> Result<String, aws_lc_rs::error::Unspecified> {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

@@ -1,0 +1,87 @@
+//! Loaders and the files of bundles.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::extract::{ConnectInfo, Path, State};
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::response::Response;
+use tracing::{debug, error, info};
+
+use super::{Link, blob, plain};
+use crate::model::boot::Step;
+use crate::model::digest::Digest;
+use crate::model::manifest::BundleId;
+use crate::serve::App;
+
+/// What UEFI HTTP Boot takes for a program (netboot.md, D4).
+const EFI: &str = "application/efi";
+
+const BYTES: &str = "application/octet-stream";
+
+/// An iPXE binary.
+pub(super) async fn loader(
+    State(app): State<Arc<App>>,
+    ConnectInfo(link): ConnectInfo<Link>,
+    Path(name): Path<String>,
+    method: Method,
+    headers: HeaderMap,
+) -> Response {
+    let Some(loader) = app.loaders.by_name(&name) else {
+        return plain(StatusCode::NOT_FOUND, "there is no such loader\n");
+    };
+    if method == Method::GET {
+        info!(peer = %link.peer.ip(), loader = %name, "loader");
+    }
+    let kind = if name.ends_with(".efi") { EFI } else { BYTES };
+    blob::respond(&headers, loader.bytes.clone(), &Digest::of(&loader.bytes), kind)
+}
+
+/// A file of a bundle.
+pub(super) async fn file(
+    State(app): State<Arc<App>>,
+    ConnectInfo(link): ConnectInfo<Link>,
+    Path((bundle, path)): Path<(String, String)>,
+    method: Method,
+    headers: HeaderMap,
+) -> Response {
+    let Ok(id) = bundle.parse::<BundleId>() else {
+        return plain(StatusCode::NOT_FOUND, "that is not a bundle id\n");
+    };
+    let files = match app.bundles.files(&app.store, id).await {
+        Ok(files) => files,
+        Err(problem) => {
+            debug!(%problem, "a bundle was asked for that cannot be served");
+            return plain(StatusCode::NOT_FOUND, "there is no such bundle\n");
+        }
+    };
+    let Some(file) = files.get(&path) else {
+        return plain(StatusCode::NOT_FOUND, "the bundle has no such file\n");
+    };
+    let on_disk = app.store.blob_path(&file.digest);
+    let mapped = tokio::task::spawn_blocking(move || blob::map(&on_disk)).await;
+    let bytes = match mapped {
+        Ok(Ok(bytes)) => bytes,
+        Ok(Err(problem)) => {
+            error!(%problem, blob = %file.digest, "a file of a bundle cannot be read");
+            return plain(StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be read; see the server's log\n");
+        }
+        Err(problem) => {
+            error!(%problem, "reading a file panicked");
+            return plain(StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be read; see the server's log\n");
+        }
+    };
+    if method == Method::GET {
+        note(&app, &link, &path, file.step);
+    }
+    blob::respond(&headers, bytes, &file.digest, BYTES)
+}
+
+/// Remembers how far the machine behind this connection is.
+fn note(app: &App, link: &Link, path: &str, step: Option<Step>) {
+    let mac = app.links.who(link.peer.ip());
+    debug!(peer = %link.peer.ip(), path, "file");
+    if let (Some(mac), Some(step)) = (mac, step) {
+        app.fleet.reached(mac, step, SystemTime::now());
+    }
+}

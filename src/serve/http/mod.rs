@@ -1,0 +1,82 @@
+//! HTTP: loaders, scripts, the files of bundles, check-ins.
+//!
+//! ```text
+//! GET  /boot.ipxe                          the first script, the same for everybody
+//! GET  /script?mac=…&uuid=…&…              the machine's own script
+//! GET  /loader/NAME                        an iPXE binary, for UEFI HTTP Boot
+//! GET  /b/ID/FILE                          kernel, initramfs, modloop, overlay of a bundle
+//! GET  /b/ID/site.img                      the initrd with the overlay and the site's key
+//! GET  /b/ID/packages/ARCH/FILE            the bundle's packages and their signed index
+//! POST /check-in/TOKEN                     what a booted machine reports
+//! ```
+
+mod blob;
+mod boot;
+mod check_in;
+mod files;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::extract::connect_info::Connected;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::serve::IncomingStream;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::App;
+use crate::model::checkin::MAX_REPORT;
+
+/// Both ends of a connection: who asks, and which of our addresses it reached.
+#[derive(Debug, Clone, Copy)]
+pub struct Link {
+    /// The client.
+    pub peer: SocketAddr,
+    /// The address it connected to, which is the one to tell it in URLs.
+    pub local: SocketAddr,
+}
+
+impl Connected<IncomingStream<'_, TcpListener>> for Link {
+    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
+        let peer = *stream.remote_addr();
+        // A socket that lost its address is about to fail anyway; its own peer address does no harm.
+        Self { peer, local: stream.io().local_addr().unwrap_or(peer) }
+    }
+}
+
+impl Link {
+    /// The base URL this client is told, unless the site advertises another.
+    fn base(&self) -> String {
+        match self.local {
+            SocketAddr::V4(local) if local.port() == 80 => format!("http://{}", local.ip()),
+            local => format!("http://{local}"),
+        }
+    }
+}
+
+/// Every route, ready to be served or called directly.
+pub fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/boot.ipxe", get(boot::entry))
+        .route("/script", get(boot::script))
+        .route("/loader/{name}", get(files::loader))
+        .route("/b/{bundle}/{*path}", get(files::file))
+        .route("/check-in/{token}", post(check_in::check_in))
+        .layer(DefaultBodyLimit::max(MAX_REPORT))
+        .with_state(app)
+}
+
+/// Serves until `stop`, then lets running transfers end.
+pub(super) async fn run(listener: TcpListener, app: Arc<App>, stop: CancellationToken) -> std::io::Result<()> {
+    let service = router(app).into_make_service_with_connect_info::<Link>();
+    axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+/// A short text answer.
+fn plain(status: StatusCode, text: impl Into<String>) -> Response {
+    (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text.into()).into_response()
+}

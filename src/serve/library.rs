@@ -1,0 +1,107 @@
+//! What is served, in memory: the channels, and the files of each bundle by the name machines ask for.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::model::boot::Step;
+use crate::model::digest::Digest;
+use crate::model::mac::Mac;
+use crate::model::manifest::{BundleId, Manifest};
+use crate::model::script::SITE_INITRD;
+use crate::store::{SiteParts, Store, StoreError};
+
+/// How many bundles are kept in memory; a fleet boots few at a time.
+const MAX_BUNDLES: usize = 64;
+
+/// How many addresses are remembered.
+const MAX_LINKS: usize = 100_000;
+
+/// A file of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Served {
+    /// Its blob.
+    pub(super) digest: Digest,
+    /// The step of a boot that asks for it.
+    pub(super) step: Option<Step>,
+}
+
+type Files = HashMap<String, Served>;
+
+/// Bundles that were asked for, each read from the store once.
+#[derive(Debug, Default)]
+pub(super) struct Bundles(Mutex<HashMap<BundleId, (Arc<Manifest>, Arc<Files>)>>);
+
+impl Bundles {
+    /// The files of a bundle by name.
+    pub(super) async fn files(&self, store: &Store, id: BundleId) -> Result<Arc<Files>, StoreError> {
+        Ok(self.load(store, id).await?.1)
+    }
+
+    /// The manifest of a bundle.
+    pub(super) async fn manifest(&self, store: &Store, id: BundleId) -> Result<Arc<Manifest>, StoreError> {
+        Ok(self.load(store, id).await?.0)
+    }
+
+    async fn load(&self, store: &Store, id: BundleId) -> Result<(Arc<Manifest>, Arc<Files>), StoreError> {
+        if let Some(found) = lock(&self.0).get(&id) {
+            return Ok(found.clone());
+        }
+        let store = store.clone();
+        let read =
+            tokio::task::spawn_blocking(move || Ok::<_, StoreError>((store.manifest(&id)?, store.site_parts(&id)?)));
+        let (manifest, site) = match read.await {
+            Ok(read) => read?,
+            // The closure does not panic, so the runtime is going down; nobody will see this answer.
+            Err(_) => return Err(StoreError::NoBundle(id)),
+        };
+        let files = Arc::new(files(&manifest, &site));
+        let loaded = (Arc::new(manifest), files);
+        let mut known = lock(&self.0);
+        if known.len() >= MAX_BUNDLES {
+            known.clear();
+        }
+        known.insert(id, loaded.clone());
+        Ok(loaded)
+    }
+}
+
+/// Every name a machine may ask for below `/b/ID/`.
+fn files(manifest: &Manifest, site: &SiteParts) -> Files {
+    let arch = &manifest.alpine.arch;
+    let mut files = Files::new();
+    let mut put = |name: String, digest, step| files.insert(name, Served { digest, step });
+    put(manifest.kernel.name.clone(), manifest.kernel.sha256, Some(Step::Kernel));
+    put(manifest.initramfs.name.clone(), manifest.initramfs.sha256, Some(Step::Initramfs));
+    put(manifest.modloop.name.clone(), manifest.modloop.sha256, Some(Step::Modloop));
+    put(manifest.apkovl.name.clone(), manifest.apkovl.sha256, Some(Step::Overlay));
+    put(SITE_INITRD.to_owned(), site.initrd.sha256, Some(Step::Overlay));
+    put(format!("packages/{arch}/APKINDEX.tar.gz"), site.index.sha256, Some(Step::Packages));
+    for package in &manifest.packages {
+        put(format!("packages/{arch}/{}", package.file_name()), package.sha256, None);
+    }
+    files
+}
+
+/// Which machine is behind an address, learnt when it fetched its script.
+#[derive(Debug, Default)]
+pub(super) struct Links(Mutex<HashMap<IpAddr, Mac>>);
+
+impl Links {
+    pub(super) fn learn(&self, address: IpAddr, mac: Mac) {
+        let mut links = lock(&self.0);
+        if links.len() >= MAX_LINKS {
+            links.clear();
+        }
+        links.insert(address, mac);
+    }
+
+    pub(super) fn who(&self, address: IpAddr) -> Option<Mac> {
+        lock(&self.0).get(&address).copied()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each critical section leaves its map whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,255 @@
+//! The iPXE loaders of this computer, read into memory once: the first program firmware takes from the network.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use crate::model::firmware::Firmware;
+
+/// Where iPXE is: on Debian and Ubuntu, on Fedora and Arch, and where administrators put their own.
+pub const DEFAULT_FOLDERS: [&str; 4] =
+    ["/usr/lib/ipxe", "/usr/share/ipxe", "/usr/local/lib/ipxe", "/usr/local/share/ipxe"];
+
+/// The largest file taken for a loader; iPXE with all drivers has about 1 MiB.
+const MAX_SIZE: u64 = 16 * 1024 * 1024;
+
+/// One loader.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loader {
+    /// What it is called on the network: its path below its folder, with `-` for `/`.
+    pub name: String,
+    /// What runs it.
+    pub firmware: Firmware,
+    /// Where it was found.
+    pub path: PathBuf,
+    /// The program.
+    pub bytes: Bytes,
+}
+
+/// The loaders found, for each firmware the best first.
+#[derive(Debug, Clone, Default)]
+pub struct Loaders {
+    found: Vec<Loader>,
+    refused: Vec<Refused>,
+}
+
+/// A file with the name of a loader that is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is no loader: {}", self.path.display(), self.reason)
+    }
+}
+
+/// A kind of firmware that cannot boot, because there is no loader for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Missing {
+    /// The firmware.
+    pub firmware: Firmware,
+    /// The Debian package that would bring one, if there is one.
+    pub debian_package: Option<&'static str>,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} machines cannot boot: no iPXE loader", self.firmware)?;
+        match self.debian_package {
+            Some(package) => write!(f, "; install `{package}`"),
+            None => write!(
+                f,
+                "; put one named {} into the loader folder",
+                self.firmware.loader_files().first().unwrap_or(&"ipxe.efi")
+            ),
+        }
+    }
+}
+
+impl Loaders {
+    /// Reads the loaders in `folders`; for each name the first folder that has it counts. Folders and files that are
+    /// not there are no error; a file that is there and cannot be a loader is kept for [`Self::refused`].
+    ///
+    /// Reads files, so call it at start, not while serving.
+    #[must_use]
+    pub fn find(folders: &[PathBuf]) -> Self {
+        let mut loaders = Self::default();
+        for firmware in Firmware::ALL.into_iter().filter(|firmware| firmware.runs() == *firmware) {
+            for file in firmware.loader_files() {
+                loaders.look_for(firmware, file, folders);
+            }
+        }
+        loaders
+    }
+
+    fn look_for(&mut self, firmware: Firmware, file: &str, folders: &[PathBuf]) {
+        for path in folders.iter().map(|folder| folder.join(file)) {
+            match read(&path).and_then(|bytes| checked(bytes, firmware)) {
+                Ok(bytes) => {
+                    self.found.push(Loader { name: file.replace('/', "-"), firmware, path, bytes });
+                    return;
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => self.refused.push(Refused { path, reason: error.to_string() }),
+            }
+        }
+    }
+
+    /// Loaders that are already in memory, best first.
+    #[must_use]
+    pub fn of(found: Vec<Loader>) -> Self {
+        Self { found, refused: Vec::new() }
+    }
+
+    /// The loader for machines with this firmware.
+    #[must_use]
+    pub fn for_firmware(&self, firmware: Firmware) -> Option<&Loader> {
+        self.found.iter().find(|loader| loader.firmware == firmware.runs())
+    }
+
+    /// The loader of this name, as [`Loader::name`] has it.
+    #[must_use]
+    pub fn by_name(&self, name: &str) -> Option<&Loader> {
+        self.found.iter().find(|loader| loader.name == name)
+    }
+
+    /// Every loader.
+    pub fn iter(&self) -> impl Iterator<Item = &Loader> {
+        self.found.iter()
+    }
+
+    /// Files that have the name of a loader and cannot be one.
+    #[must_use]
+    pub fn refused(&self) -> &[Refused] {
+        &self.refused
+    }
+
+    /// The kinds of firmware that cannot boot, for a message to the operator: of the kinds thin clients have, which
+    /// are BIOS and UEFI on x86_64 and ARM64. Nobody wants to read at every start that LoongArch has no loader.
+    #[must_use]
+    pub fn missing(&self) -> Vec<Missing> {
+        [Firmware::BiosX86, Firmware::EfiX64, Firmware::EfiArm64]
+            .into_iter()
+            .filter(|firmware| self.for_firmware(*firmware).is_none())
+            .map(|firmware| Missing { firmware, debian_package: firmware.debian_package() })
+            .collect()
+    }
+}
+
+fn read(path: &Path) -> io::Result<Bytes> {
+    let file = File::open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_SIZE + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 {
+        0 => Err(io::Error::other("empty")),
+        size if size > MAX_SIZE => Err(io::Error::other("larger than 16 MiB")),
+        _ => Ok(bytes.into()),
+    }
+}
+
+/// A name says little: an `ipxe.efi` may be for any processor, and firmware that takes one for another processor
+/// fails without saying why.
+fn checked(bytes: Bytes, firmware: Firmware) -> io::Result<Bytes> {
+    let Some(expected) = firmware.pe_machine() else {
+        return Ok(bytes);
+    };
+    match pe_machine(&bytes) {
+        Some(machine) if machine == expected => Ok(bytes),
+        Some(machine) => {
+            Err(io::Error::other(format!("made for another processor than {firmware} (PE machine {machine:#06x})")))
+        }
+        None => Err(io::Error::other("not a UEFI program")),
+    }
+}
+
+/// The machine number of a PE file (PE format, "Signature" and "COFF File Header").
+fn pe_machine(bytes: &[u8]) -> Option<u16> {
+    let start = bytes.get(0x3c..)?.first_chunk::<4>()?;
+    let header = bytes.get(usize::try_from(u32::from_le_bytes(*start)).ok()?..)?;
+    let machine = header.strip_prefix(b"PE\0\0")?.first_chunk::<2>()?;
+    bytes.starts_with(b"MZ").then(|| u16::from_le_bytes(*machine))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// The least that counts as a UEFI program.
+    fn program(machine: u16) -> Vec<u8> {
+        let mut bytes = b"MZ".to_vec();
+        bytes.resize(0x3c, 0);
+        bytes.extend(0x40u32.to_le_bytes());
+        bytes.extend(b"PE\0\0");
+        bytes.extend(machine.to_le_bytes());
+        bytes
+    }
+
+    #[test]
+    fn the_first_folder_and_the_best_name_count() {
+        let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(first.path().join("snponly.efi"), program(0x8664)).unwrap();
+        fs::write(first.path().join("undionly.kpxe"), "first").unwrap();
+        fs::write(second.path().join("undionly.kpxe"), "second").unwrap();
+        fs::write(second.path().join("ipxe.efi"), program(0x8664)).unwrap();
+        fs::create_dir(second.path().join("arm64")).unwrap();
+        fs::write(second.path().join("arm64/ipxe.efi"), program(0xaa64)).unwrap();
+        let loaders = Loaders::find(&[first.path().to_owned(), "/nowhere".into(), second.path().to_owned()]);
+        assert_eq!(loaders.for_firmware(Firmware::BiosX86).unwrap().bytes, "first");
+        assert_eq!(loaders.for_firmware(Firmware::EfiX64).unwrap().name, "ipxe.efi");
+        assert_eq!(loaders.for_firmware(Firmware::UBootArm64).unwrap().name, "arm64-ipxe.efi");
+        assert_eq!(loaders.by_name("snponly.efi").unwrap().firmware, Firmware::EfiX64);
+        assert!(loaders.by_name("arm64/ipxe.efi").is_none() && loaders.by_name("").is_none());
+        assert!(loaders.missing().is_empty());
+        assert!(loaders.refused().is_empty());
+    }
+
+    #[test]
+    fn a_loader_for_another_processor_is_not_offered() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("ipxe.efi"), program(0x014c)).unwrap();
+        fs::write(folder.path().join("ipxe-arm64.efi"), "text").unwrap();
+        fs::write(folder.path().join("undionly.kpxe"), "").unwrap();
+        let loaders = Loaders::find(&[folder.path().to_owned()]);
+        assert_eq!(loaders.iter().count(), 0);
+        let refused: Vec<String> = loaders.refused().iter().map(ToString::to_string).collect();
+        assert_eq!(refused.len(), 3);
+        assert!(refused.iter().any(|text| text.contains("another processor than UEFI x86_64")), "{refused:?}");
+        assert!(refused.iter().any(|text| text.contains("not a UEFI program")), "{refused:?}");
+        assert!(refused.iter().any(|text| text.contains("empty")), "{refused:?}");
+    }
+
+    #[test]
+    fn what_cannot_boot_is_said_with_what_to_do() {
+        let missing: Vec<String> = Loaders::default().missing().iter().map(ToString::to_string).collect();
+        assert_eq!(missing[0], "BIOS machines cannot boot: no iPXE loader; install `ipxe`");
+        assert_eq!(
+            missing[2],
+            "UEFI ARM64 machines cannot boot: no iPXE loader; put one named ipxe-arm64.efi into the loader folder"
+        );
+    }
+
+    #[test]
+    fn a_header_cut_off_anywhere_is_no_program() {
+        let whole = program(0x8664);
+        assert_eq!(pe_machine(&whole), Some(0x8664));
+        for length in 0..whole.len() {
+            assert_eq!(pe_machine(&whole[..length]), None);
+        }
+        let mut far = whole;
+        far[0x3c..0x40].fill(0xff);
+        assert_eq!(pe_machine(&far), None);
+    }
+}

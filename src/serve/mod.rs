@@ -1,0 +1,259 @@
+//! Bind, run, drain: DHCP, TFTP and HTTP, which all end in one decision (DESIGN 3.4).
+//!
+//! [`Server::bind`] opens every port or none; [`Server::run`] serves until it is told to stop. What machines are told
+//! comes from memory: [`App`] holds the channels, the files of bundles, the loaders and the fleet.
+
+pub mod bind;
+pub mod counters;
+pub mod dhcp;
+pub mod http;
+pub mod interfaces;
+mod library;
+pub mod loaders;
+pub mod observe;
+pub mod port_owner;
+pub mod tftp;
+mod udp;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use self::bind::BindError;
+use self::dhcp::decide::Port;
+use self::dhcp::{DhcpServer, Listen};
+use self::interfaces::InterfaceError;
+use self::library::{Bundles, Links};
+use self::loaders::Loaders;
+use self::observe::{Observed, Observer};
+use self::port_owner::Protocol;
+use self::tftp::{Files, TftpServer};
+use crate::fleet::Fleet;
+use crate::model::net::DhcpMode;
+use crate::model::plan::{Assignments, Catalog};
+use crate::store::{Store, StoreError};
+
+/// How long transfers may go on after a stop was asked for.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Why serving cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A port cannot be opened.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The interfaces cannot be used.
+    #[error("DHCP cannot be served")]
+    Interface(#[from] InterfaceError),
+    /// The store cannot be read.
+    #[error("the published bundles cannot be read")]
+    Store(#[from] StoreError),
+}
+
+/// What to serve, and where.
+#[derive(Debug)]
+pub struct Options {
+    /// Where HTTP listens.
+    pub http: SocketAddr,
+    /// Where TFTP listens, if it does.
+    pub tftp: Option<SocketAddr>,
+    /// What DHCP does.
+    pub dhcp: DhcpMode,
+    /// Interfaces DHCP is answered on; all usable ones when empty.
+    pub interfaces: Vec<String>,
+    /// A fixed address for DHCP instead of interfaces.
+    pub dhcp_listen: Option<std::net::Ipv4Addr>,
+    /// DHCP's server port.
+    pub dhcp_port: u16,
+    /// DHCP's boot server port.
+    pub pxe_port: u16,
+    /// Base URL machines are told, when it is not the address they reach.
+    pub advertise: Option<String>,
+    /// iPXE binaries.
+    pub loaders: Arc<Loaders>,
+    /// Who follows what.
+    pub assignments: Assignments,
+}
+
+/// What every transport shares.
+#[derive(Debug)]
+pub struct App {
+    store: Store,
+    fleet: Fleet,
+    loaders: Arc<Loaders>,
+    assignments: Assignments,
+    advertise: Option<String>,
+    catalog: Mutex<Arc<Catalog>>,
+    bundles: Bundles,
+    links: Links,
+}
+
+impl App {
+    /// Joins what is served; reads the channels once.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn new(store: Store, fleet: Fleet, options: &Options) -> Result<Self, StoreError> {
+        let catalog = store.catalog(&Catalog::default())?;
+        Ok(Self {
+            store,
+            fleet,
+            loaders: Arc::clone(&options.loaders),
+            assignments: options.assignments.clone(),
+            advertise: options.advertise.clone(),
+            catalog: Mutex::new(Arc::new(catalog)),
+            bundles: Bundles::default(),
+            links: Links::default(),
+        })
+    }
+
+    /// The base URL of a client that reached us as `reached`.
+    fn base(&self, reached: &str) -> String {
+        self.advertise.clone().unwrap_or_else(|| reached.to_owned())
+    }
+
+    /// The channels as they are now; as they were last, when the store cannot be read (DESIGN 4.5).
+    async fn catalog(self: &Arc<Self>) -> Arc<Catalog> {
+        let app = Arc::clone(self);
+        let read = tokio::task::spawn_blocking(move || app.store.catalog(&app.last_catalog())).await;
+        match read {
+            Ok(Ok(catalog)) => {
+                let catalog = Arc::new(catalog);
+                *self.catalog.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&catalog);
+                catalog
+            }
+            Ok(Err(problem)) => {
+                warn!(%problem, "the store cannot be read; machines boot what was published before");
+                self.last_catalog()
+            }
+            Err(problem) => {
+                error!(%problem, "reading the store panicked");
+                self.last_catalog()
+            }
+        }
+    }
+
+    fn last_catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&self.catalog.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Observer for App {
+    fn observe(&self, seen: Observed) {
+        let mac = seen.mac.or_else(|| seen.peer.and_then(|peer| self.links.who(peer)));
+        let Some(mac) = mac else { return };
+        if let Some(peer) = seen.peer {
+            self.links.learn(peer, mac);
+        }
+        self.fleet.reached(mac, seen.step, SystemTime::now());
+    }
+}
+
+impl Files for App {
+    fn open(&self, _peer: IpAddr, path: &str) -> Option<Bytes> {
+        self.loaders.by_name(path).map(|loader| loader.bytes.clone())
+    }
+}
+
+/// A server that has all its ports.
+pub struct Server {
+    app: Arc<App>,
+    http: TcpListener,
+    http_address: SocketAddr,
+    tftp: Option<TftpServer>,
+    dhcp: DhcpServer,
+}
+
+impl Server {
+    /// Opens every port. Must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// When a port cannot be opened or an interface cannot be used; then none stays open.
+    pub async fn bind(app: App, options: Options) -> Result<Self, ServeError> {
+        let failed = |error| BindError::new(Protocol::Tcp, options.http, error);
+        let http = TcpListener::bind(options.http).await.map_err(failed)?;
+        let http_address = http.local_addr().map_err(failed)?;
+        let app = Arc::new(app);
+        let observer: Arc<dyn Observer> = Arc::clone(&app) as _;
+        let tftp = match options.tftp {
+            Some(address) => Some(TftpServer::bind(address, Arc::clone(&app) as _, Arc::clone(&observer))?),
+            None => None,
+        };
+        let listen = match options.dhcp_listen {
+            Some(address) => Listen::Address(address),
+            None if options.dhcp == DhcpMode::Off => Listen::Interfaces(Vec::new()),
+            None => {
+                let (all, names) = interfaces::list()?;
+                Listen::Interfaces(interfaces::choose(&all, &names, &options.interfaces, &options.dhcp)?)
+            }
+        };
+        let settings = dhcp::Settings {
+            mode: options.dhcp,
+            listen,
+            port: options.dhcp_port,
+            boot_port: options.pxe_port,
+            http_port: http_address.port(),
+            advertise: options.advertise,
+        };
+        let dhcp = DhcpServer::bind(settings, Arc::clone(&app.loaders), observer)?;
+        Ok(Self { app, http, http_address, tftp, dhcp })
+    }
+
+    /// What listens where, one line each.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<String> {
+        let mut lines = vec![format!("HTTP on {}", self.http_address)];
+        lines.extend(
+            self.tftp.as_ref().and_then(|tftp| tftp.address().ok()).map(|address| format!("TFTP on {address}")),
+        );
+        lines.extend(self.dhcp.addresses().into_iter().map(|(port, address)| match port {
+            Port::Server => format!("DHCP on {address}"),
+            Port::Boot => format!("PXE boot server on {address}"),
+        }));
+        lines
+    }
+
+    /// Serves until `stop`, lets transfers end within a limit, and writes down what is known.
+    pub async fn run(self, stop: CancellationToken) {
+        let Self { app, http, tftp, dhcp, .. } = self;
+        let dhcp_counters = dhcp.counters();
+        let tftp_counters = tftp.as_ref().map(TftpServer::counters);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(dhcp.run(stop.clone()));
+        if let Some(tftp) = tftp {
+            tasks.spawn(tftp.run(stop.clone()));
+        }
+        let (served, http_stop) = (Arc::clone(&app), stop.clone());
+        tasks.spawn(async move {
+            if let Err(problem) = http::run(http, served, http_stop).await {
+                error!(%problem, "HTTP stopped");
+            }
+        });
+        stop.cancelled().await;
+        let drained = tokio::time::timeout(GRACE, async {
+            while let Some(ended) = tasks.join_next().await {
+                if let Err(panic) = ended {
+                    error!(%panic, "a server stopped badly");
+                }
+            }
+        });
+        if drained.await.is_err() {
+            warn!("transfers were still running and are cut off; machines ask again");
+        }
+        app.fleet.flush().await;
+        info!(
+            dhcp.received = dhcp_counters.received.value(),
+            dhcp.answered = dhcp_counters.answered.value(),
+            dhcp.malformed = dhcp_counters.malformed.value(),
+            tftp.received = tftp_counters.as_ref().map(|counters| counters.received.value()),
+            tftp.malformed = tftp_counters.as_ref().map(|counters| counters.malformed.value()),
+            "stopped"
+        );
+    }
+}

@@ -1,0 +1,27 @@
+//! What the servers tell the rest of the program about machines.
+
+use std::net::IpAddr;
+
+use crate::model::boot::Step;
+use crate::model::mac::Mac;
+
+/// One thing a machine did, as seen on the network.
+///
+/// Anybody can send packets with any address in them: an observer bounds what it keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// The machine, where the protocol says it (TFTP does not).
+    pub mac: Option<Mac>,
+    /// Its address, or the one it was offered, where there is one.
+    pub peer: Option<IpAddr>,
+    /// How far the boot is.
+    pub step: Step,
+    /// What happened, for people: the firmware, the loader, or why nothing was offered.
+    pub detail: String,
+}
+
+/// Takes what the servers see.
+pub trait Observer: Send + Sync {
+    /// Called from the servers' tasks: must return at once and never block.
+    fn observe(&self, seen: Observed);
+}

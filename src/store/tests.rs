@@ -1,0 +1,139 @@
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::*;
+use crate::model::manifest::FileEntry;
+use crate::model::manifest::tests::sample;
+use crate::model::plan::Catalog;
+
+struct Shop {
+    folder: tempfile::TempDir,
+    store: Store,
+}
+
+fn shop() -> Shop {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("store")).unwrap();
+    Shop { folder, store }
+}
+
+impl Shop {
+    /// A manifest whose blobs are all in the store; `argument` makes it another bundle.
+    fn bundle(&self, profile: &str, argument: &str) -> Manifest {
+        let mut manifest = sample(profile);
+        manifest.kernel_args = vec![argument.to_owned()];
+        for file in [
+            &mut manifest.kernel,
+            &mut manifest.initramfs,
+            &mut manifest.modloop,
+            &mut manifest.apkovl,
+            &mut manifest.index,
+        ] {
+            *file = self.blob(&file.name.clone());
+        }
+        manifest
+    }
+
+    fn blob(&self, name: &str) -> FileEntry {
+        let sha256 = self.store.put_bytes(name.as_bytes()).unwrap();
+        FileEntry { name: name.to_owned(), sha256, size: name.len() as u64 }
+    }
+
+    fn site(&self) -> SiteParts {
+        SiteParts { initrd: self.blob("site.img"), index: self.blob("signed") }
+    }
+
+    fn publish(&self, manifest: &Manifest) -> Result<Publication, StoreError> {
+        let now = UNIX_EPOCH + Duration::from_secs(1_000);
+        self.store.publish(manifest, &self.site(), &ChannelName::default_channel(), now)
+    }
+}
+
+fn name(text: &str) -> ProfileName {
+    text.parse().unwrap()
+}
+
+#[test]
+fn releases_are_numbered_and_the_channel_points_at_the_newest() {
+    let shop = shop();
+    let (first, second) = (shop.bundle("vdi", "a"), shop.bundle("vdi", "b"));
+    let Publication::New(release) = shop.publish(&first).unwrap() else { panic!("not new") };
+    assert_eq!((release.number, release.bundle), (1, first.id()));
+    let Publication::New(release) = shop.publish(&second).unwrap() else { panic!("not new") };
+    assert_eq!(release.number, 2);
+    let catalog = shop.store.catalog(&Catalog::default()).unwrap();
+    let published = &catalog.channels[&(name("vdi"), ChannelName::default_channel())];
+    assert_eq!((published.release, published.bundle), (2, second.id()));
+    assert_eq!(shop.store.resolve(&"vdi@1".parse().unwrap()).unwrap(), first.id());
+    assert_eq!(shop.store.resolve(&"vdi".parse().unwrap()).unwrap(), second.id());
+}
+
+#[test]
+fn publishing_what_the_channel_points_at_makes_no_release() {
+    let shop = shop();
+    let manifest = shop.bundle("vdi", "a");
+    shop.publish(&manifest).unwrap();
+    let Publication::Unchanged(release) = shop.publish(&manifest).unwrap() else { panic!("not unchanged") };
+    assert_eq!(release.number, 1);
+    assert_eq!(shop.store.releases(&name("vdi")).unwrap().len(), 1);
+}
+
+#[test]
+fn a_bundle_with_a_missing_blob_is_not_published() {
+    let shop = shop();
+    let good = shop.bundle("vdi", "a");
+    shop.publish(&good).unwrap();
+    let mut broken = shop.bundle("vdi", "b");
+    broken.kernel.sha256 = Digest::of(b"nowhere");
+    let error = shop.publish(&broken).unwrap_err().to_string();
+    assert!(error.contains("is missing from the store; build the profile again"), "{error}");
+    assert_eq!(shop.store.resolve(&"vdi".parse().unwrap()).unwrap(), good.id());
+}
+
+#[test]
+fn a_publish_that_stopped_before_the_channel_changed_nothing_and_the_next_one_goes_on() {
+    let shop = shop();
+    let (old, new) = (shop.bundle("vdi", "a"), shop.bundle("vdi", "b"));
+    shop.publish(&old).unwrap();
+    shop.publish(&new).unwrap();
+    // As after a crash between the release and the channel.
+    std::fs::write(shop.folder.path().join("store/profiles/vdi/channels/stable"), "1\n").unwrap();
+    assert_eq!(shop.store.resolve(&"vdi".parse().unwrap()).unwrap(), old.id());
+    let Publication::New(release) = shop.publish(&new).unwrap() else { panic!("not new") };
+    assert_eq!((release.number, shop.store.resolve(&"vdi".parse().unwrap()).unwrap()), (3, new.id()));
+}
+
+#[test]
+fn a_file_that_is_not_what_it_should_be_is_not_stored() {
+    let shop = shop();
+    let path = shop.folder.path().join("file");
+    std::fs::write(&path, "other bytes").unwrap();
+    let expected = Digest::of(b"these bytes");
+    let error = shop.store.put_file(&path, &expected, 11).unwrap_err();
+    assert!(matches!(error, StoreError::WrongBlob { .. }), "{error}");
+    assert!(!shop.store.has_blob(&expected, 11));
+    assert_eq!(disk::list(shop.store.blob_path(&expected).parent().unwrap()).unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_not_there_is_named_with_the_next_step() {
+    let shop = shop();
+    shop.publish(&shop.bundle("vdi", "a")).unwrap();
+    let says = |reference: &str| shop.store.resolve(&reference.parse().unwrap()).unwrap_err().to_string();
+    assert_eq!(says("vdj"), "profile `vdj` has no release; run `bivouac publish vdj`, or did you mean `vdi`?");
+    assert_eq!(says("vdi@7"), "profile `vdi` has no release 7; the newest is 1");
+    assert_eq!(says("vdi:beta"), "profile `vdi` has no channel `beta`; it has stable");
+    assert!(says(&"0".repeat(64)).contains("is not in the store"));
+    let staged = shop.store.staged(&name("kiosk")).unwrap_err().to_string();
+    assert_eq!(staged, "profile `kiosk` has nothing to publish; run `bivouac build kiosk`");
+}
+
+#[test]
+fn a_manifest_that_was_changed_on_disk_is_refused() {
+    let shop = shop();
+    let manifest = shop.bundle("vdi", "a");
+    shop.publish(&manifest).unwrap();
+    let path = shop.folder.path().join(format!("store/bundles/{}.json", manifest.id()));
+    let text = std::fs::read_to_string(&path).unwrap().replace("\"a\"", "\"b\"");
+    std::fs::write(&path, text).unwrap();
+    assert!(matches!(shop.store.manifest(&manifest.id()), Err(StoreError::Damaged { .. })));
+}

@@ -1,0 +1,8 @@
+//! Bytes to values and back: DHCP and its PXE options, TFTP, cpio, the overlay archive. Never a socket, never a file.
+
+pub mod apkovl;
+pub mod cpio;
+pub mod dhcp;
+pub mod gzip;
+pub mod kernel;
+pub mod tftp;

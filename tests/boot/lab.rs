@@ -1,0 +1,263 @@
+//! A network of its own for one test: namespaces, a bridge, a machine in QEMU, and the programs that run there.
+//!
+//! ```text
+//! namespace A: br0 10.77.0.1/24 ─── tap0 ─── QEMU (the machine)
+//!               │                      bivouac serve listens here
+//!               └── veth ── namespace B: eth0 10.77.0.2/24, another DHCP server
+//! ```
+//!
+//! Nothing leaves the namespaces, and all of it goes away with the [`Lab`].
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+/// The address of the server in namespace A.
+pub const SERVER: &str = "10.77.0.1";
+
+/// The address of the other DHCP server in namespace B.
+const NEIGHBOUR: &str = "10.77.0.2/24";
+
+/// The machine's address.
+pub const MAC: &str = "52:54:00:77:00:01";
+
+/// How long a boot may take under software emulation on a busy host.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// What kind of machine boots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Machine {
+    /// SeaBIOS with the iPXE ROM that comes with QEMU's network card.
+    BiosRom,
+    /// OVMF's own PXE client.
+    UefiPxe,
+    /// OVMF's HTTP boot client.
+    UefiHttp,
+}
+
+/// The namespaces, and a folder for everything the test writes.
+pub struct Lab {
+    name: String,
+    folder: tempfile::TempDir,
+    processes: Vec<Process>,
+}
+
+/// A program that runs in a namespace; it is stopped when this goes away.
+pub struct Process {
+    what: String,
+    child: Child,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+}
+
+impl Lab {
+    /// Makes the namespaces.
+    pub fn new(name: &str) -> Self {
+        let name = format!("bvt{}{name}", std::process::id());
+        let lab = Self { name, folder: tempfile::tempdir().unwrap(), processes: Vec::new() };
+        let (a, b) = (lab.a(), lab.b());
+        ip(&["netns", "add", &a]);
+        ip(&["netns", "add", &b]);
+        for set_up in [
+            "link set lo up",
+            "link add br0 type bridge forward_delay 0",
+            &format!("addr add {SERVER}/24 dev br0"),
+            "tuntap add tap0 mode tap",
+            "link set tap0 master br0",
+            &format!("link add veth0 type veth peer name eth0 netns {b}"),
+            "link set veth0 master br0",
+            "link set veth0 up",
+            "link set tap0 up",
+            "link set br0 up",
+        ] {
+            ip(&[&["-n", &a][..], &set_up.split(' ').collect::<Vec<_>>()].concat());
+        }
+        for set_up in [format!("addr add {NEIGHBOUR} dev eth0"), "link set eth0 up".to_owned(), "link set lo up".to_owned()] {
+            ip(&[&["-n", &b][..], &set_up.split(' ').collect::<Vec<_>>()].concat());
+        }
+        lab
+    }
+
+    fn a(&self) -> String {
+        format!("{}a", self.name)
+    }
+
+    fn b(&self) -> String {
+        format!("{}b", self.name)
+    }
+
+    /// A place for files of this test.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Starts the server beside the bridge and waits until it serves.
+    pub fn serve(&self, state: &Path, flags: &[&str]) -> Process {
+        let mut command = self.inside(&self.a(), env!("CARGO_BIN_EXE_bivouac"));
+        command.args(["serve", "--interface", "br0", "--default-profile", "hello", "--state"]).arg(state).args(flags);
+        let mut server = Process::start("bivouac serve", command);
+        server.wait_for("ready", Duration::from_secs(20));
+        server
+    }
+
+    /// Starts a plain DHCP server that knows nothing of booting, as a site has one.
+    pub fn plain_dhcp(&mut self) {
+        let lease_file = self.path("dnsmasq.leases");
+        let mut command = self.inside(&self.b(), "dnsmasq");
+        command
+            .args(["--keep-in-foreground", "--log-facility=-", "--log-dhcp", "--port=0", "--conf-file=/dev/null", "--user=root"])
+            .args(["--interface=eth0", "--bind-interfaces", "--dhcp-range=10.77.0.50,10.77.0.99,255.255.255.0,1h"])
+            .arg(format!("--dhcp-leasefile={}", lease_file.display()))
+            .arg("--pid-file=");
+        let mut process = Process::start("dnsmasq", command);
+        process.wait_for("DHCP, IP range", Duration::from_secs(20));
+        self.processes.push(process);
+    }
+
+    /// Switches the machine on.
+    pub fn power_on(&self, machine: Machine) -> Process {
+        let mut qemu = self.inside(&self.a(), "qemu-system-x86_64");
+        qemu.args(["-accel", "tcg", "-machine", "q35", "-m", "640", "-display", "none", "-monitor", "none", "-nodefaults"])
+            .args(["-no-reboot", "-serial", "stdio", "-device", "virtio-rng-pci"])
+            .args(["-netdev", "tap,id=net,ifname=tap0,script=no,downscript=no"]);
+        match machine {
+            Machine::BiosRom => {
+                qemu.args(["-device", &format!("virtio-net-pci,netdev=net,mac={MAC}"), "-boot", "n"]);
+            }
+            Machine::UefiPxe | Machine::UefiHttp => {
+                let variables = self.path("ovmf-variables.fd");
+                fs::copy("/usr/share/OVMF/OVMF_VARS_4M.fd", &variables).unwrap();
+                // Without romfile= QEMU's iPXE ROM would answer in place of OVMF's own client.
+                qemu.args(["-device", &format!("virtio-net-pci,netdev=net,mac={MAC},romfile=,bootindex=0")])
+                    .args(["-drive", "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd"])
+                    .args(["-drive", &format!("if=pflash,format=raw,file={}", variables.display())])
+                    .args(["-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n"]);
+                if machine == Machine::UefiHttp {
+                    qemu.args(["-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=n"]);
+                }
+            }
+        }
+        Process::start("machine", qemu)
+    }
+
+    /// What `bivouac machines --json` says.
+    pub fn machines(&self, state: &Path) -> serde_json::Value {
+        let output = Command::new(env!("CARGO_BIN_EXE_bivouac"))
+            .args(["machines", "--json", "--state"])
+            .arg(state)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Waits until the machine has checked in; otherwise says which step was missing, with console and log.
+    pub fn expect_check_in(&self, state: &Path, server: &mut Process, machine: &mut Process) -> serde_json::Value {
+        if !server.saw(" check-in ", PATIENCE) {
+            let machines = self.machines(state);
+            let step = machines[0]["step"].as_str().unwrap_or("nothing: the server never saw it").to_owned();
+            machine.drain();
+            panic!(
+                "the machine did not check in; the last step it reached: {step}\n\n== console\n{}\n\n== server\n{}\n",
+                machine.text(),
+                server.text()
+            );
+        }
+        let machines = self.machines(state);
+        machines[0].clone()
+    }
+
+    fn inside(&self, namespace: &str, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", namespace, program]).current_dir(self.folder.path());
+        command
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.processes.clear();
+        for namespace in [self.a(), self.b()] {
+            // A namespace that could not be made cannot be removed either.
+            let _ = Command::new("ip").args(["netns", "delete", &namespace]).stderr(Stdio::null()).status();
+        }
+    }
+}
+
+impl Process {
+    fn start(what: &str, mut command: Command) -> Self {
+        let (output, input) = std::io::pipe().unwrap();
+        command.stdin(Stdio::null()).stdout(input.try_clone().unwrap()).stderr(input);
+        let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {what}: {error}"));
+        drop(command);
+        let (send, lines) = channel();
+        std::thread::spawn(move || {
+            let mut reader = BufReader::new(output);
+            let mut line = Vec::new();
+            // Firmware writes more than text to its console.
+            while reader.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+                if send.send(String::from_utf8_lossy(&line).trim_end().to_owned()).is_err() {
+                    break;
+                }
+                line.clear();
+            }
+        });
+        Self { what: what.to_owned(), child, lines, seen: Vec::new() }
+    }
+
+    /// Waits for a line with `text`; fails when it does not come.
+    pub fn wait_for(&mut self, text: &str, patience: Duration) {
+        if !self.saw(text, patience) {
+            panic!("{} never said {text:?}:\n{}", self.what, self.text());
+        }
+    }
+
+    /// Whether a line with `text` comes in time, counted from lines not looked at before.
+    pub fn saw(&mut self, text: &str, patience: Duration) -> bool {
+        let end = Instant::now() + patience;
+        loop {
+            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    let found = line.contains(text);
+                    self.seen.push(line);
+                    if found {
+                        return true;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return false,
+            }
+        }
+    }
+
+    /// Takes in what was said meanwhile.
+    pub fn drain(&mut self) {
+        self.seen.extend(self.lines.try_iter());
+    }
+
+    /// Everything it said.
+    pub fn text(&self) -> String {
+        self.seen.join("\n")
+    }
+
+    /// Stops it at once.
+    pub fn kill(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn ip(arguments: &[&str]) {
+    let output = Command::new("ip").args(arguments).output().expect("ip, of the package iproute2, is installed");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "ip {}: {said}(boot tests need root)", arguments.join(" "));
+}

@@ -1,0 +1,8 @@
+//! Tests through the front door: the program as a user runs it, and each part on real sockets of the loopback.
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, reason = "tests")]
+
+mod fetch_files;
+mod fetch_hostile;
+mod fetch_releases;
+mod layers;
+mod support;
