@@ -13,10 +13,7 @@ use serde_json::Value;
 use super::*;
 
 const KEY: &str = "alpine-devel@lists.alpinelinux.org-6165ee59.rsa.pub";
-const INDEXES: [&str; 2] = [
-    "apk/v3.19-main-x86_64.APKINDEX.tar.gz",
-    "apk/v3.19-community-x86_64.APKINDEX.tar.gz",
-];
+const INDEXES: [&str; 2] = ["apk/v3.19-main-x86_64.APKINDEX.tar.gz", "apk/v3.19-community-x86_64.APKINDEX.tar.gz"];
 
 fn corpus() -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus");

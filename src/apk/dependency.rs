@@ -77,12 +77,7 @@ pub enum DependencyError {
 
 impl Operator {
     /// `=`, the same version.
-    pub const EQUAL: Self = Self {
-        less: false,
-        equal: true,
-        greater: false,
-        fuzzy: false,
-    };
+    pub const EQUAL: Self = Self { less: false, equal: true, greater: false, fuzzy: false };
 
     fn accepts(self, provided: &str, wanted: &str) -> bool {
         if self.fuzzy && version::starts_with(provided, wanted) {
@@ -127,8 +122,7 @@ impl<'a> Dependency<&'a str> {
         };
         let is_sign = |c: char| matches!(c, '<' | '=' | '>' | '~');
         let (name, rest) = rest.split_at(rest.find(is_sign).unwrap_or(rest.len()));
-        let (operator, version) =
-            rest.split_at(rest.find(|c| !is_sign(c)).unwrap_or(rest.len()));
+        let (operator, version) = rest.split_at(rest.find(|c| !is_sign(c)).unwrap_or(rest.len()));
         let (name, tag) = match name.split_once('@') {
             Some((name, tag)) => (name, Some(tag)),
             None => (name, None),
@@ -136,12 +130,7 @@ impl<'a> Dependency<&'a str> {
         if name.is_empty() {
             return Err(DependencyError::NoName(word.to_owned()));
         }
-        Ok(Self {
-            conflict,
-            name,
-            tag,
-            constraint: Constraint::parse(word, operator, version)?,
-        })
+        Ok(Self { conflict, name, tag, constraint: Constraint::parse(word, operator, version)? })
     }
 
     /// The same dependency with text of its own.
@@ -153,10 +142,9 @@ impl<'a> Dependency<&'a str> {
             tag: self.tag.map(str::to_owned),
             constraint: match self.constraint {
                 Constraint::Any => Constraint::Any,
-                Constraint::Version { operator, version } => Constraint::Version {
-                    operator,
-                    version: version.to_owned(),
-                },
+                Constraint::Version { operator, version } => {
+                    Constraint::Version { operator, version: version.to_owned() }
+                }
                 Constraint::Identity(identity) => Constraint::Identity(identity),
             },
         }
@@ -173,10 +161,9 @@ impl<T: AsRef<str>> Dependency<T> {
             tag: self.tag.as_ref().map(T::as_ref),
             constraint: match &self.constraint {
                 Constraint::Any => Constraint::Any,
-                Constraint::Version { operator, version } => Constraint::Version {
-                    operator: *operator,
-                    version: version.as_ref(),
-                },
+                Constraint::Version { operator, version } => {
+                    Constraint::Version { operator: *operator, version: version.as_ref() }
+                }
                 Constraint::Identity(identity) => Constraint::Identity(*identity),
             },
         }
@@ -191,28 +178,15 @@ impl<'a> Constraint<&'a str> {
             (false, false, false, false) => return Ok(Self::Any),
             (true, false, true, false) => {
                 let identity = version.parse();
-                return identity
-                    .map(Self::Identity)
-                    .map_err(|_| DependencyError::Identity(word.to_owned()));
+                return identity.map(Self::Identity).map_err(|_| DependencyError::Identity(word.to_owned()));
             }
             (true, _, true, true) => {
-                return Err(DependencyError::Operator {
-                    word: word.to_owned(),
-                    operator: operator.to_owned(),
-                });
+                return Err(DependencyError::Operator { word: word.to_owned(), operator: operator.to_owned() });
             }
-            (less, equal, greater, fuzzy) => Operator {
-                less,
-                equal: equal || fuzzy,
-                greater,
-                fuzzy,
-            },
+            (less, equal, greater, fuzzy) => Operator { less, equal: equal || fuzzy, greater, fuzzy },
         };
         if !version::is_valid(version) {
-            return Err(DependencyError::Version {
-                word: word.to_owned(),
-                source: VersionError(version.to_owned()),
-            });
+            return Err(DependencyError::Version { word: word.to_owned(), source: VersionError(version.to_owned()) });
         }
         if operator.less && operator.equal && operator.greater {
             return Ok(Self::Any);
@@ -228,9 +202,7 @@ impl<'a> Constraint<&'a str> {
     pub fn accepts(&self, provided: Option<&str>, identity: &Identity) -> bool {
         match self {
             Self::Any => true,
-            Self::Version { operator, version } => {
-                provided.is_some_and(|provided| operator.accepts(provided, version))
-            }
+            Self::Version { operator, version } => provided.is_some_and(|provided| operator.accepts(provided, version)),
             Self::Identity(wanted) => wanted == identity,
         }
     }
@@ -307,14 +279,9 @@ mod tests {
 
     #[test]
     fn signs_may_stand_in_any_order_and_number() {
-        for (written, plain) in [
-            ("x=>1", "x>=1"),
-            ("x==1", "x=1"),
-            ("x=~1", "x~1"),
-            ("x~=1", "x~1"),
-            ("x=<<1", "x<=1"),
-            ("x<=>1", "x"),
-        ] {
+        for (written, plain) in
+            [("x=>1", "x>=1"), ("x==1", "x=1"), ("x=~1", "x~1"), ("x~=1", "x~1"), ("x=<<1", "x<=1"), ("x<=>1", "x")]
+        {
             let written = Dependency::parse(written).unwrap();
             assert_eq!(written, Dependency::parse(plain).unwrap());
             assert_eq!(written.to_string(), plain);

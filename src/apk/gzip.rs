@@ -26,11 +26,7 @@ pub enum GzipError {
 pub(super) fn first_member(bytes: &[u8], limit: u64) -> Result<(Vec<u8>, usize), GzipError> {
     let mut decoder = GzDecoder::new(bytes);
     let mut content = Vec::new();
-    decoder
-        .by_ref()
-        .take(limit.saturating_add(1))
-        .read_to_end(&mut content)
-        .map_err(GzipError::Damaged)?;
+    decoder.by_ref().take(limit.saturating_add(1)).read_to_end(&mut content).map_err(GzipError::Damaged)?;
     if content.len() as u64 > limit {
         return Err(GzipError::TooLarge(limit));
     }
@@ -41,23 +37,14 @@ pub(super) fn first_member(bytes: &[u8], limit: u64) -> Result<(Vec<u8>, usize),
 /// The first bytes that the first member of `bytes` unpacks to, at most `count` of them.
 pub(super) fn peek(bytes: &[u8], count: u64) -> Result<Vec<u8>, GzipError> {
     let mut start = Vec::new();
-    GzDecoder::new(bytes)
-        .take(count)
-        .read_to_end(&mut start)
-        .map_err(GzipError::Damaged)?;
+    GzDecoder::new(bytes).take(count).read_to_end(&mut start).map_err(GzipError::Damaged)?;
     Ok(start)
 }
 
 /// One gzip member with `content`: no name, no time, the same bytes every time.
 pub(super) fn compress(content: &[u8]) -> Vec<u8> {
-    let mut encoder = GzBuilder::new()
-        .mtime(0)
-        .operating_system(UNIX)
-        .write(Vec::new(), Compression::new(LEVEL));
-    encoder
-        .write_all(content)
-        .and_then(|()| encoder.finish())
-        .expect("writing into memory does not fail")
+    let mut encoder = GzBuilder::new().mtime(0).operating_system(UNIX).write(Vec::new(), Compression::new(LEVEL));
+    encoder.write_all(content).and_then(|()| encoder.finish()).expect("writing into memory does not fail")
 }
 
 /// A reader that fails, rather than ends, once more than a limit was read from it.
@@ -80,10 +67,7 @@ impl<R: Read> Read for Bounded<R> {
                 self.left = left;
                 Ok(count)
             }
-            None => Err(io::Error::new(
-                io::ErrorKind::FileTooLarge,
-                "the data unpacks to more than it may",
-            )),
+            None => Err(io::Error::new(io::ErrorKind::FileTooLarge, "the data unpacks to more than it may")),
         }
     }
 }

@@ -125,19 +125,13 @@ impl Index {
         }
         packages.extend(draft.finish(&text, number)?);
         packages.shrink_to_fit();
-        Ok(Self {
-            description: String::new(),
-            packages,
-        })
+        Ok(Self { description: String::new(), packages })
     }
 
     /// The same index with the content of its `DESCRIPTION` file.
     #[must_use]
     pub fn with_description(self, description: &str) -> Self {
-        Self {
-            description: description.to_owned(),
-            ..self
-        }
+        Self { description: description.to_owned(), ..self }
     }
 
     /// What the repository says of itself, for example `v3.19.1-643-gec825d20535`.
@@ -223,9 +217,7 @@ impl IndexPackage {
     /// origin, `t` build time, `c` commit.
     #[must_use]
     pub fn field(&self, letter: char) -> Option<&str> {
-        self.record()
-            .split('\n')
-            .find_map(|line| line.strip_prefix(letter)?.strip_prefix(':'))
+        self.record().split('\n').find_map(|line| line.strip_prefix(letter)?.strip_prefix(':'))
     }
 
     /// The whole record as it stands in the index, without the line end after it.
@@ -241,9 +233,7 @@ impl IndexPackage {
     }
 
     fn slice(&self, span: Span) -> &str {
-        self.text
-            .get(span.start as usize..span.end as usize)
-            .unwrap_or_default()
+        self.text.get(span.start as usize..span.end as usize).unwrap_or_default()
     }
 }
 
@@ -290,10 +280,7 @@ impl Draft {
         let value = chars.as_str();
         let end = start + line.len();
         let whole = Span::new(start, end);
-        self.record = Some(Span {
-            end: whole.end,
-            ..self.record.unwrap_or(whole)
-        });
+        self.record = Some(Span { end: whole.end, ..self.record.unwrap_or(whole) });
         let span = Span::new(end - value.len(), end);
         let slot = match letter {
             'P' => &mut self.name,
@@ -301,9 +288,7 @@ impl Draft {
             'A' => &mut self.arch,
             'D' => {
                 let bad = words(value).find(|word| Dependency::parse(word).is_err());
-                self.unusable = bad
-                    .map(|word| Unusable::Dependency(word.to_owned()))
-                    .or(self.unusable.take());
+                self.unusable = bad.map(|word| Unusable::Dependency(word.to_owned())).or(self.unusable.take());
                 &mut self.depends
             }
             'p' => &mut self.provides,
@@ -314,15 +299,10 @@ impl Draft {
                 &mut self.install_if
             }
             'C' => {
-                let identity = Identity::from_str(value).map_err(|source| IndexError::Identity {
-                    line: number,
-                    source,
-                })?;
+                let identity =
+                    Identity::from_str(value).map_err(|source| IndexError::Identity { line: number, source })?;
                 if self.identity.replace(identity).is_some() {
-                    return Err(IndexError::Repeated {
-                        line: number,
-                        field: letter,
-                    });
+                    return Err(IndexError::Repeated { line: number, field: letter });
                 }
                 return Ok(());
             }
@@ -349,10 +329,7 @@ impl Draft {
         };
         match slot.replace(span) {
             None => Ok(()),
-            Some(_) => Err(IndexError::Repeated {
-                line: number,
-                field: letter,
-            }),
+            Some(_) => Err(IndexError::Repeated { line: number, field: letter }),
         }
     }
 
@@ -384,19 +361,12 @@ impl Draft {
 impl Span {
     /// Both ends are inside a text of at most 4 GiB.
     fn new(start: usize, end: usize) -> Self {
-        Self {
-            start: u32::try_from(start).unwrap_or(u32::MAX),
-            end: u32::try_from(end).unwrap_or(u32::MAX),
-        }
+        Self { start: u32::try_from(start).unwrap_or(u32::MAX), end: u32::try_from(end).unwrap_or(u32::MAX) }
     }
 }
 
 /// The number a value starts with, as apk reads numbers: what follows the digits is ignored.
 fn leading_number(value: &str) -> u64 {
     let digits = value.bytes().take_while(u8::is_ascii_digit);
-    digits.fold(0, |number: u64, digit| {
-        number
-            .saturating_mul(10)
-            .saturating_add(u64::from(digit - b'0'))
-    })
+    digits.fold(0, |number: u64, digit| number.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
 }

@@ -7,8 +7,8 @@ use aws_lc_rs::{
     rand::SystemRandom,
     rsa::{self, KeySize},
     signature::{
-        RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY, RSA_PKCS1_2048_8192_SHA256,
-        RSA_PKCS1_2048_8192_SHA512, RSA_PKCS1_SHA256, RsaParameters, UnparsedPublicKey,
+        RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA512,
+        RSA_PKCS1_SHA256, RsaParameters, UnparsedPublicKey,
     },
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -45,9 +45,7 @@ impl FromStr for KeyName {
         let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'/';
         let fits = name.len() <= NAME_LIMIT && name.bytes().all(plain);
         match name.strip_suffix(".rsa.pub") {
-            Some(stem) if fits && !stem.is_empty() && !stem.starts_with('.') => {
-                Ok(Self(name.to_owned()))
-            }
+            Some(stem) if fits && !stem.is_empty() && !stem.starts_with('.') => Ok(Self(name.to_owned())),
             _ => Err(KeyError::Name(name.to_owned())),
         }
     }
@@ -97,9 +95,7 @@ impl Algorithm {
     /// The algorithm of that name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        [Self::RsaSha1, Self::RsaSha256, Self::RsaSha512]
-            .into_iter()
-            .find(|algorithm| algorithm.name() == name)
+        [Self::RsaSha1, Self::RsaSha256, Self::RsaSha512].into_iter().find(|algorithm| algorithm.name() == name)
     }
 
     fn parameters(self) -> &'static RsaParameters {
@@ -124,17 +120,14 @@ impl PublicKey {
     pub fn from_pem(pem: &[u8]) -> Result<Self, KeyError> {
         let der = read_pem(pem, "PUBLIC KEY")?;
         // This constructor, unlike those of verification keys, checks the length at once.
-        rsa::PublicEncryptingKey::from_der(&der)
-            .map_err(|error| KeyError::Rsa(error.to_string()))?;
+        rsa::PublicEncryptingKey::from_der(&der).map_err(|error| KeyError::Rsa(error.to_string()))?;
         Ok(Self(der))
     }
 
     /// Whether `signature` is this key's over `message`.
     #[must_use]
     pub fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
-        UnparsedPublicKey::new(algorithm.parameters(), &self.0)
-            .verify(message, signature)
-            .is_ok()
+        UnparsedPublicKey::new(algorithm.parameters(), &self.0).verify(message, signature).is_ok()
     }
 }
 
@@ -196,9 +189,7 @@ impl SigningKey {
             KeyLength::Bits2048 => KeySize::Rsa2048,
             KeyLength::Bits4096 => KeySize::Rsa4096,
         };
-        rsa::KeyPair::generate(size)
-            .map(Self)
-            .map_err(|_| KeyError::Library("generate a key"))
+        rsa::KeyPair::generate(size).map(Self).map_err(|_| KeyError::Library("generate a key"))
     }
 
     /// Reads a private key: PEM with PKCS #8 (RFC 5208), or PKCS #1 as older versions of
@@ -221,8 +212,7 @@ impl SigningKey {
     ///
     /// [`KeyError::Library`] where the key cannot be written.
     pub fn to_pem(&self) -> Result<String, KeyError> {
-        let der: Pkcs8V1Der<'_> =
-            self.0.as_der().map_err(|_| KeyError::Library("write the private key"))?;
+        let der: Pkcs8V1Der<'_> = self.0.as_der().map_err(|_| KeyError::Library("write the private key"))?;
         Ok(write_pem(der.as_ref(), "PRIVATE KEY"))
     }
 
@@ -233,11 +223,8 @@ impl SigningKey {
     /// [`KeyError::Library`] where the key cannot be written.
     pub fn public_pem(&self) -> Result<String, KeyError> {
         use aws_lc_rs::signature::KeyPair as _;
-        let der: PublicKeyX509Der<'_> = self
-            .0
-            .public_key()
-            .as_der()
-            .map_err(|_| KeyError::Library("write the public key"))?;
+        let der: PublicKeyX509Der<'_> =
+            self.0.public_key().as_der().map_err(|_| KeyError::Library("write the public key"))?;
         Ok(write_pem(der.as_ref(), "PUBLIC KEY"))
     }
 
@@ -333,7 +320,8 @@ mod tests {
         for name in ["", ".rsa.pub", "site.pub", "a/b.rsa.pub", "..rsa.pub", "a b.rsa.pub", &long] {
             assert_eq!(ring.insert(name, pem.as_bytes()), Err(KeyError::Name(name.to_owned())));
         }
-        for pem in ["", "garbage", "-----BEGIN PUBLIC KEY-----\n!\n-----END PUBLIC KEY-----", &key().to_pem().unwrap()] {
+        for pem in ["", "garbage", "-----BEGIN PUBLIC KEY-----\n!\n-----END PUBLIC KEY-----", &key().to_pem().unwrap()]
+        {
             assert_eq!(ring.insert("a.rsa.pub", pem.as_bytes()), Err(KeyError::Pem("PUBLIC KEY")));
         }
         let not_rsa = write_pem(b"not a key", "PUBLIC KEY");

@@ -24,9 +24,7 @@ pub use package::{CONTROL_LIMIT, Mismatch, PackageError, PackageFile};
 pub use pkginfo::PkgInfo;
 pub use segment::NameError;
 pub use sign::{INDEX_LIMIT, SignedBy, SignedIndex, SignedIndexError, write_index};
-pub use solver::{
-    Problem, REPOSITORY_LIMIT, Reason, Repository, Selected, Solution, Unsolvable, Wanted, solve,
-};
+pub use solver::{Problem, REPOSITORY_LIMIT, Reason, Repository, Selected, Solution, Unsolvable, Wanted, solve};
 pub use version::{Version, VersionError};
 pub use world::{WordError, World, WorldError, parse_word};
 pub use writer::PackageWriter;

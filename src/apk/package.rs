@@ -87,14 +87,11 @@ impl<'a> PackageFile<'a> {
         }
         let rest = without_signature(bytes)?;
         let part = "control data";
-        let (content, length) = gzip::first_member(rest, CONTROL_LIMIT)
-            .map_err(|source| PackageError::Gzip { part, source })?;
+        let (content, length) =
+            gzip::first_member(rest, CONTROL_LIMIT).map_err(|source| PackageError::Gzip { part, source })?;
         let (control, data) = rest.split_at_checked(length).unwrap_or((rest, &[]));
         let files = segment::files(content.as_slice(), |_| true).map_err(PackageError::Tar)?;
-        let info = files
-            .iter()
-            .find(|file| file.name == PKGINFO)
-            .ok_or(PackageError::NoInfo)?;
+        let info = files.iter().find(|file| file.name == PKGINFO).ok_or(PackageError::NoInfo)?;
         let info = PkgInfo::parse(&String::from_utf8_lossy(&info.content));
         for (name, value) in [("pkgname", &info.name), ("pkgver", &info.version)] {
             if value.is_empty() {
@@ -147,12 +144,7 @@ impl<'a> PackageFile<'a> {
             if expected == found {
                 return Ok(());
             }
-            Err(Mismatch {
-                package: package.to_string(),
-                what,
-                expected,
-                found,
-            })
+            Err(Mismatch { package: package.to_string(), what, expected, found })
         };
         check("size in bytes", package.size().to_string(), self.size.to_string())?;
         let expected = package.identity();

@@ -201,10 +201,7 @@ mod tests {
 
     #[test]
     fn a_value_cannot_smuggle_in_a_field() {
-        let info = PkgInfo {
-            name: "a\npkgver = 2".to_owned(),
-            ..PkgInfo::default()
-        };
+        let info = PkgInfo { name: "a\npkgver = 2".to_owned(), ..PkgInfo::default() };
         assert_eq!(PkgInfo::parse(&info.to_text()).version, "");
     }
 

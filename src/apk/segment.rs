@@ -23,11 +23,20 @@ pub(super) struct Segment(Vec<u8>);
 /// What an entry is, beside its name.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Entry<'a> {
-    File { mode: u32, content: &'a [u8] },
-    Directory { mode: u32 },
-    Symlink { target: &'a str },
+    File {
+        mode: u32,
+        content: &'a [u8],
+    },
+    Directory {
+        mode: u32,
+    },
+    Symlink {
+        target: &'a str,
+    },
     /// Extended attributes for the entry after it.
-    Extension { records: &'a [u8] },
+    Extension {
+        records: &'a [u8],
+    },
 }
 
 /// A name or link target that does not fit into a tar header.
@@ -57,9 +66,7 @@ impl Segment {
             Entry::Symlink { target } => {
                 header.set_entry_type(tar::EntryType::Symlink);
                 header.set_mode(0o777);
-                header
-                    .set_link_name_literal(target)
-                    .map_err(|_| NameError(target.to_owned()))?;
+                header.set_link_name_literal(target).map_err(|_| NameError(target.to_owned()))?;
                 &[]
             }
             Entry::Extension { records } => {
@@ -98,10 +105,7 @@ pub(super) fn first_name(bytes: &[u8]) -> Option<String> {
 }
 
 /// The regular files of a segment that a reader gives, as far as `wanted` says so.
-pub(super) fn files(
-    reader: impl Read,
-    wanted: impl Fn(&str) -> bool,
-) -> io::Result<Vec<Member>> {
+pub(super) fn files(reader: impl Read, wanted: impl Fn(&str) -> bool) -> io::Result<Vec<Member>> {
     let mut archive = tar::Archive::new(reader);
     let mut files = Vec::new();
     for entry in archive.entries()? {

@@ -71,11 +71,7 @@ pub enum SignedIndexError {
 }
 
 fn list_or_none(names: &[String]) -> String {
-    if names.is_empty() {
-        "none".to_owned()
-    } else {
-        names.join(", ")
-    }
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 /// Opens signed index files.
@@ -114,25 +110,16 @@ fn split(bytes: &[u8]) -> Result<(Vec<Signature>, &[u8]), SignedIndexError> {
         return Err(SignedIndexError::Unsigned);
     }
     let (content, length) = gzip::first_member(bytes, SIGNATURE_LIMIT)?;
-    let files = segment::files(content.as_slice(), |name| name.starts_with(PREFIX))
-        .map_err(SignedIndexError::Tar)?;
+    let files = segment::files(content.as_slice(), |name| name.starts_with(PREFIX)).map_err(SignedIndexError::Tar)?;
     let signatures = files.into_iter().filter_map(|file| {
         let (algorithm, key) = file.name.strip_prefix(PREFIX)?.split_once('.')?;
-        Some(Signature {
-            algorithm: algorithm.to_owned(),
-            key: key.to_owned(),
-            bytes: file.content,
-        })
+        Some(Signature { algorithm: algorithm.to_owned(), key: key.to_owned(), bytes: file.content })
     });
     let signed = bytes.get(length..).unwrap_or_default();
     Ok((signatures.collect(), signed))
 }
 
-fn verify(
-    signatures: &[Signature],
-    signed: &[u8],
-    keys: &KeyRing,
-) -> Result<SignedBy, SignedIndexError> {
+fn verify(signatures: &[Signature], signed: &[u8], keys: &KeyRing) -> Result<SignedBy, SignedIndexError> {
     let mut unknown = Vec::new();
     let mut wrong = None;
     let mut supported = false;
@@ -144,10 +131,7 @@ fn verify(
         match keys.key(&signature.key) {
             None => unknown.push(signature.key.clone()),
             Some(key) if key.verifies(algorithm, signed, &signature.bytes) => {
-                return Ok(SignedBy {
-                    key: signature.key.clone(),
-                    algorithm,
-                });
+                return Ok(SignedBy { key: signature.key.clone(), algorithm });
             }
             Some(_) => wrong = Some(signature.key.clone()),
         }
@@ -155,13 +139,8 @@ fn verify(
     Err(match wrong {
         Some(key) => SignedIndexError::BadSignature { key },
         None if signatures.is_empty() => SignedIndexError::Unsigned,
-        None if !supported => SignedIndexError::Algorithm(
-            signatures.iter().map(|it| it.algorithm.clone()).collect(),
-        ),
-        None => SignedIndexError::UnknownKey {
-            keys: unknown,
-            known: keys.names().map(str::to_owned).collect(),
-        },
+        None if !supported => SignedIndexError::Algorithm(signatures.iter().map(|it| it.algorithm.clone()).collect()),
+        None => SignedIndexError::UnknownKey { keys: unknown, known: keys.names().map(str::to_owned).collect() },
     })
 }
 
@@ -172,8 +151,7 @@ fn read(unsigned: &[u8]) -> Result<Index, SignedIndexError> {
     let files = segment::files(reader, wanted).map_err(SignedIndexError::Tar)?;
     let (mut description, mut records) = (String::new(), None);
     for file in files {
-        let text = String::from_utf8(file.content)
-            .map_err(|error| IndexError::Encoding(error.utf8_error()))?;
+        let text = String::from_utf8(file.content).map_err(|error| IndexError::Encoding(error.utf8_error()))?;
         match file.name.as_str() {
             "DESCRIPTION" => description = text,
             _ => records = Some(text),
@@ -187,10 +165,7 @@ fn read(unsigned: &[u8]) -> Result<Index, SignedIndexError> {
 /// nothing but the packages and the description. The records are those the packages came with,
 /// unchanged, in the order of names and versions.
 #[must_use]
-pub fn write_index<'a>(
-    packages: impl IntoIterator<Item = &'a IndexPackage>,
-    description: &str,
-) -> Vec<u8> {
+pub fn write_index<'a>(packages: impl IntoIterator<Item = &'a IndexPackage>, description: &str) -> Vec<u8> {
     let mut packages: Vec<_> = packages.into_iter().collect();
     packages.sort_by_key(|package| (package.name(), package.version(), package.identity()));
     packages.dedup_by_key(|package| package.identity());
@@ -201,10 +176,7 @@ pub fn write_index<'a>(
     }
     let mut segment = Segment::default();
     for (name, content) in [("DESCRIPTION", description), ("APKINDEX", &records)] {
-        let entry = Entry::File {
-            mode: 0o644,
-            content: content.as_bytes(),
-        };
+        let entry = Entry::File { mode: 0o644, content: content.as_bytes() };
         segment.push(name, entry).expect("both names are short");
     }
     gzip::compress(&segment.end())
@@ -220,10 +192,7 @@ impl SigningKey {
     pub fn sign_index(&self, unsigned: &[u8], key: &KeyName) -> Result<Vec<u8>, KeyError> {
         let signature = self.sign(unsigned)?;
         let mut segment = Segment::default();
-        let entry = Entry::File {
-            mode: 0o644,
-            content: &signature,
-        };
+        let entry = Entry::File { mode: 0o644, content: &signature };
         segment
             .push(&format!("{PREFIX}{}.{key}", Algorithm::RsaSha256.name()), entry)
             .expect("the length of key names is limited");

@@ -12,18 +12,14 @@ use std::{
 
 /// The suffixes in rising order. Those before [`RELEASE`] come before the plain version, the
 /// others after it.
-const SUFFIXES: [&str; 9] = [
-    "alpha", "beta", "pre", "rc", "cvs", "svn", "git", "hg", "p",
-];
+const SUFFIXES: [&str; 9] = ["alpha", "beta", "pre", "rc", "cvs", "svn", "git", "hg", "p"];
 
 /// How many of [`SUFFIXES`] mark something older than the release of the same number.
 const RELEASE: usize = 4;
 
 /// A version that is not of the form Alpine uses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` is not a package version; write digits and dots, then `_suffix` and `-rN`, such as `1.2.3_rc1-r0`"
-)]
+#[error("`{0}` is not a package version; write digits and dots, then `_suffix` and `-rN`, such as `1.2.3_rc1-r0`")]
 pub struct VersionError(
     /// The text as it was given.
     pub String,
@@ -54,11 +50,7 @@ impl FromStr for Version {
     type Err = VersionError;
 
     fn from_str(text: &str) -> Result<Self, VersionError> {
-        if is_valid(text) {
-            Ok(Self(text.into()))
-        } else {
-            Err(VersionError(text.to_owned()))
-        }
+        if is_valid(text) { Ok(Self(text.into())) } else { Err(VersionError(text.to_owned())) }
     }
 }
 
@@ -130,11 +122,7 @@ fn walk(left: &str, right: &str, fuzzy: bool) -> Ordering {
     loop {
         let (a, b) = (left.advance(), right.advance());
         if a.kind != b.kind {
-            return if fuzzy && b.kind == Kind::End {
-                Ordering::Equal
-            } else {
-                compare_kinds(a, b)
-            };
+            return if fuzzy && b.kind == Kind::End { Ordering::Equal } else { compare_kinds(a, b) };
         }
         if matches!(a.kind, Kind::End | Kind::Invalid) {
             return Ordering::Equal;
@@ -178,10 +166,7 @@ fn significant(digits: &str) -> &str {
 }
 
 fn suffix_place(name: &str) -> usize {
-    SUFFIXES
-        .iter()
-        .position(|known| *known == name)
-        .unwrap_or(SUFFIXES.len())
+    SUFFIXES.iter().position(|known| *known == name).unwrap_or(SUFFIXES.len())
 }
 
 /// The kinds of parts; where two versions part ways the later kind is the older version.
@@ -224,10 +209,7 @@ struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     fn new(text: &'a str) -> Self {
-        Self {
-            rest: text,
-            last: None,
-        }
+        Self { rest: text, last: None }
     }
 
     /// The next part; [`Kind::End`] and [`Kind::Invalid`] repeat for ever.
@@ -251,17 +233,14 @@ impl<'a> Parts<'a> {
                 self.rest = rest;
                 Some((Kind::Letter, letter))
             }
-            b'0'..=b'9' if last == Kind::Suffix => {
-                Some((Kind::SuffixNumber, self.take(0, u8::is_ascii_digit)?))
-            }
+            b'0'..=b'9' if last == Kind::Suffix => Some((Kind::SuffixNumber, self.take(0, u8::is_ascii_digit)?)),
             b'_' if last <= Kind::SuffixNumber => {
                 let name = self.take(1, u8::is_ascii_lowercase)?;
                 (suffix_place(name) < SUFFIXES.len()).then_some((Kind::Suffix, name))
             }
-            b'~' if last < Kind::Hash => Some((
-                Kind::Hash,
-                self.take(1, |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))?,
-            )),
+            b'~' if last < Kind::Hash => {
+                Some((Kind::Hash, self.take(1, |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))?))
+            }
             b'-' if last < Kind::Revision && self.rest.starts_with("-r") => {
                 Some((Kind::Revision, self.take(2, u8::is_ascii_digit)?))
             }
@@ -381,8 +360,8 @@ mod tests {
     #[test]
     fn what_is_not_a_version_is_refused() {
         for text in [
-            "", ".", "1.", "1..2", "a", "1ab", "1.0_bad", "1.0b1", "1-1", "1-r", "1-r1.2", "1~", "1~xyz",
-            "1-r1_p1", "1.0-r1 ", " 1", "1_P", "1a.2", "é", "1é",
+            "", ".", "1.", "1..2", "a", "1ab", "1.0_bad", "1.0b1", "1-1", "1-r", "1-r1.2", "1~", "1~xyz", "1-r1_p1",
+            "1.0-r1 ", " 1", "1_P", "1a.2", "é", "1é",
         ] {
             assert!(text.parse::<Version>().is_err(), "{text:?}");
         }

@@ -94,8 +94,7 @@ impl World {
                 return Err(WorldError::Comment(line));
             }
             for word in content.split([' ', '\t']).filter(|word| !word.is_empty()) {
-                let dependency =
-                    parse_word(word).map_err(|source| WorldError::Word { line, source })?;
+                let dependency = parse_word(word).map_err(|source| WorldError::Word { line, source })?;
                 dependencies.push(dependency);
             }
         }
@@ -130,26 +129,14 @@ pub fn parse_word(word: &str) -> Result<Dependency, WordError> {
         None | Some('<' | '=' | '>' | '~' | '@') => {}
         Some(_) => return Err(WordError::Start(word.to_owned())),
     }
-    let allowed = |c: char| {
-        c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '+' | '-' | ',' | ':' | '/' | '@')
-    };
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '+' | '-' | ',' | ':' | '/' | '@');
     let is_sign = |c: char| matches!(c, '<' | '=' | '>' | '~');
     if let Some(character) = name_and_rest.chars().find(|&c| !allowed(c) && !is_sign(c)) {
-        return Err(WordError::Character {
-            word: word.to_owned(),
-            character,
-        });
+        return Err(WordError::Character { word: word.to_owned(), character });
     }
-    let operator: String = name_and_rest
-        .chars()
-        .skip_while(|&c| !is_sign(c))
-        .take_while(|&c| is_sign(c))
-        .collect();
+    let operator: String = name_and_rest.chars().skip_while(|&c| !is_sign(c)).take_while(|&c| is_sign(c)).collect();
     if !matches!(operator.as_str(), "" | "=" | "<" | "<=" | ">" | ">=" | "~" | "=~" | "~=") {
-        return Err(WordError::Operator {
-            word: word.to_owned(),
-            operator,
-        });
+        return Err(WordError::Operator { word: word.to_owned(), operator });
     }
     let dependency = Dependency::parse(word)?;
     if let Some(tag) = dependency.tag {
@@ -157,10 +144,7 @@ pub fn parse_word(word: &str) -> Result<Dependency, WordError> {
             return Err(WordError::Tag(word.to_owned()));
         }
         if let Some(character) = tag.chars().find(|c| matches!(c, '@' | '/' | ':' | ',')) {
-            return Err(WordError::Character {
-                word: word.to_owned(),
-                character,
-            });
+            return Err(WordError::Character { word: word.to_owned(), character });
         }
     }
     Ok(dependency.to_owned())
@@ -169,9 +153,7 @@ pub fn parse_word(word: &str) -> Result<Dependency, WordError> {
 /// apk's order of a world: by name without case, then by name.
 pub(super) fn in_world_order(a: &Dependency, b: &Dependency) -> Ordering {
     let folded = |name: &'_ str| name.bytes().map(|byte| byte.to_ascii_lowercase()).collect::<Vec<_>>();
-    folded(&a.name)
-        .cmp(&folded(&b.name))
-        .then_with(|| a.name.cmp(&b.name))
+    folded(&a.name).cmp(&folded(&b.name)).then_with(|| a.name.cmp(&b.name))
 }
 
 #[cfg(test)]
@@ -206,10 +188,7 @@ mod tests {
         assert_eq!(World::parse("\u{feff}curl"), Err(WorldError::ByteOrderMark));
         assert_eq!(World::parse("curl\nbash\r\n"), Err(WorldError::CarriageReturn(2)));
         assert_eq!(World::parse("curl # fetches\n"), Err(WorldError::Comment(1)));
-        assert!(matches!(
-            World::parse("curl\n\nbash=\n"),
-            Err(WorldError::Word { line: 3, .. })
-        ));
+        assert!(matches!(World::parse("curl\n\nbash=\n"), Err(WorldError::Word { line: 3, .. })));
     }
 
     #[test]
@@ -218,8 +197,18 @@ mod tests {
             assert_eq!(word_error(word), WordError::Option(word.to_owned()));
         }
         for (word, character) in [
-            ("lib*", '*'), ("a?", '?'), ("a[b]", '['), ("a$HOME", '$'), ("a;b", ';'), ("a`b", '`'), ("a\"", '"'),
-            ("naïve", 'ï'), ("a\0", '\0'), ("a@b@c", '@'), ("a!b", '!'), ("a=1*", '*'),
+            ("lib*", '*'),
+            ("a?", '?'),
+            ("a[b]", '['),
+            ("a$HOME", '$'),
+            ("a;b", ';'),
+            ("a`b", '`'),
+            ("a\"", '"'),
+            ("naïve", 'ï'),
+            ("a\0", '\0'),
+            ("a@b@c", '@'),
+            ("a!b", '!'),
+            ("a=1*", '*'),
         ] {
             let word = word.to_owned();
             assert_eq!(word_error(&word), WordError::Character { word, character });

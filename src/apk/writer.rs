@@ -32,10 +32,7 @@ impl PackageWriter {
     /// A package without files. The installed size and the data hash of `info` are computed.
     #[must_use]
     pub fn new(info: PkgInfo) -> Self {
-        Self {
-            info,
-            ..Self::default()
-        }
+        Self { info, ..Self::default() }
     }
 
     /// Adds a regular file, owned by root, by its path without a leading slash, and those of the
@@ -87,11 +84,7 @@ impl PackageWriter {
             Content::File { bytes, .. } => bytes.len() as u64,
             Content::Directory { .. } | Content::Symlink { .. } => 0,
         });
-        let info = PkgInfo {
-            installed_size: sizes.sum(),
-            data_hash: hex(&Sha256::digest(&data)),
-            ..self.info
-        };
+        let info = PkgInfo { installed_size: sizes.sum(), data_hash: hex(&Sha256::digest(&data)), ..self.info };
         let mut control = Segment::default();
         let text = info.to_text();
         let content = text.as_bytes();
@@ -110,13 +103,7 @@ fn data_segment(files: &BTreeMap<String, Content>) -> Result<Vec<u8>, NameError>
     for (path, content) in files {
         let (checksum, entry) = match content {
             Content::Directory { mode } => (None, Entry::Directory { mode: *mode }),
-            Content::File { mode, bytes } => (
-                Some(Sha1::digest(bytes)),
-                Entry::File {
-                    mode: *mode,
-                    content: bytes,
-                },
-            ),
+            Content::File { mode, bytes } => (Some(Sha1::digest(bytes)), Entry::File { mode: *mode, content: bytes }),
             // apk checks a link by the digest of its target.
             Content::Symlink { target } => (Some(Sha1::digest(target)), Entry::Symlink { target }),
         };

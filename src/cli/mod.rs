@@ -9,7 +9,7 @@ mod serve;
 mod show;
 mod site_key;
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -69,7 +69,12 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
 fn log(verbose: bool) {
     let default = if verbose { "bivouac=debug,warn" } else { "bivouac=info,warn" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false)
+        .init();
 }
 
 /// Whoever read our output has had enough (`bivouac machines | head`); that is not a failure.

@@ -1,14 +1,12 @@
 //! Progress of long work: bars on a terminal, plain lines elsewhere.
 
 use std::collections::HashMap;
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::{Mutex, PoisonError};
-
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use tracing::info;
 
 use super::report::size;
 use crate::fetch::Progress;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 /// Shorter downloads than this are over before anybody reads about them.
 const WORTH_A_LINE: u64 = 1 << 20;
@@ -26,7 +24,9 @@ impl Progress for Shown {
             return;
         }
         if !io::stderr().is_terminal() {
-            info!(file = what, size = total.map(size), "download");
+            let line = total.map_or_else(|| format!("{what}\n"), |total| format!("{what}, {}\n", size(total)));
+            // Progress nobody reads is no reason to stop.
+            let _ = io::stderr().write_all(line.as_bytes());
             return;
         }
         let style = ProgressStyle::with_template("{msg} {bar:30} {binary_bytes}/{binary_total_bytes} {eta}");

@@ -32,9 +32,7 @@ impl Lock {
         let file = open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(DiskError::Busy {
-                path: path.to_owned(),
-            }),
+            Err(TryLockError::WouldBlock) => Err(DiskError::Busy { path: path.to_owned() }),
             Err(TryLockError::Error(source)) => Err(failed("lock", path)(source)),
         }
     }
@@ -42,12 +40,7 @@ impl Lock {
 
 fn open(path: &Path) -> Result<File, DiskError> {
     // Nothing is ever written: the file is opened for writing only because some file systems ask for it.
-    OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-        .map_err(failed("open the lock file", path))
+    OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(failed("open the lock file", path))
 }
 
 #[cfg(test)]
@@ -61,10 +54,7 @@ mod tests {
         let held = Lock::acquire(&path).unwrap();
         assert_eq!(
             Lock::try_acquire(&path).unwrap_err().to_string(),
-            format!(
-                "another bivouac is using {}; wait for it to finish, or stop it",
-                path.display()
-            )
+            format!("another bivouac is using {}; wait for it to finish, or stop it", path.display())
         );
         drop(held);
         drop(Lock::try_acquire(&path).unwrap());

@@ -46,11 +46,7 @@ pub enum DiskError {
 
 /// Turns an [`io::Error`] into the [`DiskError`] that says what was tried with which path.
 pub(crate) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DiskError {
-    move |source| DiskError::Io {
-        action,
-        path: path.to_owned(),
-        source,
-    }
+    move |source| DiskError::Io { action, path: path.to_owned(), source }
 }
 
 impl DiskError {
@@ -85,14 +81,9 @@ pub fn read(path: &Path) -> Result<Vec<u8>, DiskError> {
 pub fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, DiskError> {
     let file = File::open(path).map_err(failed("open", path))?;
     let mut bytes = Vec::new();
-    file.take(limit.saturating_add(1))
-        .read_to_end(&mut bytes)
-        .map_err(failed("read", path))?;
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(failed("read", path))?;
     if bytes.len() as u64 > limit {
-        return Err(DiskError::TooLarge {
-            path: path.to_owned(),
-            limit,
-        });
+        return Err(DiskError::TooLarge { path: path.to_owned(), limit });
     }
     Ok(bytes)
 }
@@ -115,16 +106,12 @@ pub fn list(folder: &Path) -> Result<Vec<String>, DiskError> {
 /// # Errors
 /// When the folder cannot be opened or the system cannot write it.
 pub fn sync_folder(folder: &Path) -> Result<(), DiskError> {
-    File::open(folder)
-        .and_then(|it| it.sync_all())
-        .map_err(failed("write back the folder", folder))
+    File::open(folder).and_then(|it| it.sync_all()).map_err(failed("write back the folder", folder))
 }
 
 /// The folder a path lies in, `.` for a bare name.
 pub(crate) fn folder_of(path: &Path) -> &Path {
-    path.parent()
-        .filter(|it| !it.as_os_str().is_empty())
-        .unwrap_or_else(|| Path::new("."))
+    path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }
 
 #[cfg(test)]
@@ -145,10 +132,7 @@ mod tests {
         fs::write(&path, [7; 10]).unwrap();
         assert_eq!(read_bounded(&path, 10).unwrap(), [7; 10]);
         let error = read_bounded(&path, 9).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            format!("{} is larger than 9 bytes", path.display())
-        );
+        assert_eq!(error.to_string(), format!("{} is larger than 9 bytes", path.display()));
     }
 
     #[test]

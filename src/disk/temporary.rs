@@ -52,10 +52,7 @@ impl TempFile {
     /// # Errors
     /// When the process has no more handles.
     pub fn handle(&self) -> Result<File, DiskError> {
-        self.0
-            .as_file()
-            .try_clone()
-            .map_err(failed("open a second time", self.0.path()))
+        self.0.as_file().try_clone().map_err(failed("open a second time", self.0.path()))
     }
 
     /// Where the file is for now.
@@ -70,13 +67,8 @@ impl TempFile {
     /// # Errors
     /// When the file cannot be written back or renamed; it is then gone.
     pub fn publish(self, path: &Path) -> Result<(), DiskError> {
-        self.0
-            .as_file()
-            .sync_all()
-            .map_err(failed("write back", path))?;
-        self.0
-            .persist(path)
-            .map_err(|error| failed("replace", path)(error.error))?;
+        self.0.as_file().sync_all().map_err(failed("write back", path))?;
+        self.0.persist(path).map_err(|error| failed("replace", path)(error.error))?;
         sync_folder(folder_of(path))
     }
 }
@@ -127,20 +119,12 @@ pub fn sweep(folder: &Path, _held: &Lock) -> Result<usize, DiskError> {
     let mut removed = 0;
     for entry in fs::read_dir(folder).map_err(failed("list", folder))? {
         let entry = entry.map_err(failed("list", folder))?;
-        if !entry
-            .file_name()
-            .as_encoded_bytes()
-            .starts_with(PREFIX.as_bytes())
-        {
+        if !entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
             continue;
         }
         let path = entry.path();
         let kind = entry.file_type().map_err(failed("examine", &path))?;
-        let done = if kind.is_dir() {
-            fs::remove_dir_all(&path)
-        } else {
-            fs::remove_file(&path)
-        };
+        let done = if kind.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         done.map_err(failed("remove", &path))?;
         removed += 1;
     }
@@ -154,10 +138,8 @@ mod tests {
     use super::*;
 
     fn names(folder: &Path) -> Vec<String> {
-        let mut names: Vec<_> = fs::read_dir(folder)
-            .unwrap()
-            .map(|it| it.unwrap().file_name().into_string().unwrap())
-            .collect();
+        let mut names: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
@@ -189,17 +171,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("set")).unwrap();
         fs::write(folder.path().join("set/old"), b"old").unwrap();
-        let error = Scratch::new_in(folder.path())
-            .unwrap()
-            .publish(&folder.path().join("set"))
-            .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            format!(
-                "cannot put in place the folder {}/set",
-                folder.path().display()
-            )
-        );
+        let error = Scratch::new_in(folder.path()).unwrap().publish(&folder.path().join("set")).unwrap_err();
+        assert_eq!(error.to_string(), format!("cannot put in place the folder {}/set", folder.path().display()));
         assert_eq!(names(folder.path()), ["set"]);
     }
 

@@ -38,14 +38,8 @@ pub fn walk(root: &Path) -> Result<Vec<Found>, DiskError> {
     for entry in WalkDir::new(root).min_depth(1).sort_by_file_name() {
         let entry = entry.map_err(|error| {
             let path = error.path().unwrap_or(root).to_owned();
-            let source = error
-                .into_io_error()
-                .unwrap_or_else(|| io::Error::other("a folder contains itself"));
-            DiskError::Io {
-                action: "list",
-                path,
-                source,
-            }
+            let source = error.into_io_error().unwrap_or_else(|| io::Error::other("a folder contains itself"));
+            DiskError::Io { action: "list", path, source }
         })?;
         let kind = match entry.file_type() {
             it if it.is_file() => Kind::File,
@@ -53,11 +47,7 @@ pub fn walk(root: &Path) -> Result<Vec<Found>, DiskError> {
             it if it.is_symlink() => Kind::Link,
             _ => Kind::Special,
         };
-        let relative = entry
-            .path()
-            .strip_prefix(root)
-            .unwrap_or(entry.path())
-            .to_owned();
+        let relative = entry.path().strip_prefix(root).unwrap_or(entry.path()).to_owned();
         found.push(Found { relative, kind });
     }
     Ok(found)
@@ -79,11 +69,8 @@ mod tests {
             fs::write(root.join(name), b"").unwrap();
         }
         symlink("b", root.join("link")).unwrap();
-        let found: Vec<_> = walk(root)
-            .unwrap()
-            .into_iter()
-            .map(|it| (it.relative.to_str().unwrap().to_owned(), it.kind))
-            .collect();
+        let found: Vec<_> =
+            walk(root).unwrap().into_iter().map(|it| (it.relative.to_str().unwrap().to_owned(), it.kind)).collect();
         let expected = [
             ("a", Kind::File),
             ("b", Kind::Folder),
@@ -98,9 +85,6 @@ mod tests {
 
     #[test]
     fn a_missing_folder_is_named() {
-        assert_eq!(
-            walk(Path::new("/nowhere")).unwrap_err().to_string(),
-            "cannot list /nowhere"
-        );
+        assert_eq!(walk(Path::new("/nowhere")).unwrap_err().to_string(), "cannot list /nowhere");
     }
 }

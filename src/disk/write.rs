@@ -23,9 +23,7 @@ pub fn write_atomic_private(path: &Path, bytes: &[u8]) -> Result<(), DiskError> 
 }
 
 fn finish(mut file: TempFile, path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
-    file.file()
-        .write_all(bytes)
-        .map_err(failed("write", path))?;
+    file.file().write_all(bytes).map_err(failed("write", path))?;
     file.publish(path)
 }
 
@@ -51,10 +49,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
         write_atomic_private(&path, b"secret").unwrap();
-        assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]
@@ -63,10 +58,7 @@ mod tests {
         let path = folder.path().join("taken");
         fs::create_dir(&path).unwrap();
         let error = write_atomic(&path, b"new").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            format!("cannot replace {}", path.display())
-        );
+        assert_eq!(error.to_string(), format!("cannot replace {}", path.display()));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

@@ -96,9 +96,7 @@ impl Cache {
     /// # Errors
     /// When the folder cannot be made.
     pub fn open(folder: &Path) -> Result<Self, FetchError> {
-        let cache = Self {
-            folder: folder.to_owned(),
-        };
+        let cache = Self { folder: folder.to_owned() };
         disk::create_dir_all(&cache.tarballs())?;
         disk::create_dir_all(&cache.sets())?;
         Ok(cache)
@@ -109,25 +107,15 @@ impl Cache {
     ///
     /// # Errors
     /// When the cache cannot be read.
-    pub fn netboot_set(
-        &self,
-        release: &Release,
-        flavor: &Flavor,
-    ) -> Result<Option<NetbootSet>, FetchError> {
+    pub fn netboot_set(&self, release: &Release, flavor: &Flavor) -> Result<Option<NetbootSet>, FetchError> {
         let folder = self.set_folder(release, flavor);
         let record = match disk::read_bounded(&folder.join(RECORD), LARGEST_RECORD) {
             Ok(bytes) => serde_json::from_slice::<Record>(&bytes).ok(),
-            Err(error) if error.is_not_found() || matches!(error, DiskError::TooLarge { .. }) => {
-                None
-            }
+            Err(error) if error.is_not_found() || matches!(error, DiskError::TooLarge { .. }) => None,
             Err(error) => return Err(error.into()),
         };
-        let is_asked_for = |it: &Record| {
-            it.form == FORM && it.release.sha256 == release.sha256 && it.flavor == *flavor
-        };
-        Ok(record
-            .filter(is_asked_for)
-            .and_then(|it| it.set_in(&folder, release)))
+        let is_asked_for = |it: &Record| it.form == FORM && it.release.sha256 == release.sha256 && it.flavor == *flavor;
+        Ok(record.filter(is_asked_for).and_then(|it| it.set_in(&folder, release)))
     }
 
     /// Takes the lock of the cache if nobody has it.
@@ -171,21 +159,12 @@ impl Record {
         [kernel, initramfs, modloop]: [Recorded; 3],
         kernel_version: Option<String>,
     ) -> Self {
-        Self {
-            form: FORM,
-            release,
-            flavor,
-            kernel,
-            initramfs,
-            modloop,
-            kernel_version,
-        }
+        Self { form: FORM, release, flavor, kernel, initramfs, modloop, kernel_version }
     }
 
     /// Writes the record beside the files.
     pub(super) fn write(&self, folder: &Path) -> Result<(), DiskError> {
-        let json = serde_json::to_vec_pretty(self)
-            .expect("a record has only text, numbers and plain names");
+        let json = serde_json::to_vec_pretty(self).expect("a record has only text, numbers and plain names");
         disk::write_atomic(&folder.join(RECORD), &json)
     }
 
@@ -194,13 +173,8 @@ impl Record {
         let flavor = self.flavor;
         let cached = |kind: &str, recorded: Recorded| {
             let path = folder.join(format!("{kind}-{flavor}"));
-            let is_whole = fs::symlink_metadata(&path)
-                .is_ok_and(|it| it.is_file() && it.len() == recorded.size);
-            is_whole.then_some(CachedFile {
-                path,
-                digest: recorded.digest,
-                size: recorded.size,
-            })
+            let is_whole = fs::symlink_metadata(&path).is_ok_and(|it| it.is_file() && it.len() == recorded.size);
+            is_whole.then_some(CachedFile { path, digest: recorded.digest, size: recorded.size })
         };
         Some(NetbootSet {
             kernel: cached(KERNEL, self.kernel)?,

@@ -79,39 +79,25 @@ impl Expect {
     /// Nothing is known of the file; it may have up to this many bytes.
     #[must_use]
     pub const fn at_most(at_most: u64) -> Self {
-        Self {
-            at_most,
-            size: None,
-            sha256: None,
-            sha512: None,
-        }
+        Self { at_most, size: None, sha256: None, sha512: None }
     }
 
     /// The same, of exactly this many bytes.
     #[must_use]
     pub const fn size(self, size: u64) -> Self {
-        Self {
-            size: Some(size),
-            ..self
-        }
+        Self { size: Some(size), ..self }
     }
 
     /// The same, with this digest.
     #[must_use]
     pub const fn sha256(self, digest: Digest) -> Self {
-        Self {
-            sha256: Some(digest),
-            ..self
-        }
+        Self { sha256: Some(digest), ..self }
     }
 
     /// The same, with this digest.
     #[must_use]
     pub const fn sha512(self, digest: Digest512) -> Self {
-        Self {
-            sha512: Some(digest),
-            ..self
-        }
+        Self { sha512: Some(digest), ..self }
     }
 }
 
@@ -135,9 +121,7 @@ pub struct Downloader {
 
 impl fmt::Debug for Downloader {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Downloader")
-            .field("settings", &self.settings)
-            .finish_non_exhaustive()
+        out.debug_struct("Downloader").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 
@@ -157,11 +141,7 @@ impl Downloader {
             builder = builder.no_proxy();
         }
         let client = builder.build().map_err(FetchError::Client)?;
-        Ok(Self {
-            client,
-            settings: Arc::new(settings),
-            progress: Arc::new(Silent),
-        })
+        Ok(Self { client, settings: Arc::new(settings), progress: Arc::new(Silent) })
     }
 
     /// The same client, which tells `progress` what it does.
@@ -175,9 +155,7 @@ impl Downloader {
     /// # Errors
     /// When it cannot be had or is not what was expected.
     pub async fn bytes(&self, url: &str, expect: &Expect) -> Result<Vec<u8>, FetchError> {
-        let received = self
-            .transfer(&address(url)?, expect, Target::Memory(Vec::new()))
-            .await?;
+        let received = self.transfer(&address(url)?, expect, Target::Memory(Vec::new())).await?;
         Ok(received.memory)
     }
 
@@ -186,18 +164,10 @@ impl Downloader {
     ///
     /// # Errors
     /// When it cannot be had, is not what was expected, or the disk refuses; `path` is then untouched.
-    pub async fn download_to(
-        &self,
-        path: &Path,
-        url: &str,
-        expect: &Expect,
-    ) -> Result<Downloaded, FetchError> {
+    pub async fn download_to(&self, path: &Path, url: &str, expect: &Expect) -> Result<Downloaded, FetchError> {
         let address = address(url)?;
         let file = TempFile::new_in(crate::disk::folder_of(path))?;
-        let target = Target::File {
-            handle: file.handle()?,
-            path: path.to_owned(),
-        };
+        let target = Target::File { handle: file.handle()?, path: path.to_owned() };
         let Received { size, digest, .. } = self.transfer(&address, expect, target).await?;
         let path = path.to_owned();
         blocking(move || file.publish(&path)).await?;
@@ -210,10 +180,7 @@ impl Downloader {
     /// # Errors
     /// When it cannot be had.
     pub async fn index(&self, repository: &str, arch: &Arch) -> Result<Vec<u8>, FetchError> {
-        let url = format!(
-            "{}/{arch}/APKINDEX.tar.gz",
-            repository.trim_end_matches('/')
-        );
+        let url = format!("{}/{arch}/APKINDEX.tar.gz", repository.trim_end_matches('/'));
         self.bytes(&url, &Expect::at_most(LARGEST_INDEX)).await
     }
 
@@ -242,10 +209,7 @@ fn follow(attempt: Attempt<'_>, limit: usize) -> reqwest::redirect::Action {
 
 /// The address a text names, when it is one of a web server.
 pub(super) fn address(text: &str) -> Result<Url, FetchError> {
-    let refuse = |reason: String| FetchError::Address {
-        url: text.chars().take(200).collect(),
-        reason,
-    };
+    let refuse = |reason: String| FetchError::Address { url: text.chars().take(200).collect(), reason };
     let url = Url::parse(text).map_err(|error| refuse(error.to_string()))?;
     if matches!(url.scheme(), "http" | "https") && url.has_host() {
         Ok(url)
@@ -278,9 +242,7 @@ mod tests {
     #[test]
     fn only_web_servers_are_downloaded_from() {
         assert_eq!(
-            address("ftp://mirror.example/alpine")
-                .unwrap_err()
-                .to_string(),
+            address("ftp://mirror.example/alpine").unwrap_err().to_string(),
             "`ftp://mirror.example/alpine` is not an address to download from: it must begin with http:// or https://"
         );
         assert_eq!(

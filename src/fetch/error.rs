@@ -22,9 +22,7 @@ pub enum FetchError {
         reason: String,
     },
     /// The HTTP client cannot be set up.
-    #[error(
-        "cannot set up the HTTP client; check the system's certificates and the proxy settings"
-    )]
+    #[error("cannot set up the HTTP client; check the system's certificates and the proxy settings")]
     Client(#[source] reqwest::Error),
     /// No connection, or no answer.
     #[error("no answer from {url}")]
@@ -59,17 +57,13 @@ pub enum FetchError {
         source: RedirectFault,
     },
     /// A web page in place of the file.
-    #[error(
-        "{url} was answered with a web page instead of the file; a proxy or a login page may stand between"
-    )]
+    #[error("{url} was answered with a web page instead of the file; a proxy or a login page may stand between")]
     WebPage {
         /// The file.
         url: String,
     },
     /// The server announces another length than the file must have.
-    #[error(
-        "{url} has {found} bytes, expected {expected}; the mirror may be out of date or broken: use another one"
-    )]
+    #[error("{url} has {found} bytes, expected {expected}; the mirror may be out of date or broken: use another one")]
     Length {
         /// The file.
         url: String,
@@ -79,9 +73,7 @@ pub enum FetchError {
         found: u64,
     },
     /// More bytes than the file may have.
-    #[error(
-        "{url} has more than {limit} bytes, which is all it may have; the mirror may be broken: use another one"
-    )]
+    #[error("{url} has more than {limit} bytes, which is all it may have; the mirror may be broken: use another one")]
     TooLarge {
         /// The file.
         url: String,
@@ -180,10 +172,7 @@ pub enum FetchError {
         newest: Option<Version>,
     },
     /// A flavor that the release does not have.
-    #[error(
-        "Alpine {version} for {arch} has no kernel flavor `{flavor}`; it has {}",
-        listed(present)
-    )]
+    #[error("Alpine {version} for {arch} has no kernel flavor `{flavor}`; it has {}", listed(present))]
     NoFlavor {
         /// The flavor asked for.
         flavor: Flavor,
@@ -249,9 +238,7 @@ pub enum FetchError {
         source: KernelError,
     },
     /// A kernel and an initramfs of different builds.
-    #[error(
-        "{tarball} has kernel {kernel} but an initramfs with modules of {initramfs}; the tarball is refused"
-    )]
+    #[error("{tarball} has kernel {kernel} but an initramfs with modules of {initramfs}; the tarball is refused")]
     NotOneSet {
         /// The tarball's name.
         tarball: String,
@@ -312,11 +299,7 @@ fn then(text: &str, what: Option<&impl Display>) -> String {
 /// Flavors as a sentence lists them.
 fn listed(flavors: &[Flavor]) -> String {
     let quoted: Vec<_> = flavors.iter().map(|it| format!("`{it}`")).collect();
-    if quoted.is_empty() {
-        "none".to_owned()
-    } else {
-        quoted.join(", ")
-    }
+    if quoted.is_empty() { "none".to_owned() } else { quoted.join(", ") }
 }
 
 impl FetchError {
@@ -326,10 +309,7 @@ impl FetchError {
             Self::Unreachable { .. } | Self::Cut { .. } | Self::Resume { .. } => true,
             Self::Status { status, .. } => {
                 status.is_server_error()
-                    || matches!(
-                        *status,
-                        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
-                    )
+                    || matches!(*status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
             }
             _ => false,
         }

@@ -70,10 +70,7 @@ impl InitramfsFacts {
             if let Some(version) = modules_of(&entry.name) {
                 match &kernel_version {
                     Some(other) if other != version => {
-                        return Err(InitramfsError::TwoKernels(
-                            other.clone(),
-                            version.to_owned(),
-                        ));
+                        return Err(InitramfsError::TwoKernels(other.clone(), version.to_owned()));
                     }
                     _ => kernel_version = Some(version.to_owned()),
                 }
@@ -84,9 +81,7 @@ impl InitramfsFacts {
             // A later archive replaces what an earlier one had, in the kernel as here.
             if let Some(name) = file_in("etc/apk/keys/", &entry.name) {
                 keys.insert(name.to_owned(), reader.content(&entry, LARGEST_FACT)?);
-            } else if let Some(name) =
-                file_in("var/cache/misc/", &entry.name).filter(|it| it.contains(".SIGN."))
-            {
+            } else if let Some(name) = file_in("var/cache/misc/", &entry.name).filter(|it| it.contains(".SIGN.")) {
                 signatures.insert(name.to_owned(), reader.content(&entry, LARGEST_FACT)?);
             }
             if keys.len() + signatures.len() > MOST_FACTS {
@@ -103,16 +98,12 @@ impl InitramfsFacts {
 
 /// The name of a file that lies directly in a folder.
 fn file_in<'a>(folder: &str, name: &'a str) -> Option<&'a str> {
-    name.strip_prefix(folder)
-        .filter(|it| !it.is_empty() && !it.contains('/'))
+    name.strip_prefix(folder).filter(|it| !it.is_empty() && !it.contains('/'))
 }
 
 /// The kernel whose modules a path belongs to.
 fn modules_of(name: &str) -> Option<&str> {
-    let below = name
-        .strip_prefix("usr/")
-        .unwrap_or(name)
-        .strip_prefix("lib/modules/")?;
+    let below = name.strip_prefix("usr/").unwrap_or(name).strip_prefix("lib/modules/")?;
     below.split('/').next().filter(|it| kernel::is_release(it))
 }
 
@@ -137,10 +128,7 @@ mod tests {
             ("etc/apk/keys/b.rsa.pub", b"B"),
             ("etc/apk/keys/a.rsa.pub", b"old"),
             ("etc/apk/keys/deep/c.rsa.pub", b"C"),
-            (
-                "var/cache/misc/modloop-lts.SIGN.RSA.a.rsa.pub",
-                b"signature",
-            ),
+            ("var/cache/misc/modloop-lts.SIGN.RSA.a.rsa.pub", b"signature"),
             ("var/cache/misc/other", b""),
             ("lib/modules/6.12.30-0-lts/modules.dep", b""),
             ("lib/modules-load.d/x", b""),
@@ -148,14 +136,8 @@ mod tests {
         let second = initramfs(&[("etc/apk/keys/a.rsa.pub", b"A")]);
         let facts = InitramfsFacts::parse(&[first, second].concat()).unwrap();
         let expected = InitramfsFacts {
-            apk_keys: vec![
-                ("a.rsa.pub".to_owned(), b"A".to_vec()),
-                ("b.rsa.pub".to_owned(), b"B".to_vec()),
-            ],
-            modloop_signatures: vec![(
-                "modloop-lts.SIGN.RSA.a.rsa.pub".to_owned(),
-                b"signature".to_vec(),
-            )],
+            apk_keys: vec![("a.rsa.pub".to_owned(), b"A".to_vec()), ("b.rsa.pub".to_owned(), b"B".to_vec())],
+            modloop_signatures: vec![("modloop-lts.SIGN.RSA.a.rsa.pub".to_owned(), b"signature".to_vec())],
             kernel_version: Some("6.12.30-0-lts".to_owned()),
         };
         assert_eq!(facts, expected);
@@ -164,22 +146,12 @@ mod tests {
     #[test]
     fn an_initramfs_without_modules_is_for_any_kernel() {
         let facts = InitramfsFacts::parse(&initramfs(&[("init", b"")])).unwrap();
-        assert_eq!(
-            facts,
-            InitramfsFacts {
-                apk_keys: vec![],
-                modloop_signatures: vec![],
-                kernel_version: None
-            }
-        );
+        assert_eq!(facts, InitramfsFacts { apk_keys: vec![], modloop_signatures: vec![], kernel_version: None });
     }
 
     #[test]
     fn modules_of_two_kernels_are_refused() {
-        let bytes = initramfs(&[
-            ("lib/modules/6.1.0/x", b""),
-            ("usr/lib/modules/6.2.0/x", b""),
-        ]);
+        let bytes = initramfs(&[("lib/modules/6.1.0/x", b""), ("usr/lib/modules/6.2.0/x", b"")]);
         assert_eq!(
             InitramfsFacts::parse(&bytes).unwrap_err().to_string(),
             "it has modules of the kernels 6.1.0 and 6.2.0; one is expected"
@@ -188,21 +160,12 @@ mod tests {
 
     #[test]
     fn a_key_of_absurd_size_and_an_absurd_number_of_keys_are_refused() {
-        let error =
-            InitramfsFacts::parse(&initramfs(&[("etc/apk/keys/k", &[0; 65_537])])).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "`etc/apk/keys/k` in the archive has 65537 bytes, more than the 65536 allowed"
-        );
+        let error = InitramfsFacts::parse(&initramfs(&[("etc/apk/keys/k", &[0; 65_537])])).unwrap_err();
+        assert_eq!(error.to_string(), "`etc/apk/keys/k` in the archive has 65537 bytes, more than the 65536 allowed");
         let names: Vec<_> = (0..257).map(|it| format!("etc/apk/keys/{it}")).collect();
-        let files: Vec<_> = names
-            .iter()
-            .map(|it| (it.as_str(), b"k".as_slice()))
-            .collect();
+        let files: Vec<_> = names.iter().map(|it| (it.as_str(), b"k".as_slice())).collect();
         assert_eq!(
-            InitramfsFacts::parse(&initramfs(&files))
-                .unwrap_err()
-                .to_string(),
+            InitramfsFacts::parse(&initramfs(&files)).unwrap_err().to_string(),
             "it has more than 256 keys and signatures"
         );
     }

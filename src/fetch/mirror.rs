@@ -47,10 +47,7 @@ impl Mirror {
     /// When that is no address to download from, or carries a password.
     pub fn with(base_url: &str, downloader: Downloader) -> Result<Self, FetchError> {
         let url = address(base_url)?;
-        let refuse = |reason: &str| FetchError::Address {
-            url: shown(&url),
-            reason: reason.to_owned(),
-        };
+        let refuse = |reason: &str| FetchError::Address { url: shown(&url), reason: reason.to_owned() };
         if url.query().is_some() || url.fragment().is_some() {
             return Err(refuse("it must name a folder, without `?` or `#`"));
         }
@@ -58,10 +55,7 @@ impl Mirror {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(refuse("it must not carry a user name or password"));
         }
-        Ok(Self {
-            base: url.as_str().trim_end_matches('/').to_owned(),
-            downloader,
-        })
+        Ok(Self { base: url.as_str().trim_end_matches('/').to_owned(), downloader })
     }
 
     /// The client, for what is not a release.
@@ -88,31 +82,15 @@ impl Mirror {
             ReleaseSpec::LatestStable => ("latest-stable".to_owned(), None, None),
             ReleaseSpec::Branch(branch) => (branch.to_string(), Some(branch), None),
             ReleaseSpec::Edge => (Branch::Edge.to_string(), Some(Branch::Edge), None),
-            ReleaseSpec::Version(version) => (
-                version.branch().to_string(),
-                Some(version.branch()),
-                Some(version),
-            ),
+            ReleaseSpec::Version(version) => (version.branch().to_string(), Some(version.branch()), Some(version)),
         };
-        let url = format!(
-            "{}/{folder}/releases/{arch}/latest-releases.yaml",
-            self.base
-        );
-        let newest = match self
-            .downloader
-            .bytes(&url, &Expect::at_most(LARGEST_LIST))
-            .await
-        {
-            Ok(list) => newest_netboot(&list, arch).map_err(|source| FetchError::Listing {
-                url: url.clone(),
-                source,
-            })?,
+        let url = format!("{}/{folder}/releases/{arch}/latest-releases.yaml", self.base);
+        let newest = match self.downloader.bytes(&url, &Expect::at_most(LARGEST_LIST)).await {
+            Ok(list) => {
+                newest_netboot(&list, arch).map_err(|source| FetchError::Listing { url: url.clone(), source })?
+            }
             Err(FetchError::NotFound { url, .. }) if version.is_none() => {
-                return Err(FetchError::NoReleases {
-                    folder,
-                    arch: arch.clone(),
-                    url,
-                });
+                return Err(FetchError::NoReleases { folder, arch: arch.clone(), url });
             }
             Err(FetchError::NotFound { .. }) => None,
             Err(error) => return Err(error),
@@ -121,10 +99,7 @@ impl Mirror {
         if let (Some(expected), Some(found)) = (branch, found)
             && expected != found
         {
-            return Err(FetchError::Listing {
-                url,
-                source: ListingError::Branch { expected, found },
-            });
+            return Err(FetchError::Listing { url, source: ListingError::Branch { expected, found } });
         }
         match (newest, version) {
             (Some(newest), Some(version)) if newest.version != version => {
@@ -132,11 +107,7 @@ impl Mirror {
             }
             (None, Some(version)) => self.unlisted(version, arch, None).await,
             (Some(newest), _) => Ok(newest),
-            (None, None) => Err(FetchError::NoNetboot {
-                folder,
-                arch: arch.clone(),
-                url,
-            }),
+            (None, None) => Err(FetchError::NoNetboot { folder, arch: arch.clone(), url }),
         }
     }
 
@@ -193,45 +164,20 @@ impl Mirror {
         set.ok_or_else(|| {
             let path = cache.set_folder(release, flavor);
             let source = std::io::Error::other("it was changed while it was being made");
-            DiskError::Io {
-                action: "use the new folder",
-                path,
-                source,
-            }
-            .into()
+            DiskError::Io { action: "use the new folder", path, source }.into()
         })
     }
 
     /// Downloads the tarball of a release and verifies it by length and both checksums.
     async fn tarball(&self, release: &Release, path: &Path) -> Result<(), FetchError> {
-        let url = format!(
-            "{}/{}/releases/{}/{}",
-            self.base,
-            release.branch,
-            release.arch,
-            release.file()
-        );
-        let expect = Expect {
-            size: release.size,
-            ..Expect::at_most(LARGEST_TARBALL)
-        };
-        self.downloader
-            .download_to(
-                path,
-                &url,
-                &expect.sha256(release.sha256).sha512(release.sha512),
-            )
-            .await?;
+        let url = format!("{}/{}/releases/{}/{}", self.base, release.branch, release.arch, release.file());
+        let expect = Expect { size: release.size, ..Expect::at_most(LARGEST_TARBALL) };
+        self.downloader.download_to(path, &url, &expect.sha256(release.sha256).sha512(release.sha512)).await?;
         Ok(())
     }
 
     /// Unpacks a flavor from the tarball in the cache, and puts it in place of what is left of an older set.
-    async fn unpack(
-        &self,
-        release: &Release,
-        flavor: &Flavor,
-        cache: &Cache,
-    ) -> Result<(), FetchError> {
+    async fn unpack(&self, release: &Release, flavor: &Flavor, cache: &Cache) -> Result<(), FetchError> {
         let what = format!("unpack {}", release.file());
         self.downloader.progress.started(&what, None);
         let (release, flavor, cache) = (release.clone(), flavor.clone(), cache.clone());
@@ -250,47 +196,25 @@ impl Mirror {
     }
 
     /// A version known only by the checksum files beside its tarball.
-    async fn unlisted(
-        &self,
-        version: Version,
-        arch: &Arch,
-        newest: Option<Version>,
-    ) -> Result<Release, FetchError> {
+    async fn unlisted(&self, version: Version, arch: &Arch, newest: Option<Version>) -> Result<Release, FetchError> {
         let (branch, file) = (version.branch(), tarball_name(&version, arch));
         let tarball = format!("{}/{branch}/releases/{arch}/{file}", self.base);
         let get = async |algorithm: &str| {
             let url = format!("{tarball}.{algorithm}");
-            let bytes = self
-                .downloader
-                .bytes(&url, &Expect::at_most(LARGEST_CHECKSUM))
-                .await;
+            let bytes = self.downloader.bytes(&url, &Expect::at_most(LARGEST_CHECKSUM)).await;
             (url, bytes)
         };
         let (url, short) = get("sha256").await;
         let short = match short {
             Err(FetchError::NotFound { url, .. }) => {
-                return Err(FetchError::NoVersion {
-                    version,
-                    arch: arch.clone(),
-                    url,
-                    newest,
-                });
+                return Err(FetchError::NoVersion { version, arch: arch.clone(), url, newest });
             }
             other => other?,
         };
-        let sha256 =
-            checksum(&short, &file).map_err(|source| FetchError::Listing { url, source })?;
+        let sha256 = checksum(&short, &file).map_err(|source| FetchError::Listing { url, source })?;
         let (url, long) = get("sha512").await;
-        let sha512 =
-            checksum(&long?, &file).map_err(|source| FetchError::Listing { url, source })?;
-        Ok(Release {
-            branch,
-            version,
-            arch: arch.clone(),
-            size: None,
-            sha256,
-            sha512,
-        })
+        let sha512 = checksum(&long?, &file).map_err(|source| FetchError::Listing { url, source })?;
+        Ok(Release { branch, version, arch: arch.clone(), size: None, sha256, sha512 })
     }
 
     /// The lock of the cache, waited for in a way that can be interrupted.
@@ -317,11 +241,7 @@ impl Mirror {
 }
 
 /// [`Cache::netboot_set`] on a thread of its own.
-async fn cached(
-    cache: &Cache,
-    release: &Release,
-    flavor: &Flavor,
-) -> Result<Option<NetbootSet>, FetchError> {
+async fn cached(cache: &Cache, release: &Release, flavor: &Flavor) -> Result<Option<NetbootSet>, FetchError> {
     let (cache, release, flavor) = (cache.clone(), release.clone(), flavor.clone());
     blocking(move || cache.netboot_set(&release, &flavor)).await
 }

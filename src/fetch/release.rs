@@ -106,22 +106,11 @@ pub(super) fn newest_netboot(yaml: &[u8], arch: &Arch) -> Result<Option<Release>
         budget: serde_saphyr::budget! { max_depth: 8, max_aliases: 0, max_anchors: 0, max_documents: 1 },
         with_snippet: false,
     };
-    let listed: Vec<Listed> =
-        serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-            ListingError::Yaml(
-                error
-                    .to_string()
-                    .lines()
-                    .next()
-                    .unwrap_or_default()
-                    .to_owned(),
-            )
-        })?;
+    let listed: Vec<Listed> = serde_saphyr::from_str_with_options(text, options)
+        .map_err(|error| ListingError::Yaml(error.to_string().lines().next().unwrap_or_default().to_owned()))?;
     let mut netboot = Vec::new();
     for entry in listed {
-        if entry.flavor.as_deref() == Some(NETBOOT)
-            && entry.arch.as_deref().is_none_or(|it| it == arch.as_str())
-        {
+        if entry.flavor.as_deref() == Some(NETBOOT) && entry.arch.as_deref().is_none_or(|it| it == arch.as_str()) {
             netboot.push(entry);
         }
     }
@@ -142,10 +131,7 @@ impl Listed {
         let branch: Branch = text(self.branch, "branch")?;
         let version: Version = text(self.version, "version")?;
         if !branch.has(&version) {
-            return Err(ListingError::Branch {
-                expected: version.branch(),
-                found: branch,
-            });
+            return Err(ListingError::Branch { expected: version.branch(), found: branch });
         }
         let release = Release {
             branch,
@@ -155,15 +141,8 @@ impl Listed {
             sha256: text(self.sha256, "sha256")?,
             sha512: text(self.sha512, "sha512")?,
         };
-        let (expected, found) = (
-            tarball_name(&version, arch),
-            self.file.ok_or(ListingError::Missing("file"))?,
-        );
-        if expected == found {
-            Ok(release)
-        } else {
-            Err(ListingError::File { expected, found })
-        }
+        let (expected, found) = (tarball_name(&version, arch), self.file.ok_or(ListingError::Missing("file"))?);
+        if expected == found { Ok(release) } else { Err(ListingError::File { expected, found }) }
     }
 }
 
@@ -209,37 +188,22 @@ mod tests {
     }
 
     fn chain(error: &ListingError) -> String {
-        let source = std::error::Error::source(error)
-            .map(|it| format!(": {it}"))
-            .unwrap_or_default();
+        let source = std::error::Error::source(error).map(|it| format!(": {it}")).unwrap_or_default();
         format!("{error}{source}")
     }
 
     #[test]
     fn the_netboot_entry_is_found_and_a_description_is_not_mistaken_for_one() {
-        let release = newest_netboot(list().as_bytes(), &x86_64())
-            .unwrap()
-            .unwrap();
+        let release = newest_netboot(list().as_bytes(), &x86_64()).unwrap().unwrap();
         assert_eq!(release.branch.to_string(), "v3.24");
         assert_eq!(release.version.to_string(), "3.24.1");
         assert_eq!(release.file(), "alpine-netboot-3.24.1-x86_64.tar.gz");
         assert_eq!(release.size, Some(273_145_856));
-        assert_eq!(
-            release.sha256.to_string(),
-            "9a7769ea8fa1737b1b49d82f1bdd53d0a17338d6d3b7cfc6f2c3ec5158596d8b"
-        );
+        assert_eq!(release.sha256.to_string(), "9a7769ea8fa1737b1b49d82f1bdd53d0a17338d6d3b7cfc6f2c3ec5158596d8b");
         // Digits alone are still text: a digest, and the date that is a version on edge.
         assert_eq!(release.sha512.to_string(), "5".repeat(128));
-        let edge = list()
-            .replace("v3.24", "edge")
-            .replace("3.24.1", "20240923");
-        assert_eq!(
-            newest_netboot(edge.as_bytes(), &x86_64())
-                .unwrap()
-                .unwrap()
-                .branch,
-            Branch::Edge
-        );
+        let edge = list().replace("v3.24", "edge").replace("3.24.1", "20240923");
+        assert_eq!(newest_netboot(edge.as_bytes(), &x86_64()).unwrap().unwrap().branch, Branch::Edge);
     }
 
     #[test]
@@ -247,10 +211,7 @@ mod tests {
         let none = list().replace("flavor: alpine-netboot", "flavor: alpine-virt");
         assert_eq!(newest_netboot(none.as_bytes(), &x86_64()).unwrap(), None);
         assert_eq!(newest_netboot(b"[]", &x86_64()).unwrap(), None);
-        assert_eq!(
-            newest_netboot(list().as_bytes(), &"aarch64".parse().unwrap()).unwrap(),
-            None
-        );
+        assert_eq!(newest_netboot(list().as_bytes(), &"aarch64".parse().unwrap()).unwrap(), None);
     }
 
     #[test]
@@ -261,11 +222,7 @@ mod tests {
                 "file: ../../x",
                 "it names the tarball `../../x`, expected `alpine-netboot-3.24.1-x86_64.tar.gz`",
             ),
-            (
-                "branch: v3.24",
-                "branch: v3.23",
-                "it names the branch `v3.23`, expected `v3.24`",
-            ),
+            ("branch: v3.24", "branch: v3.23", "it names the branch `v3.23`, expected `v3.24`"),
             (
                 "branch: v3.24",
                 "branch: ..",
@@ -278,15 +235,10 @@ mod tests {
                 "sha256: 9A",
                 "it has a wrong checksum: `9A7769ea8fa1737b1b49d82f1bdd53d0a17338d6d3b7cfc6f2c3ec5158596d8b` is not a SHA-256 digest: 64 lower-case hexadecimal digits are expected",
             ),
-            (
-                "flavor: alpine-minirootfs",
-                "flavor: alpine-netboot",
-                "it has 2 netboot entries for one architecture",
-            ),
+            ("flavor: alpine-minirootfs", "flavor: alpine-netboot", "it has 2 netboot entries for one architecture"),
         ];
         for (right, wrong, message) in cases {
-            let error =
-                newest_netboot(list().replace(right, wrong).as_bytes(), &x86_64()).unwrap_err();
+            let error = newest_netboot(list().replace(right, wrong).as_bytes(), &x86_64()).unwrap_err();
             assert_eq!(chain(&error), message);
         }
     }
@@ -306,31 +258,18 @@ mod tests {
             assert!(matches!(error, ListingError::Yaml(_)), "{wrong}: {error}");
             assert!(!error.to_string().contains('\n'), "{error}");
         }
-        assert_eq!(
-            newest_netboot(b"\xff", &x86_64()).unwrap_err().to_string(),
-            "it is not text"
-        );
+        assert_eq!(newest_netboot(b"\xff", &x86_64()).unwrap_err().to_string(), "it is not text");
     }
 
     #[test]
     fn a_checksum_file_counts_for_the_file_it_names() {
         let digest = Digest::of(b"x");
-        for text in [
-            format!("{digest}  a.tar.gz\n"),
-            format!("{}  b\n{digest} *a.tar.gz", Digest::of(b"")),
-        ] {
-            assert_eq!(
-                checksum::<Digest>(text.as_bytes(), "a.tar.gz").unwrap(),
-                digest
-            );
+        for text in [format!("{digest}  a.tar.gz\n"), format!("{}  b\n{digest} *a.tar.gz", Digest::of(b""))] {
+            assert_eq!(checksum::<Digest>(text.as_bytes(), "a.tar.gz").unwrap(), digest);
         }
-        let error =
-            checksum::<Digest>(format!("{digest}  b.tar.gz\n").as_bytes(), "a.tar.gz").unwrap_err();
+        let error = checksum::<Digest>(format!("{digest}  b.tar.gz\n").as_bytes(), "a.tar.gz").unwrap_err();
         assert_eq!(error.to_string(), "it has no line for `a.tar.gz`");
-        assert!(matches!(
-            checksum::<Digest512>(format!("{digest}  a").as_bytes(), "a"),
-            Err(ListingError::Digest(_))
-        ));
+        assert!(matches!(checksum::<Digest512>(format!("{digest}  a").as_bytes(), "a"), Err(ListingError::Digest(_))));
     }
 
     proptest! {

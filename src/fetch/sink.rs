@@ -38,10 +38,7 @@ pub(super) enum Piece {
 }
 
 /// Writes and hashes pieces until the sender is gone.
-pub(super) fn receive(
-    mut pieces: mpsc::Receiver<Piece>,
-    mut target: Target,
-) -> Result<Received, DiskError> {
+pub(super) fn receive(mut pieces: mpsc::Receiver<Piece>, mut target: Target) -> Result<Received, DiskError> {
     let (mut short, mut long, mut size) = (Hasher::default(), Hasher512::default(), 0);
     while let Some(piece) = pieces.blocking_recv() {
         match piece {
@@ -61,12 +58,7 @@ pub(super) fn receive(
         Target::Memory(bytes) => bytes,
         Target::File { .. } => Vec::new(),
     };
-    Ok(Received {
-        size,
-        digest: short.finish(),
-        digest512: long.finish(),
-        memory,
-    })
+    Ok(Received { size, digest: short.finish(), digest512: long.finish(), memory })
 }
 
 impl Target {
@@ -76,9 +68,7 @@ impl Target {
                 bytes.extend_from_slice(piece);
                 Ok(())
             }
-            Self::File { handle, path } => {
-                handle.write_all(piece).map_err(disk::failed("write", path))
-            }
+            Self::File { handle, path } => handle.write_all(piece).map_err(disk::failed("write", path)),
         }
     }
 
@@ -88,10 +78,9 @@ impl Target {
                 bytes.clear();
                 Ok(())
             }
-            Self::File { handle, path } => handle
-                .set_len(0)
-                .and_then(|()| handle.rewind())
-                .map_err(disk::failed("empty", path)),
+            Self::File { handle, path } => {
+                handle.set_len(0).and_then(|()| handle.rewind()).map_err(disk::failed("empty", path))
+            }
         }
     }
 }

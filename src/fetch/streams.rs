@@ -14,10 +14,7 @@ pub(super) struct Hashed {
 impl Hashed {
     /// From the file's first byte on.
     pub(super) fn new(inner: File) -> Self {
-        Self {
-            inner,
-            hasher: Hasher::default(),
-        }
+        Self { inner, hasher: Hasher::default() }
     }
 
     /// Reads what is left, and gives the digest of the whole file.
@@ -45,11 +42,7 @@ pub(super) struct Bounded<R> {
 impl<R> Bounded<R> {
     /// A stream that may give this many bytes.
     pub(super) const fn new(inner: R, limit: u64) -> Self {
-        Self {
-            inner,
-            left: limit,
-            is_exceeded: false,
-        }
+        Self { inner, left: limit, is_exceeded: false }
     }
 
     /// Whether it had more to give. Errors are wrapped on their way through an archive, so this is how to tell.

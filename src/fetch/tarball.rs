@@ -30,53 +30,26 @@ const LARGEST_EXTENSION: u64 = 16 << 10;
 
 /// Unpacks one flavor of the tarball at `path` into the folder `into`, writes the record there, and checks on the way
 /// that the tarball has the release's digest: the bytes unpacked are the bytes hashed.
-pub(super) fn unpack(
-    path: &Path,
-    release: &Release,
-    flavor: &Flavor,
-    into: &Path,
-) -> Result<(), FetchError> {
+pub(super) fn unpack(path: &Path, release: &Release, flavor: &Flavor, into: &Path) -> Result<(), FetchError> {
     let tarball = release.file();
-    let failed = |source| FetchError::Tarball {
-        tarball: release.file(),
-        source,
-    };
+    let failed = |source| FetchError::Tarball { tarball: release.file(), source };
     let file = File::open(path).map_err(disk::failed("open", path))?;
-    let length = file
-        .metadata()
-        .map_err(disk::failed("examine", path))?
-        .len();
+    let length = file.metadata().map_err(disk::failed("examine", path))?.len();
     let limit = length.saturating_mul(RATIO).saturating_add(ALLOWANCE);
     let hashed = BufReader::with_capacity(128 << 10, Hashed::new(file));
     let mut archive = Archive::new(Bounded::new(MultiGzDecoder::new(hashed), limit));
 
-    let mut unpacking = Unpacking {
-        tarball: &tarball,
-        flavor,
-        into,
-        files: [None; 3],
-        present: BTreeSet::new(),
-    };
+    let mut unpacking = Unpacking { tarball: &tarball, flavor, into, files: [None; 3], present: BTreeSet::new() };
     let done = unpacking.members(&mut archive);
     let bounded = archive.into_inner();
     if bounded.is_exceeded() {
         return Err(FetchError::Bomb { tarball, limit });
     }
     done?;
-    let found = bounded
-        .into_inner()
-        .into_inner()
-        .into_inner()
-        .finish()
-        .map_err(failed)?;
+    let found = bounded.into_inner().into_inner().into_inner().finish().map_err(failed)?;
     if found != release.sha256 {
         let (expected, found) = (release.sha256.to_string(), found.to_string());
-        return Err(FetchError::Checksum {
-            url: tarball,
-            algorithm: "SHA-256",
-            expected,
-            found,
-        });
+        return Err(FetchError::Checksum { url: tarball, algorithm: "SHA-256", expected, found });
     }
     let files = unpacking.files(release)?;
     let kernel_version = one_kernel(&tarball, flavor, into)?;
@@ -97,22 +70,13 @@ struct Unpacking<'a> {
 
 impl Unpacking<'_> {
     fn members<R: Read>(&mut self, archive: &mut Archive<R>) -> Result<(), FetchError> {
-        let failed = |source| FetchError::Tarball {
-            tarball: self.tarball.to_owned(),
-            source,
-        };
+        let failed = |source| FetchError::Tarball { tarball: self.tarball.to_owned(), source };
         // Raw, because otherwise the names in extension headers are read whole, however long they are.
         let entries = archive.entries().map_err(failed)?.raw(true);
         let mut extended = Extended::default();
         for entry in entries {
-            let mut entry = entry.map_err(|source| FetchError::Tarball {
-                tarball: self.tarball.to_owned(),
-                source,
-            })?;
-            if extended
-                .take(&mut entry)
-                .map_err(|fault| self.refuse(&entry.path_bytes(), fault))?
-            {
+            let mut entry = entry.map_err(|source| FetchError::Tarball { tarball: self.tarball.to_owned(), source })?;
+            if extended.take(&mut entry).map_err(|fault| self.refuse(&entry.path_bytes(), fault))? {
                 continue;
             }
             self.member(&mut entry, std::mem::take(&mut extended))?;
@@ -120,26 +84,16 @@ impl Unpacking<'_> {
         Ok(())
     }
 
-    fn member<R: Read>(
-        &mut self,
-        entry: &mut Entry<'_, R>,
-        extended: Extended,
-    ) -> Result<(), FetchError> {
-        let raw = extended
-            .name
-            .unwrap_or_else(|| entry.path_bytes().into_owned());
+    fn member<R: Read>(&mut self, entry: &mut Entry<'_, R>, extended: Extended) -> Result<(), FetchError> {
+        let raw = extended.name.unwrap_or_else(|| entry.path_bytes().into_owned());
         let name = plain_name(&raw).ok_or_else(|| self.refuse(&raw, MemberFault::Name))?;
-        if let Some(flavor) = name
-            .strip_prefix("boot/vmlinuz-")
-            .and_then(|it| it.parse().ok())
+        if let Some(flavor) = name.strip_prefix("boot/vmlinuz-").and_then(|it| it.parse().ok())
             && self.present.len() < MOST_FLAVORS
         {
             self.present.insert(flavor);
         }
         let wanted = [KERNEL, INITRAMFS, MODLOOP].map(|kind| format!("{kind}-{}", self.flavor));
-        let place = name
-            .strip_prefix("boot/")
-            .and_then(|it| wanted.iter().position(|file| file == it));
+        let place = name.strip_prefix("boot/").and_then(|it| wanted.iter().position(|file| file == it));
         match (entry.header().entry_type(), place) {
             (EntryType::Regular, Some(place)) => {
                 let size = entry.header().entry_size().unwrap_or_default();
@@ -176,10 +130,7 @@ impl Unpacking<'_> {
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(source) => {
-                    return Err(FetchError::Tarball {
-                        tarball: self.tarball.to_owned(),
-                        source,
-                    });
+                    return Err(FetchError::Tarball { tarball: self.tarball.to_owned(), source });
                 }
             };
             let piece = buffer.get(..length).unwrap_or_default();
@@ -194,10 +145,7 @@ impl Unpacking<'_> {
             return Err(self.refuse(raw, MemberFault::Cut));
         }
         file.sync_all().map_err(disk::failed("write back", path))?;
-        Ok(Recorded {
-            digest: hasher.finish(),
-            size,
-        })
+        Ok(Recorded { digest: hasher.finish(), size })
     }
 
     /// The three files, or which is missing.
@@ -215,20 +163,12 @@ impl Unpacking<'_> {
             tarball: self.tarball.to_owned(),
             member: format!("boot/{kind}-{}", self.flavor),
         };
-        Ok([
-            kernel,
-            initramfs.ok_or_else(|| missing(INITRAMFS))?,
-            modloop.ok_or_else(|| missing(MODLOOP))?,
-        ])
+        Ok([kernel, initramfs.ok_or_else(|| missing(INITRAMFS))?, modloop.ok_or_else(|| missing(MODLOOP))?])
     }
 
     fn refuse(&self, name: &[u8], fault: MemberFault) -> FetchError {
         let member = String::from_utf8_lossy(name).chars().take(80).collect();
-        FetchError::Member {
-            tarball: self.tarball.to_owned(),
-            member,
-            fault,
-        }
+        FetchError::Member { tarball: self.tarball.to_owned(), member, fault }
     }
 }
 
@@ -246,11 +186,7 @@ impl Extended {
         match entry.header().entry_type() {
             EntryType::GNULongName => {
                 let mut name = extension(entry)?;
-                name.truncate(
-                    name.iter()
-                        .position(|byte| *byte == 0)
-                        .unwrap_or(name.len()),
-                );
+                name.truncate(name.iter().position(|byte| *byte == 0).unwrap_or(name.len()));
                 self.name = Some(name);
             }
             EntryType::XHeader => {
@@ -279,43 +215,26 @@ impl Extended {
 fn extension<R: Read>(entry: &mut Entry<'_, R>) -> Result<Vec<u8>, MemberFault> {
     let mut bytes = Vec::new();
     let read = entry.take(LARGEST_EXTENSION + 1).read_to_end(&mut bytes);
-    if read.is_ok() && bytes.len() as u64 <= LARGEST_EXTENSION {
-        Ok(bytes)
-    } else {
-        Err(MemberFault::Extension)
-    }
+    if read.is_ok() && bytes.len() as u64 <= LARGEST_EXTENSION { Ok(bytes) } else { Err(MemberFault::Extension) }
 }
 
 /// A member's name without a leading `./` or trailing `/`; `None` when it is absolute, has `..`, or is not UTF-8.
 fn plain_name(raw: &[u8]) -> Option<String> {
-    let name = str::from_utf8(raw)
-        .ok()
-        .filter(|it| !it.starts_with('/') && !it.contains(['\0', '\\']))?;
-    let parts: Vec<_> = name
-        .split('/')
-        .filter(|part| !part.is_empty() && *part != ".")
-        .collect();
+    let name = str::from_utf8(raw).ok().filter(|it| !it.starts_with('/') && !it.contains(['\0', '\\']))?;
+    let parts: Vec<_> = name.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
     (!name.is_empty() && !parts.contains(&"..")).then(|| parts.join("/"))
 }
 
 /// The kernel release of a set; an error when kernel and initramfs are of different ones.
 fn one_kernel(tarball: &str, flavor: &Flavor, folder: &Path) -> Result<Option<String>, FetchError> {
-    let named = |kind| {
-        (
-            format!("boot/{kind}-{flavor}"),
-            folder.join(format!("{kind}-{flavor}")),
-        )
-    };
+    let named = |kind| (format!("boot/{kind}-{flavor}"), folder.join(format!("{kind}-{flavor}")));
     let (file, path) = named(KERNEL);
     let mut head = Vec::new();
     File::open(&path)
         .and_then(|it| it.take(kernel::HEAD).read_to_end(&mut head))
         .map_err(disk::failed("read", &path))?;
-    let image = kernel::release_of(&head).map_err(|source| FetchError::Kernel {
-        file,
-        tarball: tarball.to_owned(),
-        source,
-    })?;
+    let image =
+        kernel::release_of(&head).map_err(|source| FetchError::Kernel { file, tarball: tarball.to_owned(), source })?;
     let (file, path) = named(INITRAMFS);
     let facts = InitramfsFacts::load(&path).map_err(|source| FetchError::Initramfs {
         file,
@@ -323,11 +242,9 @@ fn one_kernel(tarball: &str, flavor: &Flavor, folder: &Path) -> Result<Option<St
         source,
     })?;
     match (image, facts.kernel_version) {
-        (Some(kernel), Some(initramfs)) if kernel != initramfs => Err(FetchError::NotOneSet {
-            tarball: tarball.to_owned(),
-            kernel,
-            initramfs,
-        }),
+        (Some(kernel), Some(initramfs)) if kernel != initramfs => {
+            Err(FetchError::NotOneSet { tarball: tarball.to_owned(), kernel, initramfs })
+        }
         (image, initramfs) => Ok(image.or(initramfs)),
     }
 }

@@ -118,18 +118,8 @@ impl fmt::Display for Branch {
 impl fmt::Display for Version {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Numbered {
-                major,
-                minor,
-                patch,
-                stage: Stage::Final,
-            } => write!(out, "{major}.{minor}.{patch}"),
-            Self::Numbered {
-                major,
-                minor,
-                patch,
-                stage: Stage::Candidate(number),
-            } => {
+            Self::Numbered { major, minor, patch, stage: Stage::Final } => write!(out, "{major}.{minor}.{patch}"),
+            Self::Numbered { major, minor, patch, stage: Stage::Candidate(number) } => {
                 write!(out, "{major}.{minor}.{patch}_rc{number}")
             }
             Self::Dated(date) => write!(out, "{date}"),
@@ -152,16 +142,11 @@ impl FromStr for Arch {
     type Err = AlpineNameError;
 
     fn from_str(text: &str) -> Result<Self, AlpineNameError> {
-        let is_allowed =
-            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
         if is_name(text, is_allowed) {
             Ok(Self(text.to_owned()))
         } else {
-            refuse(
-                text,
-                "an architecture",
-                "lower-case letters, digits and `_`, such as `x86_64`",
-            )
+            refuse(text, "an architecture", "lower-case letters, digits and `_`, such as `x86_64`")
         }
     }
 }
@@ -170,16 +155,11 @@ impl FromStr for Flavor {
     type Err = AlpineNameError;
 
     fn from_str(text: &str) -> Result<Self, AlpineNameError> {
-        let is_allowed =
-            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         if is_name(text, is_allowed) {
             Ok(Self(text.to_owned()))
         } else {
-            refuse(
-                text,
-                "a kernel flavor",
-                "lower-case letters, digits and `-`, such as `lts`",
-            )
+            refuse(text, "a kernel flavor", "lower-case letters, digits and `-`, such as `lts`")
         }
     }
 }
@@ -203,13 +183,7 @@ impl FromStr for Version {
 
     fn from_str(text: &str) -> Result<Self, AlpineNameError> {
         parse_version(text).map_or_else(
-            || {
-                refuse(
-                    text,
-                    "an Alpine version",
-                    "write `3.24.1`, or the date of a snapshot, `20240923`",
-                )
-            },
+            || refuse(text, "an Alpine version", "write `3.24.1`, or the date of a snapshot, `20240923`"),
             Ok,
         )
     }
@@ -228,16 +202,9 @@ impl FromStr for ReleaseSpec {
         if let Some([major, minor]) = numbers(text.strip_prefix('v').unwrap_or(text)) {
             return Ok(Self::Branch(Branch::Numbered { major, minor }));
         }
-        parse_version(text).map(Self::Version).map_or_else(
-            || {
-                refuse(
-                    text,
-                    "an Alpine release",
-                    "write `latest-stable`, `3.24`, `3.24.1` or `edge`",
-                )
-            },
-            Ok,
-        )
+        parse_version(text)
+            .map(Self::Version)
+            .map_or_else(|| refuse(text, "an Alpine release", "write `latest-stable`, `3.24`, `3.24.1` or `edge`"), Ok)
     }
 }
 
@@ -293,8 +260,7 @@ fn parse_version(text: &str) -> Option<Version> {
         && let Some([date]) = numbers(text)
     {
         let (month, day) = (date / 100 % 100, date % 100);
-        return ((1..=12).contains(&month) && (1..=31).contains(&day))
-            .then_some(Version::Dated(date));
+        return ((1..=12).contains(&month) && (1..=31).contains(&day)).then_some(Version::Dated(date));
     }
     let (release, stage) = match text.split_once("_rc") {
         Some((release, number)) => {
@@ -304,12 +270,7 @@ fn parse_version(text: &str) -> Option<Version> {
         None => (text, Stage::Final),
     };
     let [major, minor, patch] = numbers(release)?;
-    Some(Version::Numbered {
-        major,
-        minor,
-        patch,
-        stage,
-    })
+    Some(Version::Numbered { major, minor, patch, stage })
 }
 
 /// Exactly `N` decimal numbers with dots between; no sign, no leading zero, so that a value has one spelling.
@@ -318,20 +279,13 @@ fn numbers<const N: usize>(text: &str) -> Option<[u32; N]> {
     let mut parts = text.split('.');
     for number in &mut found {
         let part = parts.next()?;
-        *number = part
-            .parse()
-            .ok()
-            .filter(|number: &u32| number.to_string() == part)?;
+        *number = part.parse().ok().filter(|number: &u32| number.to_string() == part)?;
     }
     parts.next().is_none().then_some(found)
 }
 
 fn refuse<T>(text: &str, what: &'static str, expected: &'static str) -> Result<T, AlpineNameError> {
-    Err(AlpineNameError {
-        text: text.chars().take(64).collect(),
-        what,
-        expected,
-    })
+    Err(AlpineNameError { text: text.chars().take(64).collect(), what, expected })
 }
 
 #[cfg(test)]
@@ -342,14 +296,7 @@ mod tests {
 
     #[test]
     fn what_a_profile_writes_is_what_comes_back() {
-        for text in [
-            "latest-stable",
-            "edge",
-            "3.24",
-            "3.24.1",
-            "3.24.0_rc2",
-            "20240923",
-        ] {
+        for text in ["latest-stable", "edge", "3.24", "3.24.1", "3.24.0_rc2", "20240923"] {
             assert_eq!(text.parse::<ReleaseSpec>().unwrap().to_string(), text);
         }
         assert_eq!("v3.24".parse::<ReleaseSpec>().unwrap().to_string(), "3.24");
@@ -390,24 +337,14 @@ mod tests {
 
     #[test]
     fn versions_are_ordered_by_age() {
-        let ages = [
-            "3.9.12",
-            "3.24.0_rc1",
-            "3.24.0_rc10",
-            "3.24.0",
-            "3.24.2",
-            "3.24.10",
-        ]
-        .map(|it| it.parse::<Version>().unwrap());
+        let ages = ["3.9.12", "3.24.0_rc1", "3.24.0_rc10", "3.24.0", "3.24.2", "3.24.10"]
+            .map(|it| it.parse::<Version>().unwrap());
         assert!(ages.is_sorted());
     }
 
     #[test]
     fn an_architecture_alpine_has_yet_to_add_is_a_name_like_any_other() {
-        assert_eq!(
-            "loongarch64".parse::<Arch>().unwrap().as_str(),
-            "loongarch64"
-        );
+        assert_eq!("loongarch64".parse::<Arch>().unwrap().as_str(), "loongarch64");
         for wrong in ["", "../x86_64", "x86-64", "X86", "a/b", &"a".repeat(33)] {
             assert!(wrong.parse::<Arch>().is_err(), "{wrong:?}");
         }

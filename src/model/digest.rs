@@ -8,9 +8,7 @@ use sha2::{Digest as _, Sha256, Sha512};
 
 /// Why a text is not a digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{text}` is not a {algorithm} digest: {digits} lower-case hexadecimal digits are expected"
-)]
+#[error("`{text}` is not a {algorithm} digest: {digits} lower-case hexadecimal digits are expected")]
 pub struct DigestError {
     /// The text as given, cut to a length that fits an error message.
     text: String,
@@ -182,11 +180,7 @@ mod tests {
     #[test]
     fn the_digest_of_abc_is_the_one_of_the_standard() {
         assert_eq!(Digest::of(b"abc").to_string(), ABC);
-        assert!(
-            Digest512::of(b"abc")
-                .to_string()
-                .starts_with("ddaf35a193617abacc417349ae204131")
-        );
+        assert!(Digest512::of(b"abc").to_string().starts_with("ddaf35a193617abacc417349ae204131"));
     }
 
     #[test]
@@ -203,14 +197,9 @@ mod tests {
     #[test]
     fn only_64_lower_case_digits_are_a_digest() {
         assert_eq!(ABC.parse::<Digest>().unwrap(), Digest::of(b"abc"));
-        for wrong in [
-            "",
-            &ABC[1..],
-            &ABC.to_uppercase(),
-            &format!("{ABC}0"),
-            &format!("{ABC} "),
-            &ABC.replace('b', "g"),
-        ] {
+        for wrong in
+            ["", &ABC[1..], &ABC.to_uppercase(), &format!("{ABC}0"), &format!("{ABC} "), &ABC.replace('b', "g")]
+        {
             assert!(wrong.parse::<Digest>().is_err(), "{wrong}");
         }
         assert_eq!(
@@ -223,10 +212,7 @@ mod tests {
     fn json_holds_a_digest_as_text() {
         let json = serde_json::to_string(&Digest::of(b"abc")).unwrap();
         assert_eq!(json, format!("\"{ABC}\""));
-        assert_eq!(
-            serde_json::from_str::<Digest>(&json).unwrap(),
-            Digest::of(b"abc")
-        );
+        assert_eq!(serde_json::from_str::<Digest>(&json).unwrap(), Digest::of(b"abc"));
         assert!(serde_json::from_str::<Digest>("\"abc\"").is_err());
     }
 

@@ -11,13 +11,8 @@ use flate2::{Compression, GzBuilder};
 /// version, which is why `flate2` is pinned and a test holds the digest of a known result.
 #[must_use]
 pub fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzBuilder::new()
-        .mtime(0)
-        .operating_system(3)
-        .write(Vec::new(), Compression::best());
-    encoder
-        .write_all(bytes)
-        .expect("writing to memory does not fail");
+    let mut encoder = GzBuilder::new().mtime(0).operating_system(3).write(Vec::new(), Compression::best());
+    encoder.write_all(bytes).expect("writing to memory does not fail");
     encoder.finish().expect("writing to memory does not fail")
 }
 
@@ -30,9 +25,7 @@ mod tests {
 
     /// Compressible and long enough that the encoder's choices show.
     fn sample() -> Vec<u8> {
-        (0..200_000_u32)
-            .flat_map(|it| (it.wrapping_mul(it) >> 7).to_le_bytes())
-            .collect()
+        (0..200_000_u32).flat_map(|it| (it.wrapping_mul(it) >> 7).to_le_bytes()).collect()
     }
 
     #[test]
@@ -43,9 +36,7 @@ mod tests {
     #[test]
     fn what_went_in_comes_out() {
         let mut out = Vec::new();
-        flate2::read::GzDecoder::new(gzip(&sample()).as_slice())
-            .read_to_end(&mut out)
-            .unwrap();
+        flate2::read::GzDecoder::new(gzip(&sample()).as_slice()).read_to_end(&mut out).unwrap();
         assert_eq!(out, sample());
     }
 

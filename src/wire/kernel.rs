@@ -8,9 +8,7 @@ pub const HEAD: u64 = 256 * 512;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KernelError {
     /// The pointer to the version text leads out of the part of the image that holds it.
-    #[error(
-        "the kernel image's version pointer {pointer:#x} lies outside its set-up part of {setup} bytes"
-    )]
+    #[error("the kernel image's version pointer {pointer:#x} lies outside its set-up part of {setup} bytes")]
     Pointer {
         /// Value of the field at 0x20e, relative to 0x200.
         pointer: u16,
@@ -31,8 +29,7 @@ pub enum KernelError {
 /// # Errors
 /// When the header claims a text that is not there.
 pub fn release_of(image: &[u8]) -> Result<Option<String>, KernelError> {
-    let is_bzimage =
-        image.get(0x1fe..0x200) == Some(&[0x55, 0xaa]) && image.get(0x202..0x206) == Some(b"HdrS");
+    let is_bzimage = image.get(0x1fe..0x200) == Some(&[0x55, 0xaa]) && image.get(0x202..0x206) == Some(b"HdrS");
     let (Some(&sectors), Some(&[low, high])) = (image.get(0x1f1), image.get(0x20e..0x210)) else {
         return Ok(None);
     };
@@ -47,29 +44,17 @@ pub fn release_of(image: &[u8]) -> Result<Option<String>, KernelError> {
         .then(|| image.get(start..image.len().min(0x200 + setup)))
         .flatten()
         .ok_or(KernelError::Pointer { pointer, setup })?;
-    let end = text
-        .iter()
-        .position(|byte| *byte == 0)
-        .ok_or(KernelError::Text)?;
-    let release = text
-        .get(..end)
-        .and_then(|it| it.split(|byte| *byte == b' ').next())
-        .unwrap_or_default();
+    let end = text.iter().position(|byte| *byte == 0).ok_or(KernelError::Text)?;
+    let release = text.get(..end).and_then(|it| it.split(|byte| *byte == b' ').next()).unwrap_or_default();
     let release = str::from_utf8(release).map_err(|_| KernelError::Text)?;
-    if is_release(release) {
-        Ok(Some(release.to_owned()))
-    } else {
-        Err(KernelError::Text)
-    }
+    if is_release(release) { Ok(Some(release.to_owned())) } else { Err(KernelError::Text) }
 }
 
 /// Whether a text can be the name of a folder below `lib/modules`: `6.12.30-0-lts`.
 #[must_use]
 pub fn is_release(text: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_+~".contains(&byte);
-    text.len() <= 64
-        && text.starts_with(|first: char| first.is_ascii_digit())
-        && text.bytes().all(is_allowed)
+    text.len() <= 64 && text.starts_with(|first: char| first.is_ascii_digit()) && text.bytes().all(is_allowed)
 }
 
 #[cfg(test)]
@@ -91,8 +76,7 @@ mod tests {
 
     #[test]
     fn the_release_is_the_first_word_of_the_version_text() {
-        let image =
-            image(b"6.12.30-0-lts (builder@host) #1-Alpine SMP PREEMPT_DYNAMIC 2025-05-22\0");
+        let image = image(b"6.12.30-0-lts (builder@host) #1-Alpine SMP PREEMPT_DYNAMIC 2025-05-22\0");
         assert_eq!(release_of(&image), Ok(Some("6.12.30-0-lts".to_owned())));
     }
 
@@ -113,10 +97,7 @@ mod tests {
         );
         image[0x20e..0x210].copy_from_slice(&0x100_u16.to_le_bytes());
         image.truncate(0x2ff);
-        assert!(matches!(
-            release_of(&image),
-            Err(KernelError::Pointer { .. })
-        ));
+        assert!(matches!(release_of(&image), Err(KernelError::Pointer { .. })));
     }
 
     #[test]

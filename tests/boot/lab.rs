@@ -75,7 +75,9 @@ impl Lab {
         ] {
             ip(&[&["-n", &a][..], &set_up.split(' ').collect::<Vec<_>>()].concat());
         }
-        for set_up in [format!("addr add {NEIGHBOUR} dev eth0"), "link set eth0 up".to_owned(), "link set lo up".to_owned()] {
+        for set_up in
+            [format!("addr add {NEIGHBOUR} dev eth0"), "link set eth0 up".to_owned(), "link set lo up".to_owned()]
+        {
             ip(&[&["-n", &b][..], &set_up.split(' ').collect::<Vec<_>>()].concat());
         }
         lab
@@ -97,7 +99,7 @@ impl Lab {
     /// Starts the server beside the bridge and waits until it serves.
     pub fn serve(&self, state: &Path, flags: &[&str]) -> Process {
         let mut command = self.inside(&self.a(), env!("CARGO_BIN_EXE_bivouac"));
-        command.args(["serve", "--interface", "br0", "--default-profile", "hello", "--state"]).arg(state).args(flags);
+        command.args(["serve", "--verbose", "--interface", "br0", "--default-profile", "hello", "--state"]).arg(state).args(flags);
         let mut server = Process::start("bivouac serve", command);
         server.wait_for("ready", Duration::from_secs(20));
         server
@@ -108,7 +110,14 @@ impl Lab {
         let lease_file = self.path("dnsmasq.leases");
         let mut command = self.inside(&self.b(), "dnsmasq");
         command
-            .args(["--keep-in-foreground", "--log-facility=-", "--log-dhcp", "--port=0", "--conf-file=/dev/null", "--user=root"])
+            .args([
+                "--keep-in-foreground",
+                "--log-facility=-",
+                "--log-dhcp",
+                "--port=0",
+                "--conf-file=/dev/null",
+                "--user=root",
+            ])
             .args(["--interface=eth0", "--bind-interfaces", "--dhcp-range=10.77.0.50,10.77.0.99,255.255.255.0,1h"])
             .arg(format!("--dhcp-leasefile={}", lease_file.display()))
             .arg("--pid-file=");
@@ -120,9 +129,21 @@ impl Lab {
     /// Switches the machine on.
     pub fn power_on(&self, machine: Machine) -> Process {
         let mut qemu = self.inside(&self.a(), "qemu-system-x86_64");
-        qemu.args(["-accel", "tcg", "-machine", "q35", "-m", "640", "-display", "none", "-monitor", "none", "-nodefaults"])
-            .args(["-no-reboot", "-serial", "stdio", "-device", "virtio-rng-pci"])
-            .args(["-netdev", "tap,id=net,ifname=tap0,script=no,downscript=no"]);
+        qemu.args([
+            "-accel",
+            "tcg",
+            "-machine",
+            "q35",
+            "-m",
+            "640",
+            "-display",
+            "none",
+            "-monitor",
+            "none",
+            "-nodefaults",
+        ])
+        .args(["-no-reboot", "-serial", "stdio", "-device", "virtio-rng-pci"])
+        .args(["-netdev", "tap,id=net,ifname=tap0,script=no,downscript=no"]);
         match machine {
             Machine::BiosRom => {
                 qemu.args(["-device", &format!("virtio-net-pci,netdev=net,mac={MAC}"), "-boot", "n"]);

@@ -1,1 +1,81 @@
+//! Boot tests: real firmware, a real kernel and real packets, from power-on to the check-in of the running machine.
+//!
+//! They need root (network namespaces), QEMU, OVMF, Debian's `ipxe` and dnsmasq, and no network; `scripts/check` installs
+//! these and runs them. Everything happens in namespaces each test makes for itself.
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod lab;
+mod site;
+
+use std::time::Duration;
+
+use lab::{Lab, MAC, Machine};
+use site::Site;
+
+const FULL: [&str; 4] = ["--dhcp", "full", "--pool", "10.77.0.100-10.77.0.199"];
+
+/// The machine came up with what it was told to boot, and `bivouac machines` says so.
+fn assert_up(machine: &serde_json::Value, site: &Site) {
+    assert_eq!(machine["problems"], serde_json::json!([]), "{machine:#}");
+    assert_eq!(machine["state"], "up", "{machine:#}");
+    assert_eq!(machine["mac"], MAC);
+    assert_eq!(machine["profile"], "hello");
+    assert_eq!(machine["release"], 1);
+    assert_eq!(machine["step"], "check-in");
+    assert_eq!(machine["bundle"].as_str(), Some(site.bundle.as_str()));
+    assert_eq!(machine["running"]["bundle"], machine["bundle"]);
+    assert_eq!(machine["running"]["hostname"], "hello");
+    assert_eq!(machine["running"]["modloop"], true);
+    let world = machine["running"]["world"].as_array().unwrap();
+    assert!(world.iter().any(|name| name == "alpine-base"), "{machine:#}");
+    let packages = machine["running"]["packages"].as_array().unwrap();
+    assert!(packages.iter().any(|name| name.as_str().unwrap().starts_with("alpine-base-")), "{machine:#}");
+}
+
+#[test]
+fn a_bios_machine_with_ipxe_in_its_card_boots_from_our_dhcp_server() {
+    let (site, lab) = (Site::publish(), Lab::new("bios"));
+    let mut server = lab.serve(&site.state(), &FULL);
+    let mut machine = lab.power_on(Machine::BiosRom);
+    let up = lab.expect_check_in(&site.state(), &mut server, &mut machine);
+    assert_up(&up, &site);
+}
+
+#[test]
+fn a_uefi_machine_boots_by_pxe_beside_the_dhcp_server_of_the_site() {
+    let (site, mut lab) = (Site::publish(), Lab::new("pxe"));
+    lab.plain_dhcp();
+    let mut server = lab.serve(&site.state(), &["--dhcp", "proxy"]);
+    let mut machine = lab.power_on(Machine::UefiPxe);
+    let up = lab.expect_check_in(&site.state(), &mut server, &mut machine);
+    assert_up(&up, &site);
+    assert_eq!(up["platform"], "efi", "{}", server.text());
+}
+
+#[test]
+fn a_uefi_machine_boots_by_http() {
+    let (site, lab) = (Site::publish(), Lab::new("http"));
+    let mut server = lab.serve(&site.state(), &FULL);
+    let mut machine = lab.power_on(Machine::UefiHttp);
+    let up = lab.expect_check_in(&site.state(), &mut server, &mut machine);
+    assert_up(&up, &site);
+    assert!(server.text().contains("loader=ipxe.efi"), "iPXE came by HTTP:\n{}", server.text());
+}
+
+#[test]
+fn a_machine_whose_server_goes_away_between_script_and_kernel_boots_when_it_is_back() {
+    let (site, lab) = (Site::publish(), Lab::new("away"));
+    // Without the kernel's blob the machine cannot get past its script, so the server stops at just that moment.
+    let kernel = site.kernel_blob();
+    let aside = lab.path("kernel");
+    std::fs::rename(&kernel, &aside).unwrap();
+    let mut server = lab.serve(&site.state(), &FULL);
+    let mut machine = lab.power_on(Machine::BiosRom);
+    server.wait_for("a file of a bundle cannot be read", Duration::from_secs(120));
+    server.kill();
+    assert_eq!(lab.machines(&site.state())[0]["step"], "script");
+    std::fs::copy(&aside, &kernel).unwrap();
+    let mut server = lab.serve(&site.state(), &FULL);
+    let up = lab.expect_check_in(&site.state(), &mut server, &mut machine);
+    assert_up(&up, &site);
+}

@@ -11,35 +11,21 @@ use crate::support::server::{Reply, Server, downloader};
 
 /// Enough that it does not fit into one piece.
 fn sample() -> Vec<u8> {
-    (0..300_000_u32)
-        .flat_map(|it| it.wrapping_mul(2_654_435_761).to_le_bytes())
-        .collect()
+    (0..300_000_u32).flat_map(|it| it.wrapping_mul(2_654_435_761).to_le_bytes()).collect()
 }
 
 /// What was expected of the sample.
 fn expect() -> Expect {
     let bytes = sample();
-    Expect::at_most(1 << 24)
-        .size(bytes.len() as u64)
-        .sha256(Digest::of(&bytes))
+    Expect::at_most(1 << 24).size(bytes.len() as u64).sha256(Digest::of(&bytes))
 }
 
 #[tokio::test]
 async fn a_download_that_breaks_off_goes_on_where_it_ended() {
     let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
-    server.put(
-        "/file",
-        Reply::Cut {
-            bytes: sample(),
-            after: 1000,
-            times: 1,
-        },
-    );
+    server.put("/file", Reply::Cut { bytes: sample(), after: 1000, times: 1 });
     let path = folder.path().join("file");
-    let done = downloader()
-        .download_to(&path, &server.url("/file"), &expect())
-        .await
-        .unwrap();
+    let done = downloader().download_to(&path, &server.url("/file"), &expect()).await.unwrap();
     assert_eq!((done.size, done.digest), (1_200_000, Digest::of(&sample())));
     assert_eq!(fs::read(&path).unwrap(), sample());
     assert_eq!(server.requests(), ["/file", "/file bytes=1000-"]);
@@ -48,41 +34,16 @@ async fn a_download_that_breaks_off_goes_on_where_it_ended() {
 #[tokio::test]
 async fn a_file_that_changed_meanwhile_is_downloaded_from_the_start() {
     let (server, bytes) = (Server::start().await, sample());
-    server.put(
-        "/file",
-        Reply::Changing {
-            bytes: vec![0; bytes.len()],
-            after: 1000,
-            changed: bytes.clone(),
-        },
-    );
-    assert_eq!(
-        downloader()
-            .bytes(&server.url("/file"), &expect())
-            .await
-            .unwrap(),
-        bytes
-    );
+    server.put("/file", Reply::Changing { bytes: vec![0; bytes.len()], after: 1000, changed: bytes.clone() });
+    assert_eq!(downloader().bytes(&server.url("/file"), &expect()).await.unwrap(), bytes);
     assert_eq!(server.requests(), ["/file", "/file bytes=1000-"]);
 }
 
 #[tokio::test]
 async fn a_rest_that_begins_elsewhere_is_not_taken() {
     let server = Server::start().await;
-    server.put(
-        "/file",
-        Reply::Misplaced {
-            bytes: sample(),
-            after: 1000,
-        },
-    );
-    assert_eq!(
-        downloader()
-            .bytes(&server.url("/file"), &expect())
-            .await
-            .unwrap(),
-        sample()
-    );
+    server.put("/file", Reply::Misplaced { bytes: sample(), after: 1000 });
+    assert_eq!(downloader().bytes(&server.url("/file"), &expect()).await.unwrap(), sample());
     assert_eq!(server.requests(), ["/file", "/file bytes=1000-", "/file"]);
 }
 
@@ -90,53 +51,20 @@ async fn a_rest_that_begins_elsewhere_is_not_taken() {
 async fn a_server_that_is_busy_is_asked_again_and_one_that_refuses_is_not() {
     let server = Server::start().await;
     for (status, times, requests) in [(503, 2, 3), (429, 1, 2)] {
-        server.put(
-            "/file",
-            Reply::Status {
-                status,
-                times,
-                bytes: b"x".to_vec(),
-            },
-        );
-        assert_eq!(
-            downloader()
-                .bytes(&server.url("/file"), &Expect::at_most(1))
-                .await
-                .unwrap(),
-            b"x"
-        );
+        server.put("/file", Reply::Status { status, times, bytes: b"x".to_vec() });
+        assert_eq!(downloader().bytes(&server.url("/file"), &Expect::at_most(1)).await.unwrap(), b"x");
         assert_eq!(server.requests().len(), requests);
     }
-    server.put(
-        "/file",
-        Reply::Status {
-            status: 502,
-            times: 3,
-            bytes: vec![],
-        },
-    );
-    let error = downloader()
-        .bytes(&server.url("/file"), &Expect::at_most(1))
-        .await
-        .unwrap_err();
+    server.put("/file", Reply::Status { status: 502, times: 3, bytes: vec![] });
+    let error = downloader().bytes(&server.url("/file"), &Expect::at_most(1)).await.unwrap_err();
     assert_eq!(
         server.chain(&error),
         "gave up on BASE/file after 3 attempts; check the network and the proxy settings, or use another mirror | BASE/file was \
          answered with 502 Bad Gateway; the file was expected"
     );
     server.requests();
-    server.put(
-        "/file",
-        Reply::Status {
-            status: 401,
-            times: 1,
-            bytes: vec![],
-        },
-    );
-    downloader()
-        .bytes(&server.url("/file"), &Expect::at_most(1))
-        .await
-        .unwrap_err();
+    server.put("/file", Reply::Status { status: 401, times: 1, bytes: vec![] });
+    downloader().bytes(&server.url("/file"), &Expect::at_most(1)).await.unwrap_err();
     assert_eq!(server.requests(), ["/file"]);
 }
 
@@ -151,25 +79,10 @@ async fn a_server_that_falls_silent_is_left() {
         ..HttpSettings::default()
     };
     let expect = Expect::at_most(9).size(9);
-    let error = Downloader::new(settings)
-        .unwrap()
-        .bytes(&server.url("/file"), &expect)
-        .await
-        .unwrap_err();
-    let FetchError::GaveUp {
-        source,
-        attempts: 1,
-        ..
-    } = error
-    else {
-        panic!("{error}")
-    };
+    let error = Downloader::new(settings).unwrap().bytes(&server.url("/file"), &expect).await.unwrap_err();
+    let FetchError::GaveUp { source, attempts: 1, .. } = error else { panic!("{error}") };
     // On a busy machine the time may be up before the first bytes are in.
-    let (FetchError::Cut {
-        source: Some(reason),
-        ..
-    }
-    | FetchError::Unreachable { source: reason, .. }) = *source
+    let (FetchError::Cut { source: Some(reason), .. } | FetchError::Unreachable { source: reason, .. }) = *source
     else {
         panic!("{source}")
     };
@@ -181,20 +94,12 @@ async fn a_server_that_is_not_there_is_named() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/file", listener.local_addr().unwrap());
     drop(listener);
-    let error = downloader()
-        .bytes(&url, &Expect::at_most(1))
-        .await
-        .unwrap_err();
+    let error = downloader().bytes(&url, &Expect::at_most(1)).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        format!(
-            "gave up on {url} after 3 attempts; check the network and the proxy settings, or use another mirror"
-        )
+        format!("gave up on {url} after 3 attempts; check the network and the proxy settings, or use another mirror")
     );
-    assert_eq!(
-        std::error::Error::source(&error).unwrap().to_string(),
-        format!("no answer from {url}")
-    );
+    assert_eq!(std::error::Error::source(&error).unwrap().to_string(), format!("no answer from {url}"));
 }
 
 #[tokio::test]
@@ -204,10 +109,7 @@ async fn a_refused_file_leaves_the_old_one_and_nothing_else() {
     fs::write(&path, b"old").unwrap();
     server.put("/file", Reply::File(b"evil".to_vec()));
     let expected = Expect::at_most(4).sha256(Digest::of(b"good"));
-    let error = downloader()
-        .download_to(&path, &server.url("/file"), &expected)
-        .await
-        .unwrap_err();
+    let error = downloader().download_to(&path, &server.url("/file"), &expected).await.unwrap_err();
     assert_eq!(
         server.chain(&error),
         format!(
@@ -224,10 +126,7 @@ async fn a_refused_file_leaves_the_old_one_and_nothing_else() {
 async fn a_folder_that_is_not_there_is_named_before_anything_is_asked() {
     let server = Server::start().await;
     let path = std::path::Path::new("/nowhere/file");
-    let error = downloader()
-        .download_to(path, &server.url("/file"), &Expect::at_most(4))
-        .await
-        .unwrap_err();
+    let error = downloader().download_to(path, &server.url("/file"), &Expect::at_most(4)).await.unwrap_err();
     assert_eq!(error.to_string(), "cannot create a file in /nowhere");
     assert!(server.requests().is_empty());
 }
@@ -235,27 +134,12 @@ async fn a_folder_that_is_not_there_is_named_before_anything_is_asked() {
 #[tokio::test]
 async fn an_index_and_a_package_come_from_the_repository() {
     let server = Server::start().await;
-    server.put(
-        "/v3.24/main/x86_64/APKINDEX.tar.gz",
-        Reply::File(b"index".to_vec()),
-    );
-    server.put(
-        "/v3.24/main/x86_64/a-1-r0.apk",
-        Reply::File(b"package".to_vec()),
-    );
+    server.put("/v3.24/main/x86_64/APKINDEX.tar.gz", Reply::File(b"index".to_vec()));
+    server.put("/v3.24/main/x86_64/a-1-r0.apk", Reply::File(b"package".to_vec()));
     let arch = "x86_64".parse().unwrap();
-    assert_eq!(
-        downloader()
-            .index(&server.url("/v3.24/main/"), &arch)
-            .await
-            .unwrap(),
-        b"index"
-    );
+    assert_eq!(downloader().index(&server.url("/v3.24/main/"), &arch).await.unwrap(), b"index");
     let url = server.url("/v3.24/main/x86_64/a-1-r0.apk");
-    assert_eq!(
-        downloader().package(&url, 7, 100).await.unwrap(),
-        b"package"
-    );
+    assert_eq!(downloader().package(&url, 7, 100).await.unwrap(), b"package");
     let error = downloader().package(&url, 8, 100).await.unwrap_err();
     assert_eq!(
         server.chain(&error),
@@ -275,17 +159,11 @@ struct Written(Mutex<Vec<String>>);
 
 impl Progress for Written {
     fn started(&self, what: &str, total: Option<u64>) {
-        self.0
-            .lock()
-            .unwrap()
-            .push(format!("started {what} {total:?}"));
+        self.0.lock().unwrap().push(format!("started {what} {total:?}"));
     }
 
     fn advanced(&self, what: &str, done: u64) {
-        self.0
-            .lock()
-            .unwrap()
-            .push(format!("advanced {what} {done}"));
+        self.0.lock().unwrap().push(format!("advanced {what} {done}"));
     }
 
     fn finished(&self, what: &str) {
@@ -298,12 +176,6 @@ async fn progress_is_told_from_start_to_end() {
     let (server, written) = (Server::start().await, Arc::new(Written::default()));
     server.put("/a/file", Reply::File(b"content".to_vec()));
     let downloader = downloader().with_progress(Arc::clone(&written) as _);
-    downloader
-        .bytes(&server.url("/a/file"), &Expect::at_most(9))
-        .await
-        .unwrap();
-    assert_eq!(
-        *written.0.lock().unwrap(),
-        ["started file Some(7)", "advanced file 7", "finished file"]
-    );
+    downloader.bytes(&server.url("/a/file"), &Expect::at_most(9)).await.unwrap();
+    assert_eq!(*written.0.lock().unwrap(), ["started file Some(7)", "advanced file 7", "finished file"]);
 }

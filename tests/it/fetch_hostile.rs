@@ -3,31 +3,19 @@
 use bivouac::model::digest::{Digest, Digest512};
 use tar::EntryType;
 
-use crate::support::alpine::{
-    LIST, Member, Stage, TARBALL, initramfs, kernel, list, members, pack, tarball,
-};
+use crate::support::alpine::{LIST, Member, Stage, TARBALL, initramfs, kernel, list, members, pack, tarball};
 use crate::support::server::Reply;
 
 const NAME: &str = "alpine-netboot-3.24.1-x86_64.tar.gz";
 
 /// The refusal of a tarball that is listed as it is, with the tarball's name cut out.
 async fn refusal_of(tarball: Vec<u8>) -> String {
-    Stage::with(tarball)
-        .await
-        .refusal()
-        .await
-        .replace(NAME, "TARBALL")
+    Stage::with(tarball).await.refusal().await.replace(NAME, "TARBALL")
 }
 
 /// The refusal of a good tarball with one more member.
 async fn refusal_with(member: Member) -> String {
-    refusal_of(tarball(
-        &[vec![member], members()]
-            .into_iter()
-            .flatten()
-            .collect::<Vec<_>>(),
-    ))
-    .await
+    refusal_of(tarball(&[vec![member], members()].into_iter().flatten().collect::<Vec<_>>())).await
 }
 
 #[tokio::test]
@@ -35,9 +23,7 @@ async fn a_tarball_of_another_length_is_refused_before_it_is_read() {
     let stage = Stage::good().await;
     let bytes = tarball(&members());
     let (expected, found) = (bytes.len(), bytes.len() - 10);
-    stage
-        .server
-        .put(TARBALL, Reply::File(bytes[..found].to_vec()));
+    stage.server.put(TARBALL, Reply::File(bytes[..found].to_vec()));
     assert_eq!(
         stage.refusal().await,
         format!(
@@ -51,9 +37,7 @@ async fn a_tarball_that_goes_on_past_its_length_is_refused() {
     let stage = Stage::good().await;
     let bytes = tarball(&members());
     let limit = bytes.len();
-    stage
-        .server
-        .put(TARBALL, Reply::Chunked([bytes, vec![0; 1]].concat()));
+    stage.server.put(TARBALL, Reply::Chunked([bytes, vec![0; 1]].concat()));
     assert_eq!(
         stage.refusal().await,
         format!(
@@ -67,14 +51,7 @@ async fn a_tarball_that_always_breaks_off_is_given_up() {
     let stage = Stage::good().await;
     let bytes = tarball(&members());
     let expected = bytes.len();
-    stage.server.put(
-        TARBALL,
-        Reply::Cut {
-            bytes,
-            after: 100,
-            times: usize::MAX,
-        },
-    );
+    stage.server.put(TARBALL, Reply::Cut { bytes, after: 100, times: usize::MAX });
     let refusal = stage.refusal().await;
     let start = format!(
         "gave up on BASE{TARBALL} after 3 attempts; check the network and the proxy settings, or use another mirror | \
@@ -88,9 +65,7 @@ async fn a_tarball_that_ends_early_in_good_order_is_given_up() {
     let stage = Stage::good().await;
     let bytes = tarball(&members());
     let expected = bytes.len();
-    stage
-        .server
-        .put(TARBALL, Reply::Chunked(bytes[..100].to_vec()));
+    stage.server.put(TARBALL, Reply::Chunked(bytes[..100].to_vec()));
     assert_eq!(
         stage.refusal().await,
         format!(
@@ -104,9 +79,7 @@ async fn a_tarball_that_ends_early_in_good_order_is_given_up() {
 async fn a_page_in_place_of_the_tarball_or_the_list_is_called_one() {
     for path in [TARBALL, LIST] {
         let stage = Stage::good().await;
-        stage
-            .server
-            .put(path, Reply::Page("<html>please log in</html>"));
+        stage.server.put(path, Reply::Page("<html>please log in</html>"));
         assert_eq!(
             stage.refusal().await,
             format!(
@@ -120,38 +93,19 @@ async fn a_page_in_place_of_the_tarball_or_the_list_is_called_one() {
 async fn a_listed_tarball_that_is_not_there_is_named() {
     let stage = Stage::good().await;
     stage.server.remove(TARBALL);
-    assert_eq!(
-        stage.refusal().await,
-        format!("BASE{TARBALL} does not exist on the server (404 Not Found)")
-    );
-    stage.server.put(
-        TARBALL,
-        Reply::Status {
-            status: 403,
-            times: usize::MAX,
-            bytes: vec![],
-        },
-    );
-    assert_eq!(
-        stage.refusal().await,
-        format!("BASE{TARBALL} was answered with 403 Forbidden; the file was expected")
-    );
+    assert_eq!(stage.refusal().await, format!("BASE{TARBALL} does not exist on the server (404 Not Found)"));
+    stage.server.put(TARBALL, Reply::Status { status: 403, times: usize::MAX, bytes: vec![] });
+    assert_eq!(stage.refusal().await, format!("BASE{TARBALL} was answered with 403 Forbidden; the file was expected"));
 }
 
 #[tokio::test]
 async fn another_content_is_refused_by_either_checksum() {
     let bytes = tarball(&members());
-    let (short, long) = (
-        Digest::of(&bytes).to_string(),
-        Digest512::of(&bytes).to_string(),
-    );
+    let (short, long) = (Digest::of(&bytes).to_string(), Digest512::of(&bytes).to_string());
     for (algorithm, right) in [("SHA-256", short), ("SHA-512", long)] {
         let stage = Stage::good().await;
         let wrong = right.replace(|_| true, "0");
-        stage.server.put(
-            LIST,
-            Reply::File(list(&bytes).replace(&right, &wrong).into_bytes()),
-        );
+        stage.server.put(LIST, Reply::File(list(&bytes).replace(&right, &wrong).into_bytes()));
         assert_eq!(
             stage.refusal().await,
             format!(
@@ -165,10 +119,7 @@ async fn another_content_is_refused_by_either_checksum() {
 async fn a_circle_of_redirects_is_left() {
     let stage = Stage::good().await;
     stage.server.put(TARBALL, Reply::Redirect("BASE/elsewhere"));
-    stage.server.put(
-        "/elsewhere",
-        Reply::Redirect("BASE/v3.24/releases/x86_64/alpine-netboot-3.24.1-x86_64.tar.gz"),
-    );
+    stage.server.put("/elsewhere", Reply::Redirect("BASE/v3.24/releases/x86_64/alpine-netboot-3.24.1-x86_64.tar.gz"));
     assert_eq!(
         stage.refusal().await,
         format!(
@@ -180,30 +131,17 @@ async fn a_circle_of_redirects_is_left() {
 
 #[tokio::test]
 async fn names_that_lead_out_of_the_folder_are_refused() {
-    for name in [
-        "../../etc/passwd",
-        "boot/../../x",
-        "/etc/passwd",
-        "boot\\..\\x",
-    ] {
+    for name in ["../../etc/passwd", "boot/../../x", "/etc/passwd", "boot\\..\\x"] {
         assert_eq!(
             refusal_with(Member::file(name, b"x")).await,
-            format!(
-                "`{name}` in TARBALL does not have a plain relative name; the tarball is refused"
-            )
+            format!("`{name}` in TARBALL does not have a plain relative name; the tarball is refused")
         );
     }
 }
 
 #[tokio::test]
 async fn links_devices_and_pipes_are_refused() {
-    let kinds = [
-        EntryType::Symlink,
-        EntryType::Char,
-        EntryType::Block,
-        EntryType::Fifo,
-        EntryType::GNUSparse,
-    ];
+    let kinds = [EntryType::Symlink, EntryType::Char, EntryType::Block, EntryType::Fifo, EntryType::GNUSparse];
     for kind in kinds {
         assert_eq!(
             refusal_with(Member::of(kind, "boot/x")).await,
@@ -229,11 +167,7 @@ async fn a_file_that_is_there_twice_is_refused() {
 #[tokio::test]
 async fn extension_headers_cannot_smuggle_names_sizes_or_memory() {
     let extended = |kind, content: &[u8]| {
-        let mut all = vec![Member {
-            name: b"x".to_vec(),
-            kind,
-            content: content.to_vec(),
-        }];
+        let mut all = vec![Member { name: b"x".to_vec(), kind, content: content.to_vec() }];
         all.extend(members().into_iter().skip(3));
         refusal_of(tarball(&all))
     };
@@ -263,31 +197,18 @@ async fn extension_headers_cannot_smuggle_names_sizes_or_memory() {
 async fn a_bomb_is_refused_while_it_unpacks() {
     let bomb = tarball(&[Member::file("boot/System.map-lts", &vec![0; 70 << 20])]);
     let limit = 8 * bomb.len() + (64 << 20);
-    assert_eq!(
-        refusal_of(bomb).await,
-        format!("TARBALL unpacks to more than {limit} bytes; the tarball is refused")
-    );
+    assert_eq!(refusal_of(bomb).await, format!("TARBALL unpacks to more than {limit} bytes; the tarball is refused"));
 }
 
 #[tokio::test]
 async fn what_is_no_tarball_is_refused() {
     let refusal = refusal_of(b"not gzip at all".to_vec()).await;
-    assert!(
-        refusal.starts_with("cannot unpack TARBALL; the tarball is refused | "),
-        "{refusal}"
-    );
+    assert!(refusal.starts_with("cannot unpack TARBALL; the tarball is refused | "), "{refusal}");
     let refusal = refusal_of(pack(&[b'x'; 2048])).await;
-    assert!(
-        refusal.starts_with("cannot unpack TARBALL; the tarball is refused | "),
-        "{refusal}"
-    );
+    assert!(refusal.starts_with("cannot unpack TARBALL; the tarball is refused | "), "{refusal}");
     // Cut off and compressed again: whole as far as gzip is concerned.
     let mut cut = vec![];
-    std::io::Read::read_to_end(
-        &mut flate2::read::GzDecoder::new(tarball(&members()).as_slice()),
-        &mut cut,
-    )
-    .unwrap();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(tarball(&members()).as_slice()), &mut cut).unwrap();
     let place = cut.windows(8).position(|it| it == b"hsqs lts").unwrap();
     assert_eq!(
         refusal_of(pack(&cut[..place + 4])).await,
@@ -297,19 +218,10 @@ async fn what_is_no_tarball_is_refused() {
 
 #[tokio::test]
 async fn a_kernel_without_the_rest_is_refused() {
-    let without = |name: &str| {
-        tarball(
-            &members()
-                .into_iter()
-                .filter(|it| it.name != name.as_bytes())
-                .collect::<Vec<_>>(),
-        )
-    };
+    let without =
+        |name: &str| tarball(&members().into_iter().filter(|it| it.name != name.as_bytes()).collect::<Vec<_>>());
     for missing in ["boot/modloop-lts", "boot/initramfs-lts"] {
-        assert_eq!(
-            refusal_of(without(missing)).await,
-            format!("TARBALL has no `{missing}`; the tarball is refused")
-        );
+        assert_eq!(refusal_of(without(missing)).await, format!("TARBALL has no `{missing}`; the tarball is refused"));
     }
 }
 
@@ -337,8 +249,5 @@ async fn a_kernel_and_an_initramfs_of_different_builds_are_refused() {
     );
     // A kernel for another architecture tells nothing; then the initramfs does.
     let stage = Stage::with(mixed(b"MZ", &initramfs("6.18.2-0-lts"))).await;
-    assert_eq!(
-        stage.set("lts").await.unwrap().kernel_version.as_deref(),
-        Some("6.18.2-0-lts")
-    );
+    assert_eq!(stage.set("lts").await.unwrap().kernel_version.as_deref(), Some("6.18.2-0-lts"));
 }

@@ -5,9 +5,7 @@ use std::fs;
 use bivouac::fetch::{InitramfsFacts, Mirror};
 use bivouac::model::digest::{Digest, Digest512};
 
-use crate::support::alpine::{
-    FOLDER, LIST, Member, Stage, TARBALL, kernel, list, members, tarball,
-};
+use crate::support::alpine::{FOLDER, LIST, Member, Stage, TARBALL, kernel, list, members, tarball};
 use crate::support::server::{Reply, downloader};
 
 #[tokio::test]
@@ -17,18 +15,8 @@ async fn latest_stable_becomes_the_branch_it_stands_for() {
     assert_eq!(release.branch.to_string(), "v3.24");
     assert_eq!(release.version.to_string(), "3.24.1");
     assert_eq!(release.size, Some(tarball(&members()).len() as u64));
-    stage
-        .mirror
-        .netboot_set(&release, &"lts".parse().unwrap(), &stage.cache)
-        .await
-        .unwrap();
-    assert_eq!(
-        stage.server.requests(),
-        [
-            "/latest-stable/releases/x86_64/latest-releases.yaml",
-            TARBALL
-        ]
-    );
+    stage.mirror.netboot_set(&release, &"lts".parse().unwrap(), &stage.cache).await.unwrap();
+    assert_eq!(stage.server.requests(), ["/latest-stable/releases/x86_64/latest-releases.yaml", TARBALL]);
 }
 
 #[tokio::test]
@@ -37,10 +25,7 @@ async fn a_branch_and_a_listed_version_give_the_same_release() {
     let release = stage.resolve("3.24").await.unwrap();
     assert_eq!(stage.resolve("3.24.1").await.unwrap(), release);
     assert_eq!(stage.server.requests(), [LIST, LIST]);
-    assert_eq!(
-        stage.mirror.repository(release.branch, "main"),
-        format!("{}/v3.24/main", stage.server.base)
-    );
+    assert_eq!(stage.mirror.repository(release.branch, "main"), format!("{}/v3.24/main", stage.server.base));
 }
 
 #[tokio::test]
@@ -49,30 +34,14 @@ async fn a_version_that_is_no_longer_listed_is_known_by_its_checksum_files() {
     let (old, name) = (tarball(&members()), "alpine-netboot-3.24.0-x86_64.tar.gz");
     let path = format!("{FOLDER}/{name}");
     stage.server.put(&path, Reply::File(old.clone()));
-    stage.server.put(
-        format!("{path}.sha256"),
-        Reply::File(format!("{}  {name}\n", Digest::of(&old)).into()),
-    );
+    stage.server.put(format!("{path}.sha256"), Reply::File(format!("{}  {name}\n", Digest::of(&old)).into()));
     let error = stage.resolve("3.24.0").await.unwrap_err();
-    assert_eq!(
-        stage.server.chain(&error),
-        format!("BASE{path}.sha512 does not exist on the server (404 Not Found)")
-    );
-    stage.server.put(
-        format!("{path}.sha512"),
-        Reply::File(format!("{}  {name}\n", Digest512::of(&old)).into()),
-    );
+    assert_eq!(stage.server.chain(&error), format!("BASE{path}.sha512 does not exist on the server (404 Not Found)"));
+    stage.server.put(format!("{path}.sha512"), Reply::File(format!("{}  {name}\n", Digest512::of(&old)).into()));
     for _ in ["with a list", "without one"] {
         let release = stage.resolve("3.24.0").await.unwrap();
-        assert_eq!(
-            (release.version.to_string(), release.size),
-            ("3.24.0".to_owned(), None)
-        );
-        stage
-            .mirror
-            .netboot_set(&release, &"lts".parse().unwrap(), &stage.cache)
-            .await
-            .unwrap();
+        assert_eq!((release.version.to_string(), release.size), ("3.24.0".to_owned(), None));
+        stage.mirror.netboot_set(&release, &"lts".parse().unwrap(), &stage.cache).await.unwrap();
         stage.server.remove(LIST);
     }
 }
@@ -96,10 +65,9 @@ async fn what_does_not_exist_is_said_with_what_does() {
         "there are no releases of `v3.25` for x86_64: BASE/v3.25/releases/x86_64/latest-releases.yaml does not exist; a branch \
          may exist before its first release, otherwise check the release and the architecture"
     );
-    stage.server.put(
-        "/v3.25/releases/x86_64/latest-releases.yaml",
-        Reply::File(b"---\n- flavor: alpine-virt\n".into()),
-    );
+    stage
+        .server
+        .put("/v3.25/releases/x86_64/latest-releases.yaml", Reply::File(b"---\n- flavor: alpine-virt\n".into()));
     assert_eq!(
         refusal("3.25").await,
         "`v3.25` has no netboot release for x86_64 yet, says BASE/v3.25/releases/x86_64/latest-releases.yaml; choose an older \
@@ -111,10 +79,7 @@ async fn what_does_not_exist_is_said_with_what_does() {
 async fn a_list_in_the_wrong_folder_or_of_the_wrong_form_is_refused() {
     let stage = Stage::good().await;
     let refusal = async |spec: &str| stage.server.chain(&stage.resolve(spec).await.unwrap_err());
-    stage.server.put(
-        "/v3.23/releases/x86_64/latest-releases.yaml",
-        Reply::File(list(b"").into()),
-    );
+    stage.server.put("/v3.23/releases/x86_64/latest-releases.yaml", Reply::File(list(b"").into()));
     assert_eq!(
         refusal("3.23").await,
         "cannot use BASE/v3.23/releases/x86_64/latest-releases.yaml; the mirror may be broken: use another one | it names the \
@@ -122,10 +87,13 @@ async fn a_list_in_the_wrong_folder_or_of_the_wrong_form_is_refused() {
     );
     stage.server.put(LIST, Reply::File(b"not: [a list".into()));
     let malformed = refusal("3.24").await;
-    assert!(malformed.starts_with(&format!("cannot use BASE{LIST}; the mirror may be broken: use another one | it is not a list of releases: ")), "{malformed}");
-    stage
-        .server
-        .put(LIST, Reply::File(vec![b'#'; (1 << 20) + 1]));
+    assert!(
+        malformed.starts_with(&format!(
+            "cannot use BASE{LIST}; the mirror may be broken: use another one | it is not a list of releases: "
+        )),
+        "{malformed}"
+    );
+    stage.server.put(LIST, Reply::File(vec![b'#'; (1 << 20) + 1]));
     assert_eq!(
         refusal("3.24").await,
         format!(
@@ -143,29 +111,14 @@ async fn a_set_is_unpacked_and_recorded() {
     assert_eq!(stage.read(&set.modloop.path), b"hsqs lts");
     for file in [&set.kernel, &set.initramfs, &set.modloop] {
         let bytes = stage.read(&file.path);
-        assert_eq!(
-            (Digest::of(&bytes), bytes.len() as u64),
-            (file.digest, file.size)
-        );
+        assert_eq!((Digest::of(&bytes), bytes.len() as u64), (file.digest, file.size));
     }
     let facts = InitramfsFacts::load(&set.initramfs.path).unwrap();
-    assert_eq!(
-        facts.apk_keys,
-        [("alpine.rsa.pub".to_owned(), b"PEM".to_vec())]
-    );
+    assert_eq!(facts.apk_keys, [("alpine.rsa.pub".to_owned(), b"PEM".to_vec())]);
     let digest = Digest::of(&tarball(&members()));
     let folder = format!("netboot/{digest}-lts");
-    let files = ["initramfs-lts", "modloop-lts", "set.json", "vmlinuz-lts"]
-        .map(|it| format!("{folder}/{it}"));
-    assert_eq!(
-        stage.cached(),
-        [
-            [folder].as_slice(),
-            &files,
-            &[format!("tarballs/{digest}.tar.gz")]
-        ]
-        .concat()
-    );
+    let files = ["initramfs-lts", "modloop-lts", "set.json", "vmlinuz-lts"].map(|it| format!("{folder}/{it}"));
+    assert_eq!(stage.cached(), [[folder].as_slice(), &files, &[format!("tarballs/{digest}.tar.gz")]].concat());
 }
 
 #[tokio::test]
@@ -176,10 +129,7 @@ async fn a_second_fetch_only_asks_what_the_name_means() {
     assert_eq!(stage.set("lts").await.unwrap(), set);
     assert_eq!(stage.server.requests(), [LIST]);
     // Another flavor is in the same tarball.
-    assert_eq!(
-        stage.set("virt").await.unwrap().kernel_version.as_deref(),
-        Some("6.18.1-0-virt")
-    );
+    assert_eq!(stage.set("virt").await.unwrap().kernel_version.as_deref(), Some("6.18.1-0-virt"));
     assert_eq!(stage.server.requests(), [LIST]);
 }
 
@@ -196,10 +146,7 @@ async fn what_was_damaged_in_the_cache_is_made_again() {
     assert_eq!(stage.set("lts").await.unwrap(), set);
     assert_eq!(stage.server.requests(), [LIST, TARBALL, LIST, LIST, LIST]);
     // With the tarball damaged too, by a download. The damage is in the middle, where no length shows it.
-    let tarball = stage
-        .folder
-        .path()
-        .join(format!("cache/tarballs/{}.tar.gz", set.release.sha256));
+    let tarball = stage.folder.path().join(format!("cache/tarballs/{}.tar.gz", set.release.sha256));
     let mut bytes = stage.read(&tarball);
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
@@ -214,10 +161,7 @@ async fn what_was_damaged_in_the_cache_is_made_again() {
 async fn another_tarball_under_the_name_of_a_verified_one_is_not_unpacked() {
     let stage = Stage::good().await;
     let set = stage.set("lts").await.unwrap();
-    let tarball_path = stage
-        .folder
-        .path()
-        .join(format!("cache/tarballs/{}.tar.gz", set.release.sha256));
+    let tarball_path = stage.folder.path().join(format!("cache/tarballs/{}.tar.gz", set.release.sha256));
     // Sound in itself, with one member more than the one that was verified.
     let mut other = members();
     other.push(Member::file("boot/extra", b"x"));
@@ -233,23 +177,10 @@ async fn another_tarball_under_the_name_of_a_verified_one_is_not_unpacked() {
 async fn leftovers_of_a_crash_are_swept() {
     let stage = Stage::good().await;
     for folder in ["tarballs", "netboot"] {
-        fs::write(
-            stage
-                .folder
-                .path()
-                .join("cache")
-                .join(folder)
-                .join(".tmp-crashed"),
-            b"half",
-        )
-        .unwrap();
+        fs::write(stage.folder.path().join("cache").join(folder).join(".tmp-crashed"), b"half").unwrap();
     }
     stage.set("lts").await.unwrap();
-    assert!(
-        stage.cached().iter().all(|it| !it.contains("tmp")),
-        "{:?}",
-        stage.cached()
-    );
+    assert!(stage.cached().iter().all(|it| !it.contains("tmp")), "{:?}", stage.cached());
 }
 
 #[tokio::test]
@@ -267,10 +198,7 @@ async fn two_fetches_at_once_download_once() {
 async fn a_flavor_that_is_not_there_is_answered_with_those_that_are() {
     let stage = Stage::good().await;
     let error = stage.set("rpi").await.unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "Alpine 3.24.1 for x86_64 has no kernel flavor `rpi`; it has `lts`, `virt`"
-    );
+    assert_eq!(error.to_string(), "Alpine 3.24.1 for x86_64 has no kernel flavor `rpi`; it has `lts`, `virt`");
     // The tarball was verified and serves the next question.
     stage.set("lts").await.unwrap();
     assert_eq!(stage.server.requests(), [LIST, TARBALL, LIST]);
@@ -284,10 +212,7 @@ async fn names_with_a_leading_dot_are_the_same_names() {
     }
     dotted.push(Member::of(tar::EntryType::Link, "./boot/second-name"));
     let stage = Stage::with(tarball(&dotted)).await;
-    assert_eq!(
-        stage.read(&stage.set("lts").await.unwrap().modloop.path),
-        b"hsqs lts"
-    );
+    assert_eq!(stage.read(&stage.set("lts").await.unwrap().modloop.path), b"hsqs lts");
 }
 
 #[tokio::test]

@@ -102,9 +102,7 @@ pub struct Offer {
 
 impl From<Problem> for Unsolvable {
     fn from(problem: Problem) -> Self {
-        Self {
-            problems: vec![problem],
-        }
+        Self { problems: vec![problem] }
     }
 }
 
@@ -130,19 +128,15 @@ impl fmt::Display for Wanted {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooManyRepositories(count) => write!(
-                f,
-                "there are {count} repositories; at most {} can be used",
-                super::REPOSITORY_LIMIT
-            ),
+            Self::TooManyRepositories(count) => {
+                write!(f, "there are {count} repositories; at most {} can be used", super::REPOSITORY_LIMIT)
+            }
             Self::UnknownTag { dependency, known } if known.is_empty() => {
                 write!(f, "`{dependency}`: no repository has a tag")
             }
-            Self::UnknownTag { dependency, known } => write!(
-                f,
-                "`{dependency}`: no repository has that tag; there is {}",
-                known.join(", ")
-            ),
+            Self::UnknownTag { dependency, known } => {
+                write!(f, "`{dependency}`: no repository has that tag; there is {}", known.join(", "))
+            }
             Self::Missing { dependency, by, similar } => {
                 write!(f, "{by} needs `{dependency}`, but no repository offers it")?;
                 match similar.as_slice() {
@@ -166,11 +160,9 @@ impl fmt::Display for Problem {
             Self::Unwelcome { dependency, by, present } => {
                 write!(f, "{by} forbids `{}`, but {present} is needed", dependency.trim_start_matches('!'))
             }
-            Self::Clash { name, packages } => write!(
-                f,
-                "{} provide `{name}`, and only one of them can be installed",
-                packages.join(" and ")
-            ),
+            Self::Clash { name, packages } => {
+                write!(f, "{} provide `{name}`, and only one of them can be installed", packages.join(" and "))
+            }
         }
     }
 }
@@ -186,9 +178,7 @@ fn quoted(names: &[String]) -> String {
 /// The dependencies of the world with a tag that no repository has; apk refuses to go on.
 pub(super) fn unknown_tags(world: &[&Dependency], repositories: &[Repository<'_>]) -> Vec<Problem> {
     let known: BTreeSet<&str> = repositories.iter().filter_map(|it| it.tag).collect();
-    let unknown = world.iter().filter(|dependency| {
-        dependency.tag.as_deref().is_some_and(|tag| !known.contains(tag))
-    });
+    let unknown = world.iter().filter(|dependency| dependency.tag.as_deref().is_some_and(|tag| !known.contains(tag)));
     unknown
         .map(|dependency| Problem::UnknownTag {
             dependency: dependency.to_string(),
@@ -198,11 +188,7 @@ pub(super) fn unknown_tags(world: &[&Dependency], repositories: &[Repository<'_>
 }
 
 /// Follows the decisions from the world on to what is not met.
-pub(super) fn explain<'a>(
-    universe: &Universe<'a>,
-    world: &[Wish<'a>],
-    decisions: &Decisions<'a>,
-) -> Unsolvable {
+pub(super) fn explain<'a>(universe: &Universe<'a>, world: &[Wish<'a>], decisions: &Decisions<'a>) -> Unsolvable {
     let mut search = Search {
         universe,
         decisions,
@@ -270,9 +256,7 @@ impl<'a> Search<'_, 'a> {
     }
 
     fn wanted(&self, by: Option<PackageId>) -> Wanted {
-        by.map_or(Wanted::World, |id| {
-            Wanted::Package(self.universe.packages[id].index.to_string())
-        })
+        by.map_or(Wanted::World, |id| Wanted::Package(self.universe.packages[id].index.to_string()))
     }
 
     fn unmet(&mut self, by: Option<PackageId>, condition: Condition<'a>) {
@@ -281,11 +265,7 @@ impl<'a> Search<'_, 'a> {
         let dependency = universe.text(&condition).to_string();
         let by = self.wanted(by);
         if name.providers.is_empty() {
-            self.problems.push(Problem::Missing {
-                dependency,
-                by,
-                similar: similar(universe, name.text),
-            });
+            self.problems.push(Problem::Missing { dependency, by, similar: similar(universe, name.text) });
             return;
         }
         let fits = |it: &&_| condition.holds(Some(**it), &universe.packages);
@@ -313,10 +293,7 @@ impl<'a> Search<'_, 'a> {
                     None => "provides it without a version".to_owned(),
                 }
             };
-            offers.push(Offer {
-                package: package.index.to_string(),
-                obstacle,
-            });
+            offers.push(Offer { package: package.index.to_string(), obstacle });
         }
         self.problems.push(Problem::Unmet { dependency, by, offers });
     }

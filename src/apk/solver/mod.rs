@@ -38,11 +38,7 @@ pub const REPOSITORY_LIMIT: usize = u64::BITS as usize;
 ///
 /// [`Unsolvable`] where apk would say that it is unable to select packages, or has no repository
 /// for a tag; it tells what is in the way.
-pub fn solve(
-    world: &[Dependency],
-    repositories: &[Repository<'_>],
-    arch: &str,
-) -> Result<Solution, Unsolvable> {
+pub fn solve(world: &[Dependency], repositories: &[Repository<'_>], arch: &str) -> Result<Solution, Unsolvable> {
     if repositories.len() > REPOSITORY_LIMIT {
         return Err(Unsolvable::from(Problem::TooManyRepositories(repositories.len())));
     }

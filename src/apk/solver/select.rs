@@ -111,15 +111,9 @@ pub(super) enum Exclusion<'a> {
     /// One of its dependencies can not be met.
     Needs(Condition<'a>),
     /// A name it provides was decided otherwise.
-    Displaced {
-        name: NameId,
-        by: Option<PackageId>,
-    },
+    Displaced { name: NameId, by: Option<PackageId> },
     /// It is not what a dependency asks for; of a package or of the world.
-    Unwanted {
-        condition: Condition<'a>,
-        by: Option<PackageId>,
-    },
+    Unwanted { condition: Condition<'a>, by: Option<PackageId> },
 }
 
 impl PackageState<'_> {
@@ -166,12 +160,7 @@ pub(super) fn decide<'a>(
             None => break,
         }
     }
-    Decisions {
-        names: state.names,
-        packages: state.packages,
-        failed: state.failed,
-        clashes: state.clashes,
-    }
+    Decisions { names: state.names, packages: state.packages, failed: state.failed, clashes: state.clashes }
 }
 
 /// Who has a dependency.
@@ -251,9 +240,7 @@ impl<'u, 'a> State<'u, 'a> {
             if !self.packages[id].selectable() {
                 continue;
             }
-            if check_depends
-                && let Some(lost) = package.depends.iter().find(|it| !self.satisfiable(it))
-            {
+            if check_depends && let Some(lost) = package.depends.iter().find(|it| !self.satisfiable(it)) {
                 self.exclude(id, Exclusion::Needs(*lost));
                 continue;
             }
@@ -392,10 +379,10 @@ impl<'u, 'a> State<'u, 'a> {
         if state.requirers == 0 && condition.holds(None, packages) {
             return true;
         }
-        self.universe.names[condition.name].providers.iter().any(|provider| {
-            self.packages[provider.package].selectable()
-                && condition.holds(Some(*provider), packages)
-        })
+        self.universe.names[condition.name]
+            .providers
+            .iter()
+            .any(|provider| self.packages[provider.package].selectable() && condition.holds(Some(*provider), packages))
     }
 
     /// Evaluates the install_if of a package: it triggers once all its names are decided and fit.
@@ -430,9 +417,7 @@ impl<'u, 'a> State<'u, 'a> {
     /// a name, without a version, needs a priority or to be required itself.
     fn may_be_chosen(&self, provider: Provider<'a>) -> bool {
         let package = &self.universe.packages[provider.package];
-        provider.version.is_some()
-            || package.index.provider_priority() != 0
-            || self.names[package.name].requirers > 0
+        provider.version.is_some() || package.index.provider_priority() != 0 || self.names[package.name].requirers > 0
     }
 
     /// Takes a package out of all further choices.
@@ -531,8 +516,7 @@ impl<'u, 'a> State<'u, 'a> {
         let mut best: Option<Provider<'a>> = None;
         for provider in &universe.names[name].providers {
             let state = &self.packages[provider.package];
-            let eligible = required
-                || (state.install_if == InstallIf::Triggered && state.tag_ok && state.selectable());
+            let eligible = required || (state.install_if == InstallIf::Triggered && state.tag_ok && state.selectable());
             if eligible
                 && self.may_be_chosen(*provider)
                 && best.is_none_or(|best| self.compare(*provider, best).is_gt())

@@ -61,20 +61,11 @@ impl fmt::Display for Reason {
 }
 
 /// Follows the decisions from the world on; nothing where a dependency is not met.
-pub(super) fn collect<'a>(
-    universe: &Universe<'a>,
-    world: &[Wish<'a>],
-    decisions: &Decisions<'a>,
-) -> Option<Solution> {
+pub(super) fn collect<'a>(universe: &Universe<'a>, world: &[Wish<'a>], decisions: &Decisions<'a>) -> Option<Solution> {
     if decisions.failed {
         return None;
     }
-    let mut closure = Closure {
-        universe,
-        decisions,
-        reasons: BTreeMap::new(),
-        pending: Vec::new(),
-    };
+    let mut closure = Closure { universe, decisions, reasons: BTreeMap::new(), pending: Vec::new() };
     for wish in world {
         let dependency = wish.dependency.to_string();
         closure.follow(&wish.condition, || Reason::World { dependency })?;
@@ -136,14 +127,11 @@ impl<'a> Closure<'_, 'a> {
         let met = conditions.iter().all(|condition| {
             let chosen = self.decisions.names[condition.name].chosen;
             condition.holds(chosen, &self.universe.packages)
-                && (condition.conflict
-                    || chosen.is_some_and(|it| self.reasons.contains_key(&it.package)))
+                && (condition.conflict || chosen.is_some_and(|it| self.reasons.contains_key(&it.package)))
         });
         if met && !conditions.is_empty() && !self.reasons.contains_key(&provider.package) {
             let conditions = conditions.iter().map(|it| self.universe.text(it).to_string());
-            let reason = Reason::InstallIf {
-                conditions: conditions.collect(),
-            };
+            let reason = Reason::InstallIf { conditions: conditions.collect() };
             self.take(provider.package, reason);
         }
     }
@@ -162,9 +150,7 @@ impl<'a> Closure<'_, 'a> {
                 }
             })
             .collect();
-        packages.sort_by(|a, b| {
-            (a.package.name(), a.package.version()).cmp(&(b.package.name(), b.package.version()))
-        });
+        packages.sort_by(|a, b| (a.package.name(), a.package.version()).cmp(&(b.package.name(), b.package.version())));
         Solution { packages }
     }
 }

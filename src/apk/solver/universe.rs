@@ -131,14 +131,7 @@ impl<'a> Universe<'a> {
                 }
             }
         }
-        self.packages.0.push(Package {
-            index,
-            name,
-            repositories,
-            provides,
-            depends: Vec::new(),
-            install_if,
-        });
+        self.packages.0.push(Package { index, name, repositories, provides, depends: Vec::new(), install_if });
         id
     }
 
@@ -165,11 +158,7 @@ impl<'a> Universe<'a> {
 
     /// A dependency with its name numbered.
     pub(super) fn condition(&mut self, dependency: Dependency<&'a str>) -> Condition<'a> {
-        Condition {
-            name: self.name(dependency.name),
-            conflict: dependency.conflict,
-            constraint: dependency.constraint,
-        }
+        Condition { name: self.name(dependency.name), conflict: dependency.conflict, constraint: dependency.constraint }
     }
 
     /// Visits every name the world can lead to, reads the dependencies of its providers and gives
@@ -273,11 +262,7 @@ impl<'a> Package<'a> {
 
 impl<'a> Condition<'a> {
     /// Whether it holds when this is what provides the name.
-    pub(super) fn holds(
-        &self,
-        provider: Option<Provider<'a>>,
-        packages: &Table<Package<'a>>,
-    ) -> bool {
+    pub(super) fn holds(&self, provider: Option<Provider<'a>>, packages: &Table<Package<'a>>) -> bool {
         let Some(provider) = provider else {
             return self.conflict;
         };

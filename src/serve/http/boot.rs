@@ -7,7 +7,7 @@ use axum::extract::{ConnectInfo, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{Link, plain};
 use crate::model::identity::Identity;
@@ -42,6 +42,7 @@ pub(super) async fn script(
     let Ok(mac) = asking.mac.parse::<Mac>() else {
         return plain(StatusCode::BAD_REQUEST, "the script needs mac=, the address of the network card\n");
     };
+    debug!(peer = %link.peer, ?asking, "script asked for");
     let machine = Identity::from_texts(mac, &asking.uuid, &asking.serial, &asking.platform, &asking.arch);
     let catalog = app.catalog().await;
     let plan = match decide(&machine, &app.assignments, &catalog) {

@@ -42,9 +42,7 @@ pub enum CpioError {
         offset: usize,
     },
     /// A raw archive does not begin where the kernel looks for it (INIT-20).
-    #[error(
-        "the raw archive at offset {offset} does not begin at a multiple of 4 bytes; the kernel would not see it"
-    )]
+    #[error("the raw archive at offset {offset} does not begin at a multiple of 4 bytes; the kernel would not see it")]
     Misaligned {
         /// Where in the input.
         offset: usize,

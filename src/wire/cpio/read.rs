@@ -4,9 +4,7 @@ use std::io::{self, BufRead as _, BufReader};
 
 use flate2::bufread::GzDecoder;
 
-use super::{
-    CpioError, FILE, FILE_TYPE, FOLDER, Field, HEADER, LINK, LONGEST_NAME, TRAILER, padding,
-};
+use super::{CpioError, FILE, FILE_TYPE, FOLDER, Field, HEADER, LINK, LONGEST_NAME, TRAILER, padding};
 
 /// One member of an archive, without its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,17 +63,7 @@ impl<'a> Reader<'a> {
     /// A reader of `input`, which stops with an error once it has unpacked more than `limit` bytes.
     #[must_use]
     pub const fn new(input: &'a [u8], limit: u64) -> Self {
-        Self {
-            input,
-            at: 0,
-            gzip: None,
-            inside: false,
-            content: 0,
-            padding: 0,
-            members: 0,
-            limit,
-            left: limit,
-        }
+        Self { input, at: 0, gzip: None, inside: false, content: 0, padding: 0, members: 0, limit, left: limit }
     }
 
     /// The next member, or `None` after the last archive. Content of the one before that was not read is skipped.
@@ -102,16 +90,10 @@ impl<'a> Reader<'a> {
     /// When it has more than `limit` bytes, or the archive ends within it.
     pub fn content(&mut self, entry: &Entry, limit: u64) -> Result<Vec<u8>, CpioError> {
         if self.content > limit {
-            return Err(CpioError::Content {
-                name: entry.name.clone(),
-                size: self.content,
-                limit,
-            });
+            return Err(CpioError::Content { name: entry.name.clone(), size: self.content, limit });
         }
         let mut bytes = Vec::new();
-        self.pull(self.content, Field::Content, |piece| {
-            bytes.extend_from_slice(piece)
-        })?;
+        self.pull(self.content, Field::Content, |piece| bytes.extend_from_slice(piece))?;
         self.content = 0;
         Ok(bytes)
     }
@@ -130,10 +112,7 @@ impl<'a> Reader<'a> {
                 if self.skip_zeros()? {
                     break;
                 }
-                let rest = self
-                    .gzip
-                    .take()
-                    .map_or(0, |it| it.into_inner().into_inner().len());
+                let rest = self.gzip.take().map_or(0, |it| it.into_inner().into_inner().len());
                 self.at = self.input.len() - rest;
                 continue;
             }
@@ -177,74 +156,38 @@ impl<'a> Reader<'a> {
         self.members += 1;
         let member = self.members;
         let mut header = Vec::with_capacity(HEADER);
-        self.pull(HEADER as u64, Field::Header, |piece| {
-            header.extend_from_slice(piece)
-        })?;
+        self.pull(HEADER as u64, Field::Header, |piece| header.extend_from_slice(piece))?;
         let numbers = header
             .strip_prefix(b"070701")
             .or_else(|| header.strip_prefix(b"070702"))
             .ok_or(CpioError::Magic { member })?;
         let mut numbers = numbers.as_chunks::<8>().0.iter().map(number);
         let mut next = || numbers.next().flatten().ok_or(CpioError::Number { member });
-        let [_inode, mode, _uid, _gid, _links, mtime, size] = [
-            next()?,
-            next()?,
-            next()?,
-            next()?,
-            next()?,
-            next()?,
-            next()?,
-        ];
-        let [
-            _major,
-            _minor,
-            _device_major,
-            _device_minor,
-            name_size,
-            _check,
-        ] = [next()?, next()?, next()?, next()?, next()?, next()?];
+        let [_inode, mode, _uid, _gid, _links, mtime, size] =
+            [next()?, next()?, next()?, next()?, next()?, next()?, next()?];
+        let [_major, _minor, _device_major, _device_minor, name_size, _check] =
+            [next()?, next()?, next()?, next()?, next()?, next()?];
         if name_size as usize > LONGEST_NAME {
-            return Err(CpioError::Name {
-                member,
-                name: format!("({name_size} bytes)"),
-            });
+            return Err(CpioError::Name { member, name: format!("({name_size} bytes)") });
         }
         let mut name = Vec::new();
-        self.pull(u64::from(name_size), Field::Name, |piece| {
-            name.extend_from_slice(piece)
-        })?;
-        self.pull(
-            padding(HEADER as u64 + u64::from(name_size)),
-            Field::Name,
-            |_| (),
-        )?;
+        self.pull(u64::from(name_size), Field::Name, |piece| name.extend_from_slice(piece))?;
+        self.pull(padding(HEADER as u64 + u64::from(name_size)), Field::Name, |_| ())?;
         let name = path_inside(&name).ok_or_else(|| CpioError::Name {
             member,
             name: String::from_utf8_lossy(&name).chars().take(80).collect(),
         })?;
         (self.content, self.padding) = (u64::from(size), padding(u64::from(size)));
-        Ok(Entry {
-            name,
-            mode,
-            mtime,
-            size: u64::from(size),
-        })
+        Ok(Entry { name, mode, mtime, size: u64::from(size) })
     }
 
     /// Gives the next `length` bytes of the archive to `each`, in pieces.
-    fn pull(
-        &mut self,
-        length: u64,
-        field: Field,
-        mut each: impl FnMut(&[u8]),
-    ) -> Result<(), CpioError> {
+    fn pull(&mut self, length: u64, field: Field, mut each: impl FnMut(&[u8])) -> Result<(), CpioError> {
         self.charge(length)?;
         let mut left = length;
         while left > 0 {
             let bytes = self.fill(field)?;
-            let piece = bytes
-                .get(..usize::try_from(left).unwrap_or(usize::MAX))
-                .unwrap_or(bytes);
+            let piece = bytes.get(..usize::try_from(left).unwrap_or(usize::MAX)).unwrap_or(bytes);
             if piece.is_empty() {
                 return Err(self.cut(field, io::ErrorKind::UnexpectedEof.into()));
             }
@@ -260,11 +203,7 @@ impl<'a> Reader<'a> {
     fn fill(&mut self, field: Field) -> Result<&[u8], CpioError> {
         let member = self.members;
         match &mut self.gzip {
-            Some(reader) => reader.fill_buf().map_err(|source| CpioError::Cut {
-                field,
-                member,
-                source,
-            }),
+            Some(reader) => reader.fill_buf().map_err(|source| CpioError::Cut { field, member, source }),
             None => Ok(self.input.get(self.at..).unwrap_or_default()),
         }
     }
@@ -290,32 +229,21 @@ impl<'a> Reader<'a> {
     }
 
     const fn cut(&self, field: Field, source: io::Error) -> CpioError {
-        CpioError::Cut {
-            field,
-            member: self.members,
-            source,
-        }
+        CpioError::Cut { field, member: self.members, source }
     }
 }
 
 /// Eight hexadecimal digits of either case, and nothing else (`from_str_radix` would take a sign).
 fn number(digits: &[u8; 8]) -> Option<u32> {
-    digits.iter().try_fold(0, |number, digit| {
-        Some(number << 4 | char::from(*digit).to_digit(16)?)
-    })
+    digits.iter().try_fold(0, |number, digit| Some(number << 4 | char::from(*digit).to_digit(16)?))
 }
 
 /// The name without its final zeros (one, or more where a writer aligns content to blocks) and without a leading `/`,
 /// `./` or trailing `/`; `None` when it is empty, has a zero within, is not UTF-8 or steps upwards.
 fn path_inside(name: &[u8]) -> Option<String> {
     let end = name.iter().rposition(|byte| *byte != 0)? + 1;
-    let text = str::from_utf8(name.get(..end)?)
-        .ok()
-        .filter(|_| end < name.len())?;
-    let parts: Vec<_> = text
-        .split('/')
-        .filter(|part| !part.is_empty() && *part != ".")
-        .collect();
+    let text = str::from_utf8(name.get(..end)?).ok().filter(|_| end < name.len())?;
+    let parts: Vec<_> = text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
     (!text.contains('\0') && !parts.contains(&"..")).then(|| parts.join("/"))
 }
 
@@ -354,8 +282,7 @@ mod tests {
 
     /// One member as another program writes it, with a header field of choice.
     fn member(name: &[u8], name_size: usize, size: &str) -> Vec<u8> {
-        let mut bytes =
-            format!("070701{:08X}{:08X}{}{size}", 1, 0o100_644, "0".repeat(32)).into_bytes();
+        let mut bytes = format!("070701{:08X}{:08X}{}{size}", 1, 0o100_644, "0".repeat(32)).into_bytes();
         bytes.extend(format!("{}{name_size:08X}{:08X}", "0".repeat(32), 0).into_bytes());
         assert_eq!(bytes.len(), HEADER);
         bytes.extend(name);
@@ -381,15 +308,7 @@ mod tests {
         for input in [raw.clone(), gzip(&raw)] {
             let mut reader = Reader::new(&input, LIMIT);
             let file = reader.next_entry().unwrap().unwrap();
-            assert_eq!(
-                file,
-                Entry {
-                    name: "a".to_owned(),
-                    mode: 0o100_644,
-                    mtime: 1_727_085_056,
-                    size: 2
-                }
-            );
+            assert_eq!(file, Entry { name: "a".to_owned(), mode: 0o100_644, mtime: 1_727_085_056, size: 2 });
             assert_eq!(reader.content(&file, 2).unwrap(), b"hi");
             let link = reader.next_entry().unwrap().unwrap();
             assert!(link.is_link() && !link.is_file() && !link.is_folder());
@@ -400,11 +319,7 @@ mod tests {
 
     #[test]
     fn archives_one_after_the_other_are_one_file_system() {
-        let (one, two, three) = (
-            archive("one", b"1"),
-            archive("two", b"22"),
-            archive("three", b"333"),
-        );
+        let (one, two, three) = (archive("one", b"1"), archive("two", b"22"), archive("three", b"333"));
         let mut odd = gzip(&one);
         while odd.len() % 4 != 1 {
             odd.push(0);
@@ -412,18 +327,10 @@ mod tests {
         let inputs = [
             [one.clone(), two.clone(), three.clone()].concat(),
             [one.clone(), vec![0; 8], gzip(&two), gzip(&three)].concat(),
-            [
-                odd,
-                gzip(&[two.clone(), vec![0; 100], three.clone()].concat()),
-            ]
-            .concat(),
+            [odd, gzip(&[two.clone(), vec![0; 100], three.clone()].concat())].concat(),
         ];
         for input in inputs {
-            let names: Vec<_> = files(&input, LIMIT)
-                .unwrap()
-                .into_iter()
-                .map(|(name, _)| name)
-                .collect();
+            let names: Vec<_> = files(&input, LIMIT).unwrap().into_iter().map(|(name, _)| name).collect();
             assert_eq!(names, ["one", "two", "three"]);
         }
     }
@@ -445,41 +352,13 @@ mod tests {
         for (name, plain) in [("/init", "init"), ("./etc//apk/", "etc/apk"), (".", "")] {
             let bytes = format!("{name}\0");
             let input = member(bytes.as_bytes(), bytes.len(), "00000000");
-            assert_eq!(
-                Reader::new(&input, LIMIT)
-                    .next_entry()
-                    .unwrap()
-                    .unwrap()
-                    .name,
-                plain
-            );
+            assert_eq!(Reader::new(&input, LIMIT).next_entry().unwrap().unwrap().name, plain);
         }
         let aligned = member(b"init\0\0\0\0", 8, "00000000");
-        assert_eq!(
-            Reader::new(&aligned, LIMIT)
-                .next_entry()
-                .unwrap()
-                .unwrap()
-                .name,
-            "init"
-        );
-        for wrong in [
-            b"../x\0".as_slice(),
-            b"a/../../x\0",
-            b"a\0b\0",
-            b"\xff\0",
-            b"\0",
-            b"",
-            b"endless",
-        ] {
+        assert_eq!(Reader::new(&aligned, LIMIT).next_entry().unwrap().unwrap().name, "init");
+        for wrong in [b"../x\0".as_slice(), b"a/../../x\0", b"a\0b\0", b"\xff\0", b"\0", b"", b"endless"] {
             let input = member(wrong, wrong.len(), "00000000");
-            assert!(
-                matches!(
-                    Reader::new(&input, LIMIT).next_entry(),
-                    Err(CpioError::Name { .. })
-                ),
-                "{wrong:?}"
-            );
+            assert!(matches!(Reader::new(&input, LIMIT).next_entry(), Err(CpioError::Name { .. })), "{wrong:?}");
         }
         assert_eq!(
             refusal(&member(b"../x\0", 5, "00000000")),
@@ -495,54 +374,30 @@ mod tests {
     fn each_cut_off_part_is_named() {
         let whole = archive("some/name", b"content");
         // Member 1 is the folder `some`: header 110, name 5, zeros to 116.
-        for (length, field, member) in [
-            (50, "the header", 1),
-            (112, "the name", 1),
-            (116 + 100, "the header", 2),
-            (116 + 115, "the name", 2),
-        ] {
+        for (length, field, member) in
+            [(50, "the header", 1), (112, "the name", 1), (116 + 100, "the header", 2), (116 + 115, "the name", 2)]
+        {
             assert_eq!(
                 refusal(&whole[..length]),
                 format!("the archive is cut off or damaged in {field} of member {member}")
             );
         }
-        assert_eq!(
-            refusal(&whole[..116 + 120 + 3]),
-            "the archive is cut off or damaged in the content of member 2"
-        );
-        assert_eq!(
-            refusal(&whole[..116 + 120 + 8]),
-            "the archive is cut off or damaged in the header of member 3"
-        );
+        assert_eq!(refusal(&whole[..116 + 120 + 3]), "the archive is cut off or damaged in the content of member 2");
+        assert_eq!(refusal(&whole[..116 + 120 + 8]), "the archive is cut off or damaged in the header of member 3");
         let packed = gzip(&whole);
-        assert_eq!(
-            refusal(&packed[..packed.len() - 5]),
-            "the archive is cut off or damaged in the end of member 3"
-        );
+        assert_eq!(refusal(&packed[..packed.len() - 5]), "the archive is cut off or damaged in the end of member 3");
     }
 
     #[test]
     fn what_is_no_archive_is_refused_by_its_place() {
-        assert_eq!(
-            refusal(b"\0\0\0<html>"),
-            "the bytes at offset 3 are neither a cpio newc archive nor gzip"
-        );
-        assert_eq!(
-            refusal(&gzip(&[b'<'; 200])),
-            "member 1 does not begin with a cpio newc header"
-        );
-        assert_eq!(
-            refusal(&member(b"x\0", 2, "+0000001")),
-            "a number in the header of member 1 is not hexadecimal"
-        );
+        assert_eq!(refusal(b"\0\0\0<html>"), "the bytes at offset 3 are neither a cpio newc archive nor gzip");
+        assert_eq!(refusal(&gzip(&[b'<'; 200])), "member 1 does not begin with a cpio newc header");
+        assert_eq!(refusal(&member(b"x\0", 2, "+0000001")), "a number in the header of member 1 is not hexadecimal");
         let mut later = archive("one", b"1");
         later.extend(b"\x28\xb5\x2f\xfd");
         assert_eq!(
             refusal(&later),
-            format!(
-                "the bytes at offset {} are neither a cpio newc archive nor gzip",
-                later.len() - 4
-            )
+            format!("the bytes at offset {} are neither a cpio newc archive nor gzip", later.len() - 4)
         );
     }
 

@@ -40,10 +40,7 @@ impl Writer {
     /// An empty archive whose members will all bear this time, in seconds since 1970.
     #[must_use]
     pub const fn new(mtime: u32) -> Self {
-        Self {
-            mtime,
-            members: BTreeMap::new(),
-        }
+        Self { mtime, members: BTreeMap::new() }
     }
 
     /// Adds a regular file. `mode` holds the permissions; other bits are dropped.
@@ -54,13 +51,7 @@ impl Writer {
         if u32::try_from(content.len()).is_err() {
             return Err(ArchiveError::TooLarge(name.to_owned()));
         }
-        self.add(
-            name,
-            Member {
-                mode: FILE | mode & 0o7777,
-                content: content.to_vec(),
-            },
-        )
+        self.add(name, Member { mode: FILE | mode & 0o7777, content: content.to_vec() })
     }
 
     /// Adds a folder, or gives one that was only implied its permissions.
@@ -68,13 +59,7 @@ impl Writer {
     /// # Errors
     /// When the name is not a relative path or is taken by something else.
     pub fn folder(&mut self, name: &str, mode: u32) -> Result<(), ArchiveError> {
-        self.add(
-            name,
-            Member {
-                mode: FOLDER | mode & 0o7777,
-                content: Vec::new(),
-            },
-        )
+        self.add(name, Member { mode: FOLDER | mode & 0o7777, content: Vec::new() })
     }
 
     /// Adds a symbolic link to `target`, which is taken as it is.
@@ -85,13 +70,7 @@ impl Writer {
         if target.is_empty() || target.contains('\0') || target.len() >= LONGEST_NAME {
             return Err(ArchiveError::Name(target.to_owned()));
         }
-        self.add(
-            name,
-            Member {
-                mode: LINK | 0o777,
-                content: target.as_bytes().to_vec(),
-            },
-        )
+        self.add(name, Member { mode: LINK | 0o777, content: target.as_bytes().to_vec() })
     }
 
     /// The archive, ending with its trailer, its length a multiple of four.
@@ -101,15 +80,7 @@ impl Writer {
         for (inode, (name, member)) in (1..).zip(&self.members) {
             encode(&mut out, name, member, [inode, self.mtime]);
         }
-        encode(
-            &mut out,
-            TRAILER,
-            &Member {
-                mode: 0,
-                content: Vec::new(),
-            },
-            [0, 0],
-        );
+        encode(&mut out, TRAILER, &Member { mode: 0, content: Vec::new() }, [0, 0]);
         out
     }
 
@@ -119,27 +90,15 @@ impl Writer {
             return Err(ArchiveError::Name(name.to_owned()));
         }
         let is_folder = |it: &Member| it.mode & FOLDER == FOLDER;
-        let above = || {
-            name.match_indices('/')
-                .filter_map(|(end, _)| name.get(..end))
-        };
-        let is_blocked =
-            above().any(|folder| self.members.get(folder).is_some_and(|it| !is_folder(it)));
-        let is_taken = self
-            .members
-            .get(name)
-            .is_some_and(|it| !(is_folder(it) && is_folder(&member)));
+        let above = || name.match_indices('/').filter_map(|(end, _)| name.get(..end));
+        let is_blocked = above().any(|folder| self.members.get(folder).is_some_and(|it| !is_folder(it)));
+        let is_taken = self.members.get(name).is_some_and(|it| !(is_folder(it) && is_folder(&member)));
         if is_blocked || is_taken {
             return Err(ArchiveError::Twice(name.to_owned()));
         }
         for folder in above() {
-            let implied = || Member {
-                mode: FOLDER | 0o755,
-                content: Vec::new(),
-            };
-            self.members
-                .entry(folder.to_owned())
-                .or_insert_with(implied);
+            let implied = || Member { mode: FOLDER | 0o755, content: Vec::new() };
+            self.members.entry(folder.to_owned()).or_insert_with(implied);
         }
         self.members.insert(name.to_owned(), member);
         Ok(())
@@ -152,21 +111,7 @@ fn encode(out: &mut Vec<u8>, name: &str, member: &Member, [inode, mtime]: [u32; 
     let size = u32::try_from(member.content.len()).expect("checked when the member was added");
     let name_size = u32::try_from(name.len() + 1).expect("checked when the member was added");
     // inode, mode, uid, gid, links, mtime, size, device (2), device of a node (2), length of the name, checksum
-    let numbers = [
-        inode,
-        member.mode,
-        0,
-        0,
-        links,
-        mtime,
-        size,
-        0,
-        0,
-        0,
-        0,
-        name_size,
-        0,
-    ];
+    let numbers = [inode, member.mode, 0, 0, links, mtime, size, 0, 0, 0, 0, name_size, 0];
     out.extend_from_slice(b"070701");
     for number in numbers {
         out.extend_from_slice(format!("{number:08x}").as_bytes());
@@ -203,13 +148,9 @@ mod tests {
     #[test]
     fn members_are_sorted_and_their_folders_come_first() {
         let mut writer = Writer::new(1_700_000_000);
-        writer
-            .file("etc/apk/keys/site.rsa.pub", 0o100_644, b"key")
-            .unwrap();
+        writer.file("etc/apk/keys/site.rsa.pub", 0o100_644, b"key").unwrap();
         writer.link("etc-link", "etc").unwrap();
-        writer
-            .file("hello.apkovl.tar.gz", 0o600, b"archive")
-            .unwrap();
+        writer.file("hello.apkovl.tar.gz", 0o600, b"archive").unwrap();
         let bytes = writer.finish();
         assert_eq!(bytes.len() % 4, 0);
         let mut reader = Reader::new(&bytes, 1 << 20);
@@ -234,35 +175,16 @@ mod tests {
     #[test]
     fn names_that_lead_elsewhere_and_names_that_collide_are_refused() {
         let mut writer = Writer::new(0);
-        for wrong in [
-            "",
-            "/etc",
-            "etc/",
-            "a//b",
-            "./a",
-            "a/../b",
-            "a\0b",
-            "TRAILER!!!",
-            &"a".repeat(4096),
-        ] {
-            assert_eq!(
-                writer.file(wrong, 0o644, b""),
-                Err(ArchiveError::Name(wrong.to_owned()))
-            );
+        for wrong in ["", "/etc", "etc/", "a//b", "./a", "a/../b", "a\0b", "TRAILER!!!", &"a".repeat(4096)] {
+            assert_eq!(writer.file(wrong, 0o644, b""), Err(ArchiveError::Name(wrong.to_owned())));
         }
         assert_eq!(writer.link("a", ""), Err(ArchiveError::Name(String::new())));
         writer.file("a", 0o644, b"").unwrap();
         writer.file("d/f", 0o644, b"").unwrap();
         for taken in ["a", "a/b", "d"] {
-            assert_eq!(
-                writer.file(taken, 0o644, b""),
-                Err(ArchiveError::Twice(taken.to_owned()))
-            );
+            assert_eq!(writer.file(taken, 0o644, b""), Err(ArchiveError::Twice(taken.to_owned())));
         }
-        assert_eq!(
-            writer.folder("a", 0o755),
-            Err(ArchiveError::Twice("a".to_owned()))
-        );
+        assert_eq!(writer.folder("a", 0o755), Err(ArchiveError::Twice("a".to_owned())));
     }
 
     #[test]

@@ -28,19 +28,11 @@ pub struct Member {
 
 impl Member {
     pub fn file(name: &str, content: &[u8]) -> Self {
-        Self {
-            name: name.into(),
-            kind: EntryType::Regular,
-            content: content.to_vec(),
-        }
+        Self { name: name.into(), kind: EntryType::Regular, content: content.to_vec() }
     }
 
     pub fn of(kind: EntryType, name: &str) -> Self {
-        Self {
-            name: name.into(),
-            kind,
-            content: Vec::new(),
-        }
+        Self { name: name.into(), kind, content: Vec::new() }
     }
 }
 
@@ -85,12 +77,8 @@ pub fn kernel(release: &str) -> Vec<u8> {
 pub fn initramfs(release: &str) -> Vec<u8> {
     let mut writer = Writer::new(0);
     writer.file("init", 0o755, b"#!/bin/sh\n").unwrap();
-    writer
-        .file("etc/apk/keys/alpine.rsa.pub", 0o644, b"PEM")
-        .unwrap();
-    writer
-        .file(&format!("lib/modules/{release}/modules.dep"), 0o644, b"")
-        .unwrap();
+    writer.file("etc/apk/keys/alpine.rsa.pub", 0o644, b"PEM").unwrap();
+    writer.file(&format!("lib/modules/{release}/modules.dep"), 0o644, b"").unwrap();
     gzip(&writer.finish())
 }
 
@@ -100,18 +88,9 @@ pub fn members() -> Vec<Member> {
     for flavor in ["lts", "virt"] {
         let release = format!("6.18.1-0-{flavor}");
         members.push(Member::file(&format!("boot/config-{flavor}"), b"CONFIG=y"));
-        members.push(Member::file(
-            &format!("boot/initramfs-{flavor}"),
-            &initramfs(&release),
-        ));
-        members.push(Member::file(
-            &format!("boot/modloop-{flavor}"),
-            format!("hsqs {flavor}").as_bytes(),
-        ));
-        members.push(Member::file(
-            &format!("boot/vmlinuz-{flavor}"),
-            &kernel(&release),
-        ));
+        members.push(Member::file(&format!("boot/initramfs-{flavor}"), &initramfs(&release)));
+        members.push(Member::file(&format!("boot/modloop-{flavor}"), format!("hsqs {flavor}").as_bytes()));
+        members.push(Member::file(&format!("boot/vmlinuz-{flavor}"), &kernel(&release)));
     }
     members
 }
@@ -142,20 +121,12 @@ impl Stage {
     pub async fn with(tarball: Vec<u8>) -> Self {
         let server = Server::start().await;
         server.put(LIST, Reply::File(list(&tarball).into_bytes()));
-        server.put(
-            LIST.replace("v3.24", "latest-stable"),
-            Reply::File(list(&tarball).into_bytes()),
-        );
+        server.put(LIST.replace("v3.24", "latest-stable"), Reply::File(list(&tarball).into_bytes()));
         server.put(TARBALL, Reply::File(tarball));
         let mirror = Mirror::with(&server.base, downloader()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::open(&folder.path().join("cache")).unwrap();
-        Self {
-            server,
-            mirror,
-            cache,
-            folder,
-        }
+        Self { server, mirror, cache, folder }
     }
 
     /// With a good tarball.
@@ -164,16 +135,12 @@ impl Stage {
     }
 
     pub async fn resolve(&self, spec: &str) -> Result<Release, FetchError> {
-        self.mirror
-            .resolve(&spec.parse().unwrap(), &"x86_64".parse().unwrap())
-            .await
+        self.mirror.resolve(&spec.parse().unwrap(), &"x86_64".parse().unwrap()).await
     }
 
     pub async fn set(&self, flavor: &str) -> Result<NetbootSet, FetchError> {
         let release = self.resolve("3.24").await?;
-        self.mirror
-            .netboot_set(&release, &flavor.parse().unwrap(), &self.cache)
-            .await
+        self.mirror.netboot_set(&release, &flavor.parse().unwrap(), &self.cache).await
     }
 
     /// The one line with which the `lts` set is refused, after which nothing is left of it.
@@ -186,12 +153,8 @@ impl Stage {
     /// What is in the cache, besides the lock and the folders that are always there.
     pub fn cached(&self) -> Vec<String> {
         let walk = bivouac::disk::walk(&self.folder.path().join("cache")).unwrap();
-        let names = walk
-            .into_iter()
-            .map(|it| it.relative.to_str().unwrap().to_owned());
-        names
-            .filter(|it| !["lock", "netboot", "tarballs"].contains(&it.as_str()))
-            .collect()
+        let names = walk.into_iter().map(|it| it.relative.to_str().unwrap().to_owned());
+        names.filter(|it| !["lock", "netboot", "tarballs"].contains(&it.as_str())).collect()
     }
 
     pub fn read(&self, path: &Path) -> Vec<u8> {

@@ -20,17 +20,9 @@ pub enum Reply {
     /// The bytes; a range of them when that is asked for with the right tag.
     File(Vec<u8>),
     /// The bytes, ended by a broken connection after this many the first so-many times. Ranges work.
-    Cut {
-        bytes: Vec<u8>,
-        after: usize,
-        times: usize,
-    },
+    Cut { bytes: Vec<u8>, after: usize, times: usize },
     /// The bytes, cut the first time, and a changed file from then on.
-    Changing {
-        bytes: Vec<u8>,
-        after: usize,
-        changed: Vec<u8>,
-    },
+    Changing { bytes: Vec<u8>, after: usize, changed: Vec<u8> },
     /// The bytes, cut the first time; then a partial answer that begins elsewhere, then the bytes.
     Misplaced { bytes: Vec<u8>, after: usize },
     /// The bytes without their length in the head.
@@ -40,11 +32,7 @@ pub enum Reply {
     /// A page for people.
     Page(&'static str),
     /// An answer without content, the first so-many times, then the bytes.
-    Status {
-        status: u16,
-        times: usize,
-        bytes: Vec<u8>,
-    },
+    Status { status: u16, times: usize, bytes: Vec<u8> },
     /// Another address, with `BASE` for this server's.
     Redirect(&'static str),
 }
@@ -67,10 +55,7 @@ impl Server {
     pub async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        let server = Self {
-            base,
-            state: Arc::default(),
-        };
+        let server = Self { base, state: Arc::default() };
         let answering = server.clone();
         let router = Router::new().fallback(move |request: Request| {
             let response = answering.answer(&request);
@@ -81,11 +66,7 @@ impl Server {
     }
 
     pub fn put(&self, path: impl Into<String>, reply: Reply) {
-        self.state
-            .lock()
-            .unwrap()
-            .replies
-            .insert(path.into(), reply);
+        self.state.lock().unwrap().replies.insert(path.into(), reply);
     }
 
     pub fn remove(&self, path: &str) {
@@ -99,10 +80,7 @@ impl Server {
     /// The requests since the last call: path, and range if one was asked for.
     pub fn requests(&self) -> Vec<String> {
         let requests = std::mem::take(&mut self.state.lock().unwrap().requests);
-        requests
-            .into_iter()
-            .map(|(path, range)| path + &range.map(|it| format!(" {it}")).unwrap_or_default())
-            .collect()
+        requests.into_iter().map(|(path, range)| path + &range.map(|it| format!(" {it}")).unwrap_or_default()).collect()
     }
 
     /// An error and its causes in one line, with `BASE` for this server's address.
@@ -119,37 +97,27 @@ impl Server {
     fn answer(&self, request: &Request) -> Response<Body> {
         let mut state = self.state.lock().unwrap();
         let (path, headers) = (request.uri().path().to_owned(), request.headers());
-        let range = headers
-            .get(header::RANGE)
-            .map(|it| it.to_str().unwrap().to_owned());
+        let range = headers.get(header::RANGE).map(|it| it.to_str().unwrap().to_owned());
         state.requests.push((path.clone(), range));
         let Some(reply) = state.replies.get_mut(&path) else {
             return status(404);
         };
         match reply {
             Reply::File(bytes) => file(bytes, headers, None),
-            Reply::Cut {
-                bytes,
-                after,
-                times,
-            } => {
+            Reply::Cut { bytes, after, times } => {
                 let cut = (*times > 0).then_some(*after);
                 *times = times.saturating_sub(1);
                 file(bytes, headers, cut)
             }
-            Reply::Changing {
-                bytes,
-                after,
-                changed,
-            } => {
+            Reply::Changing { bytes, after, changed } => {
                 let response = file(bytes, headers, Some(*after));
                 *reply = Reply::File(std::mem::take(changed));
                 response
             }
             Reply::Misplaced { bytes, after } if headers.contains_key(header::RANGE) => {
                 let all = bytes.len();
-                let response = head(206, &bytes[*after..])
-                    .header(header::CONTENT_RANGE, format!("bytes 0-{}/{all}", all - 1));
+                let response =
+                    head(206, &bytes[*after..]).header(header::CONTENT_RANGE, format!("bytes 0-{}/{all}", all - 1));
                 let response = response.body(Body::from(bytes.clone())).unwrap();
                 *reply = Reply::File(std::mem::take(bytes));
                 response
@@ -157,26 +125,17 @@ impl Server {
             Reply::Misplaced { bytes, after } => file(bytes, headers, Some(*after)),
             Reply::Chunked(bytes) => {
                 let bytes = Bytes::from(bytes.clone());
-                Response::new(Body::from_stream(once(async {
-                    Ok::<_, Infallible>(bytes)
-                })))
+                Response::new(Body::from_stream(once(async { Ok::<_, Infallible>(bytes) })))
             }
             Reply::Silence(bytes) => {
                 let first = Bytes::from(bytes.clone());
-                Response::new(Body::from_stream(
-                    once(async { Ok::<_, Infallible>(first) }).chain(stream::pending()),
-                ))
+                Response::new(Body::from_stream(once(async { Ok::<_, Infallible>(first) }).chain(stream::pending())))
             }
             Reply::Page(text) => {
-                let page =
-                    Response::builder().header(header::CONTENT_TYPE, "text/html; charset=utf-8");
+                let page = Response::builder().header(header::CONTENT_TYPE, "text/html; charset=utf-8");
                 page.body(Body::from(*text)).unwrap()
             }
-            Reply::Status {
-                status: code,
-                times,
-                bytes,
-            } => {
+            Reply::Status { status: code, times, bytes } => {
                 if *times == 0 {
                     return file(bytes, headers, None);
                 }
@@ -185,11 +144,7 @@ impl Server {
             }
             Reply::Redirect(to) => {
                 let to = to.replace("BASE", &self.base);
-                Response::builder()
-                    .status(302)
-                    .header(header::LOCATION, to)
-                    .body(Body::empty())
-                    .unwrap()
+                Response::builder().status(302).header(header::LOCATION, to).body(Body::empty()).unwrap()
             }
         }
     }
@@ -208,31 +163,20 @@ pub fn downloader() -> Downloader {
 }
 
 fn status(code: u16) -> Response<Body> {
-    Response::builder()
-        .status(code)
-        .body(Body::empty())
-        .unwrap()
+    Response::builder().status(code).body(Body::empty()).unwrap()
 }
 
 fn head(code: u16, tagged: &[u8]) -> axum::http::response::Builder {
     let tag = bivouac::model::digest::Digest::of(tagged);
-    Response::builder()
-        .status(code)
-        .header(header::ETAG, format!("\"{tag}\""))
+    Response::builder().status(code).header(header::ETAG, format!("\"{tag}\""))
 }
 
 /// The file, or the rest that is asked for; `cut` counts from the start of the file.
 fn file(bytes: &[u8], headers: &HeaderMap, cut: Option<usize>) -> Response<Body> {
     let tag = head(200, bytes).body(()).unwrap().headers()[header::ETAG].clone();
-    let range = headers
-        .get(header::RANGE)
-        .filter(|_| headers.get(header::IF_RANGE) == Some(&tag));
-    let from: usize = range.map_or(0, |it| {
-        it.to_str().unwrap()["bytes=".len()..]
-            .trim_end_matches('-')
-            .parse()
-            .unwrap()
-    });
+    let range = headers.get(header::RANGE).filter(|_| headers.get(header::IF_RANGE) == Some(&tag));
+    let from: usize =
+        range.map_or(0, |it| it.to_str().unwrap()["bytes=".len()..].trim_end_matches('-').parse().unwrap());
     let response = if range.is_some() {
         let (last, all) = (bytes.len() - 1, bytes.len());
         head(StatusCode::PARTIAL_CONTENT.as_u16(), bytes)
@@ -250,7 +194,5 @@ fn file(bytes: &[u8], headers: &HeaderMap, cut: Option<usize>) -> Response<Body>
         tokio::task::yield_now().await;
         Err(io::Error::other("cut"))
     });
-    response
-        .body(Body::from_stream(once(async { Ok(sent) }).chain(broken)))
-        .unwrap()
+    response.body(Body::from_stream(once(async { Ok(sent) }).chain(broken))).unwrap()
 }

@@ -1,0 +1,95 @@
+//! A published `hello`, built by the program from the stand-in mirror.
+
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{Response, StatusCode};
+
+/// A state folder with `hello@1`.
+pub struct Site {
+    folder: tempfile::TempDir,
+    /// The id of the published bundle.
+    pub bundle: String,
+}
+
+impl Site {
+    /// Fetches, builds and publishes `hello` with the program, as a user would.
+    pub fn publish() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let site = Self { folder, bundle: String::new() };
+        let mirror = mirror();
+        site.run(&["fetch", "hello", "--mirror", mirror]);
+        site.run(&["build", "hello", "--mirror", mirror]);
+        site.run(&["publish", "hello"]);
+        let list: serde_json::Value = serde_json::from_str(&site.run(&["list", "--json"])).unwrap();
+        let bundle = list[0]["bundle"].as_str().unwrap().to_owned();
+        Self { bundle, ..site }
+    }
+
+    /// The state folder.
+    pub fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    /// The file in the store that is the bundle's kernel.
+    pub fn kernel_blob(&self) -> PathBuf {
+        let manifest: serde_json::Value = serde_json::from_str(&self.run(&["show", "hello", "--json"])).unwrap();
+        let digest = manifest["kernel"]["sha256"].as_str().unwrap();
+        self.state().join("store/blobs").join(&digest[..2]).join(digest)
+    }
+
+    fn run(&self, arguments: &[&str]) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_bivouac"))
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .args(arguments)
+            .arg("--state")
+            .arg(self.state())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+/// The address of the stand-in mirror, made once and served from the loopback.
+fn mirror() -> &'static str {
+    static MIRROR: OnceLock<String> = OnceLock::new();
+    MIRROR.get_or_init(|| {
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let folder = repository.join("target/stand-in-mirror");
+        let made = Command::new(repository.join("scripts/stand-in-mirror")).arg(&folder).output().unwrap();
+        assert!(made.status.success(), "the stand-in mirror cannot be made: {}", String::from_utf8_lossy(&made.stderr));
+        serve(folder)
+    })
+}
+
+/// Serves a folder for as long as the tests run.
+fn serve(folder: PathBuf) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            let router = Router::new().fallback(move |request: Request| {
+                let response = answer(&folder, request.uri().path());
+                async move { Ok::<_, Infallible>(response) }
+            });
+            axum::serve(listener, router).await.unwrap();
+        });
+    });
+    base
+}
+
+fn answer(folder: &Path, path: &str) -> Response<Body> {
+    match std::fs::read(folder.join(path.trim_start_matches('/'))) {
+        Ok(bytes) => Response::new(Body::from(bytes)),
+        Err(_) => Response::builder().status(StatusCode::NOT_FOUND).body(Body::empty()).unwrap(),
+    }
+}
