@@ -55,6 +55,9 @@ impl Segment {
         header.set_path(name).map_err(refuse)?;
         let content = match entry {
             Entry::File { mode, content } => {
+                // The type has to be written out: apk takes a zero byte for no file at all, and
+                // then calls the signature bad.
+                header.set_entry_type(tar::EntryType::Regular);
                 header.set_mode(mode);
                 content
             }
@@ -139,6 +142,7 @@ mod tests {
         let (cut, ended) = (segment().cut(), segment().end());
         assert_eq!(ended[..cut.len()], cut);
         assert_eq!(ended.len(), cut.len() + 1024);
+        assert_eq!((cut[156], &cut[257..265]), (b'0', &b"ustar\x0000"[..]));
         let read = files(cut.as_slice(), |name| name != "a").unwrap();
         assert_eq!(read, files(ended.as_slice(), |name| name != "a").unwrap());
         assert_eq!(read[0], Member { name: "b".to_owned(), content: vec![7; 600] });

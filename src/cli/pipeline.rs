@@ -8,9 +8,9 @@ use std::time::SystemTime;
 
 use anyhow::Context as _;
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
-use super::progress::Shown;
+use super::progress::{Shown, say};
 use super::report::size;
 use super::site_key::SiteKey;
 use crate::apk::{Index, KeyRing, SignedIndex};
@@ -110,7 +110,7 @@ async fn build_all(
     for recipe in &recipes {
         let name = &recipe.name;
         for shadowed in &recipe.shadowed {
-            info!("{}: {} of {} hides that of {}", name, shadowed.path, shadowed.by, shadowed.hidden);
+            say(&format!("{name}: {} of {} hides that of {}", shadowed.path, shadowed.by, shadowed.hidden));
         }
         let staged = workshop.stage(recipe).await.with_context(|| format!("cannot build profile `{name}`"))?;
         let manifest = staged.manifest.clone();
@@ -245,7 +245,7 @@ impl Workshop {
         let bytes = self.mirror.downloader().index(repository, arch).await?;
         let (index, signed) =
             SignedIndex::open(&bytes, keys).with_context(|| format!("the package index of {place} is not trusted"))?;
-        info!(repository, key = %signed.key, "package index verified");
+        debug!(repository, key = %signed.key, "package index verified");
         let index = Arc::new(index);
         self.indexes.insert(place, Arc::clone(&index));
         Ok(index)

@@ -11,6 +11,12 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 /// Shorter downloads than this are over before anybody reads about them.
 const WORTH_A_LINE: u64 = 1 << 20;
 
+/// A line for the person who waits; not a result, so it goes to standard error.
+pub(super) fn say(line: &str) {
+    // A line nobody reads is no reason to stop.
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 /// Shows downloads as they go.
 #[derive(Debug, Default)]
 pub(super) struct Shown {
@@ -24,9 +30,7 @@ impl Progress for Shown {
             return;
         }
         if !io::stderr().is_terminal() {
-            let line = total.map_or_else(|| format!("{what}\n"), |total| format!("{what}, {}\n", size(total)));
-            // Progress nobody reads is no reason to stop.
-            let _ = io::stderr().write_all(line.as_bytes());
+            say(&total.map_or_else(|| what.to_owned(), |total| format!("{what}, {}", size(total))));
             return;
         }
         let style = ProgressStyle::with_template("{msg} {bar:30} {binary_bytes}/{binary_total_bytes} {eta}");

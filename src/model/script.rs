@@ -16,13 +16,16 @@ const PAUSE: u32 = 5;
 const ATTEMPTS: u32 = 12;
 
 /// The script every iPXE is sent to: it asks `base` for the machine's own script until there is an answer.
+///
+/// Texts are escaped with `:uristring`; the UUID must not be, because iPXE would take its sixteen bytes for the text and
+/// cut the URL at the first zero.
 #[must_use]
 pub fn entry(base: &str) -> String {
     format!(
         "#!ipxe\n\
          # Bivouac: says who is asking and fetches this machine's own script.\n\
          :again\n\
-         chain --autofree --replace {base}/script?mac=${{netX/mac}}&uuid=${{uuid:uristring}}\
+         chain --autofree --replace {base}/script?mac=${{netX/mac}}&uuid=${{uuid}}\
          &serial=${{serial:uristring}}&platform=${{platform:uristring}}&arch=${{buildarch:uristring}} ||\n\
          echo Bivouac: {base} does not answer; asking again in {PAUSE} seconds\n\
          sleep {PAUSE}\n\
@@ -95,7 +98,7 @@ mod tests {
     fn the_entry_script_hands_over_who_asks_and_never_ends() {
         let script = entry("http://10.0.0.1:8080");
         assert!(script.starts_with("#!ipxe\n"));
-        assert!(script.contains("http://10.0.0.1:8080/script?mac=${netX/mac}&uuid=${uuid:uristring}&serial="));
+        assert!(script.contains("http://10.0.0.1:8080/script?mac=${netX/mac}&uuid=${uuid}&serial="));
         assert!(script.ends_with("goto again\n"));
     }
 

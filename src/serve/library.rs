@@ -28,9 +28,12 @@ pub(super) struct Served {
 
 type Files = HashMap<String, Served>;
 
+/// A bundle in memory.
+type Loaded = (Arc<Manifest>, Arc<Files>);
+
 /// Bundles that were asked for, each read from the store once.
 #[derive(Debug, Default)]
-pub(super) struct Bundles(Mutex<HashMap<BundleId, (Arc<Manifest>, Arc<Files>)>>);
+pub(super) struct Bundles(Mutex<HashMap<BundleId, Loaded>>);
 
 impl Bundles {
     /// The files of a bundle by name.
@@ -43,7 +46,7 @@ impl Bundles {
         Ok(self.load(store, id).await?.0)
     }
 
-    async fn load(&self, store: &Store, id: BundleId) -> Result<(Arc<Manifest>, Arc<Files>), StoreError> {
+    async fn load(&self, store: &Store, id: BundleId) -> Result<Loaded, StoreError> {
         if let Some(found) = lock(&self.0).get(&id) {
             return Ok(found.clone());
         }

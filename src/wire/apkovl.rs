@@ -160,7 +160,10 @@ mod tests {
 
     use super::*;
 
-    fn read_back(bytes: &[u8]) -> Vec<(String, u32, u64, Option<String>, Vec<u8>)> {
+    /// Path, mode, owner, link target and bytes of a member.
+    type Member = (String, u32, u64, Option<String>, Vec<u8>);
+
+    fn read_back(bytes: &[u8]) -> Vec<Member> {
         let mut archive = tar::Archive::new(bytes);
         archive
             .entries()

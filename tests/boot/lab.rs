@@ -99,7 +99,10 @@ impl Lab {
     /// Starts the server beside the bridge and waits until it serves.
     pub fn serve(&self, state: &Path, flags: &[&str]) -> Process {
         let mut command = self.inside(&self.a(), env!("CARGO_BIN_EXE_bivouac"));
-        command.args(["serve", "--verbose", "--interface", "br0", "--default-profile", "hello", "--state"]).arg(state).args(flags);
+        command
+            .args(["serve", "--verbose", "--interface", "br0", "--default-profile", "hello", "--state"])
+            .arg(state)
+            .args(flags);
         let mut server = Process::start("bivouac serve", command);
         server.wait_for("ready", Duration::from_secs(20));
         server

@@ -39,6 +39,7 @@ fn a_bios_machine_with_ipxe_in_its_card_boots_from_our_dhcp_server() {
     let mut machine = lab.power_on(Machine::BiosRom);
     let up = lab.expect_check_in(&site.state(), &mut server, &mut machine);
     assert_up(&up, &site);
+    assert_eq!(up["platform"], "pcbios", "{}", server.text());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use bivouac::model::digest::{Digest, Digest512};
 use tar::EntryType;
 
-use crate::support::alpine::{LIST, Member, Stage, TARBALL, initramfs, kernel, list, members, pack, tarball};
+use crate::support::alpine::{KEY, LIST, Member, Stage, TARBALL, initramfs, kernel, list, members, pack, tarball};
 use crate::support::server::Reply;
 
 const NAME: &str = "alpine-netboot-3.24.1-x86_64.tar.gz";
@@ -235,11 +235,11 @@ async fn a_kernel_and_an_initramfs_of_different_builds_are_refused() {
         ])
     };
     assert_eq!(
-        refusal_of(mixed(&kernel("6.18.1-0-lts"), &initramfs("6.18.2-0-lts"))).await,
+        refusal_of(mixed(&kernel("6.18.1-0-lts"), &initramfs("6.18.2-0-lts", KEY))).await,
         "TARBALL has kernel 6.18.1-0-lts but an initramfs with modules of 6.18.2-0-lts; the tarball is refused"
     );
     assert_eq!(
-        refusal_of(mixed(&kernel("nonsense"), &initramfs("6.18.2-0-lts"))).await,
+        refusal_of(mixed(&kernel("nonsense"), &initramfs("6.18.2-0-lts", KEY))).await,
         "cannot read boot/vmlinuz-lts of TARBALL; the tarball is refused | the kernel image's version text is not readable"
     );
     assert_eq!(
@@ -248,6 +248,6 @@ async fn a_kernel_and_an_initramfs_of_different_builds_are_refused() {
          archive nor gzip"
     );
     // A kernel for another architecture tells nothing; then the initramfs does.
-    let stage = Stage::with(mixed(b"MZ", &initramfs("6.18.2-0-lts"))).await;
+    let stage = Stage::with(mixed(b"MZ", &initramfs("6.18.2-0-lts", KEY))).await;
     assert_eq!(stage.set("lts").await.unwrap().kernel_version.as_deref(), Some("6.18.2-0-lts"));
 }

@@ -1,8 +1,12 @@
 //! Tests through the front door: the program as a user runs it, and each part on real sockets of the loopback.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, reason = "tests")]
 
+mod bad_input;
 mod fetch_files;
 mod fetch_hostile;
 mod fetch_releases;
 mod layers;
+mod reproducible;
+mod serving;
 mod support;
+mod walk_through;

@@ -19,6 +19,9 @@ pub const TARBALL: &str = "/v3.24/releases/x86_64/alpine-netboot-3.24.1-x86_64.t
 /// Its list.
 pub const LIST: &str = "/v3.24/releases/x86_64/latest-releases.yaml";
 
+/// The name and text of a key in the initramfs, where nobody looks at it closely.
+pub const KEY: (&str, &str) = ("alpine.rsa.pub", "PEM");
+
 /// One member of a tarball, whatever its name and kind.
 pub struct Member {
     pub name: Vec<u8>,
@@ -74,21 +77,26 @@ pub fn kernel(release: &str) -> Vec<u8> {
 }
 
 /// An initramfs with modules of a release and one key.
-pub fn initramfs(release: &str) -> Vec<u8> {
+pub fn initramfs(release: &str, key: (&str, &str)) -> Vec<u8> {
     let mut writer = Writer::new(0);
     writer.file("init", 0o755, b"#!/bin/sh\n").unwrap();
-    writer.file("etc/apk/keys/alpine.rsa.pub", 0o644, b"PEM").unwrap();
+    writer.file(&format!("etc/apk/keys/{}", key.0), 0o644, key.1.as_bytes()).unwrap();
     writer.file(&format!("lib/modules/{release}/modules.dep"), 0o644, b"").unwrap();
     gzip(&writer.finish())
 }
 
 /// The members of a good tarball: flavors `lts` and `virt`.
 pub fn members() -> Vec<Member> {
+    members_trusting(KEY)
+}
+
+/// The same, whose initramfs trusts this key.
+pub fn members_trusting(key: (&str, &str)) -> Vec<Member> {
     let mut members = vec![Member::of(EntryType::Directory, "boot/")];
     for flavor in ["lts", "virt"] {
         let release = format!("6.18.1-0-{flavor}");
         members.push(Member::file(&format!("boot/config-{flavor}"), b"CONFIG=y"));
-        members.push(Member::file(&format!("boot/initramfs-{flavor}"), &initramfs(&release)));
+        members.push(Member::file(&format!("boot/initramfs-{flavor}"), &initramfs(&release, key)));
         members.push(Member::file(&format!("boot/modloop-{flavor}"), format!("hsqs {flavor}").as_bytes()));
         members.push(Member::file(&format!("boot/vmlinuz-{flavor}"), &kernel(&release)));
     }

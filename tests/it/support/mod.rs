@@ -2,3 +2,4 @@
 
 pub mod alpine;
 pub mod server;
+pub mod site;

@@ -1,0 +1,228 @@
+//! What a person gets who makes a mistake, or whose mirror does: one clear error that names the thing and the next
+//! step, exit code 2, and the store as it was.
+
+use crate::support::alpine::{LIST, TARBALL, list, members, tarball};
+use crate::support::server::Reply;
+use crate::support::site::{MAIN, Site, index, package, signing_key};
+
+/// The store and the staged bundle, to see that nothing changed.
+fn snapshot(site: &Site) -> Vec<(String, Vec<u8>)> {
+    let store = site.path("state/store");
+    if !store.exists() {
+        return Vec::new();
+    }
+    let files =
+        bivouac::disk::walk(&store).unwrap().into_iter().filter(|found| found.kind == bivouac::disk::Kind::File);
+    files
+        .map(|found| (found.relative.display().to_string(), std::fs::read(store.join(&found.relative)).unwrap()))
+        .collect()
+}
+
+/// Runs a command that must fail, leave the store alone, and say each of `parts`.
+fn refused(site: &Site, arguments: &[&str], parts: &[&str]) -> String {
+    let before = snapshot(site);
+    let ran = site.run(arguments);
+    assert_eq!(ran.code, Some(2), "{arguments:?}: {ran:?}");
+    assert_eq!(ran.out, "", "{arguments:?}");
+    assert!(ran.err.contains("error: "), "{}", ran.err);
+    assert!(!ran.err.contains("panicked"), "{}", ran.err);
+    for part in parts {
+        assert!(ran.err.contains(part), "{arguments:?} should say {part:?}:\n{}", ran.err);
+    }
+    assert!(snapshot(site) == before, "{arguments:?} changed the store");
+    ran.err
+}
+
+#[test]
+fn a_missing_profile_is_named_with_the_nearest_one() {
+    let site = Site::published();
+    let said = refused(&site, &["build", "helo"], &[]);
+    assert_eq!(said, "error: there is no profile `helo` in profiles; did you mean `hello`?\n");
+    refused(&site, &["up", "helo"], &["did you mean `hello`?"]);
+    refused(&site, &["fetch", "nothing-like-it"], &["there is no profile `nothing-like-it` in profiles\n"]);
+    refused(&site, &["build", "../hello"], &["`../hello` is not a name"]);
+}
+
+#[test]
+fn a_broken_profile_is_named_with_file_line_and_key() {
+    let site = Site::published();
+    for (text, parts) in [
+        ("overlays = [\"base\"", &["cannot use profiles/broken/profile.toml", "TOML parse error at line 1"][..]),
+        (
+            "descripton = \"x\"",
+            &["profiles/broken/profile.toml", "line 1: unknown key `descripton`; did you mean `description`?"],
+        ),
+        ("[alpine]\nflavour = \"lts\"", &["unknown field `flavour`", "`flavor`"]),
+        (
+            "overlays = [\"bas\"]",
+            &["profile `broken` uses overlay `bas`, and there is none in overlays; did you mean `base`?"],
+        ),
+        (
+            "overlays = [\"base\"]\npackages = [\"--allow-untrusted\"]",
+            &["`--allow-untrusted` would be an option on apk's command line"],
+        ),
+        ("overlays = [\"base\"]\npackages = [\"nanoo\"]", &["nanoo", "did you mean `nano`?"]),
+        ("packages = [\"nano\"]", &["root logs in without a password (OVL-16)", "use the overlay `base`"]),
+        (
+            "overlays = [\"base\"]\n[alpine]\nrelease = \"three\"",
+            &["`three` is not an Alpine release; write `latest-stable`"],
+        ),
+        ("overlays = [\"base\"]\n[alpine]\nflavor = \"rt\"", &["has no kernel flavor `rt`; it has `lts`, `virt`"]),
+        ("overlays = [\"base\"]\n[alpine]\nrelease = \"2.1\"", &["there are no releases of `v2.1` for x86_64"]),
+        (
+            "overlays = [\"base\"]\n[alpine]\nrepositories = [\"mian\"]",
+            &["MIRROR/v3.24/mian/x86_64/APKINDEX.tar.gz does not exist"],
+        ),
+        ("overlays = [\"base\"]\n[kernel]\nargs = [\"root=/dev/sda1\"]", &["kernel argument `root` is set by Bivouac"]),
+    ] {
+        site.write("profiles/broken/profile.toml", text);
+        refused(&site, &["build", "broken"], parts);
+    }
+    std::fs::remove_file(site.path("profiles/broken/profile.toml")).unwrap();
+    refused(&site, &["build", "broken"], &["cannot open profiles/broken/profile.toml"]);
+}
+
+#[test]
+fn files_that_cannot_go_into_an_overlay_are_named_with_the_rule() {
+    for (file, part) in [
+        (
+            "profiles/hello/root/README",
+            "a file directly in root/ makes apk lose its protection of overlay files (OVL-2)",
+        ),
+        ("profiles/hello/root/etc/._motd", "leftover of macOS"),
+        ("profiles/hello/root/etc/new\nline", "control character"),
+        ("profiles/hello/root/home/alice/x", "`home/alice` would belong to root (OVL-21)"),
+        ("profiles/hello/root/etc/hosts/x", "profile hello has `etc/hosts`"),
+    ] {
+        let site = Site::new();
+        site.write(file, "");
+        refused(&site, &["build", "hello"], &[part]);
+    }
+}
+
+#[test]
+fn the_site_file_is_read_strictly() {
+    let site = Site::new();
+    for (text, parts) in [
+        ("stroe = \"x\"", &["cannot parse bivouac.toml", "unknown field `stroe`", "line 1"][..]),
+        ("[dhcp]\nmode = \"full\"", &["set `dhcp.pool` (or --pool)"]),
+        ("[http]\nlisten = \"eighty\"", &["cannot parse bivouac.toml", "invalid socket address"]),
+        ("[machines.\"52:54\"]\nprofile = \"hello\"", &["`machines` cannot be `52:54`"]),
+    ] {
+        site.write("bivouac.toml", text);
+        refused(&site, &["list"], parts);
+    }
+    refused(&site, &["list", "--site", "nowhere.toml"], &["cannot read the site file nowhere.toml"]);
+}
+
+#[test]
+fn a_mirror_that_lies_is_refused_with_what_was_expected_and_found() {
+    let site = Site::published();
+    let good = tarball(&members());
+    let server = &site.mirror.server;
+    // Another release than the cached one, so that it has to be downloaded.
+    let other = tarball(&members()[..3]);
+    server.put(LIST.replace("v3.24", "latest-stable"), Reply::File(list(&good).into_bytes()));
+    server.put(TARBALL, Reply::File(other.clone()));
+    refused(&site, &["build", "hello"], &["alpine-netboot-3.24.1-x86_64.tar.gz has", "bytes, expected"]);
+    let mut changed = good.clone();
+    changed[good.len() / 2] ^= 1;
+    server.put(TARBALL, Reply::File(changed));
+    refused(&site, &["build", "hello"], &["has the SHA-256 checksum", "expected"]);
+    server.put(TARBALL, Reply::Page("<!DOCTYPE html><title>Log in</title>"));
+    refused(&site, &["build", "hello"], &["was answered with a web page instead of the file"]);
+}
+
+#[test]
+fn a_package_or_an_index_that_was_tampered_with_is_refused() {
+    let site = Site::new();
+    let packages = [package("alpine-base", &[])];
+    let server = &site.mirror.server;
+    let apk = format!("{MAIN}/alpine-base-1.0-r0.apk");
+    let listed = format!("{MAIN}/APKINDEX.tar.gz");
+
+    server.put(&listed, Reply::File(index(&packages, signing_key())));
+    let mut changed = packages[0].clone();
+    let last = changed.len() - 20;
+    changed[last] ^= 1;
+    server.put(&apk, Reply::File(changed));
+    refused(&site, &["build", "hello"], &["alpine-base-1.0-r0"]);
+    server.put(&apk, Reply::File(package("busybox", &[])));
+    refused(&site, &["build", "hello"], &["alpine-base-1.0-r0"]);
+
+    server.put(&apk, Reply::File(packages[0].clone()));
+    let other = bivouac::apk::SigningKey::generate(bivouac::apk::KeyLength::Bits2048).unwrap();
+    server.put(&listed, Reply::File(index(&packages, &other)));
+    refused(&site, &["build", "hello"], &["the package index of MIRROR/v3.24/main/x86_64 is not trusted"]);
+
+    server.put(&listed, Reply::File(index(&packages, signing_key())));
+    assert_eq!(site.run(&["build", "hello"]).code, Some(0));
+}
+
+#[test]
+fn a_mirror_that_is_not_there_is_named() {
+    let site = Site::new();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    site.write("bivouac.toml", "");
+    let ran = std::process::Command::new(env!("CARGO_BIN_EXE_bivouac"))
+        .current_dir(site.folder.path())
+        .args(["fetch", "hello", "--mirror", &format!("http://{closed}")])
+        .env("NO_PROXY", "*")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(ran.stderr).unwrap();
+    assert_eq!(ran.status.code(), Some(2), "{said}");
+    assert!(said.contains(&format!("http://{closed}/latest-stable/releases/x86_64/latest-releases.yaml")), "{said}");
+    assert!(said.contains("check the network and the proxy settings"), "{said}");
+}
+
+#[test]
+fn what_is_not_published_is_named_with_the_next_step() {
+    let site = Site::new();
+    refused(&site, &["publish", "hello"], &["profile `hello` has nothing to publish; run `bivouac build hello`"]);
+    refused(&site, &["show", "hello"], &["profile `hello` has no release; run `bivouac publish hello`"]);
+    refused(
+        &site,
+        &["serve", "--dhcp", "off"],
+        &["nothing is published, so nothing can boot; run `bivouac up PROFILE`"],
+    );
+    let site = Site::published();
+    refused(&site, &["show", "hello@7"], &["profile `hello` has no release 7; the newest is 1"]);
+    refused(&site, &["show", "hello:beta"], &["profile `hello` has no channel `beta`; it has stable"]);
+    refused(&site, &["show", "helo"], &["did you mean `hello`?"]);
+    refused(&site, &["serve", "--dhcp", "off", "--default-profile", "helo"], &["did you mean `hello`?"]);
+    refused(&site, &["show", "hello@x"], &["`x` is not a release number"]);
+}
+
+#[test]
+fn a_port_in_use_is_named_with_who_uses_it() {
+    let site = Site::published();
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (http, tftp) = (tcp.local_addr().unwrap().to_string(), udp.local_addr().unwrap().to_string());
+    let port = tcp.local_addr().unwrap().port();
+    refused(
+        &site,
+        &["serve", "--dhcp", "off", "--http", &http],
+        &[&format!("TCP port {port} is in use by "), "process "],
+    );
+    let port = udp.local_addr().unwrap().port();
+    let free = ["serve", "--dhcp", "off", "--http", "127.0.0.1:0", "--tftp", &tftp];
+    refused(&site, &free, &[&format!("UDP port {port} is in use by ")]);
+}
+
+#[test]
+fn an_interface_that_does_not_exist_is_named_with_those_that_do() {
+    let site = Site::published();
+    let serve = ["serve", "--http", "127.0.0.1:0", "--tftp", "127.0.0.1:0", "--interface", "eth77"];
+    refused(&site, &serve, &["there is no network interface `eth77`; there are ", "lo"]);
+}
+
+#[test]
+fn a_running_server_goes_on_when_a_build_fails() {
+    let site = Site::published();
+    let server = site.serve(&["--dhcp", "off"]);
+    site.write("profiles/hello/profile.toml", "nonsense");
+    refused(&site, &["up", "hello"], &["profiles/hello/profile.toml"]);
+    assert!(server.get("/script?mac=52:54:00:00:00:01").contains("bivouac_bundle="));
+}

@@ -1,0 +1,246 @@
+//! A site as a user has one: a folder with profiles and overlays, a mirror, and the program.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::OnceLock;
+
+use bivouac::apk::{Index, KeyLength, PackageFile, PackageWriter, PkgInfo, SigningKey, write_index};
+use tokio::runtime::Runtime;
+
+use super::alpine::{LIST, TARBALL, list, members_trusting, tarball};
+use super::server::{Reply, Server};
+
+/// The repository of the release, as the mirror has it.
+pub const MAIN: &str = "/v3.24/main/x86_64";
+
+const KEY: &str = "mirror@example.net-00000001.rsa.pub";
+
+/// A working folder, and the mirror it builds from.
+pub struct Site {
+    pub folder: tempfile::TempDir,
+    pub mirror: Mirror,
+}
+
+/// A mirror with one release and a few packages; it ends with this.
+pub struct Mirror {
+    pub server: Server,
+    _runtime: Runtime,
+}
+
+/// What a run of the program said.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+/// A running server; it is stopped when this goes away.
+pub struct Serving {
+    child: Child,
+    out: BufReader<ChildStdout>,
+    /// What listens where, as the program said it.
+    pub lines: Vec<String>,
+}
+
+/// The mirror's signing key; one for all tests, because making one takes a while.
+pub fn signing_key() -> &'static SigningKey {
+    static KEY: OnceLock<SigningKey> = OnceLock::new();
+    KEY.get_or_init(|| SigningKey::generate(KeyLength::Bits2048).unwrap())
+}
+
+/// A small package.
+pub fn package(name: &str, depends: &[&str]) -> Vec<u8> {
+    let info = PkgInfo {
+        name: name.to_owned(),
+        version: "1.0-r0".to_owned(),
+        arch: "x86_64".to_owned(),
+        depends: depends.iter().map(|name| (*name).to_owned()).collect(),
+        installed_size: 10,
+        ..PkgInfo::default()
+    };
+    PackageWriter::new(info).file(&format!("usr/share/{name}"), 0o644, name.as_bytes()).write().unwrap()
+}
+
+/// A signed index of packages.
+pub fn index(packages: &[Vec<u8>], key: &SigningKey) -> Vec<u8> {
+    let records: Vec<String> = packages.iter().map(|bytes| PackageFile::read(bytes).unwrap().index_record()).collect();
+    let index = Index::parse(&records.join("\n\n")).unwrap();
+    key.sign_index(&write_index(index.packages(), "test"), &KEY.parse().unwrap()).unwrap()
+}
+
+impl Mirror {
+    fn start() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let server = runtime.block_on(Server::start());
+        let key = signing_key();
+        let release = tarball(&members_trusting((KEY, &key.public_pem().unwrap())));
+        let listing = list(&release).into_bytes();
+        server.put(LIST, Reply::File(listing.clone()));
+        server.put(LIST.replace("v3.24", "latest-stable"), Reply::File(listing));
+        server.put(TARBALL, Reply::File(release));
+        let mirror = Self { server, _runtime: runtime };
+        mirror.offer(&[
+            ("alpine-base", &["busybox", "openrc"]),
+            ("busybox", &[]),
+            ("openrc", &["busybox"]),
+            ("nano", &[]),
+        ]);
+        let community = index(&[package("tiny", &[])], key);
+        mirror.server.put("/v3.24/community/x86_64/APKINDEX.tar.gz", Reply::File(community));
+        mirror
+    }
+
+    /// Puts these packages and an index of them into the repository `main`.
+    pub fn offer(&self, packages: &[(&str, &[&str])]) {
+        let files: Vec<Vec<u8>> = packages.iter().map(|(name, depends)| package(name, depends)).collect();
+        self.server.put(format!("{MAIN}/APKINDEX.tar.gz"), Reply::File(index(&files, signing_key())));
+        for ((name, _), bytes) in packages.iter().zip(files) {
+            self.server.put(format!("{MAIN}/{name}-1.0-r0.apk"), Reply::File(bytes));
+        }
+    }
+}
+
+impl Site {
+    /// A folder with the profiles and overlays of the repository.
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for part in ["profiles", "overlays"] {
+            let copied = Command::new("cp")
+                .arg("-r")
+                .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(part))
+                .arg(folder.path())
+                .status()
+                .unwrap();
+            assert!(copied.success());
+        }
+        Self { folder, mirror: Mirror::start() }
+    }
+
+    /// The same with `hello@1` published.
+    pub fn published() -> Self {
+        let site = Self::new();
+        assert_eq!(site.run(&["build", "hello"]).code, Some(0));
+        assert_eq!(site.run(&["publish", "hello"]).code, Some(0));
+        site
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a file, and the folders above it.
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    /// The program in this folder, with the mirror of this site.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bivouac"));
+        command.current_dir(self.folder.path()).args(arguments).args(["--mirror", &self.mirror.server.base]);
+        command.env_remove("RUST_LOG").env_remove("SOURCE_DATE_EPOCH").env_remove("BIVOUAC_SITE").env("NO_PROXY", "*");
+        command
+    }
+
+    /// Runs the program to its end.
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        Ran::of(self.command(arguments).output().unwrap(), self)
+    }
+
+    /// Starts the server on ports the kernel chooses, and waits until it is ready.
+    pub fn serve(&self, arguments: &[&str]) -> Serving {
+        self.write("serve.toml", "[dhcp]\nlisten = \"127.0.0.1\"\nport = 0\npxe-port = 0\n");
+        let ports = ["serve", "--site", "serve.toml", "--http", "127.0.0.1:0", "--tftp", "127.0.0.1:0"];
+        Serving::start(self.command(&[&ports, arguments].concat()))
+    }
+}
+
+impl Site {
+    /// Starts `up`, and waits until it serves.
+    pub fn up(&self, profiles: &[&str]) -> Serving {
+        Serving::start(self.command(&[&["up"], profiles].concat()))
+    }
+}
+
+impl Ran {
+    fn of(output: Output, site: &Site) -> Self {
+        let text = |bytes: Vec<u8>| {
+            String::from_utf8(bytes)
+                .unwrap()
+                .replace(&site.mirror.server.base, "MIRROR")
+                .replace(site.folder.path().to_str().unwrap(), "SITE")
+        };
+        Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+}
+
+impl Serving {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut lines = Vec::new();
+        while !lines.last().is_some_and(|line: &String| line.starts_with("ready")) {
+            let mut line = String::new();
+            if out.read_line(&mut line).unwrap() == 0 {
+                let mut err = String::new();
+                child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+                panic!("the server did not start: {lines:?}\n{err}");
+            }
+            lines.push(line.trim_end().to_owned());
+        }
+        Self { child, out, lines }
+    }
+
+    /// Where `what` listens: `HTTP`, `TFTP`, `DHCP` or `PXE boot server`.
+    pub fn address(&self, what: &str) -> SocketAddr {
+        let prefix = format!("{what} on ");
+        let found = self.lines.iter().find_map(|line| line.strip_prefix(&prefix));
+        found.unwrap_or_else(|| panic!("{what} is not among {:?}", self.lines)).parse().unwrap()
+    }
+
+    /// Sends a raw HTTP/1.0 request and returns the whole answer, head and body.
+    pub fn http(&self, request: &str) -> String {
+        let mut stream = std::net::TcpStream::connect(self.address("HTTP")).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    pub fn get(&self, path: &str) -> String {
+        self.http(&format!("GET {path} HTTP/1.0\r\n\r\n"))
+    }
+
+    pub fn post(&self, path: &str, body: &str) -> String {
+        self.http(&format!("POST {path} HTTP/1.0\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
+    }
+
+    /// Asks it to stop, as a service manager does, and returns what it logged.
+    pub fn stop(mut self) -> String {
+        let stopped = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(stopped.success());
+        let mut log = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        self.out.read_to_string(&mut log).unwrap();
+        assert_eq!(self.child.wait().unwrap().code(), Some(0), "{log}");
+        log
+    }
+
+    /// Ends it as a power cut would.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // It may have been stopped already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
