@@ -11,8 +11,9 @@ use tracing::warn;
 
 use crate::config::Settings;
 use crate::fleet::Fleet;
+use crate::model::firmware::Firmware;
 use crate::model::name::{ChannelName, ProfileName};
-use crate::model::plan::Assignment;
+use crate::model::plan::{Assignment, Catalog};
 use crate::serve::loaders::{DEFAULT_FOLDERS, Loaders};
 use crate::serve::{App, Options, Server};
 use crate::store::Store;
@@ -21,6 +22,7 @@ use crate::store::Store;
 pub(super) async fn serve(settings: &Settings, out: &mut dyn Write) -> anyhow::Result<()> {
     let store = Store::open(&settings.store())?;
     let assignments = assigned(settings, &store)?.assignments;
+    let catalog = store.catalog(&Catalog::default())?;
     let folders: Vec<PathBuf> = match &settings.loaders {
         Some(folder) => vec![folder.clone()],
         None => DEFAULT_FOLDERS.iter().map(PathBuf::from).collect(),
@@ -29,9 +31,14 @@ pub(super) async fn serve(settings: &Settings, out: &mut dyn Write) -> anyhow::R
     for refused in loaders.refused() {
         warn!("{refused}");
     }
-    for missing in loaders.missing() {
+    // A kind of firmware that none of the bundles is for is not missed.
+    let wanted = |firmware: Firmware| {
+        catalog.channels.values().any(|published| firmware.boots(published.manifest.alpine.arch.as_str()))
+    };
+    for missing in loaders.missing().into_iter().filter(|missing| wanted(missing.firmware)) {
         warn!("{missing}");
     }
+    let fallback = assignments.fallback.clone();
     let options = Options {
         http: settings.http,
         tftp: settings.tftp,
@@ -50,8 +57,11 @@ pub(super) async fn serve(settings: &Settings, out: &mut dyn Write) -> anyhow::R
     for line in server.addresses() {
         writeln!(out, "{line}")?;
     }
+    if let Some(Assignment { profile, channel }) = &fallback {
+        writeln!(out, "machines boot {profile}, channel {channel}, unless the site file says otherwise")?;
+    }
     let stop = stop_on_signal()?;
-    writeln!(out, "ready; machines may boot, Ctrl-C stops")?;
+    writeln!(out, "ready; Ctrl-C stops")?;
     out.flush()?;
     server.run(stop).await;
     Ok(())

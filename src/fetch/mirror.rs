@@ -12,9 +12,6 @@ use super::{Downloader, Expect, FetchError, HttpSettings, ListingError, NetbootS
 use crate::disk::{self, DiskError, Lock, Scratch};
 use crate::model::alpine::{Arch, Branch, Flavor, ReleaseSpec, Version};
 
-/// Alpine's own mirror, used when a site names none.
-pub const ALPINE_MIRROR: &str = "https://dl-cdn.alpinelinux.org/alpine";
-
 /// The largest list of releases, and the largest checksum file; a list has a few hundred lines, a checksum file one.
 const LARGEST_LIST: u64 = 1 << 20;
 const LARGEST_CHECKSUM: u64 = 4 << 10;
@@ -33,7 +30,7 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    /// The mirror at an address, such as [`ALPINE_MIRROR`]: the folder that holds `v3.24` and its siblings.
+    /// The mirror at an address: the folder that holds `v3.24` and its siblings.
     ///
     /// # Errors
     /// When that is no address to download from, or no HTTP client can be had.

@@ -24,6 +24,6 @@ pub use cache::{Cache, CachedFile, NetbootSet};
 pub use download::{Downloaded, Downloader, Expect, HttpSettings, Proxy};
 pub use error::{FetchError, MemberFault, RedirectFault};
 pub use initramfs::{InitramfsError, InitramfsFacts};
-pub use mirror::{ALPINE_MIRROR, Mirror};
+pub use mirror::Mirror;
 pub use progress::{Progress, Silent};
 pub use release::{ListingError, Release};

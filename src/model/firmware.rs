@@ -180,6 +180,22 @@ impl Firmware {
         }
     }
 
+    /// Whether a machine with this firmware can run a kernel built for `arch`, in Alpine's words.
+    #[must_use]
+    pub fn boots(self, arch: &str) -> bool {
+        match self.runs() {
+            Self::BiosX86 => matches!(arch, "x86_64" | "x86"),
+            Self::EfiX64 => arch == "x86_64",
+            Self::EfiIa32 => arch == "x86",
+            Self::EfiArm32 => matches!(arch, "armv7" | "armhf"),
+            Self::EfiArm64 => arch == "aarch64",
+            Self::RaspberryPi => matches!(arch, "aarch64" | "armv7" | "armhf"),
+            Self::EfiRiscv64 => arch == "riscv64",
+            Self::EfiLoong64 => arch == "loongarch64",
+            Self::EfiRiscv32 | Self::EfiRiscv128 | Self::EfiLoong32 | Self::UBootArm32 | Self::UBootArm64 => false,
+        }
+    }
+
     /// The machine number in the PE header of a program for this firmware (PE format, "Machine Types"), or nothing
     /// when its programs are not PE files.
     #[must_use]
@@ -255,6 +271,14 @@ mod tests {
             let efi = firmware.loader_files().iter().all(|name| name.ends_with(".efi"));
             assert_eq!(efi, firmware.pe_machine().is_some(), "{firmware}");
         }
+    }
+
+    #[test]
+    fn each_architecture_of_alpine_has_a_firmware_that_boots_it() {
+        for arch in ["x86_64", "x86", "aarch64", "armv7", "riscv64", "loongarch64"] {
+            assert!(Firmware::ALL.into_iter().any(|firmware| firmware.boots(arch)), "{arch}");
+        }
+        assert!(!Firmware::EfiArm64.boots("x86_64") && Firmware::BiosX86.boots("x86_64"));
     }
 
     #[test]

@@ -65,7 +65,7 @@ fn a_broken_profile_is_named_with_file_line_and_key() {
         ("packages = [\"nano\"]", &["root logs in without a password (OVL-16)", "use the overlay `base`"]),
         (
             "overlays = [\"base\"]\n[alpine]\nrelease = \"three\"",
-            &["`three` is not an Alpine release; write `latest-stable`"],
+            &["`three` is not an Alpine release: write `latest-stable`"],
         ),
         ("overlays = [\"base\"]\n[alpine]\nflavor = \"rt\"", &["has no kernel flavor `rt`; it has `lts`, `virt`"]),
         ("overlays = [\"base\"]\n[alpine]\nrelease = \"2.1\"", &["there are no releases of `v2.1` for x86_64"]),
