@@ -15,6 +15,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use bivouac::model::boot::Step;
+
 /// The address of the server in namespace A.
 pub const SERVER: &str = "10.77.0.1";
 
@@ -23,6 +25,9 @@ const NEIGHBOUR: &str = "10.77.0.2/24";
 
 /// The machine's address.
 pub const MAC: &str = "52:54:00:77:00:01";
+
+/// The machine's SMBIOS UUID.
+pub const UUID: &str = "6f9619ff-8b86-4011-b42d-00cf4fc964ff";
 
 /// How long a boot may take under software emulation on a busy host.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -182,10 +187,12 @@ impl Lab {
     pub fn expect_check_in(&self, state: &Path, server: &mut Process, machine: &mut Process) -> serde_json::Value {
         if !server.saw(" check-in ", PATIENCE) {
             let machines = self.machines(state);
-            let step = machines[0]["step"].as_str().unwrap_or("nothing: the server never saw it").to_owned();
+            let reached: Option<Step> = machines[0]["step"].as_str().and_then(|step| step.parse().ok());
+            let missing = Step::ALL.into_iter().find(|step| Some(*step) > reached).unwrap_or(Step::CheckIn);
+            let reached = reached.map_or("none", Step::as_str);
             machine.drain();
             panic!(
-                "the machine did not check in; the last step it reached: {step}\n\n== console\n{}\n\n== server\n{}\n",
+                "the machine did not check in: last step {reached}, missing {missing}\n\n== console\n{}\n\n== server\n{}\n",
                 machine.text(),
                 server.text()
             );

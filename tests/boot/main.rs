@@ -9,7 +9,7 @@ mod site;
 
 use std::time::Duration;
 
-use lab::{Lab, MAC, Machine};
+use lab::{Lab, MAC, Machine, UUID};
 use site::Site;
 
 const FULL: [&str; 4] = ["--dhcp", "full", "--pool", "10.77.0.100-10.77.0.199"];
@@ -19,6 +19,8 @@ fn assert_up(machine: &serde_json::Value, site: &Site) {
     assert_eq!(machine["problems"], serde_json::json!([]), "{machine:#}");
     assert_eq!(machine["state"], "up", "{machine:#}");
     assert_eq!(machine["mac"], MAC);
+    assert_eq!(machine["uuid"], UUID);
+    assert_eq!(machine["serial"], "PC 7");
     assert_eq!(machine["profile"], "hello");
     assert_eq!(machine["release"], 1);
     assert_eq!(machine["step"], "check-in");

@@ -79,6 +79,9 @@ fn a_broken_profile_is_named_with_file_line_and_key() {
         refused(&site, &["build", "broken"], parts);
     }
     std::fs::remove_file(site.path("profiles/broken/profile.toml")).unwrap();
+    std::fs::create_dir(site.path("profiles/broken/profile.toml")).unwrap();
+    refused(&site, &["build", "broken"], &["cannot read profiles/broken/profile.toml", "Is a directory"]);
+    std::fs::remove_dir(site.path("profiles/broken/profile.toml")).unwrap();
     refused(&site, &["build", "broken"], &["cannot open profiles/broken/profile.toml"]);
 }
 
@@ -209,6 +212,24 @@ fn a_port_in_use_is_named_with_who_uses_it() {
     let port = udp.local_addr().unwrap().port();
     let free = ["serve", "--dhcp", "off", "--http", "127.0.0.1:0", "--tftp", &tftp];
     refused(&site, &free, &[&format!("UDP port {port} is in use by ")]);
+}
+
+#[test]
+fn a_port_that_takes_a_privilege_is_named_with_how_to_get_it() {
+    use std::os::unix::process::CommandExt as _;
+    let site = Site::published();
+    let mut command = site.command(&["serve", "--dhcp", "off", "--http", "127.0.0.1:0", "--tftp", "127.0.0.1:69"]);
+    let id = std::process::Command::new("id").arg("-u").output().unwrap();
+    if id.stdout == b"0\n" {
+        let folder = site.folder.path().to_str().unwrap();
+        assert!(std::process::Command::new("chmod").args(["-R", "a+rwX", folder]).status().unwrap().success());
+        command.uid(65_534);
+    }
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    let expected = "no permission to listen on UDP 127.0.0.1:69: run as root, or grant CAP_NET_BIND_SERVICE";
+    assert!(said.contains(expected), "{said}");
 }
 
 #[test]

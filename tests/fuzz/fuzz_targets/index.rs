@@ -1,0 +1,7 @@
+//! Index texts: never a panic, never memory without bound.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|text: &str| {
+    // Only that it returns counts.
+    let _ = bivouac::apk::Index::parse(text);
+});

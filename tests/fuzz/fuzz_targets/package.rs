@@ -1,0 +1,7 @@
+//! Apk packages: never a panic, never memory without bound.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    // Only that it returns counts.
+    let _ = bivouac::apk::PackageFile::read(bytes);
+});

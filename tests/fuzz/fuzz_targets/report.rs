@@ -1,0 +1,7 @@
+//! Check-ins: never a panic, never memory without bound.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    // Only that it returns counts.
+    let _ = bivouac::model::checkin::Report::parse(bytes);
+});

@@ -1,0 +1,7 @@
+//! TFTP packets: never a panic, never memory without bound.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    // Only that it returns counts.
+    let _ = bivouac::wire::tftp::Packet::decode(bytes);
+});

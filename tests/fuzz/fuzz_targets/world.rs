@@ -1,0 +1,7 @@
+//! Worlds: never a panic, never memory without bound.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|text: &str| {
+    // Only that it returns counts.
+    let _ = bivouac::apk::World::parse(text);
+});
