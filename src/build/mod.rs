@@ -196,7 +196,7 @@ impl Recipe {
         lint::check(name, &merged.tree)?;
         Ok(Self {
             name: name.clone(),
-            description: profile.description,
+            description: profile.layer.description,
             alpine: profile.alpine,
             world,
             kernel_args: merged.kernel_args,

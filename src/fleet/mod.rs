@@ -178,3 +178,66 @@ async fn write_behind(database: Database, mut queue: mpsc::Receiver<Write>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use sqlx::sqlite::SqlitePool;
+
+    use super::*;
+    use crate::model::manifest::tests::sample;
+    use crate::model::plan::Published;
+
+    fn plan() -> Plan {
+        let manifest = sample("vdi");
+        let published = Published { release: 12, bundle: manifest.id(), manifest: Arc::new(manifest) };
+        Plan { profile: "vdi".parse().unwrap(), published }
+    }
+
+    #[tokio::test]
+    async fn what_was_said_is_there_when_the_database_is_opened_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("made on first use/fleet.sqlite");
+        let identity = Identity::from_texts("52:54:00:00:00:01".parse().unwrap(), "", "PC 7", "efi", "x86_64");
+        let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_181_304_123);
+        let fleet = Fleet::open(&path).await.unwrap();
+        fleet.reached(identity.mac, Step::Discover, now);
+        fleet.scripted(&identity, &plan(), "t1".to_owned(), now).await;
+        fleet.reached(identity.mac, Step::Kernel, now);
+        fleet.flush().await;
+        let machines = Fleet::read(&path).await.unwrap();
+        assert_eq!(machines.len(), 1);
+        assert_eq!(machines[0].identity, identity);
+        assert_eq!((machines[0].session.step, machines[0].session.step_at), (Step::Kernel, now));
+        assert_eq!(machines[0].session.told.as_ref().unwrap().1, 12);
+        let again = Fleet::open(&path).await.unwrap();
+        assert_eq!(again.told("t1"), Some(plan().published.bundle));
+    }
+
+    #[tokio::test]
+    async fn a_locked_database_keeps_no_machine_from_its_script() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fleet.sqlite");
+        let fleet = Fleet::open(&path).await.unwrap();
+        let other = SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+        let lock = other.begin_with("BEGIN EXCLUSIVE").await.unwrap();
+        let identity = Identity::of("52:54:00:00:00:01".parse().unwrap());
+        fleet.scripted(&identity, &plan(), "t1".to_owned(), SystemTime::now()).await;
+        assert_eq!(fleet.told("t1"), Some(plan().published.bundle));
+        lock.rollback().await.unwrap();
+        fleet.flush().await;
+        assert_eq!(Fleet::read(&path).await.unwrap().len(), 1, "written once the lock was gone");
+    }
+
+    #[tokio::test]
+    async fn a_database_of_a_newer_program_is_named_as_such() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fleet.sqlite");
+        drop(Fleet::open(&path).await.unwrap());
+        let other = SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+        sqlx::raw_sql("PRAGMA user_version = 7").execute(&other).await.unwrap();
+        let error = Fleet::read(&path).await.unwrap_err().to_string();
+        assert!(error.ends_with("has version 7, and this program reads 1; use the program that wrote it"), "{error}");
+    }
+}

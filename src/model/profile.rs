@@ -31,9 +31,6 @@ pub enum ProfileError {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Profile {
-    /// What the profile is for, in one line.
-    #[serde(default)]
-    pub description: String,
     /// Overlays, from the first applied to the last; a later one wins over an earlier one.
     #[serde(default)]
     pub overlays: Vec<OverlayName>,
@@ -43,7 +40,7 @@ pub struct Profile {
     #[serde(default)]
     pub alpine: AlpineChoice,
     /// What it adds itself, in the same keys as an overlay.
-    #[serde(flatten, skip)]
+    #[serde(skip)]
     pub layer: Layer,
 }
 
@@ -196,7 +193,6 @@ impl Profile {
         }
         let mut profile: Self = own.try_into().map_err(syntax)?;
         profile.layer = Layer::read(table)?;
-        profile.description.clone_from(&profile.layer.description);
         if let Some(hostname) = &profile.hostname {
             check_hostname(hostname)?;
         }
@@ -333,7 +329,7 @@ mod tests {
             "#,
         )
         .unwrap();
-        assert_eq!(profile.description, "a thin client");
+        assert_eq!(profile.layer.description, "a thin client");
         assert_eq!(profile.layer.packages, ["virt-viewer", "!dbus"]);
         assert_eq!(profile.layer.services[&Runlevel::Default], ["chronyd"]);
         assert_eq!(profile.alpine.repositories, ["main", "community"]);
