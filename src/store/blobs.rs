@@ -30,6 +30,7 @@ impl Store {
     pub fn put_bytes(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
         let digest = Digest::of(bytes);
         if !self.has_blob(&digest, bytes.len() as u64) {
+            let _lock = self.lock()?;
             let path = self.blob_path(&digest);
             make_parent(&path)?;
             disk::write_atomic(&path, bytes)?;
@@ -45,6 +46,7 @@ impl Store {
         if self.has_blob(expected, size) {
             return Ok(());
         }
+        let _lock = self.lock()?;
         let path = self.blob_path(expected);
         let folder = make_parent(&path)?;
         let mut input = File::open(source).map_err(disk::failed("open", source))?;

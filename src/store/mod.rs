@@ -14,7 +14,8 @@
 //!
 //! A publish writes blobs, then the bundle, then the release, then the channel, each by a new file renamed into place.
 //! So a reader sees a release only when all of it is there, and a crash at any point leaves the channel where it was.
-//! What a crash left behind is never pointed at, and the next publish writes it again.
+//! What a crash left behind is never pointed at, and the next publish removes or replaces it. Whoever writes holds the
+//! lock; readers need none.
 
 mod blobs;
 mod release;
@@ -199,6 +200,14 @@ impl Store {
         let near =
             nearest(profile.as_str(), known.iter().map(ProfileName::as_str)).filter(|near| *near != profile.as_str());
         StoreError::NoProfile { profile: profile.clone(), near: near.map(str::to_owned) }
+    }
+
+    /// Removes the unfinished files of writers that were killed.
+    fn sweep(&self, lock: &disk::Lock) -> Result<(), StoreError> {
+        for found in disk::walk(&self.root)?.into_iter().filter(|found| found.kind == disk::Kind::Folder) {
+            disk::sweep(&self.root.join(found.relative), lock)?;
+        }
+        Ok(())
     }
 
     fn lock(&self) -> Result<disk::Lock, StoreError> {

@@ -61,7 +61,8 @@ impl Store {
         channel: &ChannelName,
         now: SystemTime,
     ) -> Result<Publication, StoreError> {
-        let _lock = self.lock()?;
+        let lock = self.lock()?;
+        self.sweep(&lock)?;
         let (profile, bundle) = (&manifest.profile, manifest.id());
         for (digest, size) in manifest.blobs().chain([&site.initrd, &site.index].map(|file| (file.sha256, file.size))) {
             if !self.has_blob(&digest, size) {

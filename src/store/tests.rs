@@ -103,6 +103,19 @@ fn a_publish_that_stopped_before_the_channel_changed_nothing_and_the_next_one_go
 }
 
 #[test]
+fn what_killed_writers_left_is_gone_after_the_next_publish() {
+    let shop = shop();
+    let left =
+        ["staged/.tmp-a", "blobs/ab/.tmp-b", "bundles/.tmp-c"].map(|name| shop.folder.path().join("store").join(name));
+    std::fs::create_dir_all(left[1].parent().unwrap()).unwrap();
+    for path in &left {
+        std::fs::write(path, "half").unwrap();
+    }
+    shop.publish(&shop.bundle("vdi", "a")).unwrap();
+    assert!(left.iter().all(|path| !path.exists()));
+}
+
+#[test]
 fn a_file_that_is_not_what_it_should_be_is_not_stored() {
     let shop = shop();
     let path = shop.folder.path().join("file");
