@@ -32,6 +32,7 @@ pub(super) async fn loader(
     };
     if method == Method::GET {
         info!(peer = %link.peer.ip(), loader = %name, "loader");
+        note(&app, &link, &name, Some(Step::Loader));
     }
     let kind = if name.ends_with(".efi") { EFI } else { BYTES };
     blob::respond(&headers, loader.bytes.clone(), &Digest::of(&loader.bytes), kind)
