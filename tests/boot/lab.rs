@@ -53,6 +53,7 @@ pub struct Lab {
 /// A program that runs in a namespace; it is stopped when this goes away.
 pub struct Process {
     what: String,
+    started: Instant,
     child: Child,
     lines: Receiver<String>,
     seen: Vec<String>,
@@ -183,7 +184,8 @@ impl Lab {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    /// Waits until the machine has checked in; otherwise says which step was missing, with console and log.
+    /// Waits until the machine has checked in, and says how long it took from power-on; otherwise says which step was missing, with console and log.
+    #[expect(clippy::print_stdout, reason = "how long a boot takes is worth knowing and must not be asserted")]
     pub fn expect_check_in(&self, state: &Path, server: &mut Process, machine: &mut Process) -> serde_json::Value {
         if !server.saw(" check-in ", PATIENCE) {
             let machines = self.machines(state);
@@ -197,8 +199,8 @@ impl Lab {
                 server.text()
             );
         }
-        let machines = self.machines(state);
-        machines[0].clone()
+        println!("{:.1} s from power-on to check-in", machine.started.elapsed().as_secs_f32());
+        self.machines(state)[0].clone()
     }
 
     fn inside(&self, namespace: &str, program: &str) -> Command {
@@ -236,7 +238,7 @@ impl Process {
                 line.clear();
             }
         });
-        Self { what: what.to_owned(), child, lines, seen: Vec::new() }
+        Self { what: what.to_owned(), started: Instant::now(), child, lines, seen: Vec::new() }
     }
 
     /// Waits for a line with `text`; fails when it does not come.
