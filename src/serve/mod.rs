@@ -230,11 +230,7 @@ impl Server {
             tasks.spawn(tftp.run(stop.clone()));
         }
         let (served, http_stop) = (Arc::clone(&app), stop.clone());
-        tasks.spawn(async move {
-            if let Err(problem) = http::run(http, served, http_stop).await {
-                error!(%problem, "HTTP stopped");
-            }
-        });
+        tasks.spawn(http::run(http, served, http_stop));
         stop.cancelled().await;
         let drained = tokio::time::timeout(GRACE, async {
             while let Some(ended) = tasks.join_next().await {

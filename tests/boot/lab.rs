@@ -152,6 +152,7 @@ impl Lab {
             "-nodefaults",
         ])
         .args(["-no-reboot", "-serial", "stdio", "-device", "virtio-rng-pci"])
+        .args(["-smbios", &format!("type=1,uuid={UUID},serial=PC 7")])
         .args(["-netdev", "tap,id=net,ifname=tap0,script=no,downscript=no"]);
         match machine {
             Machine::BiosRom => {

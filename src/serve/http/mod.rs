@@ -14,17 +14,16 @@ mod blob;
 mod boot;
 mod check_in;
 mod files;
+mod listen;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::extract::connect_info::Connected;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::serve::IncomingStream;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -38,14 +37,6 @@ pub struct Link {
     pub peer: SocketAddr,
     /// The address it connected to, which is the one to tell it in URLs.
     pub local: SocketAddr,
-}
-
-impl Connected<IncomingStream<'_, TcpListener>> for Link {
-    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
-        let peer = *stream.remote_addr();
-        // A socket that lost its address is about to fail anyway; its own peer address does no harm.
-        Self { peer, local: stream.io().local_addr().unwrap_or(peer) }
-    }
 }
 
 impl Link {
@@ -71,9 +62,8 @@ pub fn router(app: Arc<App>) -> Router {
 }
 
 /// Serves until `stop`, then lets running transfers end.
-pub(super) async fn run(listener: TcpListener, app: Arc<App>, stop: CancellationToken) -> std::io::Result<()> {
-    let service = router(app).into_make_service_with_connect_info::<Link>();
-    axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await
+pub(super) async fn run(listener: TcpListener, app: Arc<App>, stop: CancellationToken) {
+    listen::serve(listener, router(app), stop).await;
 }
 
 /// A short text answer.
