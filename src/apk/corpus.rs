@@ -2,9 +2,11 @@
 //! the corpus is not there.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     sync::OnceLock,
+    thread,
 };
 
 use serde_json::Value;
@@ -48,44 +50,97 @@ fn repositories(indexes: &[Index]) -> Vec<Repository<'_>> {
     indexes.iter().map(|index| Repository { index, tag: None }).collect()
 }
 
+/// What differs between the solver and real apk for one line of the corpus.
+fn difference(line: &str, repositories: &[Repository<'_>]) -> Option<String> {
+    let expected: Value = serde_json::from_str(line).unwrap();
+    let strings = |field: &str| -> BTreeSet<String> {
+        let values = expected[field].as_array().into_iter().flatten();
+        values.map(|value| value.as_str().unwrap().to_owned()).collect()
+    };
+    let words: Vec<_> = strings("world").into_iter().collect();
+    let world = World::parse(&words.join("\n")).unwrap();
+    let expected = expected["installable"].as_bool().unwrap().then(|| strings("packages"));
+    let solution = solve(world.dependencies(), repositories, "x86_64");
+    let found = solution.as_ref().ok().map(|solution| -> BTreeSet<String> {
+        let packages = solution.packages.iter().map(|it| &it.package);
+        packages.map(|it| format!("{}={}", it.name(), it.version())).collect()
+    });
+    (found != expected).then(|| {
+        let (expected, found) = (expected.unwrap_or_default(), found.unwrap_or_default());
+        format!(
+            "{words:?}\n  missing {:?}\n  superfluous {:?}\n  {:?}",
+            expected.difference(&found).collect::<Vec<_>>(),
+            found.difference(&expected).collect::<Vec<_>>(),
+            solution.err(),
+        )
+    })
+}
+
 #[test]
 fn worlds_come_out_as_real_apk_has_them() {
     let Some(corpus) = corpus() else { return };
-    let indexes = indexes(&corpus);
-    let repositories = repositories(indexes);
-    let lines = fs::read_to_string(corpus.join("apk/solve.jsonl")).unwrap();
-    let mut differing = Vec::new();
-    for line in lines.lines() {
-        let expected: Value = serde_json::from_str(line).unwrap();
-        let strings = |field: &str| -> Vec<String> {
-            let values = expected[field].as_array().into_iter().flatten();
-            values.map(|value| value.as_str().unwrap().to_owned()).collect()
-        };
-        let world = World::parse(&strings("world").join("\n")).unwrap();
-        let solution = solve(world.dependencies(), &repositories, "x86_64");
-        let expected = expected["installable"].as_bool().unwrap().then(|| {
-            let mut packages = strings("packages");
-            packages.sort();
-            packages
-        });
-        let found = solution.as_ref().ok().map(|solution| {
-            let packages = solution.packages.iter().map(|it| &it.package);
-            let mut names: Vec<_> = packages.map(|it| format!("{}={}", it.name(), it.version())).collect();
-            names.sort();
-            names
-        });
-        if found != expected {
-            let only = |a: &Option<Vec<String>>, b: &Option<Vec<String>>| {
-                let (a, b) = (a.clone().unwrap_or_default(), b.clone().unwrap_or_default());
-                a.into_iter().filter(|it| !b.contains(it)).collect::<Vec<_>>()
-            };
-            differing.push(format!(
-                "{world}  missing {:?}\n  superfluous {:?}\n  {}",
-                only(&expected, &found),
-                only(&found, &expected),
-                solution.err().map(|it| it.to_string()).unwrap_or_default(),
-            ));
+    let repositories = repositories(indexes(&corpus));
+    let text = fs::read_to_string(corpus.join("apk/solve.jsonl")).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    let check =
+        |part: &[&str]| -> Vec<String> { part.iter().filter_map(|line| difference(line, &repositories)).collect() };
+    let differences: Vec<String> = thread::scope(|scope| {
+        let parts = lines.chunks(lines.len().div_ceil(4));
+        let workers: Vec<_> = parts.map(|part| scope.spawn(|| check(part))).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    });
+    assert!(lines.len() >= 60);
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+#[test]
+fn real_indexes_open_only_with_the_key_that_signed_them() {
+    let Some(corpus) = corpus() else { return };
+    let counts: Vec<_> = indexes(&corpus).iter().map(|index| index.packages().len()).collect();
+    assert_eq!(counts, [5443, 17587]);
+    assert_eq!(indexes(&corpus)[0].description(), "v3.19.1-643-gec825d20535");
+    let mut file = fs::read(corpus.join(INDEXES[0])).unwrap();
+    let (_, signed_by) = SignedIndex::open(&file, &key_ring(&corpus)).unwrap();
+    assert_eq!((signed_by.key.as_str(), signed_by.algorithm), (KEY, Algorithm::RsaSha1));
+    let error = SignedIndex::open(&file, &KeyRing::new()).unwrap_err();
+    assert!(matches!(error, SignedIndexError::UnknownKey { keys, .. } if keys == [KEY]));
+    *file.last_mut().unwrap() ^= 1;
+    let error = SignedIndex::open(&file, &key_ring(&corpus)).unwrap_err();
+    assert!(matches!(error, SignedIndexError::BadSignature { .. }));
+}
+
+#[test]
+fn every_key_of_alpine_is_accepted() {
+    let Some(corpus) = corpus() else { return };
+    let mut ring = KeyRing::new();
+    for entry in fs::read_dir(corpus.join("keys")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if name.ends_with(".rsa.pub") {
+            ring.insert(name, &fs::read(&path).unwrap()).unwrap();
         }
     }
-    assert!(differing.is_empty(), "{} worlds differ:\n{}", differing.len(), differing.join("\n"));
+    assert_eq!(ring.names().count(), 17);
+}
+
+#[test]
+fn an_index_of_a_solution_alone_has_the_same_solution() {
+    let Some(corpus) = corpus() else { return };
+    let world = World::parse("alpine-base openssh chrony").unwrap();
+    let solve_over = |repositories: &[Repository<'_>]| solve(world.dependencies(), repositories, "x86_64").unwrap();
+    let solution = solve_over(&repositories(indexes(&corpus)));
+    let packages = || solution.packages.iter().map(|it| &it.package);
+    let key = SigningKey::generate(KeyLength::Bits2048).unwrap();
+    let name: KeyName = "site-1.rsa.pub".parse().unwrap();
+    let file = key.sign_index(&write_index(packages(), "vdi"), &name).unwrap();
+    let mut ring = KeyRing::new();
+    ring.insert(name.as_str(), key.public_pem().unwrap().as_bytes()).unwrap();
+    let (subset, _) = SignedIndex::open(&file, &ring).unwrap();
+    let again = solve_over(&[Repository { index: &subset, tag: None }]);
+    let records = |solution: &Solution| -> Vec<String> {
+        let packages = solution.packages.iter().map(|it| it.package.record());
+        packages.map(str::to_owned).collect()
+    };
+    assert_eq!(records(&again), records(&solution));
+    assert_eq!(subset.packages().len(), solution.packages.len());
 }

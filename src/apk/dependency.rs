@@ -185,7 +185,7 @@ impl<'a> Constraint<&'a str> {
             }
             (less, equal, greater, fuzzy) => Operator { less, equal: equal || fuzzy, greater, fuzzy },
         };
-        if !version::is_valid(version) {
+        if !version::is_readable(version) {
             return Err(DependencyError::Version { word: word.to_owned(), source: VersionError(version.to_owned()) });
         }
         if operator.less && operator.equal && operator.greater {

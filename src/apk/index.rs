@@ -1,14 +1,11 @@
 //! The index of a repository: one record of `X:value` lines for each package.
 
-use std::{
-    fmt,
-    str::{self, FromStr as _, Utf8Error},
-    sync::Arc,
-};
+use std::{fmt, str::Utf8Error, sync::Arc};
 
 use super::{
     dependency::{Dependency, words},
     identity::{Identity, IdentityError},
+    record::{Draft, Span},
 };
 
 /// The packages of a repository. Parsing keeps the text once; packages point into it.
@@ -77,26 +74,19 @@ impl fmt::Display for Unusable {
 /// One package of an index. Cheap to clone: the text is shared.
 #[derive(Clone)]
 pub struct IndexPackage {
-    text: Arc<str>,
-    record: Span,
-    name: Span,
-    version: Span,
-    arch: Span,
-    depends: Span,
-    provides: Span,
-    install_if: Span,
-    identity: Identity,
-    size: u64,
-    installed_size: u64,
-    provider_priority: u32,
-    unusable: Option<Box<Unusable>>,
-}
-
-/// A piece of the index's text.
-#[derive(Debug, Clone, Copy, Default)]
-struct Span {
-    start: u32,
-    end: u32,
+    pub(super) text: Arc<str>,
+    pub(super) record: Span,
+    pub(super) name: Span,
+    pub(super) version: Span,
+    pub(super) arch: Span,
+    pub(super) depends: Span,
+    pub(super) provides: Span,
+    pub(super) install_if: Span,
+    pub(super) identity: Identity,
+    pub(super) size: u64,
+    pub(super) installed_size: u64,
+    pub(super) provider_priority: u32,
+    pub(super) unusable: Option<Box<Unusable>>,
 }
 
 impl Index {
@@ -254,119 +244,122 @@ fn well_formed(field: &str) -> impl Iterator<Item = Dependency<&str>> {
     words(field).filter_map(|word| Dependency::parse(word).ok())
 }
 
-/// A record while its lines are read.
-#[derive(Default)]
-struct Draft {
-    record: Option<Span>,
-    name: Option<Span>,
-    version: Option<Span>,
-    arch: Option<Span>,
-    depends: Option<Span>,
-    provides: Option<Span>,
-    install_if: Option<Span>,
-    identity: Option<Identity>,
-    size: u64,
-    installed_size: u64,
-    provider_priority: u32,
-    unusable: Option<Unusable>,
-}
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
 
-impl Draft {
-    fn line(&mut self, line: &str, start: usize, number: usize) -> Result<(), IndexError> {
-        let mut chars = line.chars();
-        let (Some(letter), Some(':')) = (chars.next(), chars.next()) else {
-            return Err(IndexError::Line(number));
+    use super::*;
+
+    const RECORD: &str = "C:Q1YCZ4e/kV0Uaynh14//zvTTyN7x8=\nP:7zip\nV:23.01-r0\nA:x86_64\nS:866787\nI:1720320\n\
+        T:File archiver with a high compression ratio\nU:https://7-zip.org/\nL:LGPL-2.0-only\no:7zip\n\
+        m:Alex\nt:1688146859\nc:da47\nk:100\nD:so:libc.musl-x86_64.so.1 so:libstdc++.so.6\n\
+        p:7zip-virtual p7zip=23.01-r0 cmd:7z=23.01-r0\ni:docs 7zip=23.01-r0";
+
+    fn texts<'a>(dependencies: impl Iterator<Item = Dependency<&'a str>>) -> Vec<String> {
+        dependencies.map(|it| it.to_string()).collect()
+    }
+
+    fn with(line: &str) -> IndexPackage {
+        let index = Index::parse(&format!("{RECORD}\n{line}\n\n")).unwrap();
+        index.packages()[0].clone()
+    }
+
+    fn without(letter: &str) -> String {
+        let lines = RECORD.lines().filter(|line| !line.starts_with(letter));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn every_field_of_a_record_is_read() {
+        let index = Index::parse(&format!("{RECORD}\n\n")).unwrap();
+        let package = &index.packages()[0];
+        assert_eq!(package.to_string(), "7zip-23.01-r0");
+        assert_eq!(package.file_name(), "7zip-23.01-r0.apk");
+        assert_eq!(package.arch(), "x86_64");
+        assert_eq!((package.size(), package.installed_size()), (866_787, 1_720_320));
+        assert_eq!(package.provider_priority(), 100);
+        assert_eq!(package.identity().to_string(), "Q1YCZ4e/kV0Uaynh14//zvTTyN7x8=");
+        assert_eq!(texts(package.depends()), ["so:libc.musl-x86_64.so.1", "so:libstdc++.so.6"]);
+        assert_eq!(texts(package.provides()), ["7zip-virtual", "p7zip=23.01-r0", "cmd:7z=23.01-r0"]);
+        assert_eq!(texts(package.install_if()), ["docs", "7zip=23.01-r0"]);
+        assert_eq!(package.field('L'), Some("LGPL-2.0-only"));
+        assert_eq!(package.field('x'), None);
+        assert_eq!(package.record(), RECORD);
+        assert_eq!(package.unusable(), None);
+    }
+
+    #[test]
+    fn records_are_separated_by_empty_lines_however_many() {
+        let text = format!("\n\n{RECORD}\n\n\n{RECORD}");
+        assert_eq!(Index::parse(&text).unwrap().packages().len(), 2);
+        assert_eq!(Index::parse("").unwrap().packages().len(), 0);
+    }
+
+    #[test]
+    fn a_package_that_is_not_understood_stays_but_is_not_usable() {
+        assert_eq!(with("X:new").unusable(), Some(&Unusable::Field('X')));
+        assert_eq!(with("x:new").unusable(), None);
+        assert_eq!(with("F:usr").unusable(), None);
+        let bad = Index::parse(&RECORD.replace("D:so", "D:a=v1 so")).unwrap();
+        let bad = &bad.packages()[0];
+        assert_eq!(bad.unusable(), Some(&Unusable::Dependency("a=v1".to_owned())));
+        assert_eq!(bad.depends().count(), 2);
+    }
+
+    #[test]
+    fn malformed_provides_are_left_out_and_a_malformed_install_if_is_dropped() {
+        let text = RECORD.replace("7zip-virtual", "pc:x=v2.4").replace("i:docs", "i:docs=v");
+        let index = Index::parse(&text).unwrap();
+        let package = &index.packages()[0];
+        assert_eq!(texts(package.provides()), ["p7zip=23.01-r0", "cmd:7z=23.01-r0"]);
+        assert_eq!(package.install_if().count(), 0);
+        assert_eq!(package.unusable(), None);
+    }
+
+    #[test]
+    fn numbers_are_as_long_as_their_digits() {
+        let size = |value: &str| {
+            let text = RECORD.replace("S:866787", &format!("S:{value}"));
+            Index::parse(&text).unwrap().packages()[0].size()
         };
-        let value = chars.as_str();
-        let end = start + line.len();
-        let whole = Span::new(start, end);
-        self.record = Some(Span { end: whole.end, ..self.record.unwrap_or(whole) });
-        let span = Span::new(end - value.len(), end);
-        let slot = match letter {
-            'P' => &mut self.name,
-            'V' => &mut self.version,
-            'A' => &mut self.arch,
-            'D' => {
-                let bad = words(value).find(|word| Dependency::parse(word).is_err());
-                self.unusable = bad.map(|word| Unusable::Dependency(word.to_owned())).or(self.unusable.take());
-                &mut self.depends
-            }
-            'p' => &mut self.provides,
-            'i' => {
-                if words(value).any(|word| Dependency::parse(word).is_err()) {
-                    return Ok(());
+        assert_eq!(size("12x"), 12);
+        assert_eq!(size(""), 0);
+        assert_eq!(size("99999999999999999999999"), u64::MAX);
+    }
+
+    #[test]
+    fn what_is_no_index_is_refused_with_its_line() {
+        for line in ["x", "PP", "Pé", "é"] {
+            let text = format!("{RECORD}\n{line}\n");
+            assert_eq!(Index::parse(&text).unwrap_err(), IndexError::Line(18), "{line}");
+        }
+        for (letter, field) in [("P:", 'P'), ("V:", 'V'), ("C:", 'C')] {
+            let error = Index::parse(&without(letter)).unwrap_err();
+            assert_eq!(error, IndexError::Missing { line: 16, field });
+            let error = Index::parse(&format!("{RECORD}\n{RECORD}")).unwrap_err();
+            assert_eq!(error, IndexError::Repeated { line: 18, field: 'C' });
+        }
+        let text = RECORD.replace("C:Q1", "C:Q9");
+        assert!(matches!(Index::parse(&text), Err(IndexError::Identity { line: 1, .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_records_never_panic(text in "([CPVASIkDpiTx]:[ -~]{0,12}\n|\n|\\PC{0,3}\n){0,12}") {
+            if let Ok(index) = Index::parse(&text) {
+                for package in index.packages() {
+                    prop_assert!(text.contains(package.record()));
+                    let _ = (texts(package.depends()), texts(package.provides()), texts(package.install_if()));
                 }
-                &mut self.install_if
             }
-            'C' => {
-                let identity =
-                    Identity::from_str(value).map_err(|source| IndexError::Identity { line: number, source })?;
-                if self.identity.replace(identity).is_some() {
-                    return Err(IndexError::Repeated { line: number, field: letter });
-                }
-                return Ok(());
-            }
-            'S' => {
-                self.size = leading_number(value);
-                return Ok(());
-            }
-            'I' => {
-                self.installed_size = leading_number(value);
-                return Ok(());
-            }
-            'k' => {
-                self.provider_priority = u32::try_from(leading_number(value)).unwrap_or(u32::MAX);
-                return Ok(());
-            }
-            // Texts, and fields of the installed database, which apk skips in an index.
-            'T' | 'U' | 'L' | 'F' | 'M' | 'R' | 'Z' => return Ok(()),
-            _ => {
-                if letter.is_ascii_uppercase() {
-                    self.unusable = Some(Unusable::Field(letter));
-                }
-                return Ok(());
-            }
-        };
-        match slot.replace(span) {
-            None => Ok(()),
-            Some(_) => Err(IndexError::Repeated { line: number, field: letter }),
+        }
+
+        #[test]
+        fn a_mutated_record_never_panics(at in 0_usize..400, character in any::<char>()) {
+            let mut text: Vec<char> = RECORD.chars().collect();
+            let at = at % text.len();
+            text[at] = character;
+            let _ = Index::parse(&text.into_iter().collect::<String>());
         }
     }
-
-    /// The package, or nothing where there was no line.
-    fn finish(self, text: &Arc<str>, line: usize) -> Result<Option<IndexPackage>, IndexError> {
-        let Some(record) = self.record else {
-            return Ok(None);
-        };
-        let missing = |field| IndexError::Missing { line, field };
-        let filled = |span: Option<Span>| span.filter(|span| span.start < span.end);
-        Ok(Some(IndexPackage {
-            text: Arc::clone(text),
-            record,
-            name: filled(self.name).ok_or(missing('P'))?,
-            version: filled(self.version).ok_or(missing('V'))?,
-            arch: self.arch.unwrap_or_default(),
-            depends: self.depends.unwrap_or_default(),
-            provides: self.provides.unwrap_or_default(),
-            install_if: self.install_if.unwrap_or_default(),
-            identity: self.identity.ok_or(missing('C'))?,
-            size: self.size,
-            installed_size: self.installed_size,
-            provider_priority: self.provider_priority,
-            unusable: self.unusable.map(Box::new),
-        }))
-    }
-}
-
-impl Span {
-    /// Both ends are inside a text of at most 4 GiB.
-    fn new(start: usize, end: usize) -> Self {
-        Self { start: u32::try_from(start).unwrap_or(u32::MAX), end: u32::try_from(end).unwrap_or(u32::MAX) }
-    }
-}
-
-/// The number a value starts with, as apk reads numbers: what follows the digits is ignored.
-fn leading_number(value: &str) -> u64 {
-    let digits = value.bytes().take_while(u8::is_ascii_digit);
-    digits.fold(0, |number: u64, digit| number.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
 }

@@ -201,3 +201,151 @@ impl SigningKey {
         Ok(file)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::OnceLock;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::apk::KeyLength;
+
+    const NAME: &str = "site-1.rsa.pub";
+    const RECORDS: &str = "C:Q1AAAAAAAAAAAAAAAAAAAAAAAAAAA=\nP:b\nV:1-r0\nx:kept\n\n\
+        C:Q1AQAAAAAAAAAAAAAAAAAAAAAAAAA=\nP:a\nV:2-r0\nD:b\n\n";
+
+    fn key() -> &'static SigningKey {
+        static KEY: OnceLock<SigningKey> = OnceLock::new();
+        KEY.get_or_init(|| SigningKey::generate(KeyLength::Bits2048).unwrap())
+    }
+
+    fn ring(name: &str) -> KeyRing {
+        let mut ring = KeyRing::new();
+        ring.insert(name, key().public_pem().unwrap().as_bytes()).unwrap();
+        ring
+    }
+
+    fn unsigned() -> Vec<u8> {
+        write_index(Index::parse(RECORDS).unwrap().packages(), "site")
+    }
+
+    fn signed() -> Vec<u8> {
+        key().sign_index(&unsigned(), &NAME.parse().unwrap()).unwrap()
+    }
+
+    /// A file whose signature member has these files.
+    fn with_signatures(files: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut segment = Segment::default();
+        for &(name, content) in files {
+            segment.push(name, Entry::File { mode: 0o644, content }).unwrap();
+        }
+        [gzip::compress(&segment.cut()), unsigned()].concat()
+    }
+
+    #[test]
+    fn a_signed_index_opens_with_its_key_and_keeps_its_records() {
+        let (index, by) = SignedIndex::open(&signed(), &ring(NAME)).unwrap();
+        assert_eq!((by.key.as_str(), by.algorithm), (NAME, Algorithm::RsaSha256));
+        assert_eq!(index.description(), "site");
+        let records: Vec<_> = index.packages().iter().map(IndexPackage::record).collect();
+        let mut expected: Vec<_> = RECORDS.trim_end().split("\n\n").collect();
+        expected.reverse();
+        assert_eq!(records, expected);
+    }
+
+    #[test]
+    fn an_index_is_the_same_whatever_order_its_packages_come_in() {
+        let index = Index::parse(RECORDS).unwrap();
+        let twice = index.packages().iter().rev().chain(index.packages());
+        assert_eq!(write_index(twice, "site"), unsigned());
+        assert_eq!(signed(), signed());
+        assert!(signed().ends_with(&unsigned()));
+    }
+
+    #[test]
+    fn an_index_without_a_signature_is_refused() {
+        let open = |bytes: &[u8]| SignedIndex::open(bytes, &ring(NAME)).unwrap_err();
+        assert!(matches!(open(&unsigned()), SignedIndexError::Unsigned));
+        assert!(matches!(open(&gzip::compress(b"")), SignedIndexError::Unsigned));
+        let nameless = with_signatures(&[(".SIGN.", b"")]);
+        assert!(matches!(open(&nameless), SignedIndexError::Unsigned));
+        let dsa = with_signatures(&[(".SIGN.DSA.site-1.rsa.pub", b"x")]);
+        assert!(matches!(open(&dsa), SignedIndexError::Algorithm(names) if names == ["DSA"]));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_those_that_are_known() {
+        let error = SignedIndex::open(&signed(), &ring("other.rsa.pub")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the index is signed with the key site-1.rsa.pub, which is not trusted; trusted keys: other.rsa.pub"
+        );
+        let error = SignedIndex::open(&signed(), &KeyRing::new()).unwrap_err();
+        assert!(error.to_string().ends_with("trusted keys: none"));
+    }
+
+    #[test]
+    fn one_good_signature_among_unknown_ones_is_enough() {
+        let signature = key().sign(&unsigned()).unwrap();
+        let good = (".SIGN.RSA256.site-1.rsa.pub", signature.as_slice());
+        let file = with_signatures(&[(".SIGN.RSA.stranger.rsa.pub", b"x"), good]);
+        assert!(SignedIndex::open(&file, &ring(NAME)).is_ok());
+        let mislabelled = with_signatures(&[(".SIGN.RSA.site-1.rsa.pub", signature.as_slice())]);
+        let error = SignedIndex::open(&mislabelled, &ring(NAME)).unwrap_err();
+        assert!(matches!(error, SignedIndexError::BadSignature { key } if key == NAME));
+    }
+
+    #[test]
+    fn every_changed_byte_of_the_signed_part_is_noticed() {
+        let file = signed();
+        for at in file.len() - unsigned().len()..file.len() {
+            let mut changed = file.clone();
+            changed[at] ^= 1;
+            let error = SignedIndex::open(&changed, &ring(NAME)).unwrap_err();
+            assert!(matches!(error, SignedIndexError::BadSignature { .. }), "{at}");
+        }
+        let longer = [file.as_slice(), &[0]].concat();
+        assert!(SignedIndex::open(&longer, &ring(NAME)).is_err());
+    }
+
+    #[test]
+    fn signed_bytes_that_are_no_index_are_refused() {
+        let open = |content: &[u8]| {
+            let file = key().sign_index(content, &NAME.parse().unwrap()).unwrap();
+            SignedIndex::open(&file, &ring(NAME)).unwrap_err()
+        };
+        let tar = |name: &str, content: &[u8]| {
+            let mut segment = Segment::default();
+            segment.push(name, Entry::File { mode: 0o644, content }).unwrap();
+            gzip::compress(&segment.end())
+        };
+        assert!(matches!(open(b"garbage"), SignedIndexError::Tar(_)));
+        assert!(matches!(open(&tar("DESCRIPTION", b"x")), SignedIndexError::NoIndex));
+        assert!(matches!(open(&tar("APKINDEX", b"\xff")), SignedIndexError::Index(IndexError::Encoding(_))));
+        assert!(matches!(open(&tar("APKINDEX", b"x")), SignedIndexError::Index(IndexError::Line(1))));
+    }
+
+    #[test]
+    fn a_version_3_index_is_recognised() {
+        let error = SignedIndex::open(b"ADB.indx", &ring(NAME)).unwrap_err();
+        assert!(matches!(error, SignedIndexError::Adb));
+    }
+
+    proptest! {
+        #[test]
+        fn mutated_and_cut_files_never_panic(at: prop::sample::Index, value: u8) {
+            let mut file = signed();
+            let at = at.index(file.len());
+            prop_assert!(SignedIndex::open(&file[..at], &ring(NAME)).is_err());
+            file[at] = value;
+            let _ = SignedIndex::open(&file, &ring(NAME));
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
+            prop_assert!(SignedIndex::open(&bytes, &KeyRing::new()).is_err());
+            prop_assert!(SignedIndex::open(&gzip::compress(&bytes), &KeyRing::new()).is_err());
+        }
+    }
+}

@@ -99,15 +99,26 @@ impl Hash for Version {
     }
 }
 
-/// Whether `text` is a version in full.
+/// Whether `text` is a version to every apk.
 pub(super) fn is_valid(text: &str) -> bool {
+    let mut last = Kind::First;
+    is_readable(text)
+        && Parts::new(text).all(|part| {
+            let last = std::mem::replace(&mut last, part.kind);
+            !(last == Kind::Letter && part.kind == Kind::Digits)
+        })
+}
+
+/// Whether `text` is a version to apk-tools 2, which allows a number after the letter (`3.2p4`).
+/// Indexes up to Alpine 3.22 have such versions in dependencies.
+pub(super) fn is_readable(text: &str) -> bool {
     Parts::new(text).all(|part| part.kind != Kind::Invalid)
 }
 
 /// Compares two versions as apk does.
 ///
-/// Also defined for texts that are not valid, because repositories carry some (`7.4.0p1-r1`):
-/// from the first bad place on such a text says nothing, and sorts below one that ended there.
+/// Also defined for texts that are not valid, because apk does not check the versions packages
+/// have: from the first bad place on a text says nothing, and sorts below one that ended there.
 pub(super) fn compare(left: &str, right: &str) -> Ordering {
     walk(left, right, false)
 }
@@ -233,6 +244,7 @@ impl<'a> Parts<'a> {
                 self.rest = rest;
                 Some((Kind::Letter, letter))
             }
+            b'0'..=b'9' if last == Kind::Letter => Some((Kind::Digits, self.take(0, u8::is_ascii_digit)?)),
             b'0'..=b'9' if last == Kind::Suffix => Some((Kind::SuffixNumber, self.take(0, u8::is_ascii_digit)?)),
             b'_' if last <= Kind::SuffixNumber => {
                 let name = self.take(1, u8::is_ascii_lowercase)?;
@@ -369,9 +381,19 @@ mod tests {
 
     #[test]
     fn a_text_that_turns_bad_is_below_one_that_ended() {
-        assert!(compare("1.1.0b1-r7", "1.1.0b").is_lt());
-        assert!(compare("1.1.0b1-r7", "1.1.0c").is_lt());
-        assert!(compare("7.4.0p1-r1", "7.3").is_gt());
+        assert!(compare("1.1.0b!-r7", "1.1.0b").is_lt());
+        assert!(compare("1.1.0b!-r7", "1.1.0c").is_lt());
+        assert!(compare("7.4.0p!-r1", "7.3").is_gt());
+    }
+
+    #[test]
+    fn a_number_after_the_letter_is_read_but_not_valid() {
+        for text in ["7.4.0p1-r1", "3.2p4-r0", "1.1.0b1"] {
+            assert!(is_readable(text) && !is_valid(text), "{text}");
+        }
+        assert!(compare("3.2p4", "3.2p10").is_lt());
+        assert!(compare("3.2p4", "3.2p").is_gt());
+        assert!(!is_readable("3.2pp") && !is_readable("3.2p4-x"));
     }
 
     fn version() -> impl Strategy<Value = String> {

@@ -5,7 +5,10 @@
 
 use std::{cmp::Ordering, fmt};
 
-use super::dependency::{Dependency, DependencyError};
+use super::{
+    dependency::{Constraint, Dependency, DependencyError},
+    version::{self, VersionError},
+};
 
 /// Dependencies in apk's order, without repetitions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,6 +26,14 @@ pub enum WorldError {
     /// OVL-31: every word of a comment would become a package.
     #[error("line {0} of world has a comment, which apk would read as package names; remove it")]
     Comment(usize),
+    /// apk would use only one of them.
+    #[error("world has both `{first}` and `{second}`, of which apk uses only one; keep one")]
+    Twice {
+        /// The one that sorts first.
+        first: String,
+        /// The other one.
+        second: String,
+    },
     /// One word is not a dependency.
     #[error("line {line} of world is not usable")]
     Word {
@@ -98,7 +109,15 @@ impl World {
                 dependencies.push(dependency);
             }
         }
-        Ok(Self::new(dependencies))
+        let world = Self::new(dependencies);
+        for pair in world.0.windows(2) {
+            if let [first, second] = pair
+                && first.name == second.name
+            {
+                return Err(WorldError::Twice { first: first.to_string(), second: second.to_string() });
+            }
+        }
+        Ok(world)
     }
 
     /// The dependencies: by name, letters compared without case first.
@@ -139,6 +158,14 @@ pub fn parse_word(word: &str) -> Result<Dependency, WordError> {
         return Err(WordError::Operator { word: word.to_owned(), operator });
     }
     let dependency = Dependency::parse(word)?;
+    if let Constraint::Version { version: text, .. } = dependency.constraint
+        && !version::is_valid(text)
+    {
+        return Err(WordError::Malformed(DependencyError::Version {
+            word: word.to_owned(),
+            source: VersionError(text.to_owned()),
+        }));
+    }
     if let Some(tag) = dependency.tag {
         if tag.is_empty() {
             return Err(WordError::Tag(word.to_owned()));
@@ -192,6 +219,13 @@ mod tests {
     }
 
     #[test]
+    fn two_dependencies_on_one_name_are_refused() {
+        for text in ["busybox\nbusybox~1.36", "busybox !busybox"] {
+            assert!(matches!(World::parse(text), Err(WorldError::Twice { .. })), "{text}");
+        }
+    }
+
+    #[test]
     fn options_and_shell_patterns_are_refused() {
         for word in ["--allow-untrusted", "-X", "!-q"] {
             assert_eq!(word_error(word), WordError::Option(word.to_owned()));
@@ -223,7 +257,7 @@ mod tests {
         for word in ["chrony=<>1.0", "a==1", "a=>1", "a><Q1AA", "a<>1"] {
             assert!(matches!(word_error(word), WordError::Operator { .. }), "{word}");
         }
-        for word in ["a=", "a=1.0_bad", "a@t=1=2", "=1", "@t", "!"] {
+        for word in ["a=", "a=1.0_bad", "a=7.4.0p1-r1", "a@t=1=2", "=1", "@t", "!"] {
             assert!(matches!(word_error(word), WordError::Malformed(_)), "{word}");
         }
         assert_eq!(word_error("a@"), WordError::Tag("a@".to_owned()));

@@ -17,7 +17,7 @@ use crate::apk::{Index, KeyRing, SignedIndex};
 use crate::build::{Blob, Netboot, Recipe, Selection, Staged, Wanted, select, site_initrd};
 use crate::config::Settings;
 use crate::disk;
-use crate::fetch::{Cache, CachedFile, Downloader, HttpSettings, InitramfsFacts, Mirror, NetbootSet};
+use crate::fetch::{Cache, CachedFile, Downloader, HttpSettings, InitramfsFacts, Mirror, NetbootSet, verify_modloop};
 use crate::model::digest::Digest;
 use crate::model::manifest::{Alpine, FileEntry, Manifest, PackageEntry};
 use crate::model::name::{ChannelName, ProfileName};
@@ -35,13 +35,18 @@ pub(super) async fn fetch(settings: &Settings, profiles: &[ProfileName], out: &m
     let workshop = Workshop::open(settings)?;
     for name in all_or(settings, profiles)? {
         let recipe = load(settings, &name)?;
-        let set =
-            workshop.netboot(&recipe).await.with_context(|| format!("cannot fetch what profile `{name}` needs"))?;
+        let supplies =
+            workshop.supplies(&recipe).await.with_context(|| format!("cannot fetch what profile `{name}` needs"))?;
+        let set = &supplies.set;
         let bytes = set.kernel.size + set.initramfs.size + set.modloop.size;
         let (release, flavor) = (&set.release, &set.flavor);
+        let signed = supplies.modloop_key.map_or_else(
+            || "whose modloop has no signature".to_owned(),
+            |key| format!("whose modloop is signed by {key}"),
+        );
         writeln!(
             out,
-            "{name}: Alpine {} {} {flavor} is here and verified, {}",
+            "{name}: Alpine {} {} {flavor}, verified, {signed}, {}",
             release.version,
             release.arch,
             size(bytes)
@@ -181,6 +186,30 @@ fn all_or(settings: &Settings, named: &[ProfileName]) -> anyhow::Result<Vec<Prof
     Ok(names)
 }
 
+/// A netboot set, looked into.
+struct Supplies {
+    set: NetbootSet,
+    facts: InitramfsFacts,
+    /// The keys a machine trusts: those of its initramfs, which came with the verified tarball. So does the build.
+    keys: KeyRing,
+    /// Who signed the modloop, if anybody.
+    modloop_key: Option<String>,
+}
+
+impl Supplies {
+    fn of(set: NetbootSet) -> anyhow::Result<Self> {
+        let facts = InitramfsFacts::load(&set.initramfs.path)?;
+        let mut keys = KeyRing::new();
+        for (name, pem) in &facts.apk_keys {
+            if let Err(problem) = keys.insert(name, pem) {
+                warn!(key = %name, %problem, "the initramfs has a key that cannot be used");
+            }
+        }
+        let modloop_key = verify_modloop(&set.modloop.path, &facts, &keys)?;
+        Ok(Self { set, facts, keys, modloop_key })
+    }
+}
+
 /// Where Alpine's files come from and where they are kept.
 struct Workshop {
     mirror: Mirror,
@@ -206,22 +235,15 @@ impl Workshop {
         })
     }
 
-    async fn netboot(&self, recipe: &Recipe) -> anyhow::Result<NetbootSet> {
+    /// The netboot set of a recipe, and what its initramfs says of it.
+    async fn supplies(&self, recipe: &Recipe) -> anyhow::Result<Supplies> {
         let release = self.mirror.resolve(&recipe.alpine.release, &recipe.alpine.arch).await?;
-        Ok(self.mirror.netboot_set(&release, &recipe.alpine.flavor, &self.cache).await?)
+        let set = self.mirror.netboot_set(&release, &recipe.alpine.flavor, &self.cache).await?;
+        tokio::task::spawn_blocking(move || Supplies::of(set)).await?
     }
 
     async fn stage(&mut self, recipe: &Recipe) -> anyhow::Result<Staged> {
-        let set = self.netboot(recipe).await?;
-        let initramfs = set.initramfs.path.clone();
-        let facts = tokio::task::spawn_blocking(move || InitramfsFacts::load(&initramfs)).await??;
-        // A machine trusts the keys of its initramfs, which came with the verified tarball; so does the build.
-        let mut keys = KeyRing::new();
-        for (name, pem) in &facts.apk_keys {
-            if let Err(problem) = keys.insert(name, pem) {
-                warn!(key = %name, %problem, "the initramfs has a key that cannot be used");
-            }
-        }
+        let Supplies { set, facts, keys, .. } = self.supplies(recipe).await?;
         let mut repositories = Vec::new();
         let mut indexes = Vec::new();
         for name in &recipe.alpine.repositories {

@@ -163,6 +163,28 @@ fn a_package_or_an_index_that_was_tampered_with_is_refused() {
 }
 
 #[test]
+fn a_modloop_that_its_initramfs_did_not_sign_is_refused() {
+    let site = Site::new();
+    let pem = signing_key().public_pem().unwrap();
+    let mut initramfs = bivouac::wire::cpio::Writer::new(0);
+    initramfs.file("etc/apk/keys/a.rsa.pub", 0o644, pem.as_bytes()).unwrap();
+    initramfs.file("var/cache/misc/modloop-virt.SIGN.RSA.a.rsa.pub", 0o644, &[7; 256]).unwrap();
+    let mut release = members();
+    let member = release.iter_mut().find(|member| member.name == b"boot/initramfs-virt").unwrap();
+    member.content = bivouac::wire::gzip::gzip(&initramfs.finish());
+    let release = tarball(&release);
+    site.mirror.server.put(LIST.replace("v3.24", "latest-stable"), Reply::File(list(&release).into_bytes()));
+    site.mirror.server.put(TARBALL, Reply::File(release));
+    for command in ["fetch", "build"] {
+        refused(
+            &site,
+            &[command, "hello"],
+            &["the signature of ", "modloop-virt by a.rsa.pub in the initramfs does not fit it"],
+        );
+    }
+}
+
+#[test]
 fn a_mirror_that_is_not_there_is_named() {
     let site = Site::new();
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

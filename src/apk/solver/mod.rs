@@ -2,19 +2,25 @@
 //!
 //! apk does not search. It decides one name after the other, takes the best provider at that
 //! moment, and never goes back; so a world can be refused here, as there, although some choice of
-//! packages would satisfy it. The rules are those of `solver.c` in apk-tools 2.14 and 3.0, written
-//! down in the comments of [`select`](self::select).
+//! packages would satisfy it. The rules are those of apk-tools 2.14, and are told where they are
+//! applied: [`universe`] in which order names are decided, [`reconsider`] what is passed on,
+//! [`select`] which provider is the best. One is stricter: packages of another architecture are
+//! never installed, as in apk-tools 3.
 
 mod explain;
+mod problem;
+mod reconsider;
 mod select;
+mod similar;
 mod solution;
+mod state;
 mod universe;
 
 use std::ops;
 
 use super::{dependency::Dependency, index::Index, world::in_world_order};
 
-pub use explain::{Problem, Unsolvable, Wanted};
+pub use problem::{Offer, Problem, Unsolvable, Wanted};
 pub use solution::{Reason, Selected, Solution};
 
 /// A repository, as a line of `/etc/apk/repositories` names it.
@@ -49,9 +55,9 @@ pub fn solve(world: &[Dependency], repositories: &[Repository<'_>], arch: &str) 
         return Err(Unsolvable { problems: tags });
     }
     let mut universe = universe::Universe::new(repositories);
-    let world: Vec<select::Wish<'_>> = world
+    let world: Vec<state::Wish<'_>> = world
         .into_iter()
-        .map(|dependency| select::Wish {
+        .map(|dependency| state::Wish {
             condition: universe.condition(dependency.borrowed()),
             repositories: Repositories::tagged(repositories, dependency.tag.as_deref()),
             dependency,
@@ -106,3 +112,6 @@ impl ops::BitOrAssign for Repositories {
         self.0 |= other.0;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,131 +12,10 @@ use std::{
 
 use super::{
     Repositories,
+    state::{Decisions, Exclusion, Failure, InstallIf, NameState, PackageState, Queue, Wish},
     universe::{Condition, NameId, Package, PackageId, Provider, Table, Universe},
 };
-use crate::apk::{dependency::Dependency, version};
-
-/// A dependency of the world.
-pub(super) struct Wish<'a> {
-    pub(super) condition: Condition<'a>,
-    /// The repositories it prefers: those of its tag, or those without a tag.
-    pub(super) repositories: Repositories,
-    pub(super) dependency: &'a Dependency,
-}
-
-/// What was decided.
-pub(super) struct Decisions<'a> {
-    pub(super) names: Table<NameState<'a>>,
-    pub(super) packages: Table<PackageState<'a>>,
-    /// Whether a needed name got no provider, an unusable one, or two.
-    pub(super) failed: bool,
-    /// Names that two packages provide which can not stand side by side.
-    pub(super) clashes: Vec<Clash>,
-}
-
-/// Two packages of which only one can be installed, because both provide a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Clash {
-    pub(super) name: NameId,
-    pub(super) first: Option<PackageId>,
-    pub(super) second: Option<PackageId>,
-}
-
-/// What is known of a name.
-#[derive(Clone, Default)]
-pub(super) struct NameState<'a> {
-    /// Decided; nothing about the name changes any more.
-    pub(super) locked: bool,
-    /// What provides it, once decided.
-    pub(super) chosen: Option<Provider<'a>>,
-    /// How many times something was found to need it.
-    pub(super) requirers: u32,
-    check_depends: bool,
-    check_install_if: bool,
-    triggered: bool,
-    hopeless_install_if: bool,
-    /// How many of the names that depend on this one are not decided yet.
-    open_dependants: usize,
-    selectable: bool,
-    has_options: bool,
-    dirty: bool,
-    queue: Option<Queue>,
-    shared_depends: Merge,
-    shared_provides: Merge,
-    provided_unversioned: bool,
-}
-
-/// Which queue a name waits in.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Queue {
-    Now,
-    Selectable,
-    Unresolved,
-}
-
-/// Counts in how many providers of the name under consideration something occurs; complete when it
-/// occurred in all of them.
-#[derive(Clone, Copy, Default)]
-struct Merge(u32);
-
-/// What is known of a package.
-#[derive(Clone)]
-pub(super) struct PackageState<'a> {
-    /// Why it can not be installed any more.
-    pub(super) excluded: Option<Exclusion<'a>>,
-    install_if: InstallIf,
-    conflicts: u32,
-    /// The repositories it may come from.
-    pub(super) allowed: Repositories,
-    /// One of the repositories that have it may be used.
-    pub(super) tag_ok: bool,
-    tag_preferred: bool,
-    merged: bool,
-    in_last_merge: bool,
-}
-
-/// What became of a package's install_if.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum InstallIf {
-    Open,
-    Triggered,
-    Failed,
-}
-
-/// Why a package can not be installed.
-#[derive(Clone, Copy)]
-pub(super) enum Exclusion<'a> {
-    /// Its index record says so, or it is for another architecture.
-    Unusable,
-    /// One of its dependencies can not be met.
-    Needs(Condition<'a>),
-    /// A name it provides was decided otherwise.
-    Displaced { name: NameId, by: Option<PackageId> },
-    /// It is not what a dependency asks for; of a package or of the world.
-    Unwanted { condition: Condition<'a>, by: Option<PackageId> },
-}
-
-impl PackageState<'_> {
-    fn selectable(&self) -> bool {
-        self.excluded.is_none()
-    }
-}
-
-impl Merge {
-    /// Counts an occurrence in the provider with this number, once.
-    fn add(&mut self, number: u32) -> bool {
-        let next = self.0 == number;
-        if next {
-            self.0 += 1;
-        }
-        next
-    }
-
-    /// Whether it occurred in all; starts anew.
-    fn complete(&mut self, count: u32) -> bool {
-        std::mem::take(&mut self.0) == count
-    }
-}
+use crate::apk::version;
 
 /// Decides every name that the world needs.
 pub(super) fn decide<'a>(
@@ -160,23 +39,23 @@ pub(super) fn decide<'a>(
             None => break,
         }
     }
-    Decisions { names: state.names, packages: state.packages, failed: state.failed, clashes: state.clashes }
+    Decisions { names: state.names, packages: state.packages, failures: state.failures }
 }
 
 /// Who has a dependency.
 #[derive(Clone, Copy)]
-enum Origin {
+pub(super) enum Origin {
     /// The world, which prefers these repositories for it.
     World(Repositories),
     Package(PackageId),
 }
 
-struct State<'u, 'a> {
-    universe: &'u Universe<'a>,
-    names: Table<NameState<'a>>,
-    packages: Table<PackageState<'a>>,
-    failed: bool,
-    clashes: Vec<Clash>,
+/// Everything that changes while names are decided.
+pub(super) struct State<'u, 'a> {
+    pub(super) universe: &'u Universe<'a>,
+    pub(super) names: Table<NameState<'a>>,
+    pub(super) packages: Table<PackageState<'a>>,
+    failures: Vec<Failure>,
     dirty: VecDeque<NameId>,
     now: VecDeque<NameId>,
     selectable: BTreeSet<(u32, NameId)>,
@@ -216,8 +95,7 @@ impl<'u, 'a> State<'u, 'a> {
             universe,
             names,
             packages,
-            failed: false,
-            clashes: Vec::new(),
+            failures: Vec::new(),
             dirty: VecDeque::new(),
             now: VecDeque::new(),
             selectable: BTreeSet::new(),
@@ -225,97 +103,8 @@ impl<'u, 'a> State<'u, 'a> {
         }
     }
 
-    /// Looks again at what is left of a name's providers.
-    fn reconsider(&mut self, name: NameId) {
-        let universe = self.universe;
-        let check_depends = std::mem::take(&mut self.names[name].check_depends);
-        let check_install_if = std::mem::take(&mut self.names[name].check_install_if);
-        let required = self.names[name].requirers > 0;
-        let (mut triggered, mut hopeless, mut selectable) = (false, true, false);
-        let (mut options, mut any_tag_not_ok) = (0, false);
-        for provider in &universe.names[name].providers {
-            let id = provider.package;
-            let package = &universe.packages[id];
-            self.packages[id].merged = false;
-            if !self.packages[id].selectable() {
-                continue;
-            }
-            if check_depends && let Some(lost) = package.depends.iter().find(|it| !self.satisfiable(it)) {
-                self.exclude(id, Exclusion::Needs(*lost));
-                continue;
-            }
-            if check_install_if {
-                self.check_install_if(id);
-            }
-            triggered |= self.packages[id].install_if == InstallIf::Triggered;
-            hopeless &= self.packages[id].install_if == InstallIf::Failed;
-            selectable |= self.may_be_chosen(*provider);
-            if required {
-                self.merge(package, *provider, options);
-                self.packages[id].merged = true;
-                any_tag_not_ok |= !self.packages[id].tag_ok;
-                options += 1;
-            }
-        }
-        let state = &mut self.names[name];
-        state.triggered = triggered;
-        state.hopeless_install_if = hopeless;
-        state.selectable = selectable;
-        state.has_options = options > 1 || any_tag_not_ok;
-        self.enqueue(name);
-        if options > 0 {
-            self.propagate(name, options);
-        }
-    }
-
-    /// Notes what a provider, the `number`-th that is left, needs and provides.
-    fn merge(&mut self, package: &Package<'a>, provider: Provider<'a>, number: u32) {
-        for condition in package.depends.iter().filter(|it| !it.conflict) {
-            self.names[condition.name].shared_depends.add(number);
-        }
-        let own = std::iter::once((package.name, provider.version));
-        let may_be_chosen = self.may_be_chosen(provider);
-        for (provided, version) in own.chain(package.provides.iter().copied()) {
-            let state = &mut self.names[provided];
-            if state.shared_provides.add(number) {
-                state.provided_unversioned |= version.is_none() || !may_be_chosen;
-            }
-        }
-    }
-
-    /// What all remaining providers of a name need or provide becomes needed.
-    fn propagate(&mut self, name: NameId, options: u32) {
-        let universe = self.universe;
-        for provider in &universe.names[name].providers {
-            let id = provider.package;
-            let package = &universe.packages[id];
-            self.packages[id].in_last_merge = self.packages[id].merged;
-            if !self.packages[id].merged {
-                continue;
-            }
-            for condition in &package.depends {
-                let needed = &mut self.names[condition.name];
-                if !needed.shared_depends.complete(options) {
-                    continue;
-                }
-                if options == 1 {
-                    self.constrain(*condition, Origin::Package(id));
-                } else if needed.requirers == 0 {
-                    self.require(condition.name);
-                }
-            }
-            for (provided, _) in package.provided() {
-                let state = &mut self.names[provided];
-                let unversioned = std::mem::take(&mut state.provided_unversioned);
-                if state.shared_provides.complete(options) && !unversioned && state.requirers == 0 {
-                    self.require(provided);
-                }
-            }
-        }
-    }
-
     /// One more thing needs the name.
-    fn require(&mut self, name: NameId) {
+    pub(super) fn require(&mut self, name: NameId) {
         self.names[name].requirers += 1;
         if self.names[name].requirers > 1 {
             return;
@@ -335,7 +124,7 @@ impl<'u, 'a> State<'u, 'a> {
     }
 
     /// Applies a dependency to all providers of its name.
-    fn constrain(&mut self, condition: Condition<'a>, origin: Origin) {
+    pub(super) fn constrain(&mut self, condition: Condition<'a>, origin: Origin) {
         let universe = self.universe;
         if !condition.conflict {
             self.require(condition.name);
@@ -355,7 +144,7 @@ impl<'u, 'a> State<'u, 'a> {
         }
     }
 
-    fn inherit_tags(&mut self, id: PackageId, origin: Origin) {
+    pub(super) fn inherit_tags(&mut self, id: PackageId, origin: Origin) {
         let allowed = match origin {
             Origin::World(preferred) => preferred,
             Origin::Package(package) => self.packages[package].allowed,
@@ -369,59 +158,15 @@ impl<'u, 'a> State<'u, 'a> {
         }
     }
 
-    /// Whether a dependency can still be met.
-    fn satisfiable(&self, condition: &Condition<'a>) -> bool {
-        let packages = &self.universe.packages;
-        let state = &self.names[condition.name];
-        if state.locked {
-            return condition.holds(state.chosen, packages);
-        }
-        if state.requirers == 0 && condition.holds(None, packages) {
-            return true;
-        }
-        self.universe.names[condition.name]
-            .providers
-            .iter()
-            .any(|provider| self.packages[provider.package].selectable() && condition.holds(Some(*provider), packages))
-    }
-
-    /// Evaluates the install_if of a package: it triggers once all its names are decided and fit.
-    fn check_install_if(&mut self, id: PackageId) {
-        let universe = self.universe;
-        let conditions = &universe.packages[id].install_if;
-        if self.packages[id].install_if == InstallIf::Open {
-            let mut verdict = InstallIf::Triggered;
-            for condition in conditions {
-                let state = &self.names[condition.name];
-                if !state.locked {
-                    verdict = InstallIf::Open;
-                    break;
-                }
-                if !condition.holds(state.chosen, &universe.packages) {
-                    verdict = InstallIf::Failed;
-                    break;
-                }
-            }
-            self.packages[id].install_if = verdict;
-        }
-        if self.packages[id].install_if == InstallIf::Triggered {
-            for condition in conditions {
-                if let Some(provider) = self.names[condition.name].chosen {
-                    self.inherit_tags(id, Origin::Package(provider.package));
-                }
-            }
-        }
-    }
-
     /// Whether a provider may be chosen without being named: something that only says it provides
     /// a name, without a version, needs a priority or to be required itself.
-    fn may_be_chosen(&self, provider: Provider<'a>) -> bool {
+    pub(super) fn may_be_chosen(&self, provider: Provider<'a>) -> bool {
         let package = &self.universe.packages[provider.package];
         provider.version.is_some() || package.index.provider_priority() != 0 || self.names[package.name].requirers > 0
     }
 
     /// Takes a package out of all further choices.
-    fn exclude(&mut self, id: PackageId, why: Exclusion<'a>) {
+    pub(super) fn exclude(&mut self, id: PackageId, why: Exclusion<'a>) {
         let state = &mut self.packages[id];
         if state.excluded.is_some() {
             return;
@@ -462,7 +207,7 @@ impl<'u, 'a> State<'u, 'a> {
     }
 
     /// Puts a name into the queue its state asks for.
-    fn enqueue(&mut self, name: NameId) {
+    pub(super) fn enqueue(&mut self, name: NameId) {
         let state = &self.names[name];
         if state.locked || (state.requirers == 0 && !state.triggered) {
             return;
@@ -525,13 +270,17 @@ impl<'u, 'a> State<'u, 'a> {
             }
         }
         let Some(best) = best else {
-            self.failed |= required;
+            if required {
+                self.failures.push(Failure::Undecided(name));
+            }
             self.assign(name, None);
             return;
         };
         let id = best.package;
         let package = &universe.packages[id];
-        self.failed |= !self.packages[id].selectable() || !self.packages[id].tag_ok;
+        if !self.packages[id].selectable() || !self.packages[id].tag_ok {
+            self.failures.push(Failure::Undecided(name));
+        }
         for (provided, version) in package.provided() {
             self.assign(provided, Some(Provider { package: id, version }));
         }
@@ -568,15 +317,14 @@ impl<'u, 'a> State<'u, 'a> {
             .then_with(|| right.repositories.first().cmp(&left.repositories.first()))
     }
 
-    /// Fixes what provides a name, and takes out all that can not stand beside it.
+    /// Fixes what provides a name, and takes out all that cannot stand beside it.
     fn assign(&mut self, name: NameId, provider: Option<Provider<'a>>) {
         let universe = self.universe;
         let unversioned = |provider: Option<Provider<'a>>| provider.is_none_or(|it| it.version.is_none());
         let state = &self.names[name];
         if state.locked {
             if !(unversioned(provider) && unversioned(state.chosen)) {
-                self.failed = true;
-                self.clashes.push(Clash {
+                self.failures.push(Failure::Clash {
                     name,
                     first: state.chosen.map(|chosen| chosen.package),
                     second: provider.map(|provider| provider.package),

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use super::{
-    select::{Decisions, Wish},
+    state::{Decisions, Wish},
     universe::{Condition, NameId, PackageId, Universe},
 };
 use crate::apk::index::IndexPackage;
@@ -62,7 +62,7 @@ impl fmt::Display for Reason {
 
 /// Follows the decisions from the world on; nothing where a dependency is not met.
 pub(super) fn collect<'a>(universe: &Universe<'a>, world: &[Wish<'a>], decisions: &Decisions<'a>) -> Option<Solution> {
-    if decisions.failed {
+    if !decisions.failures.is_empty() {
         return None;
     }
     let mut closure = Closure { universe, decisions, reasons: BTreeMap::new(), pending: Vec::new() };

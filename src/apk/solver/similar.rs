@@ -1,0 +1,71 @@
+//! Near misses: what somebody may have meant by a name that nothing has.
+
+use std::collections::BTreeSet;
+
+use super::{explain::LIST_LIMIT, universe::Universe};
+
+/// Names that look like `wanted`, the closest first; or commands and libraries called so.
+pub(super) fn similar(universe: &Universe<'_>, wanted: &str) -> Vec<String> {
+    let limit = if wanted.len() < 5 { 1 } else { 2 };
+    let mut found: BTreeSet<(usize, &str)> = BTreeSet::new();
+    for name in universe.names.iter().filter(|name| !name.providers.is_empty()) {
+        let prefixed = name.text.split_once(':').is_some_and(|(_, rest)| rest == wanted);
+        if prefixed {
+            found.insert((0, name.text));
+        } else if let Some(distance) = distance_within(wanted, name.text, limit) {
+            found.insert((distance, name.text));
+        }
+    }
+    let names = found.into_iter().map(|(_, name)| name.to_owned());
+    names.take(LIST_LIMIT).collect()
+}
+
+/// How many letters have to be put in, left out, changed or swapped to make one name the other;
+/// nothing where it is more than `limit`.
+fn distance_within(a: &str, b: &str, limit: usize) -> Option<usize> {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    if a.len().abs_diff(b.len()) > limit {
+        return None;
+    }
+    let mut before: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, y) in b.iter().enumerate() {
+            let at = |row: &[usize], place: usize| row.get(place).copied().unwrap_or(usize::MAX - 1);
+            let changed = at(&last, j) + usize::from(x != y);
+            let mut best = changed.min(at(&last, j + 1) + 1).min(at(&row, j) + 1);
+            let swapped = i > 0 && j > 0 && a.get(i - 1) == Some(y) && b.get(j - 1) == Some(x);
+            if swapped {
+                best = best.min(at(&before, j - 1) + 1);
+            }
+            row.push(best);
+        }
+        if row.iter().all(|distance| *distance > limit) {
+            return None;
+        }
+        before = std::mem::replace(&mut last, row);
+    }
+    last.last().copied().filter(|distance| *distance <= limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances_are_counted_up_to_the_limit() {
+        for (a, b, limit, expected) in [
+            ("openbox", "openbox", 0, Some(0)),
+            ("openbx", "openbox", 2, Some(1)),
+            ("openbxo", "openbox", 2, Some(1)),
+            ("opnebx", "openbox", 2, Some(2)),
+            ("curl", "cargo", 2, None),
+            ("a", "abcd", 2, None),
+            ("", "ab", 2, Some(2)),
+        ] {
+            assert_eq!(distance_within(a, b, limit), expected, "{a} {b}");
+            assert_eq!(distance_within(b, a, limit), expected, "{b} {a}");
+        }
+    }
+}
