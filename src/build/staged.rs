@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{Recipe, Selection};
 use crate::model::digest::Digest;
-use crate::model::manifest::{Alpine, FORMAT, FileEntry, Manifest, PackageEntry};
+use crate::model::manifest::{Alpine, FORMAT, FileEntry, Manifest, PackageEntry, Verified};
 use crate::wire::cpio::{ArchiveError, Writer};
 use crate::wire::gzip::gzip;
 
@@ -13,6 +13,8 @@ use crate::wire::gzip::gzip;
 pub struct Netboot {
     /// The release.
     pub alpine: Alpine,
+    /// What was checked of it, and of the package indexes.
+    pub verified: Verified,
     /// The kernel and where it is.
     pub kernel: (FileEntry, PathBuf),
     /// The initramfs and where it is.
@@ -67,6 +69,7 @@ impl Staged {
             format: FORMAT,
             profile: recipe.name.clone(),
             alpine: netboot.alpine.clone(),
+            verified: netboot.verified.clone(),
             kernel: netboot.kernel.0.clone(),
             initramfs: netboot.initramfs.0.clone(),
             modloop: netboot.modloop.0.clone(),

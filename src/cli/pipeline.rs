@@ -1,6 +1,6 @@
 //! `fetch`, `build`, `publish` and `up`: joins the mirror, the builder and the store.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::config::Settings;
 use crate::disk;
 use crate::fetch::{Cache, CachedFile, Downloader, HttpSettings, InitramfsFacts, Mirror, NetbootSet, verify_modloop};
 use crate::model::digest::Digest;
-use crate::model::manifest::{Alpine, FileEntry, Manifest, PackageEntry};
+use crate::model::manifest::{Alpine, FileEntry, Manifest, PackageEntry, Verified};
 use crate::model::name::{ChannelName, ProfileName};
 use crate::model::script::SITE_INITRD;
 use crate::store::{Publication, SiteParts, Store};
@@ -215,8 +215,8 @@ struct Workshop {
     mirror: Mirror,
     cache: Cache,
     packages: PathBuf,
-    /// Indexes by repository and architecture: profiles share them.
-    indexes: HashMap<String, Arc<Index>>,
+    /// Indexes and their keys by repository and architecture: profiles share them.
+    indexes: HashMap<String, (Index, String)>,
     /// `SOURCE_DATE_EPOCH`, the time every file of an overlay gets.
     epoch: u64,
 }
@@ -243,34 +243,37 @@ impl Workshop {
     }
 
     async fn stage(&mut self, recipe: &Recipe) -> anyhow::Result<Staged> {
-        let Supplies { set, facts, keys, .. } = self.supplies(recipe).await?;
+        let Supplies { set, facts, keys, modloop_key } = self.supplies(recipe).await?;
+        let mut verified = Verified { tarball: set.release.sha256, modloop_key, index_keys: BTreeMap::new() };
         let mut repositories = Vec::new();
         let mut indexes = Vec::new();
         for name in &recipe.alpine.repositories {
             let url = self.mirror.repository(set.release.branch, name);
-            indexes.push((*self.index(&url, &set, &keys).await?).clone());
+            let (index, key) = self.index(&url, &set, &keys).await?;
+            verified.index_keys.insert(name.clone(), key);
+            indexes.push(index);
             repositories.push(url);
         }
         let selection = select(recipe, &indexes, !facts.modloop_signatures.is_empty())?;
         let packages = self.packages(&selection, &repositories, &set).await?;
-        let (recipe, netboot, epoch) = (recipe.clone(), netboot(&set), self.epoch);
+        let (recipe, netboot, epoch) = (recipe.clone(), netboot(&set, verified), self.epoch);
         Ok(tokio::task::spawn_blocking(move || Staged::assemble(&recipe, &netboot, &selection, packages, epoch))
             .await?)
     }
 
-    async fn index(&mut self, repository: &str, set: &NetbootSet, keys: &KeyRing) -> anyhow::Result<Arc<Index>> {
+    /// A repository's index, and the key that signed it.
+    async fn index(&mut self, repository: &str, set: &NetbootSet, keys: &KeyRing) -> anyhow::Result<(Index, String)> {
         let arch = &set.release.arch;
         let place = format!("{repository}/{arch}");
-        if let Some(index) = self.indexes.get(&place) {
-            return Ok(Arc::clone(index));
+        if let Some(known) = self.indexes.get(&place) {
+            return Ok(known.clone());
         }
         let bytes = self.mirror.downloader().index(repository, arch).await?;
         let (index, signed) =
             SignedIndex::open(&bytes, keys).with_context(|| format!("the package index of {place} is not trusted"))?;
         debug!(repository, key = %signed.key, "package index verified");
-        let index = Arc::new(index);
-        self.indexes.insert(place, Arc::clone(&index));
-        Ok(index)
+        self.indexes.insert(place, (index.clone(), signed.key.clone()));
+        Ok((index, signed.key))
     }
 
     /// Every selected package, from the cache or the mirror, verified against its index.
@@ -305,7 +308,7 @@ impl Workshop {
     }
 }
 
-fn netboot(set: &NetbootSet) -> Netboot {
+fn netboot(set: &NetbootSet, verified: Verified) -> Netboot {
     let file = |kind: &str, file: &CachedFile| {
         let entry = FileEntry { name: format!("{kind}-{}", set.flavor), sha256: file.digest, size: file.size };
         (entry, file.path.clone())
@@ -318,6 +321,7 @@ fn netboot(set: &NetbootSet) -> Netboot {
             arch: release.arch.clone(),
             flavor: set.flavor.clone(),
         },
+        verified,
         kernel: file("vmlinuz", &set.kernel),
         initramfs: file("initramfs", &set.initramfs),
         modloop: file("modloop", &set.modloop),

@@ -85,10 +85,19 @@ pub(super) fn show(
         out.write_all(&manifest.to_bytes())?;
         return Ok(());
     }
-    let Manifest { profile, alpine, kernel_args, world, packages, .. } = &manifest;
+    let Manifest { profile, alpine, verified, kernel_args, world, packages, .. } = &manifest;
     writeln!(out, "bundle      {id}")?;
     writeln!(out, "profile     {profile}")?;
     writeln!(out, "alpine      {} {} {}", alpine.version, alpine.arch, alpine.flavor)?;
+    writeln!(out, "tarball     SHA-256 {}", verified.tarball)?;
+    writeln!(
+        out,
+        "modloop     {}",
+        verified.modloop_key.as_deref().map_or("not signed".to_owned(), |key| format!("signed by {key}"))
+    )?;
+    for (repository, key) in &verified.index_keys {
+        writeln!(out, "{:<11} index signed by {key}", repository)?;
+    }
     writeln!(out, "arguments   {}", kernel_args.join(" "))?;
     writeln!(out, "world       {}", world.join(" "))?;
     writeln!(out)?;

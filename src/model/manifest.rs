@@ -1,5 +1,7 @@
 //! The manifest of a bundle: what a machine boots, byte for byte.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::model::alpine::{Arch, Branch, Flavor, Version};
@@ -52,6 +54,18 @@ pub struct Alpine {
     pub flavor: Flavor,
 }
 
+/// What was checked before the bundle was built, and whose word it rests on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Verified {
+    /// SHA-256 of the netboot tarball, as Alpine's list of releases had it.
+    pub tarball: Digest,
+    /// The key that signed the modloop; nothing when its initramfs brings no signature.
+    pub modloop_key: Option<String>,
+    /// The key that signed each repository's index, by the repository's name.
+    pub index_keys: BTreeMap<String, String>,
+}
+
 /// A package the bundle carries.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -88,6 +102,8 @@ pub struct Manifest {
     pub profile: ProfileName,
     /// The Alpine release.
     pub alpine: Alpine,
+    /// What was checked, and by which key.
+    pub verified: Verified,
     /// The kernel.
     pub kernel: FileEntry,
     /// Alpine's initramfs, untouched.
@@ -175,6 +191,11 @@ pub(crate) mod tests {
                 version: "3.24.1".parse().unwrap(),
                 arch: "x86_64".parse().unwrap(),
                 flavor: "virt".parse().unwrap(),
+            },
+            verified: Verified {
+                tarball: Digest::of(b"tarball"),
+                modloop_key: Some("alpine.rsa.pub".to_owned()),
+                index_keys: BTreeMap::from([("main".to_owned(), "alpine.rsa.pub".to_owned())]),
             },
             kernel: file("vmlinuz-virt"),
             initramfs: file("initramfs-virt"),
