@@ -1,8 +1,12 @@
 //! What is served, in memory: the channels, and the files of each bundle by the name machines ask for.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::OnceCell;
 
 use crate::model::boot::Step;
 use crate::model::digest::Digest;
@@ -33,7 +37,11 @@ type Loaded = (Arc<Manifest>, Arc<Files>);
 
 /// Bundles that were asked for, each read from the store once.
 #[derive(Debug, Default)]
-pub(super) struct Bundles(Mutex<HashMap<BundleId, Loaded>>);
+pub(super) struct Bundles {
+    loaded: Mutex<HashMap<BundleId, Loaded>>,
+    /// Blobs that were asked for: whether their bytes are what their name says, found out once for each.
+    checked: Mutex<HashMap<Digest, Arc<OnceCell<()>>>>,
+}
 
 impl Bundles {
     /// The files of a bundle by name.
@@ -46,8 +54,28 @@ impl Bundles {
         Ok(self.load(store, id).await?.0)
     }
 
+    /// Makes sure that a blob is what its name says before the first byte of it is served (DESIGN 4.4): a disk may fail,
+    /// and nothing on a machine checks a kernel.
+    ///
+    /// # Errors
+    /// When it cannot be read, or has other bytes; asked for again, it is looked at again.
+    pub(super) async fn check(&self, digest: Digest, bytes: &Bytes) -> io::Result<()> {
+        let cell = Arc::clone(lock(&self.checked).entry(digest).or_default());
+        let bytes = bytes.clone();
+        cell.get_or_try_init(|| async move {
+            let found = tokio::task::spawn_blocking(move || Digest::of(&bytes)).await?;
+            if found == digest {
+                return Ok(());
+            }
+            let why = format!("its SHA-256 is {found}; delete the file and build the profile again");
+            Err(io::Error::new(io::ErrorKind::InvalidData, why))
+        })
+        .await
+        .copied()
+    }
+
     async fn load(&self, store: &Store, id: BundleId) -> Result<Loaded, StoreError> {
-        if let Some(found) = lock(&self.0).get(&id) {
+        if let Some(found) = lock(&self.loaded).get(&id) {
             return Ok(found.clone());
         }
         let store = store.clone();
@@ -60,7 +88,7 @@ impl Bundles {
         };
         let files = Arc::new(files(&manifest, &site));
         let loaded = (Arc::new(manifest), files);
-        let mut known = lock(&self.0);
+        let mut known = lock(&self.loaded);
         if known.len() >= MAX_BUNDLES {
             known.clear();
         }

@@ -113,6 +113,29 @@ fn a_file_of_a_bundle_is_named_by_its_digest_and_not_sent_twice() {
 }
 
 #[test]
+fn a_blob_that_was_changed_on_disk_is_not_served() {
+    let site = Site::published();
+    let manifest: serde_json::Value = serde_json::from_str(&site.run(&["show", "hello", "--json"]).out).unwrap();
+    let digest = manifest["kernel"]["sha256"].as_str().unwrap();
+    let path = site.path(&format!("state/store/blobs/{}/{digest}", &digest[..2]));
+    let good = std::fs::read(&path).unwrap();
+    let mut bytes = good.clone();
+    bytes[100] ^= 1;
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, bytes).unwrap();
+    let server = site.serve(&["--dhcp", "off"]);
+    let script = server.get("/script?mac=52:54:00:00:00:01");
+    let bundle = script.split("bivouac_bundle=").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    let kernel = format!("/b/{bundle}/vmlinuz-virt");
+    assert!(server.get(&kernel).starts_with("HTTP/1.0 500"));
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, good).unwrap();
+    assert!(server.get(&kernel).starts_with("HTTP/1.0 200"), "once it is whole again");
+    let log = server.stop();
+    assert!(log.contains("delete the file and build the profile again") && log.contains(digest), "{log}");
+}
+
+#[test]
 fn nothing_outside_a_bundle_can_be_asked_for() {
     let site = Site::published();
     let server = site.serve(&["--dhcp", "off"]);

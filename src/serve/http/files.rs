@@ -61,14 +61,18 @@ pub(super) async fn file(
     };
     let on_disk = app.store.blob_path(&file.digest);
     let mapped = tokio::task::spawn_blocking(move || blob::map(&on_disk)).await;
-    let bytes = match mapped {
-        Ok(Ok(bytes)) => bytes,
-        Ok(Err(problem)) => {
-            error!(%problem, blob = %file.digest, "a file of a bundle cannot be read");
-            return plain(StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be read; see the server's log\n");
-        }
+    let mapped = match mapped {
+        Ok(mapped) => mapped,
+        Err(panic) => Err(panic.into()),
+    };
+    let checked = match mapped {
+        Ok(bytes) => app.bundles.check(file.digest, &bytes).await.map(|()| bytes),
+        Err(problem) => Err(problem),
+    };
+    let bytes = match checked {
+        Ok(bytes) => bytes,
         Err(problem) => {
-            error!(%problem, "reading a file panicked");
+            error!(%problem, file = %path, blob = %app.store.blob_path(&file.digest).display(), "a file of a bundle cannot be read");
             return plain(StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be read; see the server's log\n");
         }
     };
