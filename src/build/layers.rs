@@ -37,7 +37,10 @@ pub(super) fn load(profiles: &Path, overlays: &Path, name: &ProfileName) -> Resu
     let file = folder.join("profile.toml");
     let profile = Profile::parse(&read_text(&file)?).map_err(|source| BuildError::Definition { path: file, source })?;
     let mut sources = Vec::new();
-    for overlay in &profile.overlays {
+    for (place, overlay) in profile.overlays.iter().enumerate() {
+        if profile.overlays[..place].contains(overlay) {
+            return Err(BuildError::TwiceListed { profile: name.clone(), name: overlay.clone() });
+        }
         sources.push(load_overlay(overlays, overlay, name)?);
     }
     sources.push(Source {
@@ -80,8 +83,11 @@ fn suggestion(folder: &Path, wrong: &str) -> Option<String> {
 /// owner's executable bit counts, because version control keeps no more and a umask changes the rest.
 fn read_tree(root: &Path) -> Result<Vec<(String, Entry)>, BuildError> {
     let mut files = Vec::new();
-    if !root.exists() {
-        return Ok(files);
+    match fs::symlink_metadata(root) {
+        Ok(meta) if meta.is_dir() => {}
+        Ok(_) => return Err(bad_name(root, "it must be a folder, not a file or a link to one")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(files),
+        Err(error) => return Err(disk::failed("examine", root)(error).into()),
     }
     for Found { relative, kind } in disk::walk(root)? {
         let source = root.join(&relative);

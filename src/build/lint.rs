@@ -12,7 +12,7 @@ pub(super) fn check(profile: &ProfileName, tree: &Tree) -> Result<(), BuildError
         .map_or(Ok(()), |why| Err(BuildError::Lint { profile: profile.clone(), why }))
 }
 
-/// OVL-16: without `etc/shadow`, or with an empty field in it, anybody at the machine is root.
+/// OVL-16: without `etc/shadow`, or with an empty password field, anybody at the machine logs in.
 fn password(tree: &Tree) -> Option<String> {
     const FIX: &str = "use the overlay `base`, or bring an etc/shadow in which root's second field is `*` or a hash";
     let Some(Node::File(shadow)) = tree.get("etc/shadow").map(|entry| &entry.node) else {
@@ -23,8 +23,16 @@ fn password(tree: &Tree) -> Option<String> {
     match root.map(|rest| rest.split(':').next().unwrap_or_default()) {
         None => Some(format!("etc/shadow has no line for root (OVL-23); {FIX}")),
         Some("") => Some(format!("etc/shadow gives root an empty password (OVL-16); {FIX}")),
-        Some(_) => None,
+        Some(_) => ["etc/shadow", "etc/passwd"].into_iter().find_map(|file| empty_password(tree, file)),
     }
+}
+
+/// The first account of a file without a password: its second field is empty.
+fn empty_password(tree: &Tree, file: &str) -> Option<String> {
+    let Some(Node::File(bytes)) = tree.get(file).map(|entry| &entry.node) else { return None };
+    let text = String::from_utf8_lossy(bytes);
+    let name = text.lines().find_map(|line| line.split_once(':').filter(|(_, rest)| rest.starts_with(':')))?.0;
+    Some(format!("{file} gives `{name}` an empty password (OVL-16); write `*` or a hash into the second field"))
 }
 
 /// OVL-25: with an overlay, init starts no services of its own.
@@ -76,6 +84,14 @@ mod tests {
             let mut tree = sound();
             tree.insert("etc/shadow", Entry::file(shadow));
             assert!(found(&tree).contains("(OVL-"), "{shadow}");
+        }
+        for (file, text, name) in [
+            ("etc/passwd", "root::0:0:root:/root:/bin/sh\n", "root"),
+            ("etc/shadow", "root:*::0:::::\ntoor::0:::::\n", "toor"),
+        ] {
+            let mut tree = sound();
+            tree.insert(file, Entry::file(text));
+            assert!(found(&tree).contains(&format!("{file} gives `{name}` an empty password (OVL-16)")), "{file}");
         }
         let mut tree = sound();
         tree.remove("etc/shadow");

@@ -39,7 +39,9 @@ pub(super) fn merge(sources: Vec<Source>) -> Result<Merged, BuildError> {
     for Source { origin, layer, files } in sources {
         for (path, entry) in files {
             if path == WORLD {
-                let Node::File(bytes) = &entry.node else { continue };
+                let Node::File(bytes) = &entry.node else {
+                    return Err(BuildError::TypeClash { path, origin });
+                };
                 let text = String::from_utf8_lossy(bytes);
                 for name in text.lines().filter(|line| !line.is_empty()) {
                     add(&mut merged.packages, name, &origin, "package")?;

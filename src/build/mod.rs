@@ -74,8 +74,18 @@ pub enum BuildError {
         /// Why, with the rule's id.
         why: &'static str,
     },
+    /// The same overlay twice.
+    #[error("profile `{profile}` lists overlay `{name}` twice; take one out")]
+    TwiceListed {
+        /// The profile.
+        profile: ProfileName,
+        /// The overlay.
+        name: OverlayName,
+    },
     /// A file and a directory of the same name.
-    #[error("{origin} has `{path}`, which is a directory in one layer and not in another (OVL-45); rename one")]
+    #[error(
+        "{origin} has `{path}`, which must not be of that kind: a file, a directory and a link exclude each other (OVL-45)"
+    )]
     TypeClash {
         /// The path on the machine.
         path: String,
@@ -186,9 +196,16 @@ impl Recipe {
         let mut merged = merge::merge(sources)?;
         check_arguments(&merged.kernel_args)
             .map_err(|source| BuildError::Arguments { profile: name.clone(), source })?;
-        let hostname = profile.hostname.unwrap_or_else(|| name.to_string());
         let world = packages::world(name, &merged.packages)?;
-        merged.tree.insert("etc/hostname", Entry::file(format!("{hostname}\n")));
+        // An author's own etc/hostname goes in as it is, unless the profile says a name too.
+        if profile.hostname.is_some() || merged.tree.get("etc/hostname").is_none() {
+            let hostname = profile.hostname.unwrap_or_else(|| name.to_string());
+            let hidden = merged.tree.insert("etc/hostname", Entry::file(format!("{hostname}\n")));
+            if hidden.is_some() {
+                let by = format!("`hostname` of profile {name}");
+                merged.shadowed.push(Shadowed { path: "etc/hostname".to_owned(), by, hidden: "the file".to_owned() });
+            }
+        }
         merged
             .tree
             .insert("etc/apk/world", Entry::file(world.iter().map(|name| format!("{name}\n")).collect::<String>()));

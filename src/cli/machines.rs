@@ -43,20 +43,27 @@ fn row(machine: &Machine) -> Vec<String> {
     ]
 }
 
+/// `up`, `booting`, or `wrong` when the machine was refused or came up with something else than it was told to.
+fn word(machine: &Machine) -> &'static str {
+    let session = &machine.session;
+    match (session.problems.is_empty(), session.step) {
+        (false, _) => "wrong",
+        (true, Step::CheckIn) => "up",
+        (true, _) => "booting",
+    }
+}
+
 /// One word, or what is wrong.
 fn state(machine: &Machine) -> String {
     let session = &machine.session;
-    if session.step < Step::CheckIn {
-        "booting".to_owned()
-    } else if session.problems.is_empty() {
-        "up".to_owned()
-    } else {
-        session.problems.join("; ")
+    match word(machine) {
+        "wrong" => session.problems.join("; "),
+        word => word.to_owned(),
     }
 }
 
 fn describe(machine: &Machine) -> Value {
-    let Machine { identity, first_seen, last_seen, session } = machine;
+    let Machine { identity, first_seen, last_seen, session, .. } = machine;
     let told = session.told.as_ref();
     let at = |moment: SystemTime| time(moment);
     json!({
@@ -73,7 +80,7 @@ fn describe(machine: &Machine) -> Value {
         "started": at(session.started),
         "step": session.step,
         "step_at": at(session.step_at),
-        "state": if session.step < Step::CheckIn { "booting" } else if session.problems.is_empty() { "up" } else { "wrong" },
+        "state": word(machine),
         "problems": session.problems,
         "running": session.report,
     })

@@ -11,6 +11,7 @@ mod site_key;
 
 use std::io::{self, IsTerminal as _, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
@@ -18,6 +19,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::Settings;
 use args::{Args, Command};
+
+/// How long work on other threads may go on after a command ended.
+const SHUTDOWN: Duration = Duration::from_secs(2);
 
 /// How a command that ran to its end came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,23 +50,29 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
     let flags = args.command.flags(&args.site_flags);
     let mut settings = Settings::load(args.site.as_deref(), flags).context("the settings cannot be used")?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start the worker threads")?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         match args.command {
             Command::Fetch { profiles } => pipeline::fetch(&settings, &profiles, out).await?,
             Command::Build { profiles } => pipeline::build(&settings, &profiles, out).await?,
             Command::Publish { profiles, channel } => pipeline::publish(&settings, &profiles, &channel, out)?,
-            Command::Serve(_) => serve::serve(&settings, out).await?,
+            Command::Serve(_) => serve::bind(&settings, &[]).await?.run(out).await?,
             Command::Up { profiles, .. } => {
-                let built = pipeline::up(&settings, &profiles, out).await?;
-                serve::default_to_only(&mut settings, &built);
-                serve::serve(&settings, out).await?;
+                // Ports before bundles: who cannot serve must not publish what another server then hands out.
+                let names = pipeline::meant(&settings, &profiles)?;
+                serve::default_to_only(&mut settings, &names);
+                let server = serve::bind(&settings, &names).await?;
+                pipeline::build_and_publish(&settings, &names, out).await?;
+                server.run(out).await?;
             }
             Command::List { json } => show::list(&settings, json, out)?,
             Command::Show { reference, json } => show::show(&settings, &reference, json, out)?,
             Command::Machines { json } => machines::machines(&settings, json, out).await?,
         }
         Ok(Outcome::Done)
-    })
+    });
+    // A thread that hangs on a dead disk must not keep the program from ending.
+    runtime.shutdown_timeout(SHUTDOWN);
+    ended
 }
 
 /// The log goes to standard error. `RUST_LOG` overrides; libraries stay quiet unless asked.
@@ -79,5 +89,9 @@ fn log(verbose: bool) {
 
 /// Whoever read our output has had enough (`bivouac machines | head`); that is not a failure.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    let kind = |error: &(dyn std::error::Error + 'static)| {
+        let plain = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        plain.or_else(|| error.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind))
+    };
+    error.chain().any(|error| kind(error) == Some(io::ErrorKind::BrokenPipe))
 }

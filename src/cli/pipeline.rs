@@ -57,7 +57,7 @@ pub(super) async fn fetch(settings: &Settings, profiles: &[ProfileName], out: &m
 
 /// `bivouac build`.
 pub(super) async fn build(settings: &Settings, profiles: &[ProfileName], out: &mut dyn Write) -> anyhow::Result<()> {
-    build_all(settings, profiles, out).await.map(|_| ())
+    build_all(settings, profiles, out).await
 }
 
 /// `bivouac publish`.
@@ -91,22 +91,27 @@ pub(super) fn publish(
     Ok(())
 }
 
-/// The first half of `bivouac up`: build and publish. Returns the profiles.
-pub(super) async fn up(
-    settings: &Settings,
-    profiles: &[ProfileName],
-    out: &mut dyn Write,
-) -> anyhow::Result<Vec<ProfileName>> {
-    let names = build_all(settings, profiles, out).await?;
-    publish(settings, &names, &ChannelName::default_channel(), out)?;
+/// The profiles a command means: the named ones, once each, or all there are, each read so that a typing error stops
+/// before anything is done.
+pub(super) fn meant(settings: &Settings, named: &[ProfileName]) -> anyhow::Result<Vec<ProfileName>> {
+    let names = all_or(settings, named)?;
+    for name in &names {
+        load(settings, name)?;
+    }
     Ok(names)
 }
 
-async fn build_all(
+/// The first half of `bivouac up`: build and publish.
+pub(super) async fn build_and_publish(
     settings: &Settings,
     profiles: &[ProfileName],
     out: &mut dyn Write,
-) -> anyhow::Result<Vec<ProfileName>> {
+) -> anyhow::Result<()> {
+    build_all(settings, profiles, out).await?;
+    publish(settings, profiles, &ChannelName::default_channel(), out)
+}
+
+async fn build_all(settings: &Settings, profiles: &[ProfileName], out: &mut dyn Write) -> anyhow::Result<()> {
     let names = all_or(settings, profiles)?;
     // Every profile is read before the first download: a typing error costs nobody minutes.
     let recipes: Vec<Recipe> = names.iter().map(|name| load(settings, name)).collect::<Result<_, _>>()?;
@@ -127,7 +132,7 @@ async fn build_all(
         let (id, count) = (manifest.id(), manifest.packages.len());
         writeln!(out, "{name} {verb}: bundle {id}, {count} packages, {}", size(bytes))?;
     }
-    Ok(names)
+    Ok(())
 }
 
 /// Puts every byte of a bundle into the store and remembers it as the next to publish.
@@ -172,12 +177,11 @@ fn all_or(settings: &Settings, named: &[ProfileName]) -> anyhow::Result<Vec<Prof
     }
     let folder = &settings.profiles;
     let found = disk::list(folder).context("cannot look for profiles; name their folder with --profiles")?;
-    names.extend(
-        found
-            .iter()
-            .filter(|name| folder.join(name).join("profile.toml").is_file())
-            .filter_map(|name| name.parse().ok()),
-    );
+    for name in found.iter().filter(|name| folder.join(name).join("profile.toml").is_file()) {
+        let place = folder.join(name);
+        names
+            .push(name.parse().with_context(|| format!("{} cannot be a profile; rename the folder", place.display()))?);
+    }
     anyhow::ensure!(
         !names.is_empty(),
         "there is no profile in {}; make a folder with a profile.toml",
@@ -330,9 +334,14 @@ fn netboot(set: &NetbootSet, verified: Verified) -> Netboot {
 
 /// `SOURCE_DATE_EPOCH` as reproducible-builds.org defines it; 0 when it is not set.
 fn epoch() -> anyhow::Result<u64> {
+    /// What the eleven octal digits of a tar header hold.
+    const LATEST: u64 = 0o77_777_777_777;
     match std::env::var("SOURCE_DATE_EPOCH") {
         Ok(text) => {
-            text.parse().with_context(|| format!("SOURCE_DATE_EPOCH is `{text}`; it must be a number of seconds"))
+            let seconds = text.parse().ok().filter(|seconds| *seconds <= LATEST);
+            seconds.with_context(|| {
+                format!("SOURCE_DATE_EPOCH is `{text}`; it must be a number of seconds up to {LATEST}")
+            })
         }
         Err(_) => Ok(0),
     }

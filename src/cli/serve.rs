@@ -10,34 +10,35 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::config::Settings;
+use crate::disk;
 use crate::fleet::Fleet;
 use crate::model::firmware::Firmware;
 use crate::model::name::{ChannelName, ProfileName};
-use crate::model::plan::{Assignment, Catalog};
+use crate::model::plan::Assignment;
 use crate::serve::loaders::{DEFAULT_FOLDERS, Loaders};
 use crate::serve::{App, Options, Server};
 use crate::store::Store;
 
-/// Serves until it is interrupted or terminated.
-pub(super) async fn serve(settings: &Settings, out: &mut dyn Write) -> anyhow::Result<()> {
+/// A server with its ports, before the first answer.
+pub(super) struct Ready {
+    server: Server,
+    app: Arc<App>,
+    fallback: Option<Assignment>,
+    loaders: Arc<Loaders>,
+}
+
+/// Checks everything and opens every port. `coming` are profiles that will be published before the server runs.
+pub(super) async fn bind(settings: &Settings, coming: &[ProfileName]) -> anyhow::Result<Ready> {
     let store = Store::open(&settings.store())?;
-    let assignments = assigned(settings, &store)?.assignments;
-    let catalog = store.catalog(&Catalog::default())?;
+    let assignments = assigned(settings, &store, coming)?.assignments;
     let folders: Vec<PathBuf> = match &settings.loaders {
-        Some(folder) => vec![folder.clone()],
+        Some(folder) => {
+            disk::list(folder).context("the folder of loaders cannot be used")?;
+            vec![folder.clone()]
+        }
         None => DEFAULT_FOLDERS.iter().map(PathBuf::from).collect(),
     };
-    let loaders = tokio::task::spawn_blocking(move || Loaders::find(&folders)).await?;
-    for refused in loaders.refused() {
-        warn!("{refused}");
-    }
-    // A kind of firmware that none of the bundles is for is not missed.
-    let wanted = |firmware: Firmware| {
-        catalog.channels.values().any(|published| firmware.boots(published.manifest.alpine.arch.as_str()))
-    };
-    for missing in loaders.missing().into_iter().filter(|missing| wanted(missing.firmware)) {
-        warn!("{missing}");
-    }
+    let loaders = Arc::new(tokio::task::spawn_blocking(move || Loaders::find(&folders)).await?);
     let fallback = assignments.fallback.clone();
     let options = Options {
         http: settings.http,
@@ -48,23 +49,39 @@ pub(super) async fn serve(settings: &Settings, out: &mut dyn Write) -> anyhow::R
         dhcp_port: settings.dhcp.port,
         pxe_port: settings.dhcp.pxe_port,
         advertise: settings.advertise.clone(),
-        loaders: Arc::new(loaders),
+        loaders: Arc::clone(&loaders),
         assignments,
     };
     let fleet = Fleet::open(&settings.fleet()).await?;
-    let app = App::new(store, fleet, &options)?;
-    let server = Server::bind(app, options).await.context("cannot serve")?;
-    for line in server.addresses() {
-        writeln!(out, "{line}")?;
+    let app = Arc::new(App::new(store, fleet, &options)?);
+    let server = Server::bind(Arc::clone(&app), options).await.context("cannot serve")?;
+    Ok(Ready { server, app, fallback, loaders })
+}
+
+impl Ready {
+    /// Serves until it is interrupted or terminated.
+    pub(super) async fn run(self, out: &mut dyn Write) -> anyhow::Result<()> {
+        for refused in self.loaders.refused() {
+            warn!("{refused}");
+        }
+        let architectures = self.app.architectures().await;
+        // A kind of firmware that none of the bundles is for is not missed.
+        let wanted = |firmware: Firmware| architectures.iter().any(|arch| firmware.boots(arch.as_str()));
+        for missing in self.loaders.missing().into_iter().filter(|missing| wanted(missing.firmware)) {
+            warn!("{missing}");
+        }
+        let stop = stop_on_signal()?;
+        for line in self.server.addresses() {
+            writeln!(out, "{line}")?;
+        }
+        if let Some(Assignment { profile, channel }) = &self.fallback {
+            writeln!(out, "machines boot {profile}, channel {channel}, unless the site file says otherwise")?;
+        }
+        writeln!(out, "ready; Ctrl-C stops")?;
+        out.flush()?;
+        self.server.run(stop).await;
+        Ok(())
     }
-    if let Some(Assignment { profile, channel }) = &fallback {
-        writeln!(out, "machines boot {profile}, channel {channel}, unless the site file says otherwise")?;
-    }
-    let stop = stop_on_signal()?;
-    writeln!(out, "ready; Ctrl-C stops")?;
-    out.flush()?;
-    server.run(stop).await;
-    Ok(())
 }
 
 /// After `up hello`, machines nobody named boot `hello`, when that is the only profile there is.
@@ -75,21 +92,25 @@ pub(super) fn default_to_only(settings: &mut Settings, built: &[ProfileName]) {
 }
 
 /// The settings with a default profile, when only one profile is published; an error when somebody is assigned a
-/// profile that is not.
-fn assigned(settings: &Settings, store: &Store) -> anyhow::Result<Settings> {
+/// profile that is neither published nor coming.
+fn assigned(settings: &Settings, store: &Store, coming: &[ProfileName]) -> anyhow::Result<Settings> {
     let mut settings = settings.clone();
     let published = store.profiles()?;
-    default_to_only(&mut settings, &published);
+    if coming.is_empty() {
+        default_to_only(&mut settings, &published);
+    }
     let assignments = &settings.assignments;
-    for Assignment { profile, channel } in assignments.fallback.iter().chain(assignments.by_mac.values()) {
-        store.channel(profile, channel)?;
+    for assignment in assignments.fallback.iter().chain(assignments.by_mac.values()) {
+        let comes = coming.contains(&assignment.profile) && *assignment == stable(assignment.profile.clone());
+        if !comes {
+            store.channel(&assignment.profile, &assignment.channel)?;
+        }
     }
     if assignments.fallback.is_none() {
-        let names = published.iter().map(ProfileName::to_string).collect::<Vec<_>>().join(", ");
-        if published.is_empty() {
-            anyhow::bail!("nothing is published, so nothing can boot; run `bivouac up PROFILE`");
-        }
-        warn!("machines the site file does not name will not boot: set --default-profile to one of {names}");
+        let known: Vec<String> = published.iter().chain(coming).map(ProfileName::to_string).collect();
+        anyhow::ensure!(!known.is_empty(), "nothing is published, so nothing can boot; run `bivouac up PROFILE`");
+        let known = known.join(", ");
+        warn!("machines the site file does not name will not boot: set --default-profile to one of {known}");
     }
     Ok(settings)
 }

@@ -145,7 +145,13 @@ impl Settings {
                 value: mac.clone(),
                 why: "write the address of the network card, such as \"52:54:00:12:34:56\"".to_owned(),
             })?;
-            assignments.by_mac.insert(address, follow(profile, channel));
+            if assignments.by_mac.insert(address, follow(profile, channel)).is_some() {
+                return Err(ConfigError::Value {
+                    key: "machines",
+                    value: mac,
+                    why: "this machine is in the file twice; take one out".to_owned(),
+                });
+            }
         }
         let http = file.http.unwrap_or_default();
         let tftp = file.tftp.unwrap_or_default();
@@ -210,6 +216,19 @@ fn base_url(key: &'static str, url: &str) -> Result<String, ConfigError> {
 }
 
 fn dhcp(file: Dhcp) -> Result<DhcpSettings, ConfigError> {
+    let lent = [
+        ("dhcp.pool", file.pool.clone()),
+        ("dhcp.netmask", file.netmask.map(|mask| mask.to_string())),
+        ("dhcp.router", file.router.map(|router| router.to_string())),
+        ("dhcp.dns", file.dns.as_ref().and_then(|list| list.first()).map(ToString::to_string)),
+        ("dhcp.lease", file.lease.clone()),
+    ];
+    let lends = file.mode.as_deref() == Some("full");
+    if let Some((key, value)) = lent.into_iter().find_map(|(key, value)| Some((key, value?))).filter(|_| !lends) {
+        let why =
+            "only a full DHCP server gives out addresses: set `dhcp.mode` (or --dhcp) to `full`, or take this out";
+        return Err(ConfigError::Value { key, value, why: why.to_owned() });
+    }
     let mode = match file.mode.as_deref() {
         None | Some("proxy") => DhcpMode::Proxy,
         Some("off") => DhcpMode::Off,
@@ -298,6 +317,14 @@ mod tests {
             ("[dhcp]\nmode = \"full\"\npool = \"x\"", "`dhcp.pool` cannot be `x`"),
             ("[dhcp]\nmode = \"full\"\npool = \"10.0.0.9-10.0.0.1\"", "`dhcp.pool` cannot be used"),
             ("[dhcp]\nmode = \"full\"\npool = \"10.0.0.1-10.0.0.9\"\nlease = \"5\"", "`dhcp.lease` cannot be `5`"),
+            (
+                "[dhcp]\npool = \"10.0.0.1-10.0.0.9\"",
+                "`dhcp.pool` cannot be `10.0.0.1-10.0.0.9`: only a full DHCP server",
+            ),
+            (
+                "[machines.\"52:54:00:00:00:01\"]\nprofile = \"a\"\n[machines.\"52-54-00-00-00-01\"]\nprofile = \"b\"",
+                "is in the file twice",
+            ),
             ("[machines.x]\nprofile = \"vdi\"", "`machines` cannot be `x`"),
         ] {
             let error = check(text).unwrap_err().to_string();

@@ -8,8 +8,9 @@ use sqlx::sqlite::{
 };
 use sqlx::{Row as _, SqliteConnection};
 
-use super::{FleetError, Machine, Session};
+use super::{FleetError, Machine, Session, Write};
 use crate::model::identity::Identity;
+use crate::model::mac::Mac;
 
 /// `PRAGMA user_version` of the schema below.
 pub(super) const VERSION: i64 = 1;
@@ -18,6 +19,9 @@ const SCHEMA: &str = include_str!("schema.sql");
 
 /// How long a statement waits for another program's lock.
 const BUSY: Duration = Duration::from_secs(5);
+
+/// How many boots before the last one are loaded: those that may still check in.
+const EARLIER: usize = 3;
 
 /// How many boots of one machine are kept.
 const KEPT_SESSIONS: i64 = 50;
@@ -59,6 +63,14 @@ impl Database {
     }
 
     async fn prepare(&self) -> Result<(), FleetError> {
+        // Looked at without a lock first: reading a database that somebody writes must not wait for him.
+        let found: i64 = sqlx::query_scalar("PRAGMA user_version")
+            .fetch_one(&self.pool)
+            .await
+            .map_err(|error| self.failed(error))?;
+        if found == VERSION {
+            return Ok(());
+        }
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(|error| self.failed(error))?;
         let found: i64 = sqlx::query_scalar("PRAGMA user_version")
             .fetch_one(&mut *transaction)
@@ -78,29 +90,40 @@ impl Database {
         transaction.commit().await.map_err(|error| self.failed(error))
     }
 
-    /// Every machine with its last boot, by address.
+    /// Every machine with its last boots, by address.
     pub(super) async fn load(&self) -> Result<Vec<Machine>, FleetError> {
-        // SQLite takes the other columns of a grouped query from the row of the maximum.
         let rows = sqlx::query(
             "SELECT machines.mac, uuid, serial, platform, buildarch, first_seen, last_seen, \
-             token, MAX(started) AS started, profile, release, bundle, step, step_at, report, problems \
+             token, started, profile, release, bundle, step, step_at, report, problems \
              FROM machines JOIN sessions ON sessions.mac = machines.mac \
-             GROUP BY machines.mac ORDER BY machines.mac",
+             ORDER BY machines.mac, started DESC, step_at DESC",
         )
         .fetch_all(&self.pool)
         .await
         .map_err(|error| self.failed(error))?;
-        rows.iter().map(|row| machine(row).map_err(|error| self.failed(error))).collect()
+        let mut machines: Vec<Machine> = Vec::new();
+        for row in &rows {
+            let machine = machine(row).map_err(|error| self.failed(error))?;
+            match machines.last_mut().filter(|last| last.identity.mac == machine.identity.mac) {
+                Some(last) if last.earlier.len() < EARLIER && !machine.session.token.is_empty() => {
+                    last.earlier.push(Session { report: None, ..machine.session });
+                }
+                Some(_) => {}
+                None => machines.push(machine),
+            }
+        }
+        Ok(machines)
     }
 
     /// Writes changes in one transaction.
-    pub(super) async fn save(&self, rows: &[&Row]) -> Result<(), sqlx::Error> {
-        if rows.is_empty() {
-            return Ok(());
-        }
+    pub(super) async fn save(&self, writes: &[Write]) -> Result<(), sqlx::Error> {
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        for Row(machine) in rows {
-            save(&mut transaction, machine).await?;
+        for write in writes {
+            match write {
+                Write::Save(row, _) => save(&mut transaction, &row.0).await?,
+                Write::Forget(mac) => forget(&mut transaction, mac).await?,
+                Write::Flush(_) => {}
+            }
         }
         transaction.commit().await
     }
@@ -110,8 +133,15 @@ impl Database {
     }
 }
 
+async fn forget(connection: &mut SqliteConnection, mac: &Mac) -> Result<(), sqlx::Error> {
+    for statement in ["DELETE FROM sessions WHERE mac = $1", "DELETE FROM machines WHERE mac = $1"] {
+        sqlx::query(statement).bind(mac.to_string()).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
 async fn save(connection: &mut SqliteConnection, machine: &Machine) -> Result<(), sqlx::Error> {
-    let Machine { identity, first_seen, last_seen, session } = machine;
+    let Machine { identity, first_seen, last_seen, session, .. } = machine;
     let mac = identity.mac.to_string();
     sqlx::query(
         "INSERT INTO machines (mac, uuid, serial, platform, buildarch, first_seen, last_seen) \
@@ -139,7 +169,8 @@ async fn save(connection: &mut SqliteConnection, machine: &Machine) -> Result<()
     sqlx::query(
         "INSERT INTO sessions (token, mac, started, profile, release, bundle, step, step_at, report, problems) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (token) DO UPDATE SET \
-         step = excluded.step, step_at = excluded.step_at, report = excluded.report, problems = excluded.problems",
+         step = excluded.step, step_at = excluded.step_at, \
+         report = COALESCE(excluded.report, sessions.report), problems = excluded.problems",
     )
     .bind(token)
     .bind(&mac)
@@ -198,6 +229,7 @@ fn machine(row: &SqliteRow) -> Result<Machine, sqlx::Error> {
             report,
             problems: problems.unwrap_or_default(),
         },
+        earlier: Vec::new(),
     })
 }
 

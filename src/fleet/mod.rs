@@ -14,13 +14,13 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
-pub use roster::{CheckInError, Machine, Outcome, Roster, Session};
+pub use roster::{Change, CheckInError, Machine, Outcome, Roster, Seen, Session};
 
 use crate::model::boot::Step;
 use crate::model::checkin::Report;
 use crate::model::identity::Identity;
 use crate::model::mac::Mac;
-use crate::model::manifest::{BundleId, Manifest};
+use crate::model::manifest::BundleId;
 use crate::model::plan::Plan;
 use database::{Database, Row};
 
@@ -29,6 +29,12 @@ const QUEUE: usize = 8192;
 
 /// How long a script waits for its session to be on disk before the machine is answered all the same.
 const COMMIT_WAIT: Duration = Duration::from_millis(500);
+
+/// The pause before the database is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How long a clean stop waits for the database.
+const FLUSH_WAIT: Duration = Duration::from_secs(5);
 
 /// Why the fleet database cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +67,7 @@ pub struct Fleet {
 #[derive(Debug)]
 enum Write {
     Save(Box<Row>, Option<oneshot::Sender<()>>),
+    Forget(Mac),
     Flush(oneshot::Sender<()>),
 }
 
@@ -71,7 +78,11 @@ impl Fleet {
     /// When the database cannot be opened or read.
     pub async fn open(path: &Path) -> Result<Self, FleetError> {
         let database = Database::open(path).await?;
-        let roster = Roster::from_machines(database.load().await?);
+        let mut machines = database.load().await?;
+        for machine in &mut machines {
+            machine.session.report = None;
+        }
+        let roster = Roster::from_machines(machines);
         let (writes, queue) = mpsc::channel(QUEUE);
         tokio::spawn(write_behind(database, queue));
         Ok(Self { roster: Mutex::new(roster), writes })
@@ -82,26 +93,45 @@ impl Fleet {
     /// # Errors
     /// When the database cannot be opened or read.
     pub async fn read(path: &Path) -> Result<Vec<Machine>, FleetError> {
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
         Database::open(path).await?.load().await
     }
 
     /// A machine reached a step of its boot, as far as a transport can see.
-    pub fn reached(&self, mac: Mac, step: Step, now: SystemTime) {
-        let changed = self.lock().reached(mac, step, now).map(Row::of);
+    pub fn reached(&self, mac: Mac, step: Step, seen: Seen, now: SystemTime) {
+        let changed = self.lock().reached(mac, step, seen, now).map(Row::of);
         if let Some(row) = changed {
             self.save(row, None);
         }
     }
 
-    /// A machine was told to boot `plan`; returns the token it checks in with. The answer waits for the disk only so
-    /// long, because a machine must boot with a dead database too.
+    /// A machine was told to boot `plan` and checks in with `token`. The answer waits for the disk only so long, because
+    /// a machine must boot with a dead database too.
     pub async fn scripted(&self, identity: &Identity, plan: &Plan, token: String, now: SystemTime) {
-        let row = Row::of(self.lock().scripted(identity, plan, token, now));
+        let (row, forgotten) = {
+            let mut roster = self.lock();
+            let Change { machine, forgotten } = roster.scripted(identity, plan, token, now);
+            (Row::of(machine), forgotten)
+        };
+        self.forget(forgotten);
         let (done, committed) = oneshot::channel();
         self.save(row, Some(done));
         if tokio::time::timeout(COMMIT_WAIT, committed).await.is_err() {
             warn!(mac = %identity.mac, "the fleet database is slow; answered before the session was on disk");
         }
+    }
+
+    /// A machine asked for a script and may not have one; `why` is what it was shown.
+    pub fn refused(&self, identity: &Identity, why: String, now: SystemTime) {
+        let (row, forgotten) = {
+            let mut roster = self.lock();
+            let Change { machine, forgotten } = roster.refused(identity, why, now);
+            (Row::of(machine), forgotten)
+        };
+        self.forget(forgotten);
+        self.save(row, None);
     }
 
     /// The bundle the boot with `token` was told to load.
@@ -110,7 +140,7 @@ impl Fleet {
         self.lock().told(token)
     }
 
-    /// A machine checked in with `token`; `manifest` is of the bundle it was told to load, if the store has it.
+    /// A machine checked in with `token`; `problems` is how its report differs from what it was told to boot.
     ///
     /// # Errors
     /// When no boot was given that token.
@@ -118,13 +148,15 @@ impl Fleet {
         &self,
         token: &str,
         report: Report,
-        manifest: Option<&Manifest>,
+        problems: Vec<String>,
         now: SystemTime,
     ) -> Result<Outcome, CheckInError> {
         let (row, outcome) = {
             let mut roster = self.lock();
-            let (machine, outcome) = roster.check_in(token, report, manifest, now)?;
-            (Row::of(machine), outcome)
+            let (machine, outcome) = roster.check_in(token, report, problems, now)?;
+            let row = Row::of(machine);
+            machine.session.report = None;
+            (row, outcome)
         };
         self.save(row, None);
         Ok(outcome)
@@ -133,9 +165,17 @@ impl Fleet {
     /// Waits until everything said so far is on disk; for a clean stop.
     pub async fn flush(&self) {
         let (done, flushed) = oneshot::channel();
-        if self.writes.send(Write::Flush(done)).await.is_ok() {
-            // The sender goes away only with the writer, which then has nothing more to write.
-            let _ = flushed.await;
+        let written = async { self.writes.send(Write::Flush(done)).await.is_ok() && flushed.await.is_ok() };
+        if tokio::time::timeout(FLUSH_WAIT, written).await != Ok(true) {
+            warn!("the fleet database cannot be written; the last changes are lost");
+        }
+    }
+
+    fn forget(&self, mac: Option<Mac>) {
+        if let Some(mac) = mac
+            && self.writes.try_send(Write::Forget(mac)).is_err()
+        {
+            warn!("the fleet database cannot keep up; a forgotten machine stays in it");
         }
     }
 
@@ -151,25 +191,21 @@ impl Fleet {
     }
 }
 
-/// Writes what comes, many changes in one transaction when they come fast.
+/// Writes what comes, many changes in one transaction when they come fast. What cannot be written now is tried again
+/// until it can: others wait in the queue, in order.
 async fn write_behind(database: Database, mut queue: mpsc::Receiver<Write>) {
     const BATCH: usize = 256;
     let mut batch = Vec::with_capacity(BATCH);
     while queue.recv_many(&mut batch, BATCH).await > 0 {
-        let rows: Vec<&Row> = batch
-            .iter()
-            .filter_map(|write| match write {
-                Write::Save(row, _) => Some(&**row),
-                Write::Flush(_) => None,
-            })
-            .collect();
-        if let Err(error) = database.save(&rows).await {
-            warn!(%error, changes = rows.len(), "the fleet database cannot be written; boots go on, this history is lost");
+        while let Err(error) = database.save(&batch).await {
+            warn!(%error, changes = batch.len(), "the fleet database cannot be written yet; boots go on");
+            tokio::time::sleep(RETRY).await;
         }
         for write in batch.drain(..) {
             let done = match write {
                 Write::Save(_, done) => done,
                 Write::Flush(done) => Some(done),
+                Write::Forget(_) => None,
             };
             if let Some(done) = done {
                 // Whoever waited may have given up.
@@ -202,9 +238,9 @@ mod tests {
         let identity = Identity::from_texts("52:54:00:00:00:01".parse().unwrap(), "", "PC 7", "efi", "x86_64");
         let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_181_304_123);
         let fleet = Fleet::open(&path).await.unwrap();
-        fleet.reached(identity.mac, Step::Discover, now);
+        fleet.reached(identity.mac, Step::Discover, Seen::ByMac, now);
         fleet.scripted(&identity, &plan(), "t1".to_owned(), now).await;
-        fleet.reached(identity.mac, Step::Kernel, now);
+        fleet.reached(identity.mac, Step::Kernel, Seen::ByAddress, now);
         fleet.flush().await;
         let machines = Fleet::read(&path).await.unwrap();
         assert_eq!(machines.len(), 1);

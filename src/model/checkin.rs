@@ -3,6 +3,8 @@
 //! One fact a line, `word value`, so that a POSIX shell can write it with `echo` and `awk`. Unknown words are ignored,
 //! so that an older server understands a newer overlay.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::model::digest::Digest;
@@ -20,7 +22,7 @@ pub enum ReportError {
     /// Longer than [`MAX_REPORT`], or a line longer than allowed.
     #[error("the report is too long")]
     TooLong,
-    /// Not UTF-8, or with control characters.
+    /// Something else than printable ASCII, which is all that names of packages and kernels have.
     #[error("the report is not plain text")]
     NotText,
     /// A fact that must be there is not, or cannot be read.
@@ -63,7 +65,7 @@ impl Report {
             if line.len() > MAX_LINE {
                 return Err(ReportError::TooLong);
             }
-            if line.chars().any(char::is_control) {
+            if !line.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
                 return Err(ReportError::NotText);
             }
             let Some((word, value)) = line.split_once(' ') else { continue };
@@ -71,7 +73,7 @@ impl Report {
             match word {
                 "bundle" => bundle = value.parse().ok(),
                 "overlay" => overlay = value.parse().ok(),
-                "hostname" if !value.is_empty() => hostname = Some(value.to_owned()),
+                "hostname" if is_hostname(value) => hostname = Some(value.to_owned()),
                 "kernel" => kernel = Some(value.to_owned()),
                 "modloop" => modloop = value == "mounted",
                 "world" => world.push(value.to_owned()),
@@ -108,20 +110,26 @@ impl Report {
         if !self.modloop {
             found.push("the kernel modules are not mounted".to_owned());
         }
-        let expected: Vec<String> =
+        let expected: BTreeSet<String> =
             manifest.packages.iter().map(|package| format!("{}-{}", package.name, package.version)).collect();
+        let installed: BTreeSet<&str> = self.packages.iter().map(String::as_str).collect();
         let lacking: Vec<&str> =
-            expected.iter().filter(|package| !self.packages.contains(package)).map(String::as_str).collect();
+            expected.iter().map(String::as_str).filter(|package| !installed.contains(package)).collect();
         if !lacking.is_empty() {
             found.push(format!("not installed: {}", listed(&lacking)));
         }
-        let extra: Vec<&str> =
-            self.packages.iter().filter(|package| !expected.contains(package)).map(String::as_str).collect();
+        let extra: Vec<&str> = installed.into_iter().filter(|package| !expected.contains(*package)).collect();
         if !extra.is_empty() {
             found.push(format!("installed beyond the bundle: {}", listed(&extra)));
         }
         found
     }
+}
+
+/// A host name goes to people's terminals, so it has only what one may have (RFC 1123, section 2.1).
+fn is_hostname(text: &str) -> bool {
+    (1..=253).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
 }
 
 /// The first few of a list, and how many more.

@@ -3,7 +3,22 @@
 use std::fmt;
 
 /// Arguments Bivouac writes itself, exactly once each. `root` ends diskless mode, so it is not for a profile either.
-const RESERVED: [&str; 8] = ["initrd", "ip", "BOOTIF", "alpine_repo", "modloop", "apkovl", "bivouac", "root"];
+/// Nor are those that keep the machine from ever reaching its check-in: another init, and init's words for a shell (INIT-2).
+const RESERVED: [&str; 13] = [
+    "initrd",
+    "ip",
+    "BOOTIF",
+    "alpine_repo",
+    "modloop",
+    "apkovl",
+    "bivouac",
+    "bivouac_bundle",
+    "root",
+    "init",
+    "single",
+    "s",
+    "1",
+];
 
 /// The longest command line x86 kernels take (`COMMAND_LINE_SIZE`), with its final NUL.
 pub const MAX_LENGTH: usize = 2048;
@@ -15,7 +30,9 @@ pub enum ArgumentError {
     #[error("kernel argument `{0}` is empty or has whitespace, quotes, `$` or a character that is not printable ASCII")]
     Characters(String),
     /// Written by Bivouac.
-    #[error("kernel argument `{0}` is set by Bivouac for each boot; remove it from the profile")]
+    #[error(
+        "kernel argument `{0}` is set by Bivouac or would keep the machine from its check-in; remove it from the profile"
+    )]
     Reserved(String),
     /// A kernel would cut the line.
     #[error("the kernel arguments are {0} bytes long, and a kernel takes {MAX_LENGTH} with those Bivouac adds")]

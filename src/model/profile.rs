@@ -52,10 +52,31 @@ pub struct AlpineChoice {
     pub release: ReleaseSpec,
     /// The kernel flavor, `virt` when absent.
     pub flavor: Flavor,
-    /// The architecture, `x86_64` when absent.
+    /// The architecture, `x86_64` when absent; written as a name or as a list of one.
+    #[serde(deserialize_with = "one_arch")]
     pub arch: Arch,
     /// The repositories packages may come from, in order.
     pub repositories: Vec<String>,
+}
+
+/// A bundle is for one architecture, so a list has one.
+fn one_arch<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Arch, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Name(Arch),
+        List(Vec<Arch>),
+    }
+    match Written::deserialize(input)? {
+        Written::Name(arch) => Ok(arch),
+        Written::List(list) => match <[Arch; 1]>::try_from(list) {
+            Ok([arch]) => Ok(arch),
+            Err(list) => Err(serde::de::Error::custom(format!(
+                "a bundle is for one architecture, and `arch` lists {}",
+                list.len()
+            ))),
+        },
+    }
 }
 
 impl Default for AlpineChoice {
@@ -319,6 +340,7 @@ mod tests {
             [alpine]
             release = "3.24"
             flavor = "lts"
+            arch = ["x86_64"]
             [services]
             default = ["chronyd"]
             [kernel]
@@ -354,9 +376,10 @@ mod tests {
             ("[files]\n\"/etc/x\" = {}", "`files` has the value `/etc/x`"),
             ("[files]\n\"etc/x\" = { mode = \"rw\" }", "`rw` is not a mode; write it in octal"),
             ("[files]\n\"etc/x\" = { owner = \"kiosk\" }", "`kiosk` is not an owner; write numbers"),
-            ("[kernel]\nargs = [\"root=/dev/sda\"]", "kernel argument `root` is set by Bivouac"),
+            ("[kernel]\nargs = [\"root=/dev/sda\"]", "kernel argument `root` is set by Bivouac or would"),
             ("[alpine]\nrepositories = []", "at least `main` is needed"),
             ("[services]\nnever = []", "unknown variant `never`"),
+            ("[alpine]\narch = [\"x86_64\", \"aarch64\"]", "a bundle is for one architecture, and `arch` lists 2"),
         ] {
             let error = Profile::parse(text).unwrap_err().to_string();
             assert!(error.contains(said), "{text}: {error}");

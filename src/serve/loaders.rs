@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use crate::model::digest::Digest;
 use crate::model::firmware::Firmware;
 
 /// Where iPXE is: on Debian and Ubuntu, on Fedora and Arch, and where administrators put their own.
@@ -27,6 +28,8 @@ pub struct Loader {
     pub path: PathBuf,
     /// The program.
     pub bytes: Bytes,
+    /// Their SHA-256.
+    pub digest: Digest,
 }
 
 /// The loaders found, for each firmware the best first.
@@ -94,7 +97,8 @@ impl Loaders {
         for path in folders.iter().map(|folder| folder.join(file)) {
             match read(&path).and_then(|bytes| checked(bytes, firmware)) {
                 Ok(bytes) => {
-                    self.found.push(Loader { name: file.replace('/', "-"), firmware, path, bytes });
+                    let digest = Digest::of(&bytes);
+                    self.found.push(Loader { name: file.replace('/', "-"), firmware, path, bytes, digest });
                     return;
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}

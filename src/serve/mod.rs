@@ -15,12 +15,14 @@ pub mod port_owner;
 pub mod tftp;
 mod udp;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -34,13 +36,17 @@ use self::loaders::Loaders;
 use self::observe::{Observed, Observer};
 use self::port_owner::Protocol;
 use self::tftp::{Files, TftpServer};
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, Seen};
+use crate::model::alpine::Arch;
 use crate::model::net::DhcpMode;
 use crate::model::plan::{Assignments, Catalog};
 use crate::store::{Store, StoreError};
 
 /// How long transfers may go on after a stop was asked for.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// How long a machine's script waits for the store; then the machine boots what was published before.
+const STORE_WAIT: Duration = Duration::from_millis(500);
 
 /// Why serving cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +96,8 @@ pub struct App {
     assignments: Assignments,
     advertise: Option<String>,
     catalog: Mutex<Arc<Catalog>>,
+    /// Held while the store is read.
+    reading: Arc<Semaphore>,
     bundles: Bundles,
     links: Links,
 }
@@ -100,8 +108,12 @@ impl App {
     /// # Errors
     /// When the store cannot be read.
     pub fn new(store: Store, fleet: Fleet, options: &Options) -> Result<Self, StoreError> {
-        let catalog = store.catalog(&Catalog::default())?;
+        let (catalog, problems) = store.catalog(&Catalog::default())?;
+        for problem in problems {
+            warn!(%problem, "a channel cannot be read");
+        }
         Ok(Self {
+            reading: Arc::new(Semaphore::new(1)),
             store,
             fleet,
             loaders: Arc::clone(&options.loaders),
@@ -118,25 +130,40 @@ impl App {
         self.advertise.clone().unwrap_or_else(|| reached.to_owned())
     }
 
-    /// The channels as they are now; as they were last, when the store cannot be read (DESIGN 4.5).
+    /// The channels as they are now; as they were last, when the store cannot be read or does not answer (DESIGN 4.5).
     async fn catalog(self: &Arc<Self>) -> Arc<Catalog> {
-        let app = Arc::clone(self);
-        let read = tokio::task::spawn_blocking(move || app.store.catalog(&app.last_catalog())).await;
-        match read {
-            Ok(Ok(catalog)) => {
-                let catalog = Arc::new(catalog);
-                *self.catalog.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&catalog);
-                catalog
-            }
-            Ok(Err(problem)) => {
-                warn!(%problem, "the store cannot be read; machines boot what was published before");
-                self.last_catalog()
-            }
-            Err(problem) => {
-                error!(%problem, "reading the store panicked");
-                self.last_catalog()
+        // One read at a time: a store that hangs must not take a thread for each machine that asks.
+        if let Ok(permit) = Arc::clone(&self.reading).try_acquire_owned() {
+            let app = Arc::clone(self);
+            let read = tokio::task::spawn_blocking(move || {
+                let _permit = permit;
+                app.refresh();
+            });
+            if tokio::time::timeout(STORE_WAIT, read).await.is_err() {
+                warn!("the store does not answer; machines boot what was published before");
             }
         }
+        self.last_catalog()
+    }
+
+    /// The architectures that published bundles are for, in Alpine's words.
+    pub async fn architectures(self: &Arc<Self>) -> BTreeSet<Arch> {
+        let catalog = self.catalog().await;
+        catalog.channels.values().map(|published| published.manifest.alpine.arch.clone()).collect()
+    }
+
+    fn refresh(&self) {
+        let (catalog, problems) = match self.store.catalog(&self.last_catalog()) {
+            Ok(read) => read,
+            Err(problem) => {
+                warn!(%problem, "the store cannot be read; machines boot what was published before");
+                return;
+            }
+        };
+        for problem in problems {
+            warn!(%problem, "a channel cannot be read; its machines boot what it had before");
+        }
+        *self.catalog.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalog);
     }
 
     fn last_catalog(&self) -> Arc<Catalog> {
@@ -148,10 +175,11 @@ impl Observer for App {
     fn observe(&self, seen: Observed) {
         let mac = seen.mac.or_else(|| seen.peer.and_then(|peer| self.links.who(peer)));
         let Some(mac) = mac else { return };
-        if let Some(peer) = seen.peer {
+        if let Some(peer) = seen.peer.filter(|_| seen.mac.is_some()) {
             self.links.learn(peer, mac);
         }
-        self.fleet.reached(mac, seen.step, SystemTime::now());
+        let how = if seen.mac.is_some() { Seen::ByMac } else { Seen::ByAddress };
+        self.fleet.reached(mac, seen.step, how, SystemTime::now());
     }
 }
 
@@ -175,11 +203,10 @@ impl Server {
     ///
     /// # Errors
     /// When a port cannot be opened or an interface cannot be used; then none stays open.
-    pub async fn bind(app: App, options: Options) -> Result<Self, ServeError> {
+    pub async fn bind(app: Arc<App>, options: Options) -> Result<Self, ServeError> {
         let failed = |error| BindError::new(Protocol::Tcp, options.http, error);
         let http = TcpListener::bind(options.http).await.map_err(failed)?;
         let http_address = http.local_addr().map_err(failed)?;
-        let app = Arc::new(app);
         let observer: Arc<dyn Observer> = Arc::clone(&app) as _;
         let tftp = match options.tftp {
             Some(address) => Some(TftpServer::bind(address, Arc::clone(&app) as _, Arc::clone(&observer))?),
@@ -231,7 +258,14 @@ impl Server {
         }
         let (served, http_stop) = (Arc::clone(&app), stop.clone());
         tasks.spawn(http::run(http, served, http_stop));
-        stop.cancelled().await;
+        tokio::select! {
+            () = stop.cancelled() => {}
+            // None of them ends by itself; half a server would look alive and boot nobody.
+            ended = tasks.join_next() => {
+                error!(?ended, "a part of the server ended; stopping the rest");
+                stop.cancel();
+            }
+        }
         let drained = tokio::time::timeout(GRACE, async {
             while let Some(ended) = tasks.join_next().await {
                 if let Err(panic) = ended {

@@ -27,7 +27,7 @@ pub use release::{Publication, Release, SiteParts};
 use crate::disk::{self, DiskError};
 use crate::model::digest::Digest;
 use crate::model::manifest::{BundleId, Manifest, ManifestError};
-use crate::model::name::{BundleRef, ChannelName, NameError, ProfileName, nearest};
+use crate::model::name::{BundleRef, ChannelName, ProfileName, nearest};
 
 /// The largest manifest that is read; one package entry takes about 300 bytes.
 const MAX_MANIFEST: u64 = 16 << 20;
@@ -80,6 +80,11 @@ pub enum StoreError {
         /// The blob.
         digest: Digest,
     },
+    /// The site's key is not the one the bundle was published with.
+    #[error(
+        "bundle {0} was published with another site key; put the old key back into the folder `keys`, or change the profile so that it is another bundle"
+    )]
+    OtherKey(BundleId),
     /// A blob's bytes are not what its name says.
     #[error("{} has SHA-256 {found}, and {expected} was expected; delete it and build again", path.display())]
     WrongBlob {
@@ -226,12 +231,6 @@ impl Store {
 fn read_manifest(path: &Path) -> Result<Manifest, StoreError> {
     let bytes = disk::read_bounded(path, MAX_MANIFEST)?;
     Manifest::parse(&bytes).map_err(|source| StoreError::Manifest { path: path.to_owned(), source })
-}
-
-impl From<NameError> for StoreError {
-    fn from(error: NameError) -> Self {
-        Self::Damaged { path: PathBuf::from("profiles"), why: error.to_string() }
-    }
 }
 
 #[cfg(test)]

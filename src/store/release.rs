@@ -43,17 +43,18 @@ pub struct SiteParts {
 pub enum Publication {
     /// A new release, and the channel points at it.
     New(Release),
-    /// The channel points at this very bundle already; nothing was written.
+    /// The channel points at this very bundle already; there is no new release.
     Unchanged(Release),
 }
 
 impl Store {
     /// Makes the bundle of `manifest` the newest release of its profile and points `channel` at it.
     ///
-    /// Publishing what the channel points at already changes nothing.
+    /// Publishing what the channel points at already makes no release.
     ///
     /// # Errors
-    /// When a blob is missing, or the file system refuses; then the channel stays where it was.
+    /// When a blob is missing, the bundle was published with another site key, or the file system refuses; then the
+    /// channel stays where it was.
     pub fn publish(
         &self,
         manifest: &Manifest,
@@ -68,6 +69,10 @@ impl Store {
             if !self.has_blob(&digest, size) {
                 return Err(StoreError::NoBlob { bundle, digest });
             }
+        }
+        // URLs that name a bundle never change what they name (DESIGN 4.1), and the site's key is part of that.
+        if self.site_path(&bundle).exists() && self.site_parts(&bundle)? != *site {
+            return Err(StoreError::OtherKey(bundle));
         }
         disk::write_atomic(&self.bundle_path(&bundle), &manifest.to_bytes())?;
         self.write_json(&self.site_path(&bundle), site)?;
@@ -148,24 +153,46 @@ impl Store {
         if path.exists() { self.read_json(path) } else { Err(StoreError::NoBundle(*bundle)) }
     }
 
-    /// Everything channels point at, for the serving side. Manifests that `known` holds are not read again.
+    /// Everything channels point at, for the serving side, and what is wrong with channels that cannot be read: those
+    /// stay as `known` has them. Manifests that `known` holds are not read again.
     ///
     /// # Errors
-    /// When a record or a manifest cannot be read.
-    pub fn catalog(&self, known: &Catalog) -> Result<Catalog, StoreError> {
+    /// When the list of profiles cannot be read.
+    pub fn catalog(&self, known: &Catalog) -> Result<(Catalog, Vec<StoreError>), StoreError> {
         let mut catalog = Catalog::default();
+        let mut problems = Vec::new();
         for profile in self.profiles()? {
             for channel in self.channels(&profile)? {
-                let Release { number, bundle, .. } = self.channel(&profile, &channel)?;
-                let held = known.channels.values().find(|published| published.bundle == bundle);
-                let manifest = match held {
-                    Some(published) => Arc::clone(&published.manifest),
-                    None => Arc::new(self.manifest(&bundle)?),
-                };
-                catalog.channels.insert((profile.clone(), channel), Published { release: number, bundle, manifest });
+                let place = (profile.clone(), channel);
+                match self.published(&place.0, &place.1, known) {
+                    Ok(published) => {
+                        catalog.channels.insert(place, published);
+                    }
+                    Err(problem) => {
+                        problems.push(problem);
+                        if let Some(before) = known.channels.get(&place) {
+                            catalog.channels.insert(place, before.clone());
+                        }
+                    }
+                }
             }
         }
-        Ok(catalog)
+        Ok((catalog, problems))
+    }
+
+    fn published(
+        &self,
+        profile: &ProfileName,
+        channel: &ChannelName,
+        known: &Catalog,
+    ) -> Result<Published, StoreError> {
+        let Release { number, bundle, .. } = self.channel(profile, channel)?;
+        let held = known.channels.values().find(|published| published.bundle == bundle);
+        let manifest = match held {
+            Some(published) => Arc::clone(&published.manifest),
+            None => Arc::new(self.manifest(&bundle)?),
+        };
+        Ok(Published { release: number, bundle, manifest })
     }
 
     fn newest(&self, profile: &ProfileName) -> Result<u64, StoreError> {

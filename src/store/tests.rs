@@ -60,7 +60,7 @@ fn releases_are_numbered_and_the_channel_points_at_the_newest() {
     assert_eq!((release.number, release.bundle), (1, first.id()));
     let Publication::New(release) = shop.publish(&second).unwrap() else { panic!("not new") };
     assert_eq!(release.number, 2);
-    let catalog = shop.store.catalog(&Catalog::default()).unwrap();
+    let (catalog, _) = shop.store.catalog(&Catalog::default()).unwrap();
     let published = &catalog.channels[&(name("vdi"), ChannelName::default_channel())];
     assert_eq!((published.release, published.bundle), (2, second.id()));
     assert_eq!(shop.store.resolve(&"vdi@1".parse().unwrap()).unwrap(), first.id());
@@ -138,6 +138,32 @@ fn what_is_not_there_is_named_with_the_next_step() {
     assert!(says(&"0".repeat(64)).contains("is not in the store"));
     let staged = shop.store.staged(&name("kiosk")).unwrap_err().to_string();
     assert_eq!(staged, "profile `kiosk` has nothing to publish; run `bivouac build kiosk`");
+}
+
+#[test]
+fn a_damaged_channel_stays_as_it_was_and_disturbs_no_other() {
+    let shop = shop();
+    for profile in ["kiosk", "vdi"] {
+        shop.publish(&shop.bundle(profile, "a")).unwrap();
+    }
+    let (known, _) = shop.store.catalog(&Catalog::default()).unwrap();
+    std::fs::write(shop.folder.path().join("store/profiles/kiosk/channels/stable"), "junk").unwrap();
+    shop.publish(&shop.bundle("vdi", "b")).unwrap();
+    let (catalog, problems) = shop.store.catalog(&known).unwrap();
+    let release = |profile: &str| catalog.channels[&(name(profile), ChannelName::default_channel())].release;
+    assert_eq!((release("kiosk"), release("vdi"), problems.len()), (1, 2, 1));
+}
+
+#[test]
+fn a_bundle_keeps_the_key_it_was_published_with() {
+    let shop = shop();
+    let manifest = shop.bundle("vdi", "a");
+    shop.publish(&manifest).unwrap();
+    let other = SiteParts { initrd: shop.blob("site.img of another key"), ..shop.site() };
+    let now = UNIX_EPOCH + Duration::from_secs(1_000);
+    let refused = shop.store.publish(&manifest, &other, &ChannelName::default_channel(), now).unwrap_err().to_string();
+    assert!(refused.contains("put the old key back into the folder `keys`"), "{refused}");
+    assert_eq!(shop.store.site_parts(&manifest.id()).unwrap(), shop.site());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! They need root (network namespaces), QEMU, OVMF, Debian's `ipxe` and dnsmasq, and no network; `scripts/check` installs
 //! these and runs them. Everything happens in namespaces each test makes for itself.
-#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![expect(unreachable_pub, clippy::unwrap_used, reason = "tests")]
 
 mod lab;
 mod site;

@@ -73,7 +73,10 @@ fn a_broken_profile_is_named_with_file_line_and_key() {
             "overlays = [\"base\"]\n[alpine]\nrepositories = [\"mian\"]",
             &["MIRROR/v3.24/mian/x86_64/APKINDEX.tar.gz does not exist"],
         ),
-        ("overlays = [\"base\"]\n[kernel]\nargs = [\"root=/dev/sda1\"]", &["kernel argument `root` is set by Bivouac"]),
+        (
+            "overlays = [\"base\"]\n[kernel]\nargs = [\"root=/dev/sda1\"]",
+            &["kernel argument `root` is set by Bivouac or would"],
+        ),
     ] {
         site.write("profiles/broken/profile.toml", text);
         refused(&site, &["build", "broken"], parts);
@@ -231,6 +234,9 @@ fn a_port_in_use_is_named_with_who_uses_it() {
         &["serve", "--dhcp", "off", "--http", &http],
         &[&format!("TCP port {port} is in use by "), "process "],
     );
+    site.write("profiles/hello/root/etc/motd", "changed\n");
+    let up = ["up", "hello", "--dhcp", "off", "--http", &http];
+    refused(&site, &up, &[&format!("TCP port {port} is in use by ")]);
     let port = udp.local_addr().unwrap().port();
     let free = ["serve", "--dhcp", "off", "--http", "127.0.0.1:0", "--tftp", &tftp];
     refused(&site, &free, &[&format!("UDP port {port} is in use by ")]);

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 
 use self::decide::{Facts, Port, Request, decide};
 use self::leases::LeaseTable;
@@ -238,8 +238,16 @@ impl Shared {
             decide(&request, &facts, &mut leases, Instant::now())
         };
         for seen in decision.seen {
-            debug!(mac = ?seen.mac, step = %seen.step, detail = %seen.detail, "DHCP");
-            self.observer.observe(seen);
+            let mac = seen.mac.map(|mac| mac.to_string()).unwrap_or_default();
+            if decision.reply.is_none() {
+                info!(mac, reason = %seen.detail, "a client is not answered");
+            } else {
+                debug!(mac, step = %seen.step, detail = %seen.detail, "DHCP");
+            }
+            // A computer that only wants an address is no machine of ours.
+            if !matches!(Client::of(packet), Client::System) {
+                self.observer.observe(seen);
+            }
         }
         decision.reply.map(|reply| (reply.encode(), reply.destination))
     }

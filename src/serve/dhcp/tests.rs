@@ -32,8 +32,13 @@ struct Site {
 
 impl Site {
     fn start(mode: DhcpMode) -> Self {
-        let loader =
-            Loader { name: "ipxe.efi".to_owned(), firmware: Firmware::EfiX64, path: "x".into(), bytes: "x".into() };
+        let loader = Loader {
+            name: "ipxe.efi".to_owned(),
+            firmware: Firmware::EfiX64,
+            path: "x".into(),
+            bytes: "x".into(),
+            digest: crate::model::digest::Digest::of(b"x"),
+        };
         let seen = Arc::new(Seen::default());
         let settings = Settings {
             mode,

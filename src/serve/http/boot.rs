@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::extract::{ConnectInfo, Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{Link, plain};
 use crate::model::identity::Identity;
@@ -32,27 +32,35 @@ pub(super) async fn entry(State(app): State<Arc<App>>, ConnectInfo(link): Connec
     ipxe(script::entry(&app.base(&link.base())))
 }
 
-/// The machine's own script. Every answer is a script, so that a person at the machine can read what is wrong.
+/// The machine's own script. Whoever may not boot gets a script too, so that a person at the machine can read why; only
+/// a request no iPXE makes gets an error.
 pub(super) async fn script(
     State(app): State<Arc<App>>,
     ConnectInfo(link): ConnectInfo<Link>,
+    method: Method,
     Query(asking): Query<Asking>,
 ) -> Response {
     let base = app.base(&link.base());
-    let Ok(mac) = asking.mac.parse::<Mac>() else {
+    debug!(peer = %link.peer, ?asking, "script asked for");
+    let Some(mac) = asking.mac.parse::<Mac>().ok().filter(Mac::is_unicast) else {
         return plain(StatusCode::BAD_REQUEST, "the script needs mac=, the address of the network card\n");
     };
-    debug!(peer = %link.peer, ?asking, "script asked for");
+    if method != Method::GET {
+        // A look at the head begins no boot.
+        return ipxe(String::new());
+    }
     let machine = Identity::from_texts(mac, &asking.uuid, &asking.serial, &asking.platform, &asking.arch);
     let catalog = app.catalog().await;
     let plan = match decide(&machine, &app.assignments, &catalog) {
         Ok(plan) => plan,
         Err(refusal) => {
             warn!(%mac, %refusal, "a machine was not given a bundle");
+            app.fleet.refused(&machine, refusal.to_string(), SystemTime::now());
             return ipxe(script::notice(&base, &refusal.to_string()));
         }
     };
     let Ok(token) = new_token() else {
+        error!(%mac, "the system gives no random numbers, so no machine can be given a token");
         return ipxe(script::notice(&base, "the server has no random numbers, see its log"));
     };
     let published = &plan.published;

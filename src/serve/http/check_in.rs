@@ -26,12 +26,15 @@ pub(super) async fn check_in(
             return plain(StatusCode::BAD_REQUEST, format!("{problem}\n"));
         }
     };
-    let manifest = match app.fleet.told(&token) {
-        Some(bundle) => app.bundles.manifest(&app.store, bundle).await.ok(),
-        None => None,
+    let problems = match app.fleet.told(&token) {
+        Some(bundle) => match app.bundles.manifest(&app.store, bundle).await {
+            Ok(manifest) => report.differences(&bundle, &manifest),
+            Err(_) => vec!["its bundle cannot be read from the store".to_owned()],
+        },
+        None => Vec::new(),
     };
     let hostname = report.hostname.clone();
-    match app.fleet.check_in(&token, report, manifest.as_deref(), SystemTime::now()) {
+    match app.fleet.check_in(&token, report, problems, SystemTime::now()) {
         Ok(outcome) if outcome.problems.is_empty() => {
             info!(mac = %outcome.mac, %hostname, bundle = %outcome.bundle.short(), "check-in");
             plain(StatusCode::OK, "ok\n")

@@ -9,8 +9,8 @@ use axum::response::Response;
 use tracing::{debug, error, info};
 
 use super::{Link, blob, plain};
+use crate::fleet::Seen;
 use crate::model::boot::Step;
-use crate::model::digest::Digest;
 use crate::model::manifest::BundleId;
 use crate::serve::App;
 
@@ -35,7 +35,7 @@ pub(super) async fn loader(
         note(&app, &link, &name, Some(Step::Loader));
     }
     let kind = if name.ends_with(".efi") { EFI } else { BYTES };
-    blob::respond(&headers, loader.bytes.clone(), &Digest::of(&loader.bytes), kind)
+    blob::respond(&headers, loader.bytes.clone(), &loader.digest, kind)
 }
 
 /// A file of a bundle.
@@ -87,6 +87,6 @@ fn note(app: &App, link: &Link, path: &str, step: Option<Step>) {
     let mac = app.links.who(link.peer.ip());
     debug!(peer = %link.peer.ip(), path, "file");
     if let (Some(mac), Some(step)) = (mac, step) {
-        app.fleet.reached(mac, step, SystemTime::now());
+        app.fleet.reached(mac, step, Seen::ByAddress, SystemTime::now());
     }
 }

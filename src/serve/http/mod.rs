@@ -40,6 +40,12 @@ pub struct Link {
 }
 
 impl Link {
+    /// The ends of a connection. An IPv4 client of an IPv6 socket is still an IPv4 client.
+    fn new(peer: SocketAddr, local: SocketAddr) -> Self {
+        let plain = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+        Self { peer: plain(peer), local: plain(local) }
+    }
+
     /// The base URL this client is told, unless the site advertises another.
     fn base(&self) -> String {
         match self.local {

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 
 use super::*;
+use crate::model::digest::Digest;
 use crate::model::firmware::{Firmware, Transport};
 use crate::serve::loaders::Loader;
 use crate::wire::dhcp::{Direction, Options, sub_option};
@@ -16,8 +17,13 @@ const WITH_HTTP: &[u8] = &[0xeb, 3, 1, 0, 0, 0x17, 1, 1, 0x13, 1, 1, 0x15, 1, 1]
 const WITHOUT_HTTP: &[u8] = &[0xeb, 3, 1, 0, 0, 0x15, 1, 1];
 
 fn loaders() -> Loaders {
-    let loader =
-        |name: &str, firmware| Loader { name: name.to_owned(), firmware, path: PathBuf::new(), bytes: Bytes::new() };
+    let loader = |name: &str, firmware| Loader {
+        name: name.to_owned(),
+        firmware,
+        path: PathBuf::new(),
+        bytes: Bytes::new(),
+        digest: Digest::of(b""),
+    };
     Loaders::of(vec![
         loader("undionly.kpxe", Firmware::BiosX86),
         loader("ipxe.efi", Firmware::EfiX64),
