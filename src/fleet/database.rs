@@ -96,7 +96,7 @@ impl Database {
             "SELECT machines.mac, uuid, serial, platform, buildarch, first_seen, last_seen, \
              token, started, profile, release, bundle, step, step_at, report, problems \
              FROM machines JOIN sessions ON sessions.mac = machines.mac \
-             ORDER BY machines.mac, started DESC, step_at DESC",
+             ORDER BY machines.mac, step_at DESC, started DESC",
         )
         .fetch_all(&self.pool)
         .await

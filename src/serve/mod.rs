@@ -259,6 +259,7 @@ impl Server {
         let (served, http_stop) = (Arc::clone(&app), stop.clone());
         tasks.spawn(http::run(http, served, http_stop));
         tokio::select! {
+            biased;
             () = stop.cancelled() => {}
             // None of them ends by itself; half a server would look alive and boot nobody.
             ended = tasks.join_next() => {

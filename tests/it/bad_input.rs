@@ -57,6 +57,7 @@ fn a_broken_profile_is_named_with_file_line_and_key() {
             "overlays = [\"bas\"]",
             &["profile `broken` uses overlay `bas`, and there is none in overlays; did you mean `base`?"],
         ),
+        ("overlays = [\"base\", \"base\"]", &["profile `broken` lists overlay `base` twice"]),
         (
             "overlays = [\"base\"]\npackages = [\"--allow-untrusted\"]",
             &["`--allow-untrusted` would be an option on apk's command line"],
@@ -104,6 +105,20 @@ fn files_that_cannot_go_into_an_overlay_are_named_with_the_rule() {
         site.write(file, "");
         refused(&site, &["build", "hello"], &[part]);
     }
+}
+
+#[test]
+fn nothing_an_author_wrote_is_passed_over() {
+    let site = Site::new();
+    site.write("profiles/Foo_Bar/profile.toml", "");
+    refused(&site, &["build"], &["profiles/Foo_Bar cannot be a profile; rename the folder", "`Foo_Bar` is not a name"]);
+    site.write("profiles/odd/profile.toml", "overlays = [\"base\"]");
+    std::os::unix::fs::symlink("nowhere", site.path("profiles/odd/root")).unwrap();
+    refused(&site, &["build", "odd"], &["profiles/odd/root cannot go into an overlay: it must be a folder"]);
+    std::fs::remove_file(site.path("profiles/odd/root")).unwrap();
+    std::fs::create_dir_all(site.path("profiles/odd/root/etc/apk")).unwrap();
+    std::os::unix::fs::symlink("../world", site.path("profiles/odd/root/etc/apk/world")).unwrap();
+    refused(&site, &["build", "odd"], &["profile odd has `etc/apk/world`, which must not be of that kind"]);
 }
 
 #[test]

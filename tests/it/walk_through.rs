@@ -148,6 +148,35 @@ fn a_server_that_was_killed_knows_its_machines_and_their_boots_again() {
 }
 
 #[test]
+fn a_look_at_a_script_or_a_loader_does_not_disturb_a_boot() {
+    let site = Site::published();
+    let manifest: Value = serde_json::from_str(&site.run(&["show", "hello", "--json"]).out).unwrap();
+    let server = site.serve(&["--dhcp", "off"]);
+    let url = format!("/script?mac={MAC}");
+    let script = server.get(&url);
+    let base = format!("http://{}", server.address("HTTP"));
+    let check_in = argument(&script, "bivouac").strip_prefix(&base).unwrap();
+    server.http(&format!("HEAD {url} HTTP/1.0\r\n\r\n"));
+    server.get(&url);
+    let answer = server.post(check_in, &report(&manifest, argument(&script, "bivouac_bundle")));
+    assert!(answer.ends_with("\r\n\r\nok\n"), "{answer}");
+    server.get("/loader/ipxe.efi");
+    server.stop();
+    let machines: Value = serde_json::from_str(&site.run(&["machines", "--json"]).out).unwrap();
+    assert_eq!(machines[0]["state"], "up", "{machines:#}");
+}
+
+#[test]
+fn a_machine_that_may_not_boot_is_listed_with_the_reason() {
+    let site = Site::published();
+    let server = site.serve(&["--dhcp", "off"]);
+    server.get(&format!("/script?mac={MAC}&arch=arm64"));
+    server.stop();
+    let row = site.run(&["machines"]).out;
+    assert!(row.contains("profile hello is for x86_64 and this machine is arm64"), "{row}");
+}
+
+#[test]
 fn up_builds_publishes_and_serves() {
     let site = Site::new();
     site.write("bivouac.toml", "[dhcp]\nmode = \"off\"\n[http]\nlisten = \"127.0.0.1:0\"\n[tftp]\nenabled = false\n");
