@@ -87,7 +87,7 @@ pub(super) enum Command {
     },
     /// Show what a bundle holds
     Show {
-        /// PROFILE, PROFILE@NUMBER, PROFILE:CHANNEL or a bundle id
+        /// PROFILE, PROFILE@NUMBER, PROFILE:CHANNEL, or a bundle id or its beginning
         #[arg(value_name = "REF")]
         reference: BundleRef,
         /// As JSON: the manifest itself

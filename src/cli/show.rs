@@ -20,7 +20,7 @@ struct Listed {
 
 /// Lists every release of every profile.
 pub(super) fn list(settings: &Settings, as_json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
-    let store = Store::open(&settings.store())?;
+    let store = Store::look_into(&settings.store());
     let mut all = Vec::new();
     for profile in store.profiles()? {
         let mut pointers = Vec::new();
@@ -78,7 +78,7 @@ pub(super) fn show(
     as_json: bool,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    let store = Store::open(&settings.store())?;
+    let store = Store::look_into(&settings.store());
     let id = store.resolve(reference)?;
     let manifest = store.manifest(&id)?;
     if as_json {

@@ -9,7 +9,7 @@ use reqwest::header::{LAST_MODIFIED, RANGE};
 use reqwest::{Response, StatusCode, Url};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tracing::debug;
+use tracing::warn;
 
 use super::download::{blocking, shown};
 use super::sink::{Piece, Received, Target, receive};
@@ -81,7 +81,7 @@ impl<'a> Download<'a> {
             let Some(delay) = delays.next().filter(|delay| began.elapsed() + *delay < settings.retry_for) else {
                 return Err(FetchError::GaveUp { url: shown(self.url), attempts, source: Box::new(error) });
             };
-            debug!(error = &error as &dyn Error, attempts, ?delay, "download failed, trying again");
+            warn!(error = &error as &dyn Error, ?delay, "a download failed; trying again");
             tokio::time::sleep(delay).await;
         }
         Ok(())

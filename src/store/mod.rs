@@ -135,6 +135,12 @@ impl Store {
         Ok(Self { root: root.to_owned() })
     }
 
+    /// The store in `root` to look into: nothing is made, and one that does not exist is empty.
+    #[must_use]
+    pub fn look_into(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
     /// Remembers `manifest` as what the next publish of its profile releases.
     ///
     /// # Errors
@@ -180,8 +186,24 @@ impl Store {
         match reference {
             BundleRef::Id(id) => self.manifest(id).map(|_| *id),
             BundleRef::Release(profile, number) => Ok(self.release(profile, *number)?.bundle),
-            BundleRef::Channel(profile, channel) => Ok(self.channel(profile, channel)?.bundle),
+            BundleRef::Channel(profile, channel) => match self.channel(profile, channel) {
+                Err(error @ StoreError::NoProfile { .. }) => self.beginning_with(profile.as_str()).ok_or(error),
+                found => Ok(found?.bundle),
+            },
         }
+    }
+
+    /// The one bundle whose id begins with these digits, as listings shorten it.
+    fn beginning_with(&self, digits: &str) -> Option<BundleId> {
+        const SHORTEST: usize = 8;
+        if digits.len() < SHORTEST {
+            return None;
+        }
+        let names = disk::list(&self.root.join("bundles")).ok()?;
+        let mut found =
+            names.iter().filter(|name| name.starts_with(digits)).filter_map(|name| name.strip_suffix(".json"));
+        let only = found.next()?.parse().ok()?;
+        found.next().is_none().then_some(only)
     }
 
     /// Profiles with at least one release, by name.
@@ -189,7 +211,8 @@ impl Store {
     /// # Errors
     /// When the folder cannot be read.
     pub fn profiles(&self) -> Result<Vec<ProfileName>, StoreError> {
-        self.names(&self.root.join("profiles"))
+        let folder = self.root.join("profiles");
+        if folder.exists() { self.names(&folder) } else { Ok(Vec::new()) }
     }
 
     /// The valid names in a folder, sorted; anything else in it is not ours.

@@ -136,6 +136,8 @@ fn what_is_not_there_is_named_with_the_next_step() {
     assert_eq!(says("vdi@7"), "profile `vdi` has no release 7; the newest is 1");
     assert_eq!(says("vdi:beta"), "profile `vdi` has no channel `beta`; it has stable");
     assert!(says(&"0".repeat(64)).contains("is not in the store"));
+    let id = shop.store.resolve(&"vdi".parse().unwrap()).unwrap();
+    assert_eq!(shop.store.resolve(&id.short().parse().unwrap()).unwrap(), id, "as listings shorten it");
     let staged = shop.store.staged(&name("kiosk")).unwrap_err().to_string();
     assert_eq!(staged, "profile `kiosk` has nothing to publish; run `bivouac build kiosk`");
 }

@@ -30,12 +30,6 @@ use crate::wire::dhcp::Packet;
 pub use self::boot::{LOADER_PATH, SCRIPT_PATH};
 pub use self::client::Client;
 
-/// RFC 2131.
-pub const SERVER_PORT: u16 = 67;
-
-/// The port of PXE boot servers (PXE specification 2.1, section 2.2).
-pub const BOOT_PORT: u16 = 4011;
-
 /// Longer datagrams are none of ours: no client sends more than one Ethernet frame.
 const MAX_DATAGRAM: usize = 2048;
 

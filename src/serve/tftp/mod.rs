@@ -28,9 +28,6 @@ use crate::wire::tftp::{Packet, Request, error_code};
 
 pub use self::transfer::{Limits, Outcome, Transfer, refusal};
 
-/// RFC 1350.
-pub const SERVER_PORT: u16 = 69;
-
 /// The largest block: one Ethernet frame with IPv4 and UDP headers and VLAN tags to spare. Fragments are what ROMs
 /// cannot join.
 const MAX_BLOCK: u16 = 1468;
