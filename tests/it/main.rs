@@ -6,6 +6,7 @@ mod fetch_files;
 mod fetch_hostile;
 mod fetch_releases;
 mod layers;
+mod readme;
 mod reproducible;
 mod serving;
 mod support;
