@@ -23,21 +23,14 @@ use args::{Args, Command};
 /// How long work on other threads may go on after a command ended.
 const SHUTDOWN: Duration = Duration::from_secs(2);
 
-/// How a command that ran to its end came out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
-    /// It did what was asked.
-    Done,
-}
-
 /// Runs the program: exit code 0 when it did what was asked, 2 when it failed.
 #[must_use]
 pub fn main() -> ExitCode {
     let args = Args::parse();
     log(args.verbose);
-    // One buffer for results; progress and errors go to standard error at once.
+    // Results go to standard output; progress, errors and the log to standard error.
     match run(args, &mut io::stdout()) {
-        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             report::error(&error, &mut io::stderr().lock());
@@ -46,7 +39,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
+fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<()> {
     let flags = args.command.flags(&args.site_flags);
     let mut settings = Settings::load(args.site.as_deref(), flags).context("the settings cannot be used")?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start the worker threads")?;
@@ -68,7 +61,7 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
             Command::Show { reference, json } => show::show(&settings, &reference, json, out)?,
             Command::Machines { json } => machines::machines(&settings, json, out).await?,
         }
-        Ok(Outcome::Done)
+        Ok(())
     });
     // A thread that hangs on a dead disk must not keep the program from ending.
     runtime.shutdown_timeout(SHUTDOWN);
