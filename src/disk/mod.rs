@@ -6,11 +6,13 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 mod lock;
+mod part;
 mod temporary;
 mod walk;
 mod write;
 
 pub use lock::Lock;
+pub use part::PartFile;
 pub use temporary::{Scratch, TempFile, sweep};
 pub use walk::{Found, Kind, walk};
 pub use write::{write_atomic, write_atomic_private};
