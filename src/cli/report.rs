@@ -15,7 +15,19 @@ pub(super) fn error(error: &anyhow::Error, out: &mut dyn Write) {
         last = cause;
     }
     // Nobody is left to tell when standard error is closed.
-    let _ = out.write_all(text.as_bytes());
+    let _ = out.write_all(plain(&text).as_bytes());
+}
+
+/// The text without what a terminal takes for commands: causes quote what stood in files from elsewhere.
+fn plain(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut plain, c| {
+        match c {
+            '\n' | '\t' => plain.push(c),
+            c if c.is_control() => plain.extend(c.escape_debug()),
+            c => plain.push(c),
+        }
+        plain
+    })
 }
 
 /// A table without borders, as wide as its content.
@@ -59,6 +71,13 @@ mod tests {
         let mut text = Vec::new();
         error(&doubled, &mut text);
         assert_eq!(String::from_utf8(text).unwrap(), "error: a: b\n");
+    }
+
+    #[test]
+    fn what_an_error_quotes_is_no_command_for_the_terminal() {
+        let mut text = Vec::new();
+        error(&anyhow::anyhow!("unknown field `\u{1b}[2J`\nexpected `ä`"), &mut text);
+        assert_eq!(String::from_utf8(text).unwrap(), "error: unknown field `\\u{1b}[2J`\nexpected `ä`\n");
     }
 
     #[test]
