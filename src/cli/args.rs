@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use super::to_publish::ToPublish;
 use crate::config::{Dhcp, File, Http, Tftp};
 use crate::model::name::{BundleRef, ChannelName, DEFAULT_CHANNEL, ProfileName};
 
@@ -68,11 +69,12 @@ pub(super) enum Command {
         /// Profiles; all when none is named
         profiles: Vec<ProfileName>,
     },
-    /// Make built bundles the newest release of their profiles
+    /// Make bundles the newest release of their profiles
     Publish {
-        /// Profiles to publish
-        #[arg(required = true)]
-        profiles: Vec<ProfileName>,
+        /// PROFILE: what was built last. PROFILE@NUMBER, PROFILE:CHANNEL, or a bundle id or its beginning:
+        /// that very bundle, to go back to it or to bring it into another channel
+        #[arg(value_name = "REF", required = true)]
+        wanted: Vec<ToPublish>,
         /// The channel that shall point at the new release
         #[arg(long, default_value = DEFAULT_CHANNEL)]
         channel: ChannelName,

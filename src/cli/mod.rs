@@ -8,6 +8,7 @@ mod report;
 mod serve;
 mod show;
 mod site_key;
+mod to_publish;
 
 use std::io::{self, IsTerminal as _, Write};
 use std::process::ExitCode;
@@ -47,7 +48,7 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<()> {
         match args.command {
             Command::Fetch { profiles } => pipeline::fetch(&settings, &profiles, out).await?,
             Command::Build { profiles } => pipeline::build(&settings, &profiles, out).await?,
-            Command::Publish { profiles, channel } => pipeline::publish(&settings, &profiles, &channel, out)?,
+            Command::Publish { wanted, channel } => pipeline::publish(&settings, &wanted, &channel, out)?,
             Command::Serve(_) => serve::bind(&settings, &[]).await?.run(out).await?,
             Command::Up { profiles, .. } => {
                 // Ports before bundles: who cannot serve must not publish what another server then hands out.

@@ -13,6 +13,7 @@ use tracing::{debug, warn};
 use super::progress::{Shown, say};
 use super::report::size;
 use super::site_key::SiteKey;
+use super::to_publish::ToPublish;
 use crate::apk::{Index, KeyRing, SignedIndex};
 use crate::build::{Blob, Netboot, Recipe, Selection, Staged, Wanted, select, site_initrd};
 use crate::config::Settings;
@@ -63,15 +64,15 @@ pub(super) async fn build(settings: &Settings, profiles: &[ProfileName], out: &m
 /// `bivouac publish`.
 pub(super) fn publish(
     settings: &Settings,
-    profiles: &[ProfileName],
+    wanted: &[ToPublish],
     channel: &ChannelName,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
     let store = Store::open(&settings.store())?;
     // All are looked at before the first is published: a typing error publishes nothing.
-    let staged: Vec<Manifest> = profiles.iter().map(|name| store.staged(name)).collect::<Result<_, _>>()?;
+    let bundles: Vec<Manifest> = wanted.iter().map(|wanted| wanted.manifest(&store)).collect::<Result<_, _>>()?;
     let key = SiteKey::load_or_make(&settings.keys())?;
-    for manifest in staged {
+    for manifest in bundles {
         let (profile, bundle) = (manifest.profile.clone(), manifest.id().short());
         let site =
             site_parts(&store, &manifest, &key).with_context(|| format!("cannot publish profile `{profile}`"))?;
@@ -108,7 +109,8 @@ pub(super) async fn build_and_publish(
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
     build_all(settings, profiles, out).await?;
-    publish(settings, profiles, &ChannelName::default_channel(), out)
+    let built: Vec<ToPublish> = profiles.iter().cloned().map(ToPublish::Staged).collect();
+    publish(settings, &built, &ChannelName::default_channel(), out)
 }
 
 async fn build_all(settings: &Settings, profiles: &[ProfileName], out: &mut dyn Write) -> anyhow::Result<()> {

@@ -194,7 +194,8 @@ impl Store {
     }
 
     /// The one bundle whose id begins with these digits, as listings shorten it.
-    fn beginning_with(&self, digits: &str) -> Option<BundleId> {
+    #[must_use]
+    pub fn beginning_with(&self, digits: &str) -> Option<BundleId> {
         const SHORTEST: usize = 8;
         if digits.len() < SHORTEST {
             return None;

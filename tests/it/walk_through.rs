@@ -65,6 +65,31 @@ fn building_and_publishing_unchanged_input_makes_no_release_and_says_so() {
 }
 
 #[test]
+fn a_release_is_published_again_to_go_back_or_into_another_channel() {
+    let site = Site::published();
+    let publish = |arguments: &[&str]| {
+        let ran = site.run(&[&["publish"], arguments].concat());
+        if ran.code == Some(0) { ran.out } else { ran.err }
+    };
+    let bundle = |reference: &str| site.run(&["show", reference]).out.lines().next().unwrap().to_owned();
+    let first = bundle("hello@1");
+    site.write("profiles/hello/root/etc/motd", "changed\n");
+    site.run(&["build", "hello"]);
+    assert!(publish(&["hello"]).starts_with("hello@2 published: "));
+    assert_ne!(bundle("hello"), first);
+    assert!(publish(&["hello@1"]).starts_with("hello@3 published: "));
+    assert_eq!(bundle("hello"), first);
+    assert!(publish(&["hello:stable", "--channel", "beta"]).starts_with("hello@4 published: "));
+    assert_eq!(bundle("hello:beta"), first);
+    let id = first.strip_prefix("bundle      ").unwrap();
+    for reference in [id, &id[..12]] {
+        assert!(publish(&[reference]).starts_with("hello@3 is unchanged: "), "{reference}");
+    }
+    assert!(publish(&["hello"]).starts_with("hello@5 published: "), "a bare name is what was built last");
+    assert!(publish(&["hello@9"]).contains("profile `hello` has no release 9; the newest is 5"));
+}
+
+#[test]
 fn a_machine_boots_the_published_bundle_checks_in_and_is_listed() {
     let site = Site::published();
     let manifest: Value = serde_json::from_str(&site.run(&["show", "hello", "--json"]).out).unwrap();
