@@ -9,7 +9,8 @@
 //! 3. [`fetch`] takes the netboot files of one Alpine release from a mirror, verified, into a cache.
 //! 4. [`apk`] verifies Alpine's package index and finds the exact packages the profile's world resolves to.
 //! 5. [`build`] again joins overlay, netboot files and packages into a staged bundle: same inputs, same bytes.
-//! 6. [`store`] keeps blobs and bundles by their digests, numbers releases, and moves channels atomically.
+//! 6. [`store`] keeps blobs and bundles by their digests, numbers releases, and moves channels atomically;
+//!    [`store::oci`] carries bundles to sites without a network.
 //! 7. [`serve`] answers DHCP, TFTP and HTTP; [`model::plan::decide`] says what a machine boots.
 //! 8. [`fleet`] remembers machines and their boots, and compares what they report with what they were told to boot.
 //!

@@ -1,7 +1,7 @@
 //! Blobs: files named by the SHA-256 of their bytes.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::{Store, StoreError};
@@ -51,23 +51,75 @@ impl Store {
         let folder = make_parent(&path)?;
         let mut input = File::open(source).map_err(disk::failed("open", source))?;
         let mut output = TempFile::new_in(&folder)?;
-        let mut hasher = Hasher::default();
-        let mut buffer = vec![0; 1 << 18];
-        loop {
-            let count = input.read(&mut buffer).map_err(disk::failed("read", source))?;
-            let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
-            hasher.update(bytes);
-            output.file().write_all(bytes).map_err(disk::failed("write", &path))?;
-        }
-        let found = hasher.finish();
+        let found = pump(&mut input, |error| disk::failed("read", source)(error).into(), &mut |bytes| {
+            Ok::<_, StoreError>(output.file().write_all(bytes).map_err(disk::failed("write", &path))?)
+        })?;
         if found != *expected {
             return Err(StoreError::WrongBlob { path: source.to_owned(), expected: *expected, found });
         }
         Ok(output.publish(&path)?)
     }
+
+    /// Gives the bytes of a blob to `take`, piece by piece, and checks that they are what its name says.
+    ///
+    /// # Errors
+    /// [`StoreError::WrongBlob`] when they are not, which `take` has seen by then; when they cannot be read; what `take`
+    /// says.
+    pub(super) fn read_blob<E: From<StoreError>>(
+        &self,
+        digest: &Digest,
+        take: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let path = self.blob_path(digest);
+        let failed = |action| {
+            let path = path.clone();
+            move |error| E::from(disk::failed(action, &path)(error).into())
+        };
+        let mut file = File::open(&path).map_err(failed("open"))?;
+        let found = pump(&mut file, failed("read"), take)?;
+        if found != *digest {
+            return Err(StoreError::WrongBlob { path, expected: *digest, found }.into());
+        }
+        Ok(())
+    }
+
+    /// Whether the blob is there, byte for byte.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read.
+    pub(super) fn is_intact(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
+        if !self.has_blob(digest, size) {
+            return Ok(false);
+        }
+        match self.read_blob(digest, &mut |_| Ok(())) {
+            Ok(()) => Ok(true),
+            Err(StoreError::WrongBlob { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
 }
 
-fn make_parent(path: &Path) -> Result<PathBuf, DiskError> {
+/// Reads to the end, gives each piece to `take`, and returns the digest of all.
+pub(super) fn pump<E>(
+    input: &mut dyn Read,
+    unreadable: impl Fn(io::Error) -> E,
+    take: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+) -> Result<Digest, E> {
+    let mut hasher = Hasher::default();
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        let count = match input.read(&mut buffer) {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(unreadable(error)),
+        };
+        let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else { return Ok(hasher.finish()) };
+        hasher.update(bytes);
+        take(bytes)?;
+    }
+}
+
+pub(super) fn make_parent(path: &Path) -> Result<PathBuf, DiskError> {
     let folder = disk::folder_of(path).to_owned();
     disk::create_dir_all(&folder)?;
     Ok(folder)

@@ -18,6 +18,7 @@
 //! lock; readers need none.
 
 mod blobs;
+pub mod oci;
 mod release;
 
 use std::path::{Path, PathBuf};
@@ -160,6 +161,21 @@ impl Store {
             return Err(StoreError::NothingStaged(profile.clone()));
         }
         read_manifest(&path)
+    }
+
+    /// Keeps a bundle whose blobs are all here, without releasing it.
+    ///
+    /// # Errors
+    /// When a blob is missing, or the file system refuses; then there is no such bundle.
+    pub fn keep(&self, manifest: &Manifest) -> Result<(), StoreError> {
+        let _lock = self.lock()?;
+        let bundle = manifest.id();
+        for (digest, size) in manifest.blobs() {
+            if !self.has_blob(&digest, size) {
+                return Err(StoreError::NoBlob { bundle, digest });
+            }
+        }
+        Ok(disk::write_atomic(&self.bundle_path(&bundle), &manifest.to_bytes())?)
     }
 
     /// The manifest of a bundle.
