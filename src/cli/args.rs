@@ -69,9 +69,9 @@ pub(super) enum Command {
         /// Profiles; all when none is named
         profiles: Vec<ProfileName>,
     },
-    /// Make bundles the newest release of their profiles
+    /// Make built or imported bundles the newest release of their profiles
     Publish {
-        /// PROFILE: what was built last. PROFILE@NUMBER, PROFILE:CHANNEL, or a bundle id or its beginning:
+        /// PROFILE: what was built or imported last. PROFILE@NUMBER, PROFILE:CHANNEL, or a bundle id or its beginning:
         /// that very bundle, to go back to it or to bring it into another channel
         #[arg(value_name = "REF", required = true)]
         wanted: Vec<ToPublish>,
@@ -95,6 +95,31 @@ pub(super) enum Command {
         /// As JSON: the manifest itself
         #[arg(long)]
         json: bool,
+    },
+    /// Write bundles into one file, for a site that no network leads to
+    ///
+    /// The file has everything the bundles need to boot, and nothing of this site: the same bundles give the same bytes
+    /// everywhere. An export that was stopped leaves FILE.part; the same command goes on with it. FILE is an OCI image
+    /// archive: `skopeo inspect oci-archive:FILE:PROFILE-ID` shows a bundle, with the first twelve digits of its id.
+    Export {
+        /// PROFILE, PROFILE@NUMBER, PROFILE:CHANNEL, or a bundle id or its beginning; a profile that has no release is
+        /// what its last build made
+        #[arg(value_name = "REF", required = true)]
+        references: Vec<BundleRef>,
+        /// The file to write; one that is there is replaced
+        file: PathBuf,
+        /// Write an OCI image layout instead: FILE is a folder, new, empty or with a layout that gets the bundles too
+        #[arg(long)]
+        oci: bool,
+    },
+    /// Take in the bundles of an export, ready to publish
+    ///
+    /// Every byte is verified; an archive of which anything is missing or different is refused. What is in the store
+    /// already is not copied again, so an import that was stopped goes on. Compare the ids it prints with those the
+    /// export printed: an archive says what it holds, not who made it.
+    Import {
+        /// The file or, of `export --oci`, the folder
+        file: PathBuf,
     },
     /// List machines: what they boot, how far they got, what they run
     Machines {

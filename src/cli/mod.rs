@@ -1,5 +1,6 @@
 //! The command line: arguments, one file for each command, and what a person sees. Joins everything below it.
 
+mod air_gap;
 mod args;
 mod machines;
 mod pipeline;
@@ -60,6 +61,11 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<()> {
             }
             Command::List { json } => show::list(&settings, json, out)?,
             Command::Show { reference, json } => show::show(&settings, &reference, json, out)?,
+            Command::Export { references, file, oci } => {
+                let form = if oci { air_gap::Form::Folder } else { air_gap::Form::Archive };
+                air_gap::export(&settings, &references, &file, form, out)?;
+            }
+            Command::Import { file } => air_gap::import(&settings, &file, out)?,
             Command::Machines { json } => machines::machines(&settings, json, out).await?,
         }
         Ok(())

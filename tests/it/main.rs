@@ -1,6 +1,7 @@
 //! Tests through the front door: the program as a user runs it, and each part on real sockets of the loopback.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, reason = "tests")]
 
+mod air_gap;
 mod bad_input;
 mod fetch_files;
 mod fetch_hostile;
