@@ -470,3 +470,37 @@ fn a_folder_that_leads_elsewhere_is_refused() {
     std::os::unix::fs::symlink(&secret, &some).unwrap();
     refused(&target, &site.path("FOLDER"), &["is not a regular file"]);
 }
+
+#[test]
+#[cfg_attr(not(feature = "boot-tests"), ignore = "needs skopeo, which scripts/check installs")]
+fn skopeo_reads_and_moves_what_was_exported() {
+    let site = exported();
+    works(&site, &["export", "--oci", "hello", "FOLDER"]);
+    let bundle = id(&site, "hello");
+    let name = format!("hello-{}", &bundle[..12]);
+    let skopeo = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("skopeo");
+        let output = command.arg("--insecure-policy").args(arguments).current_dir(site.folder.path()).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
+    let (archive, folder) = (format!("oci-archive:FILE:{name}"), format!("oci:FOLDER:{name}"));
+    for place in [&archive, &folder] {
+        let shown: Value = serde_json::from_slice(&skopeo(&["inspect", place])).unwrap();
+        assert_eq!(shown["Labels"]["org.opencontainers.image.title"], "hello");
+        assert_eq!((&shown["Architecture"], &shown["Os"]), (&"amd64".into(), &"linux".into()));
+        assert_eq!(shown["Layers"][0], format!("sha256:{bundle}"));
+        let image: Value = serde_json::from_slice(&skopeo(&["inspect", "--raw", place])).unwrap();
+        assert_eq!(image["artifactType"], "application/vnd.bivouac.bundle.v1");
+        skopeo(&["inspect", "--config", place]);
+    }
+    // There and back again, as an image of another name in another index.
+    skopeo(&["copy", &archive, "oci:MOVED:other"]);
+    skopeo(&["copy", "oci:MOVED:other", "oci-archive:BACK:third"]);
+    skopeo(&["copy", &folder, "oci-archive:STRAIGHT"]);
+    for place in ["MOVED", "BACK", "STRAIGHT"] {
+        let target = Site::new();
+        let imported = works(&target, &["import", site.path(place).to_str().unwrap()]);
+        assert!(imported.out.starts_with(&format!("imported hello {bundle}: ")), "{}", imported.out);
+    }
+}
