@@ -155,11 +155,18 @@ impl Firmware {
                 "ipxe32.efi",
                 "i386/ipxe.efi",
                 "i386-efi/ipxe.efi",
+                "snponly-i386.efi",
                 "ipxe-snponly-i386.efi",
                 "i386/snponly.efi",
                 "i386-efi/snponly.efi",
             ],
-            Self::EfiArm32 => &["ipxe-arm32.efi", "arm32/ipxe.efi", "arm32-efi/ipxe.efi", "arm32-efi/snponly.efi"],
+            Self::EfiArm32 => &[
+                "ipxe-arm32.efi",
+                "arm32/ipxe.efi",
+                "arm32-efi/ipxe.efi",
+                "snponly-arm32.efi",
+                "arm32-efi/snponly.efi",
+            ],
             Self::EfiArm64 => &[
                 "ipxe-arm64.efi",
                 "arm64/ipxe.efi",
@@ -169,11 +176,19 @@ impl Firmware {
                 "arm64/snponly.efi",
                 "arm64-efi/snponly.efi",
             ],
-            Self::EfiRiscv32 => &["ipxe-riscv32.efi", "riscv32/ipxe.efi", "riscv32-efi/ipxe.efi"],
-            Self::EfiRiscv64 => &["ipxe-riscv64.efi", "riscv64/ipxe.efi", "riscv64-efi/ipxe.efi"],
-            Self::EfiRiscv128 => &["ipxe-riscv128.efi"],
-            Self::EfiLoong32 => &["ipxe-loong32.efi", "loong32/ipxe.efi", "loong32-efi/ipxe.efi"],
-            Self::EfiLoong64 => &["ipxe-loong64.efi", "loong64/ipxe.efi", "loong64-efi/ipxe.efi"],
+            Self::EfiRiscv32 => {
+                &["ipxe-riscv32.efi", "riscv32/ipxe.efi", "riscv32-efi/ipxe.efi", "snponly-riscv32.efi"]
+            }
+            Self::EfiRiscv64 => {
+                &["ipxe-riscv64.efi", "riscv64/ipxe.efi", "riscv64-efi/ipxe.efi", "snponly-riscv64.efi"]
+            }
+            Self::EfiRiscv128 => &["ipxe-riscv128.efi", "snponly-riscv128.efi"],
+            Self::EfiLoong32 => {
+                &["ipxe-loong32.efi", "loong32/ipxe.efi", "loong32-efi/ipxe.efi", "snponly-loong32.efi"]
+            }
+            Self::EfiLoong64 => {
+                &["ipxe-loong64.efi", "loong64/ipxe.efi", "loong64-efi/ipxe.efi", "snponly-loong64.efi"]
+            }
             // What the ROMs of the Pi 4 and the Pi 3 ask for first.
             Self::RaspberryPi => &["start4.elf", "bootcode.bin"],
             Self::UBootArm32 | Self::UBootArm64 => &[],
