@@ -5,4 +5,5 @@ pub mod cpio;
 pub mod dhcp;
 pub mod gzip;
 pub mod kernel;
+pub mod loader;
 pub mod tftp;
