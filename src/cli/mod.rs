@@ -2,6 +2,7 @@
 
 mod air_gap;
 mod args;
+mod loaders;
 mod machines;
 mod pipeline;
 mod progress;

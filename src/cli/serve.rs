@@ -1,7 +1,6 @@
 //! `bivouac serve`.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -9,13 +8,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::loaders;
 use crate::config::Settings;
-use crate::disk;
 use crate::fleet::Fleet;
 use crate::model::firmware::Firmware;
 use crate::model::name::{ChannelName, ProfileName};
 use crate::model::plan::Assignment;
-use crate::serve::loaders::{DEFAULT_FOLDERS, Loaders};
+use crate::serve::loaders::Loaders;
 use crate::serve::{App, Options, Server};
 use crate::store::Store;
 
@@ -31,14 +30,8 @@ pub(super) struct Ready {
 pub(super) async fn bind(settings: &Settings, coming: &[ProfileName]) -> anyhow::Result<Ready> {
     let store = Store::open(&settings.store())?;
     let assignments = assigned(settings, &store, coming)?.assignments;
-    let folders: Vec<PathBuf> = match &settings.loaders {
-        Some(folder) => {
-            disk::list(folder).context("the folder of loaders cannot be used")?;
-            vec![folder.clone()]
-        }
-        None => DEFAULT_FOLDERS.iter().map(PathBuf::from).collect(),
-    };
-    let loaders = Arc::new(tokio::task::spawn_blocking(move || Loaders::find(&folders)).await?);
+    let all = settings.clone();
+    let loaders = Arc::new(tokio::task::spawn_blocking(move || loaders::find(&all)).await??);
     let fallback = assignments.fallback.clone();
     let options = Options {
         http: settings.http,
@@ -69,6 +62,9 @@ impl Ready {
         let wanted = |firmware: Firmware| architectures.iter().any(|arch| firmware.boots(arch.as_str()));
         for missing in self.loaders.missing().into_iter().filter(|missing| wanted(missing.firmware)) {
             warn!("{missing}");
+        }
+        for unmet in self.loaders.unmet().into_iter().filter(|unmet| wanted(unmet.firmware)) {
+            warn!("{unmet}");
         }
         let stop = stop_on_signal()?;
         for line in self.server.addresses() {

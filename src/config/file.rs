@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::loader::Loader;
 use crate::model::name::{ChannelName, ProfileName};
 
 /// `bivouac.toml`.
@@ -22,6 +23,8 @@ pub struct File {
     pub mirror: Option<String>,
     /// Folder of iPXE loaders.
     pub loaders: Option<PathBuf>,
+    /// Which machines are handed which kind of iPXE, in the order in which the rules are tried.
+    pub loader: Option<Vec<Loader>>,
     /// What machines boot that are not named below.
     pub default_profile: Option<ProfileName>,
     /// Machines by the address of their network card.
@@ -117,6 +120,7 @@ impl File {
             state: self.state.or(other.state),
             mirror: self.mirror.or(other.mirror),
             loaders: self.loaders.or(other.loaders),
+            loader: self.loader.or(other.loader),
             default_profile: self.default_profile.or(other.default_profile),
             machines: self.machines.or(other.machines),
             http: both(self.http, other.http, |a, b| Http {

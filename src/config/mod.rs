@@ -5,12 +5,15 @@
 
 mod file;
 mod lease;
+mod loader;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 pub use file::{Dhcp, File, Follow, Http, Tftp};
+pub use loader::Loader;
 
+use crate::model::loader::LoaderRule;
 use crate::model::mac::Mac;
 use crate::model::name::{ChannelName, ProfileName};
 use crate::model::net::{DhcpMode, Pool, PoolError};
@@ -86,6 +89,8 @@ pub struct Settings {
     pub mirror: String,
     /// Folder of iPXE loaders, when the distribution's places are not to be used.
     pub loaders: Option<PathBuf>,
+    /// Which machines are handed which kind of iPXE; the first rule about a machine counts.
+    pub loader_rules: Vec<LoaderRule>,
     /// Who follows what.
     pub assignments: Assignments,
     /// Where HTTP listens.
@@ -163,6 +168,7 @@ impl Settings {
             state: file.state.unwrap_or_else(|| PathBuf::from("state")),
             mirror: base_url("mirror", file.mirror.as_deref().unwrap_or(DEFAULT_MIRROR))?,
             loaders: file.loaders,
+            loader_rules: loader::rules(file.loader.unwrap_or_default())?,
             assignments,
             http: listen,
             advertise: http.advertise.as_deref().map(|url| base_url("http.advertise", url)).transpose()?,
@@ -187,6 +193,12 @@ impl Settings {
     #[must_use]
     pub fn fleet(&self) -> PathBuf {
         self.state.join("fleet.sqlite")
+    }
+
+    /// The folder of iPXE loaders added to this site, which come before all others.
+    #[must_use]
+    pub fn own_loaders(&self) -> PathBuf {
+        self.state.join("loaders")
     }
 
     /// The folder of the site's signing key.

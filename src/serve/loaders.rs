@@ -1,5 +1,7 @@
 //! The iPXE loaders of this computer, read into memory once: the first program firmware takes from the network.
 
+mod choice;
+
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,13 +11,17 @@ use bytes::Bytes;
 
 use crate::model::digest::Digest;
 use crate::model::firmware::Firmware;
+use crate::model::loader::{LoaderKind, LoaderRule};
+use crate::wire::loader::{Inspection, pe_machine};
+
+pub use self::choice::{Choice, Unmet};
 
 /// Where iPXE is: on Debian and Ubuntu, on Fedora and Arch, and where administrators put their own.
 pub const DEFAULT_FOLDERS: [&str; 4] =
     ["/usr/lib/ipxe", "/usr/share/ipxe", "/usr/local/lib/ipxe", "/usr/local/share/ipxe"];
 
 /// The largest file taken for a loader; iPXE with all drivers has about 1 MiB.
-const MAX_SIZE: u64 = 16 * 1024 * 1024;
+pub const MAX_SIZE: u64 = 16 * 1024 * 1024;
 
 /// One loader.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +30,10 @@ pub struct Loader {
     pub name: String,
     /// What runs it.
     pub firmware: Firmware,
+    /// Whose drivers it has, by its bytes, else by its name.
+    pub kind: Option<LoaderKind>,
+    /// Whether it is from the site's own folder.
+    pub is_own: bool,
     /// Where it was found.
     pub path: PathBuf,
     /// The program.
@@ -37,6 +47,7 @@ pub struct Loader {
 pub struct Loaders {
     found: Vec<Loader>,
     refused: Vec<Refused>,
+    rules: Vec<LoaderRule>,
 }
 
 /// A file with the name of a loader that is none.
@@ -68,37 +79,61 @@ impl fmt::Display for Missing {
         write!(f, "{} machines cannot boot: no iPXE loader", self.firmware)?;
         match self.debian_package {
             Some(package) => write!(f, "; install `{package}`"),
-            None => write!(
-                f,
-                "; put one named {} into the loader folder",
-                self.firmware.loader_files().first().unwrap_or(&"ipxe.efi")
-            ),
+            None if self.firmware == Firmware::RaspberryPi => {
+                f.write_str("; put the board's own boot files into the loader folder")
+            }
+            None => f.write_str("; take one with `bivouac loaders add`"),
         }
     }
 }
 
+impl Loader {
+    /// A loader whose bytes are in memory.
+    #[must_use]
+    pub fn new(name: &str, firmware: Firmware, path: PathBuf, bytes: Bytes) -> Self {
+        let kind = Inspection::of(&bytes).kind.or_else(|| LoaderKind::of_name(name));
+        let digest = Digest::of(&bytes);
+        Self { name: name.replace('/', "-"), firmware, kind, is_own: false, path, bytes, digest }
+    }
+}
+
 impl Loaders {
-    /// Reads the loaders in `folders`; for each name the first folder that has it counts. Folders and files that are
-    /// not there are no error; a file that is there and cannot be a loader is kept for [`Self::refused`].
+    /// Reads the loaders in `own`, the site's folder, and in `folders`. For each firmware and kind of loader those of
+    /// the site come first; then for each name the first folder that has it counts. Folders and files that are not
+    /// there are no error; a file that is there and cannot be a loader is kept for [`Self::refused`].
     ///
     /// Reads files, so call it at start, not while serving.
     #[must_use]
-    pub fn find(folders: &[PathBuf]) -> Self {
+    pub fn find(own: &Path, folders: &[PathBuf]) -> Self {
         let mut loaders = Self::default();
         for firmware in Firmware::ALL.into_iter().filter(|firmware| firmware.runs() == *firmware) {
-            for file in firmware.loader_files() {
-                loaders.look_for(firmware, file, folders);
+            let files = firmware.loader_files();
+            for files in files.chunk_by(|one, other| LoaderKind::of_name(one) == LoaderKind::of_name(other)) {
+                for file in files {
+                    loaders.look_for(firmware, file, [own], true);
+                }
+                for file in files {
+                    loaders.look_for(firmware, file, folders.iter().map(PathBuf::as_path), false);
+                }
             }
         }
         loaders
     }
 
-    fn look_for(&mut self, firmware: Firmware, file: &str, folders: &[PathBuf]) {
-        for path in folders.iter().map(|folder| folder.join(file)) {
+    fn look_for<'a>(
+        &mut self,
+        firmware: Firmware,
+        file: &str,
+        folders: impl IntoIterator<Item = &'a Path>,
+        is_own: bool,
+    ) {
+        for path in folders.into_iter().map(|folder| folder.join(file)) {
             match read(&path).and_then(|bytes| checked(bytes, firmware)) {
                 Ok(bytes) => {
-                    let digest = Digest::of(&bytes);
-                    self.found.push(Loader { name: file.replace('/', "-"), firmware, path, bytes, digest });
+                    let loader = Loader { is_own, ..Loader::new(file, firmware, path, bytes) };
+                    if self.by_name(&loader.name).is_none() {
+                        self.found.push(loader);
+                    }
                     return;
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -110,7 +145,7 @@ impl Loaders {
     /// Loaders that are already in memory, best first.
     #[must_use]
     pub fn of(found: Vec<Loader>) -> Self {
-        Self { found, refused: Vec::new() }
+        Self { found, ..Self::default() }
     }
 
     /// The loader for machines with this firmware.
@@ -177,14 +212,6 @@ fn checked(bytes: Bytes, firmware: Firmware) -> io::Result<Bytes> {
     }
 }
 
-/// The machine number of a PE file (PE format, "Signature" and "COFF File Header").
-fn pe_machine(bytes: &[u8]) -> Option<u16> {
-    let start = bytes.get(0x3c..)?.first_chunk::<4>()?;
-    let header = bytes.get(usize::try_from(u32::from_le_bytes(*start)).ok()?..)?;
-    let machine = header.strip_prefix(b"PE\0\0")?.first_chunk::<2>()?;
-    bytes.starts_with(b"MZ").then(|| u16::from_le_bytes(*machine))
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -210,7 +237,10 @@ mod tests {
         fs::write(second.path().join("ipxe.efi"), program(0x8664)).unwrap();
         fs::create_dir(second.path().join("arm64")).unwrap();
         fs::write(second.path().join("arm64/ipxe.efi"), program(0xaa64)).unwrap();
-        let loaders = Loaders::find(&[first.path().to_owned(), "/nowhere".into(), second.path().to_owned()]);
+        let loaders = Loaders::find(
+            Path::new("/nowhere"),
+            &[first.path().to_owned(), "/nowhere".into(), second.path().to_owned()],
+        );
         assert_eq!(loaders.for_firmware(Firmware::BiosX86).unwrap().bytes, "first");
         assert_eq!(loaders.for_firmware(Firmware::EfiX64).unwrap().name, "ipxe.efi");
         assert_eq!(loaders.for_firmware(Firmware::UBootArm64).unwrap().name, "arm64-ipxe.efi");
@@ -226,7 +256,7 @@ mod tests {
         fs::write(folder.path().join("ipxe.efi"), program(0x014c)).unwrap();
         fs::write(folder.path().join("ipxe-arm64.efi"), "text").unwrap();
         fs::write(folder.path().join("undionly.kpxe"), "").unwrap();
-        let loaders = Loaders::find(&[folder.path().to_owned()]);
+        let loaders = Loaders::find(Path::new("/nowhere"), &[folder.path().to_owned()]);
         assert_eq!(loaders.iter().count(), 0);
         let refused: Vec<String> = loaders.refused().iter().map(ToString::to_string).collect();
         assert_eq!(refused.len(), 3);
@@ -239,21 +269,43 @@ mod tests {
     fn what_cannot_boot_is_said_with_what_to_do() {
         let missing: Vec<String> = Loaders::default().missing().iter().map(ToString::to_string).collect();
         assert_eq!(missing[0], "BIOS machines cannot boot: no iPXE loader; install `ipxe`");
-        assert_eq!(
-            missing[2],
-            "UEFI ARM64 machines cannot boot: no iPXE loader; put one named ipxe-arm64.efi into the loader folder"
-        );
+        assert_eq!(missing[2], "UEFI ARM64 machines cannot boot: no iPXE loader; take one with `bivouac loaders add`");
     }
 
     #[test]
-    fn a_header_cut_off_anywhere_is_no_program() {
-        let whole = program(0x8664);
-        assert_eq!(pe_machine(&whole), Some(0x8664));
-        for length in 0..whole.len() {
-            assert_eq!(pe_machine(&whole[..length]), None);
+    fn the_sites_own_loader_comes_before_others_of_its_kind_and_not_before_the_better_kind() {
+        let (own, system) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(own.path().join("x86_64-ipxe.efi"), program(0x8664)).unwrap();
+        fs::write(own.path().join("ipxe-snponly-x86_64.efi"), program(0x8664)).unwrap();
+        fs::write(own.path().join("ipxe.pxe"), "own").unwrap();
+        for name in ["ipxe.efi", "snponly.efi"] {
+            fs::write(system.path().join(name), program(0x8664)).unwrap();
         }
-        let mut far = whole;
-        far[0x3c..0x40].fill(0xff);
-        assert_eq!(pe_machine(&far), None);
+        for name in ["ipxe.pxe", "undionly.kpxe"] {
+            fs::write(system.path().join(name), "system").unwrap();
+        }
+        let loaders = Loaders::find(own.path(), &[system.path().to_owned()]);
+        let order: Vec<(&str, bool)> = loaders.iter().map(|loader| (loader.name.as_str(), loader.is_own)).collect();
+        assert_eq!(
+            order,
+            [
+                ("undionly.kpxe", false),
+                ("ipxe.pxe", true),
+                ("ipxe.efi", false),
+                ("ipxe-snponly-x86_64.efi", true),
+                ("snponly.efi", false)
+            ],
+            "a file of no known name is not taken"
+        );
+        assert_eq!(loaders.by_name("ipxe.pxe").unwrap().bytes, "own");
+    }
+
+    #[test]
+    fn what_a_program_says_of_its_drivers_counts_more_than_its_name() {
+        let bytes = [&program(0x8664)[..], b"\0SNPONLY\0"].concat();
+        let loader = Loader::new("ipxe.efi", Firmware::EfiX64, PathBuf::new(), bytes.into());
+        assert_eq!(loader.kind, Some(LoaderKind::Snponly));
+        let silent = Loader::new("x86_64/ipxe.efi", Firmware::EfiX64, PathBuf::new(), program(0x8664).into());
+        assert_eq!((silent.name.as_str(), silent.kind), ("x86_64-ipxe.efi", Some(LoaderKind::Ipxe)));
     }
 }

@@ -58,6 +58,35 @@ fn firmware_is_sent_to_its_loader_and_ipxe_to_its_script() {
 }
 
 #[test]
+fn a_machine_with_a_rule_is_sent_to_the_loader_it_names() {
+    let site = Site::published();
+    loaders(&site);
+    std::fs::copy(site.path("loaders/ipxe.efi"), site.path("loaders/snponly.efi")).unwrap();
+    let ovmf = Packet::decode(&bytes(OVMF)).unwrap();
+    let rule = format!("[[loader]]\nmachines = [\"{}\"]\nuse = \"snponly\"\n", ovmf.mac().unwrap());
+    let server = site.serve_with(&rule, &["--loaders", "loaders"]);
+    let file = |packet: &Packet| {
+        let answer = ask_boot_server(&server, packet);
+        String::from_utf8_lossy(&answer.file).trim_end_matches('\0').to_owned()
+    };
+    assert_eq!(file(&ovmf), "snponly.efi");
+    let mut other = ovmf.clone();
+    other.chaddr[5] ^= 1;
+    assert_eq!(file(&other), "ipxe.efi");
+}
+
+#[test]
+fn a_rule_nothing_can_follow_is_said_when_serving_starts() {
+    let site = Site::published();
+    loaders(&site);
+    let rule = "[[loader]]\nfirmware = \"efi-x64\"\nuse = \"snponly\"\n";
+    let log = site.serve_with(rule, &["--dhcp", "off", "--loaders", "loaders"]).stop();
+    let said =
+        "loader rule 1 of the site file wants `snponly` for UEFI x86_64 machines and there is none; they get ipxe.efi";
+    assert_eq!(log.matches(said).count(), 1, "{log}");
+}
+
+#[test]
 fn a_loader_comes_by_tftp_and_by_http_with_its_length() {
     let site = Site::published();
     loaders(&site);

@@ -5,6 +5,7 @@ use std::fmt;
 use super::client::Client;
 use super::decide::Facts;
 use crate::model::firmware::{Firmware, Transport};
+use crate::model::mac::Mac;
 use crate::model::net::DhcpMode;
 use crate::serve::loaders::Loader;
 use crate::wire::dhcp::{Packet, code, sub_option};
@@ -47,13 +48,13 @@ pub(super) enum Plan<'a> {
 ///
 /// # Errors
 /// Why a client that asks cannot boot.
-pub(super) fn plan<'a>(client: &Client, facts: &Facts<'a>) -> Result<Option<Plan<'a>>, String> {
+pub(super) fn plan<'a>(client: &Client, mac: &Mac, facts: &Facts<'a>) -> Result<Option<Plan<'a>>, String> {
     let loader = |firmware: Firmware| {
         let none = || match firmware.debian_package() {
             Some(package) => format!("no loader for {firmware}, install `{package}`"),
             None => format!("no loader for {firmware}"),
         };
-        facts.loaders.for_firmware(firmware).ok_or_else(none)
+        facts.loaders.for_machine(firmware, mac).map(|choice| choice.loader).ok_or_else(none)
     };
     match client {
         Client::System => Ok(None),

@@ -215,7 +215,7 @@ impl Asked<'_> {
         let discovers = kind == Some(MessageType::Discover);
         // Taking an offer is no second offer.
         let takes_offer = self.request.port == Port::Server && kind == Some(MessageType::Request);
-        match boot::plan(&self.client, self.facts) {
+        match boot::plan(&self.client, &self.mac, self.facts) {
             Ok(Some(plan)) => {
                 plan.put(&mut answer, self.request.packet, self.facts);
                 if discovers {

@@ -32,13 +32,7 @@ struct Site {
 
 impl Site {
     fn start(mode: DhcpMode) -> Self {
-        let loader = Loader {
-            name: "ipxe.efi".to_owned(),
-            firmware: Firmware::EfiX64,
-            path: "x".into(),
-            bytes: "x".into(),
-            digest: crate::model::digest::Digest::of(b"x"),
-        };
+        let loader = Loader::new("ipxe.efi", Firmware::EfiX64, "x".into(), "x".into());
         let seen = Arc::new(Seen::default());
         let settings = Settings {
             mode,

@@ -153,7 +153,12 @@ impl Site {
 
     /// Starts the server on ports the kernel chooses, and waits until it is ready.
     pub fn serve(&self, arguments: &[&str]) -> Serving {
-        self.write("serve.toml", "[dhcp]\nlisten = \"127.0.0.1\"\nport = 0\npxe-port = 0\n");
+        self.serve_with("", arguments)
+    }
+
+    /// The same with these tables in the site file.
+    pub fn serve_with(&self, tables: &str, arguments: &[&str]) -> Serving {
+        self.write("serve.toml", &format!("[dhcp]\nlisten = \"127.0.0.1\"\nport = 0\npxe-port = 0\n{tables}"));
         let ports = ["serve", "--site", "serve.toml", "--http", "127.0.0.1:0", "--tftp", "127.0.0.1:0"];
         Serving::start(self.command(&[&ports, arguments].concat()))
     }

@@ -3,8 +3,8 @@ use std::path::PathBuf;
 use bytes::Bytes;
 
 use super::*;
-use crate::model::digest::Digest;
 use crate::model::firmware::{Firmware, Transport};
+use crate::model::loader::{LoaderKind, LoaderRule};
 use crate::serve::loaders::Loader;
 use crate::wire::dhcp::{Direction, Options, sub_option};
 
@@ -17,13 +17,7 @@ const WITH_HTTP: &[u8] = &[0xeb, 3, 1, 0, 0, 0x17, 1, 1, 0x13, 1, 1, 0x15, 1, 1]
 const WITHOUT_HTTP: &[u8] = &[0xeb, 3, 1, 0, 0, 0x15, 1, 1];
 
 fn loaders() -> Loaders {
-    let loader = |name: &str, firmware| Loader {
-        name: name.to_owned(),
-        firmware,
-        path: PathBuf::new(),
-        bytes: Bytes::new(),
-        digest: Digest::of(b""),
-    };
+    let loader = |name: &str, firmware| Loader::new(name, firmware, PathBuf::new(), Bytes::new());
     Loaders::of(vec![
         loader("undionly.kpxe", Firmware::BiosX86),
         loader("ipxe.efi", Firmware::EfiX64),
@@ -173,6 +167,31 @@ fn every_kind_of_client_is_told_what_it_can_boot() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn a_machine_with_a_rule_is_offered_the_kind_of_loader_it_names() {
+    let rule = LoaderRule {
+        machines: vec!["52:54:00".parse().unwrap()],
+        firmware: Some(Firmware::EfiX64),
+        kind: LoaderKind::Snponly,
+    };
+    for mut site in [Site::proxy(), Site::full()] {
+        site.loaders = loaders().with_rules(vec![rule.clone()]);
+        let by_pxe = firmware(MessageType::Discover, "PXEClient", 7);
+        assert_eq!(text(&site.reply(&by_pxe).unwrap().packet.file), "snponly.efi");
+        let by_http = firmware(MessageType::Discover, "HTTPClient", 16);
+        assert_eq!(text(&site.reply(&by_http).unwrap().packet.file), format!("{URL}/loader/snponly.efi"));
+        let ipxe_without_http = with(by_pxe.clone(), code::IPXE, WITHOUT_HTTP);
+        assert_eq!(text(&site.reply(&ipxe_without_http).unwrap().packet.file), "snponly.efi");
+        let mut other = by_pxe;
+        other.chaddr[..6].copy_from_slice(&[0, 0xe0, 0x4c, 0, 0, 1]);
+        assert_eq!(text(&site.reply(&other).unwrap().packet.file), "ipxe.efi", "another machine");
+        let bios = firmware(MessageType::Discover, "PXEClient", 0);
+        assert_eq!(text(&site.reply(&bios).unwrap().packet.file), "undionly.kpxe", "another firmware");
+        let ipxe = with(firmware(MessageType::Discover, "PXEClient", 7), code::IPXE, WITH_HTTP);
+        assert_eq!(text(&site.reply(&ipxe).unwrap().packet.file), SCRIPT);
     }
 }
 
