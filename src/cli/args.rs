@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use super::to_publish::ToPublish;
+use super::loaders::LoadersArgs;
 use crate::config::{Dhcp, File, Http, Tftp};
 use crate::model::name::{BundleRef, ChannelName, DEFAULT_CHANNEL, ProfileName};
 
@@ -121,6 +122,8 @@ pub(super) enum Command {
         /// The file or, of `export --oci`, the folder
         file: PathBuf,
     },
+    /// List the iPXE loaders there are, add and remove some, tell which one a machine gets
+    Loaders(LoadersArgs),
     /// List machines: what they boot, how far they got, what they run
     Machines {
         /// As JSON
@@ -190,6 +193,7 @@ impl Command {
     pub(super) fn flags(&self, site: &SiteFlags) -> File {
         let serve = match self {
             Self::Up { serve, .. } | Self::Serve(serve) => serve.clone().into_file(),
+            Self::Loaders(loaders) => loaders.flags(),
             _ => File::default(),
         };
         File {

@@ -67,6 +67,7 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<()> {
                 air_gap::export(&settings, &references, &file, form, out)?;
             }
             Command::Import { file } => air_gap::import(&settings, &file, out)?,
+            Command::Loaders(args) => loaders::run(&settings, args, out)?,
             Command::Machines { json } => machines::machines(&settings, json, out).await?,
         }
         Ok(())

@@ -7,6 +7,7 @@ mod fetch_files;
 mod fetch_hostile;
 mod fetch_releases;
 mod layers;
+mod loaders;
 mod readme;
 mod reproducible;
 mod serving;
