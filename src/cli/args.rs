@@ -6,8 +6,11 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use super::to_publish::ToPublish;
+use super::fetch::Extent;
 use super::loaders::LoadersArgs;
-use crate::config::{Dhcp, File, Http, Tftp};
+use super::workshop::Access;
+use crate::config::{Dhcp, File, Http, OneOrMore, Tftp, Verify};
+use crate::model::alpine::{Arch, ReleaseSpec};
 use crate::model::name::{BundleRef, ChannelName, DEFAULT_CHANNEL, ProfileName};
 
 /// Boots machines without disks: builds immutable Alpine bundles from profile folders, serves them over the network,
@@ -46,9 +49,14 @@ pub(super) struct SiteFlags {
     #[arg(long, global = true, value_name = "FOLDER")]
     overlays: Option<PathBuf>,
 
-    /// Alpine mirror [default: https://dl-cdn.alpinelinux.org/alpine]
+    /// Alpine mirror; may be repeated, the next one is asked when one fails [default:
+    /// https://dl-cdn.alpinelinux.org/alpine]
     #[arg(long, global = true, value_name = "URL")]
-    mirror: Option<String>,
+    mirror: Vec<String>,
+
+    /// File with an OpenPGP key that may sign netboot tarballs, besides Alpine's; may be repeated
+    #[arg(long, global = true, value_name = "FILE")]
+    release_key: Vec<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -58,17 +66,32 @@ pub(super) enum Command {
         /// Profiles to build; all when none is named
         profiles: Vec<ProfileName>,
         #[command(flatten)]
+        sources: Sources,
+        #[command(flatten)]
         serve: ServeFlags,
     },
     /// Download and verify the Alpine files profiles need
+    ///
+    /// The netboot tarball of each release is checked by SHA-256, SHA-512 and its OpenPGP signature, its modloop by the
+    /// signature in the initramfs; kernel, initramfs and modloop must be of one kernel release. `[verify]` in the site
+    /// file adds keys or switches a check off by name.
     Fetch {
         /// Profiles; all when none is named
         profiles: Vec<ProfileName>,
+        /// Fetch package indexes and packages too, so that `build --offline` works
+        #[arg(long)]
+        packages: bool,
+        #[command(flatten)]
+        list: ListFlags,
+        #[command(flatten)]
+        sources: Sources,
     },
     /// Make bundles from profiles, ready to publish
     Build {
         /// Profiles; all when none is named
         profiles: Vec<ProfileName>,
+        #[command(flatten)]
+        sources: Sources,
     },
     /// Make built or imported bundles the newest release of their profiles
     Publish {
@@ -130,6 +153,46 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// Flags of `fetch --list`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "What the mirror offers")]
+pub(super) struct ListFlags {
+    /// Fetch nothing; list branches, their newest versions, architectures and flavors with sizes
+    #[arg(long, conflicts_with_all = ["profiles", "packages"])]
+    pub(super) list: bool,
+
+    /// With --list: every version of one branch (3.24, edge), or one version
+    #[arg(long, value_name = "RELEASE", requires = "list")]
+    pub(super) release: Option<ReleaseSpec>,
+
+    /// With --list: only this architecture
+    #[arg(long, value_name = "ARCH", requires = "list")]
+    pub(super) arch: Option<Arch>,
+
+    /// With --list: as JSON
+    #[arg(long, requires = "list")]
+    pub(super) json: bool,
+}
+
+/// Flags of every command that needs Alpine's files.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(super) struct Sources {
+    /// Use only what was fetched before, and say what is missing
+    #[arg(long)]
+    offline: bool,
+}
+
+impl Sources {
+    pub(super) const fn access(self) -> Access {
+        if self.offline { Access::Offline } else { Access::Online }
+    }
+}
+
+/// How much `fetch` brings.
+pub(super) const fn extent(packages: bool) -> Extent {
+    if packages { Extent::Everything } else { Extent::Netboot }
 }
 
 /// Flags of `serve` and `up` that stand for keys of the site file.
@@ -200,7 +263,8 @@ impl Command {
             state: site.state.clone(),
             profiles: site.profiles.clone(),
             overlays: site.overlays.clone(),
-            mirror: site.mirror.clone(),
+            mirror: some(site.mirror.clone()).map(OneOrMore::More),
+            verify: Some(Verify { release_keys: some(site.release_key.clone()), ..Verify::default() }),
             ..serve
         }
     }

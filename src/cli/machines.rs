@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use super::report::{table, time};
+use super::report::{switched_off, table, time};
 use crate::config::Settings;
 use crate::fleet::{Fleet, Machine};
 use crate::model::boot::Step;
@@ -22,6 +22,9 @@ pub(super) async fn machines(settings: &Settings, as_json: bool, out: &mut dyn W
     } else {
         let header = ["MACHINE", "HOST NAME", "PROFILE", "RELEASE", "RUNNING", "STEP", "SINCE", "STATE"];
         out.write_all(table(&header, machines.iter().map(row).collect()).as_bytes())?;
+    }
+    if !as_json {
+        switched_off(&settings.verify.off, out)?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod air_gap;
 mod args;
+mod fetch;
 mod loaders;
 mod machines;
 mod pipeline;
@@ -11,6 +12,7 @@ mod serve;
 mod show;
 mod site_key;
 mod to_publish;
+mod workshop;
 
 use std::io::{self, IsTerminal as _, Write};
 use std::process::ExitCode;
@@ -22,6 +24,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::Settings;
 use args::{Args, Command};
+use fetch::Look;
 
 /// How long work on other threads may go on after a command ended.
 const SHUTDOWN: Duration = Duration::from_secs(2);
@@ -51,13 +54,24 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<()> {
             Command::Fetch { profiles } => pipeline::fetch(&settings, &profiles, out).await?,
             Command::Build { profiles } => pipeline::build(&settings, &profiles, out).await?,
             Command::Publish { wanted, channel } => pipeline::publish(&settings, &wanted, &channel, out)?,
+            Command::Fetch { list, sources, .. } if list.list => {
+                let look = Look { release: list.release.as_ref(), arch: list.arch.as_ref(), as_json: list.json };
+                fetch::list(&settings, look, sources.access(), out).await?;
+            }
+            Command::Fetch { profiles, packages, sources, .. } => {
+                fetch::fetch(&settings, &profiles, args::extent(packages), sources.access(), out).await?;
+            }
+            Command::Build { profiles, sources } => {
+                pipeline::build(&settings, &profiles, sources.access(), out).await?;
+            }
+            Command::Publish { profiles, channel } => pipeline::publish(&settings, &profiles, &channel, out)?,
             Command::Serve(_) => serve::bind(&settings, &[]).await?.run(out).await?,
-            Command::Up { profiles, .. } => {
+            Command::Up { profiles, sources, .. } => {
                 // Ports before bundles: who cannot serve must not publish what another server then hands out.
                 let names = pipeline::meant(&settings, &profiles)?;
                 serve::default_to_only(&mut settings, &names);
                 let server = serve::bind(&settings, &names).await?;
-                pipeline::build_and_publish(&settings, &names, out).await?;
+                pipeline::build_and_publish(&settings, &names, sources.access(), out).await?;
                 server.run(out).await?;
             }
             Command::List { json } => show::list(&settings, json, out)?,

@@ -1,7 +1,10 @@
 //! How errors and lists look.
 
-use std::io::Write;
+use std::collections::BTreeSet;
+use std::io::{self, Write};
 use std::time::SystemTime;
+
+use crate::model::check::Check;
 
 /// Prints an error and its causes, one a line. A cause that only repeats its error is left out.
 pub(super) fn error(error: &anyhow::Error, out: &mut dyn Write) {
@@ -40,6 +43,14 @@ pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
     }
     let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
     lines.join("\n") + "\n"
+}
+
+/// Says below a listing which checks the site file has switched off.
+pub(super) fn switched_off(off: &BTreeSet<Check>, out: &mut dyn Write) -> io::Result<()> {
+    if off.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "Checks switched off in the site file: {}.", Check::list(off))
 }
 
 /// A number of bytes for a person: `34.50 MiB`.

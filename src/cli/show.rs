@@ -1,12 +1,14 @@
 //! `bivouac list` and `bivouac show`: what is in the store.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use super::report::{size, table, time};
+use super::report::{size, switched_off, table, time};
 use crate::config::Settings;
+use crate::model::check::Check;
 use crate::model::manifest::Manifest;
 use crate::model::name::{BundleRef, ProfileName};
 use crate::store::{Release, Store};
@@ -16,6 +18,8 @@ struct Listed {
     profile: ProfileName,
     release: Release,
     channels: Vec<String>,
+    /// The checks that were not made of its bundle; nothing when its manifest cannot be read.
+    off: Option<BTreeSet<Check>>,
 }
 
 /// Lists every release of every profile.
@@ -30,7 +34,8 @@ pub(super) fn list(settings: &Settings, as_json: bool, out: &mut dyn Write) -> a
         for release in store.releases(&profile)? {
             let here = pointers.iter().filter(|(number, _)| *number == release.number);
             let channels = here.map(|(_, name)| name.clone()).collect();
-            all.push(Listed { profile: profile.clone(), release, channels });
+            let off = store.manifest(&release.bundle).ok().map(|manifest| manifest.verified.off);
+            all.push(Listed { profile: profile.clone(), release, channels, off });
         }
     }
     if as_json {
@@ -40,8 +45,14 @@ pub(super) fn list(settings: &Settings, as_json: bool, out: &mut dyn Write) -> a
     } else if all.is_empty() {
         writeln!(out, "Nothing is published yet. `bivouac up PROFILE` builds, publishes and serves.")?;
     } else {
-        let header = ["RELEASE", "BUNDLE", "PUBLISHED", "CHANNELS"];
-        out.write_all(table(&header, all.iter().map(Listed::row).collect()).as_bytes())?;
+        let header = ["RELEASE", "BUNDLE", "PUBLISHED", "CHANNELS", "NOT CHECKED"];
+        // The last column is for those who need it.
+        let shown = if all.iter().all(|listed| listed.off.as_ref().is_some_and(BTreeSet::is_empty)) { 4 } else { 5 };
+        let rows = all.iter().map(|listed| listed.row().into_iter().take(shown).collect()).collect();
+        out.write_all(table(header.get(..shown).unwrap_or(&header), rows).as_bytes())?;
+    }
+    if !as_json {
+        switched_off(&settings.verify.off, out)?;
     }
     Ok(())
 }
@@ -57,6 +68,7 @@ impl Listed {
             self.release.bundle.short(),
             self.published(),
             self.channels.join(" "),
+            self.off.as_ref().map_or_else(|| "unknown".to_owned(), Check::list),
         ]
     }
 
@@ -67,6 +79,7 @@ impl Listed {
             "bundle": self.release.bundle,
             "published": self.published(),
             "channels": self.channels,
+            "off": self.off,
         })
     }
 }
@@ -89,12 +102,20 @@ pub(super) fn show(
     writeln!(out, "bundle      {id}")?;
     writeln!(out, "profile     {profile}")?;
     writeln!(out, "alpine      {} {} {}", alpine.version, alpine.arch, alpine.flavor)?;
+    if let Some(kernel) = &verified.kernel {
+        writeln!(out, "kernel      {kernel}")?;
+    }
     writeln!(out, "tarball     SHA-256 {}", verified.tarball)?;
-    writeln!(
-        out,
-        "modloop     {}",
-        verified.modloop_key.as_deref().map_or("not signed".to_owned(), |key| format!("signed by {key}"))
-    )?;
+    let signed = |key: &Option<String>, check: Check| match key {
+        Some(key) => format!("signed by {key}"),
+        None if verified.off.contains(&check) => "signature NOT CHECKED".to_owned(),
+        None => "not signed".to_owned(),
+    };
+    writeln!(out, "            {}", signed(&verified.release_key, Check::Signature))?;
+    writeln!(out, "modloop     {}", signed(&verified.modloop_key, Check::Modloop))?;
+    if !verified.off.is_empty() {
+        writeln!(out, "not checked {}", Check::list(&verified.off))?;
+    }
     for (repository, key) in &verified.index_keys {
         writeln!(out, "{:<11} index signed by {key}", repository)?;
     }

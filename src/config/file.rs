@@ -19,8 +19,10 @@ pub struct File {
     pub overlays: Option<PathBuf>,
     /// Folder of everything Bivouac writes; `state` when absent.
     pub state: Option<PathBuf>,
-    /// Base URL of the Alpine mirror.
-    pub mirror: Option<String>,
+    /// Base URL of the Alpine mirror, or several in the order in which they are asked.
+    pub mirror: Option<OneOrMore>,
+    /// What downloads are checked against.
+    pub verify: Option<Verify>,
     /// Folder of iPXE loaders.
     pub loaders: Option<PathBuf>,
     /// Which machines are handed which kind of iPXE, in the order in which the rules are tried.
@@ -35,6 +37,39 @@ pub struct File {
     pub tftp: Option<Tftp>,
     /// DHCP.
     pub dhcp: Option<Dhcp>,
+}
+
+/// A text, or a list of them.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged, expecting = "expected a URL or a list of URLs")]
+pub enum OneOrMore {
+    /// `"a"`
+    One(String),
+    /// `["a", "b"]`
+    More(Vec<String>),
+}
+
+impl OneOrMore {
+    /// All of them.
+    #[must_use]
+    pub fn into_list(self) -> Vec<String> {
+        match self {
+            Self::One(one) => vec![one],
+            Self::More(list) => list,
+        }
+    }
+}
+
+/// `[verify]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Verify {
+    /// Files with OpenPGP keys that may sign netboot tarballs, besides Alpine's own.
+    pub release_keys: Option<Vec<PathBuf>>,
+    /// Files with apk keys that may sign package indexes and modloops, besides those of the initramfs.
+    pub package_keys: Option<Vec<PathBuf>>,
+    /// Names of the checks that are not made.
+    pub off: Option<Vec<String>>,
 }
 
 /// What a machine follows.
@@ -108,6 +143,11 @@ impl File {
         for path in [&mut self.profiles, &mut self.overlays, &mut self.state, &mut self.loaders].into_iter().flatten() {
             *path = folder.join(&*path);
         }
+        if let Some(verify) = &mut self.verify {
+            for path in [&mut verify.release_keys, &mut verify.package_keys].into_iter().flatten().flatten() {
+                *path = folder.join(&*path);
+            }
+        }
         self
     }
 
@@ -119,6 +159,11 @@ impl File {
             overlays: self.overlays.or(other.overlays),
             state: self.state.or(other.state),
             mirror: self.mirror.or(other.mirror),
+            verify: both(self.verify, other.verify, |a, b| Verify {
+                release_keys: a.release_keys.or(b.release_keys),
+                package_keys: a.package_keys.or(b.package_keys),
+                off: a.off.or(b.off),
+            }),
             loaders: self.loaders.or(other.loaders),
             loader: self.loader.or(other.loader),
             default_profile: self.default_profile.or(other.default_profile),

@@ -7,17 +7,19 @@ mod file;
 mod lease;
 mod loader;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-pub use file::{Dhcp, File, Follow, Http, Tftp};
 pub use loader::Loader;
 
+use crate::model::check::Check;
 use crate::model::loader::LoaderRule;
 use crate::model::mac::Mac;
-use crate::model::name::{ChannelName, ProfileName};
+use crate::model::name::{ChannelName, ProfileName, nearest};
 use crate::model::net::{DhcpMode, Pool, PoolError};
 use crate::model::plan::{Assignment, Assignments};
+pub use file::{Dhcp, File, Follow, Http, OneOrMore, Tftp, Verify};
 
 /// The name of the site file, looked for in the working folder.
 pub const FILE_NAME: &str = "bivouac.toml";
@@ -85,8 +87,10 @@ pub struct Settings {
     pub overlays: PathBuf,
     /// Folder of everything Bivouac writes: store, cache, fleet database, keys.
     pub state: PathBuf,
-    /// Base URL of the Alpine mirror, without a final slash.
-    pub mirror: String,
+    /// Base URLs of the Alpine mirrors, in the order in which they are asked, without a final slash.
+    pub mirrors: Vec<String>,
+    /// What downloads are checked against.
+    pub verify: VerifySettings,
     /// Folder of iPXE loaders, when the distribution's places are not to be used.
     pub loaders: Option<PathBuf>,
     /// Which machines are handed which kind of iPXE; the first rule about a machine counts.
@@ -101,6 +105,17 @@ pub struct Settings {
     pub tftp: Option<SocketAddr>,
     /// DHCP.
     pub dhcp: DhcpSettings,
+}
+
+/// `[verify]` after all checks; the files are read when something is fetched.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VerifySettings {
+    /// Files with OpenPGP keys besides Alpine's.
+    pub release_keys: Vec<PathBuf>,
+    /// Files with apk keys besides those of the initramfs.
+    pub package_keys: Vec<PathBuf>,
+    /// The checks that are not made.
+    pub off: BTreeSet<Check>,
 }
 
 /// `[dhcp]` after all checks.
@@ -166,7 +181,8 @@ impl Settings {
             profiles: file.profiles.unwrap_or_else(|| PathBuf::from("profiles")),
             overlays: file.overlays.unwrap_or_else(|| PathBuf::from("overlays")),
             state: file.state.unwrap_or_else(|| PathBuf::from("state")),
-            mirror: base_url("mirror", file.mirror.as_deref().unwrap_or(DEFAULT_MIRROR))?,
+            mirrors: mirrors(file.mirror)?,
+            verify: verify(file.verify.unwrap_or_default())?,
             loaders: file.loaders,
             loader_rules: loader::rules(file.loader.unwrap_or_default())?,
             assignments,
@@ -210,6 +226,35 @@ impl Settings {
 
 fn follow(profile: ProfileName, channel: Option<ChannelName>) -> Assignment {
     Assignment { profile, channel: channel.unwrap_or_else(ChannelName::default_channel) }
+}
+
+fn mirrors(written: Option<OneOrMore>) -> Result<Vec<String>, ConfigError> {
+    let list = written.map_or_else(|| vec![DEFAULT_MIRROR.to_owned()], OneOrMore::into_list);
+    if list.is_empty() {
+        let why = "name at least one mirror, or take the key out".to_owned();
+        return Err(ConfigError::Value { key: "mirror", value: "[]".to_owned(), why });
+    }
+    list.iter().map(|url| base_url("mirror", url)).collect()
+}
+
+fn verify(file: Verify) -> Result<VerifySettings, ConfigError> {
+    let mut off = BTreeSet::new();
+    for name in file.off.unwrap_or_default() {
+        let Some(check) = Check::named(&name) else {
+            let near = nearest(&name, Check::ALL.map(Check::name).into_iter());
+            let why = match near {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("the checks are {}", Check::list(&Check::ALL.into())),
+            };
+            return Err(ConfigError::Value { key: "verify.off", value: name, why });
+        };
+        off.insert(check);
+    }
+    Ok(VerifySettings {
+        release_keys: file.release_keys.unwrap_or_default(),
+        package_keys: file.package_keys.unwrap_or_default(),
+        off,
+    })
 }
 
 /// A base URL that iPXE and the kernel command line can carry.
@@ -292,7 +337,8 @@ mod tests {
     #[test]
     fn an_empty_file_means_the_defaults() {
         let settings = check("").unwrap();
-        assert_eq!(settings.mirror, DEFAULT_MIRROR);
+        assert_eq!(settings.mirrors, [DEFAULT_MIRROR]);
+        assert!(settings.verify.off.is_empty());
         assert_eq!(settings.http.to_string(), "0.0.0.0:80");
         assert_eq!(settings.tftp.unwrap().to_string(), "0.0.0.0:69");
         assert_eq!(settings.dhcp.mode, DhcpMode::Proxy);
@@ -305,11 +351,25 @@ mod tests {
         let path = folder.path().join("site.toml");
         std::fs::write(&path, "state = \"var\"\nmirror = \"http://a/alpine/\"\n[http]\nlisten = \"127.0.0.1:8080\"")
             .unwrap();
-        let flags = File { mirror: Some("http://b".to_owned()), ..File::default() };
+        let flags = File { mirror: Some(OneOrMore::One("http://b".to_owned())), ..File::default() };
         let settings = Settings::load(Some(&path), flags).unwrap();
         assert_eq!(settings.state, folder.path().join("var"));
-        assert_eq!(settings.mirror, "http://b");
+        assert_eq!(settings.mirrors, ["http://b"]);
         assert_eq!(settings.http.port(), 8080);
+    }
+
+    #[test]
+    fn several_mirrors_keep_their_order_and_key_files_start_at_the_site_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("site.toml");
+        let text = "mirror = [\"http://a/alpine/\", \"https://b\"]\n\
+                    [verify]\nrelease-keys = [\"own.asc\"]\npackage-keys = [\"/k/own.rsa.pub\"]\noff = [\"kernel\"]\n";
+        std::fs::write(&path, text).unwrap();
+        let settings = Settings::load(Some(&path), File::default()).unwrap();
+        assert_eq!(settings.mirrors, ["http://a/alpine", "https://b"]);
+        assert_eq!(settings.verify.release_keys, [folder.path().join("own.asc")]);
+        assert_eq!(settings.verify.package_keys, [Path::new("/k/own.rsa.pub")]);
+        assert_eq!(settings.verify.off, BTreeSet::from([Check::Kernel]));
     }
 
     #[test]
@@ -324,6 +384,9 @@ mod tests {
     fn values_nobody_can_mean_are_errors_that_say_what_to_write() {
         for (text, said) in [
             ("mirror = \"ftp://x\"", "`mirror` cannot be `ftp://x`: write a URL"),
+            ("mirror = []", "name at least one mirror"),
+            ("[verify]\noff = [\"signatur\"]", "`verify.off` cannot be `signatur`: did you mean `signature`?"),
+            ("[verify]\noff = [\"all\"]", "the checks are signature, modloop, kernel, replay"),
             ("[dhcp]\nmode = \"auto\"", "write \"proxy\", \"full\" or \"off\""),
             ("[dhcp]\nmode = \"full\"", "set `dhcp.pool` (or --pool)"),
             ("[dhcp]\nmode = \"full\"\npool = \"x\"", "`dhcp.pool` cannot be `x`"),

@@ -24,6 +24,16 @@ impl Lock {
         Ok(Self { _file: file })
     }
 
+    /// Takes the lock together with others who share it, waiting as long as somebody has it alone.
+    ///
+    /// # Errors
+    /// When the lock file cannot be opened or locked.
+    pub fn share(path: &Path) -> Result<Self, DiskError> {
+        let file = open(path)?;
+        file.lock_shared().map_err(failed("lock", path))?;
+        Ok(Self { _file: file })
+    }
+
     /// Takes the lock, or says at once that another process has it.
     ///
     /// # Errors
@@ -57,6 +67,16 @@ mod tests {
             format!("another bivouac is using {}; wait for it to finish, or stop it", path.display())
         );
         drop(held);
+        drop(Lock::try_acquire(&path).unwrap());
+    }
+
+    #[test]
+    fn several_share_a_lock_that_nobody_then_has_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let shared = [Lock::share(&path).unwrap(), Lock::share(&path).unwrap()];
+        assert!(matches!(Lock::try_acquire(&path), Err(DiskError::Busy { .. })));
+        drop(shared);
         drop(Lock::try_acquire(&path).unwrap());
     }
 

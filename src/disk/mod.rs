@@ -14,6 +14,7 @@ mod write;
 pub use lock::Lock;
 pub use part::PartFile;
 pub use temporary::{Scratch, TempFile, sweep};
+pub use temporary::{Scratch, TempFile, sweep, sweep_all};
 pub use walk::{Found, Kind, walk};
 pub use write::{write_atomic, write_atomic_private};
 
@@ -88,6 +89,22 @@ pub fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, DiskError> {
         return Err(DiskError::TooLarge { path: path.to_owned(), limit });
     }
     Ok(bytes)
+}
+
+/// Gives a file to `take`, piece by piece.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn read_pieces(path: &Path, mut take: impl FnMut(&[u8])) -> Result<(), DiskError> {
+    let mut file = File::open(path).map_err(failed("open", path))?;
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        let count = file.read(&mut buffer).map_err(failed("read", path))?;
+        match buffer.get(..count) {
+            Some(piece) if !piece.is_empty() => take(piece),
+            _ => return Ok(()),
+        }
+    }
 }
 
 /// The names in a folder, sorted. A name that is not UTF-8 is left out: none of ours is.

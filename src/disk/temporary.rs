@@ -131,6 +131,22 @@ pub fn sweep(folder: &Path, _held: &Lock) -> Result<usize, DiskError> {
     Ok(removed)
 }
 
+/// [`sweep`] of a folder and of every folder below it.
+///
+/// # Errors
+/// As [`sweep`].
+pub fn sweep_all(root: &Path, held: &Lock) -> Result<usize, DiskError> {
+    let mut removed = sweep(root, held)?;
+    for found in super::walk(root)?.into_iter().filter(|found| found.kind == super::Kind::Folder) {
+        let is_unfinished =
+            |part: std::path::Component<'_>| part.as_os_str().as_encoded_bytes().starts_with(PREFIX.as_bytes());
+        if !found.relative.components().any(is_unfinished) {
+            removed += sweep(&root.join(found.relative), held)?;
+        }
+    }
+    Ok(removed)
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;

@@ -1,88 +1,41 @@
-//! The folder that keeps what was fetched. Everything in it is named by the digest of the tarball it came from and never
-//! changes, so all profiles and mirrors share it.
+//! The folder that keeps what was fetched, for all profiles and mirrors. Files are named by what they are, and never
+//! change.
 //!
 //! | Path | What |
 //! |---|---|
-//! | `lock` | held by whoever adds or removes something; readers need it not |
-//! | `tarballs/<sha256>.tar.gz` | a verified netboot tarball |
-//! | `netboot/<sha256>-<flavor>/` | `vmlinuz-F`, `initramfs-F`, `modloop-F` of one flavor, and `set.json`, put there by one rename |
+//! | `lock` | shared by everybody who adds something, held alone by whoever cleans up; readers need it not |
+//! | `files/<sha256>` | kernel, initramfs or modloop |
+//! | `releases/<sha256>.json` | what a verified tarball of that digest had in it, what was checked and by which key |
+//! | `names/<release>-<arch>.json` | what a name such as `latest-stable` meant when it was asked for last |
+//! | `partial/<sha256>.tar.gz` | a tarball on its way; continued after a crash, gone after success and refusal |
+//! | `unpack/` | files being unpacked |
+//! | `indexes/<sha256>.tar.gz` | the last verified index of a package repository, named after its place |
+//! | `packages/<sha256>.apk` | a package, named after its identity, which is compared on each use |
 //!
-//! Names that begin with `.tmp-` are unfinished; the next holder of the lock removes them.
+//! A file of a netboot set has a fixed time of change: that says that its digest was compared. One whose time is
+//! another was touched since, and is compared again before it is used.
 
-use std::fs;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
+use tracing::warn;
 
-use super::{FetchError, Release};
+use super::inspect::inspect;
+use super::record::{CachedFile, FORM, Facts, NetbootSet, Record, Recorded, RecordedSet};
+use super::tarball::Unpacked;
+use super::{Checks, FetchError, Release};
 use crate::disk::{self, DiskError, Lock};
-use crate::model::alpine::Flavor;
-use crate::model::digest::Digest;
+use crate::model::alpine::{Arch, Branch, Flavor, ReleaseSpec, Version};
+use crate::model::check::Check;
+use crate::model::digest::{Digest, Hasher};
 
-/// The name of the record beside the files of a set.
-const RECORD: &str = "set.json";
+/// The largest record read; the keys of an initramfs are most of it.
+const LARGEST_RECORD: u64 = 32 << 20;
 
-/// The largest record read.
-const LARGEST_RECORD: u64 = 64 << 10;
-
-/// The version of the record's form; one of another form is fetched again.
-const FORM: u32 = 1;
-
-/// The three kinds of file of a netboot set, by how their names begin (REL-2).
-pub(super) const KERNEL: &str = "vmlinuz";
-pub(super) const INITRAMFS: &str = "initramfs";
-pub(super) const MODLOOP: &str = "modloop";
-
-/// A file in the cache.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CachedFile {
-    /// Where it is.
-    pub path: PathBuf,
-    /// What it was when it was unpacked. The length is compared on each use, this digest is not: who copies the file
-    /// compares it.
-    pub digest: Digest,
-    /// Its length in bytes.
-    pub size: u64,
-}
-
-/// A kernel and what belongs to it, from one tarball. Served under other names than these, the modloop is not verified
-/// by the machine (ML-3).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NetbootSet {
-    /// The release they are from.
-    pub release: Release,
-    /// The kernel flavor.
-    pub flavor: Flavor,
-    /// `vmlinuz-F`.
-    pub kernel: CachedFile,
-    /// `initramfs-F`.
-    pub initramfs: CachedFile,
-    /// `modloop-F`.
-    pub modloop: CachedFile,
-    /// The kernel release (`uname -r`), when the kernel image or the initramfs tells it; they agree if both do.
-    pub kernel_version: Option<String>,
-}
-
-/// Digest and length of a file of a set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Recorded {
-    pub(super) digest: Digest,
-    pub(super) size: u64,
-}
-
-/// What is recorded of a set when it is unpacked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Record {
-    form: u32,
-    release: Release,
-    flavor: Flavor,
-    kernel: Recorded,
-    initramfs: Recorded,
-    modloop: Recorded,
-    kernel_version: Option<String>,
-}
+/// The time of change of a file whose digest was compared: the first second of 2000.
+const COMPARED: Duration = Duration::from_secs(946_684_800);
 
 /// The folder.
 #[derive(Debug, Clone)]
@@ -97,92 +50,279 @@ impl Cache {
     /// When the folder cannot be made.
     pub fn open(folder: &Path) -> Result<Self, FetchError> {
         let cache = Self { folder: folder.to_owned() };
-        disk::create_dir_all(&cache.tarballs())?;
-        disk::create_dir_all(&cache.sets())?;
+        for part in ["files", "releases", "names", "partial", "unpack", "indexes", "packages"] {
+            disk::create_dir_all(&cache.folder.join(part))?;
+        }
         Ok(cache)
     }
 
-    /// A set that was fetched before and is complete, without reading any of its files. One whose record or lengths are
-    /// wrong counts as missing.
+    /// The set of a release that was fetched before, is whole, and was checked as `checks` asks. Large files are read
+    /// only when something touched them since, or a check has yet to be made. Damaged files are removed.
+    ///
+    /// # Errors
+    /// When the cache cannot be read, or a check fails that is made for the first time.
+    pub fn netboot_set(
+        &self,
+        release: &Release,
+        flavor: &Flavor,
+        checks: &Checks,
+    ) -> Result<Option<NetbootSet>, FetchError> {
+        let Some(record) = self.record(&release.sha256)? else { return Ok(None) };
+        if record.release.version != release.version
+            || record.release.arch != release.arch
+            || !is_signed(&record, checks)
+        {
+            return Ok(None);
+        }
+        let Some(set) = record.flavors.get(flavor) else {
+            return match record.incomplete.get(flavor) {
+                Some(member) => Err(FetchError::Incomplete { tarball: release.file(), member: member.clone() }),
+                None => Err(FetchError::NoFlavor {
+                    flavor: flavor.clone(),
+                    version: release.version,
+                    arch: release.arch.clone(),
+                    present: record.flavors.keys().cloned().collect(),
+                }),
+            };
+        };
+        let [Some(kernel), Some(initramfs), Some(modloop)] = self.whole(set)? else { return Ok(None) };
+        let known = set.facts.clone().filter(|facts| {
+            [Check::Kernel, Check::Modloop].iter().all(|check| facts.made.contains(check) || !checks.makes(*check))
+        });
+        let facts = match known {
+            Some(facts) => facts,
+            None => {
+                let facts = inspect(&release.file(), flavor, [&kernel.path, &initramfs.path, &modloop.path], checks)?;
+                let mut record = record.clone();
+                if let Some(set) = record.flavors.get_mut(flavor) {
+                    set.facts = Some(facts.clone());
+                }
+                self.write(&record)?;
+                facts
+            }
+        };
+        touch(&self.record_path(&release.sha256))?;
+        Ok(Some(NetbootSet {
+            release: release.clone(),
+            release_key: record.release_key,
+            flavor: flavor.clone(),
+            kernel,
+            initramfs,
+            modloop,
+            facts,
+        }))
+    }
+
+    /// What a name meant when it was fetched last, or a version that was fetched before.
     ///
     /// # Errors
     /// When the cache cannot be read.
-    pub fn netboot_set(&self, release: &Release, flavor: &Flavor) -> Result<Option<NetbootSet>, FetchError> {
-        let folder = self.set_folder(release, flavor);
-        let record = match disk::read_bounded(&folder.join(RECORD), LARGEST_RECORD) {
-            Ok(bytes) => serde_json::from_slice::<Record>(&bytes).ok(),
-            Err(error) if error.is_not_found() || matches!(error, DiskError::TooLarge { .. }) => None,
-            Err(error) => return Err(error.into()),
-        };
-        let is_asked_for = |it: &Record| it.form == FORM && it.release.sha256 == release.sha256 && it.flavor == *flavor;
-        Ok(record.filter(is_asked_for).and_then(|it| it.set_in(&folder, release)))
-    }
-
-    /// Takes the lock of the cache if nobody has it.
-    pub(super) fn try_lock(&self) -> Result<Lock, DiskError> {
-        Lock::try_acquire(&self.folder.join("lock"))
-    }
-
-    /// Removes what crashed fetches left.
-    pub(super) fn sweep(&self, held: &Lock) -> Result<(), DiskError> {
-        for folder in [self.tarballs(), self.sets()] {
-            disk::sweep(&folder, held)?;
+    pub fn release(&self, spec: &ReleaseSpec, arch: &Arch) -> Result<Option<Release>, FetchError> {
+        if let ReleaseSpec::Version(version) = *spec {
+            return self.version(version, arch);
         }
-        Ok(())
+        let path = self.name_path(spec, arch);
+        match disk::read_bounded(&path, LARGEST_RECORD) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
-    /// Where the tarball of a release is, or belongs.
-    pub(super) fn tarball(&self, release: &Release) -> PathBuf {
-        self.tarballs().join(format!("{}.tar.gz", release.sha256))
+    /// A version that was fetched before.
+    pub(super) fn version(&self, version: Version, arch: &Arch) -> Result<Option<Release>, FetchError> {
+        let found = self.records()?.into_iter().map(|record| record.release);
+        Ok(found.into_iter().find(|release| release.version == version && release.arch == *arch))
     }
 
-    /// Where a set is, or belongs.
-    pub(super) fn set_folder(&self, release: &Release, flavor: &Flavor) -> PathBuf {
-        self.sets().join(format!("{}-{flavor}", release.sha256))
+    /// The newest version that a moving name has led to, which it never goes back behind.
+    pub(super) fn newest_seen(&self, spec: &ReleaseSpec, arch: &Arch) -> Result<Option<Version>, FetchError> {
+        let branch = match *spec {
+            ReleaseSpec::Branch(branch) => Some(branch),
+            ReleaseSpec::Edge => Some(Branch::Edge),
+            ReleaseSpec::LatestStable | ReleaseSpec::Version(_) => None,
+        };
+        let mut newest = self.release(spec, arch)?.map(|release| release.version);
+        if let Some(branch) = branch {
+            // Whoever followed `latest-stable` has seen its branch too.
+            let stable = self.release(&ReleaseSpec::LatestStable, arch)?.map(|release| release.version);
+            newest = newest.max(stable.filter(|version| branch.has(version)));
+        }
+        Ok(newest)
     }
 
-    /// The folder of all sets; new ones are filled beside them.
-    pub(super) fn sets(&self) -> PathBuf {
-        self.folder.join("netboot")
+    /// Remembers what a moving name means now.
+    pub(super) fn remember(&self, spec: &ReleaseSpec, release: &Release) -> Result<(), FetchError> {
+        if matches!(spec, ReleaseSpec::Version(_)) || self.release(spec, &release.arch)?.as_ref() == Some(release) {
+            return Ok(());
+        }
+        let json = serde_json::to_vec_pretty(release).expect("a release has only text and numbers");
+        Ok(disk::write_atomic(&self.name_path(spec, &release.arch), &json)?)
     }
 
-    fn tarballs(&self) -> PathBuf {
-        self.folder.join("tarballs")
+    /// Puts what was unpacked in `folder` into the cache.
+    pub(super) fn keep(
+        &self,
+        release: &Release,
+        release_key: Option<String>,
+        unpacked: Unpacked,
+        folder: &Path,
+        checked: Option<(&Flavor, Facts)>,
+    ) -> Result<(), FetchError> {
+        let mut flavors = std::collections::BTreeMap::new();
+        for (flavor, [kernel, initramfs, modloop]) in unpacked.flavors {
+            let facts = checked.as_ref().filter(|it| *it.0 == flavor).map(|it| it.1.clone());
+            let set = RecordedSet { kernel, initramfs, modloop, facts };
+            for (kind, recorded) in set.files() {
+                self.adopt(&folder.join(format!("{kind}-{flavor}")), &recorded.digest)?;
+            }
+            flavors.insert(flavor, set);
+        }
+        disk::sync_folder(&self.folder.join("files"))?;
+        let release = release.clone();
+        self.write(&Record { form: FORM, release, release_key, flavors, incomplete: unpacked.incomplete })
+    }
+
+    /// Takes a damaged file out, so that the next fetch brings it again; whether it was one of the cache's.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn discard(&self, path: &Path) -> Result<bool, FetchError> {
+        if !path.starts_with(&self.folder) {
+            return Ok(false);
+        }
+        fs::remove_file(path).map_err(disk::failed("remove", path))?;
+        Ok(true)
+    }
+
+    /// Lets nobody clean up while this is held; waits for whoever does.
+    pub(super) fn share(&self) -> Result<Lock, DiskError> {
+        let path = self.folder.join("lock");
+        if let Ok(alone) = Lock::try_acquire(&path) {
+            // Nobody else is at work: what is unfinished was left by a crash.
+            disk::sweep_all(&self.folder, &alone)?;
+        }
+        Lock::share(&path)
+    }
+
+    /// Where the tarball of a release is while it is downloaded.
+    pub(super) fn partial(&self, release: &Release) -> PathBuf {
+        self.folder.join("partial").join(format!("{}.tar.gz", release.sha256))
+    }
+
+    /// The folder in which tarballs are unpacked.
+    pub(super) fn unpacking(&self) -> PathBuf {
+        self.folder.join("unpack")
+    }
+
+    /// Where the index of a repository is kept: `place` is what it is called, such as `v3.24/main/x86_64`.
+    pub(super) fn index(&self, place: &str) -> PathBuf {
+        self.folder.join("indexes").join(format!("{}.tar.gz", Digest::of(place.as_bytes())))
+    }
+
+    /// Where a package of this identity is kept.
+    #[must_use]
+    pub fn package(&self, identity: &str) -> PathBuf {
+        self.folder.join("packages").join(format!("{}.apk", Digest::of(identity.as_bytes())))
+    }
+
+    /// Every record that can be read.
+    pub(super) fn records(&self) -> Result<Vec<Record>, FetchError> {
+        let mut records = Vec::new();
+        for name in disk::list(&self.folder.join("releases"))? {
+            if let Some(digest) = name.strip_suffix(".json").and_then(|it| it.parse().ok()) {
+                records.extend(self.record(&digest)?);
+            }
+        }
+        Ok(records)
+    }
+
+    fn record(&self, tarball: &Digest) -> Result<Option<Record>, FetchError> {
+        match disk::read_bounded(&self.record_path(tarball), LARGEST_RECORD) {
+            Ok(bytes) => {
+                let record: Option<Record> = serde_json::from_slice(&bytes).ok();
+                Ok(record.filter(|it| it.form == FORM && it.release.sha256 == *tarball))
+            }
+            Err(error) if error.is_not_found() || matches!(error, DiskError::TooLarge { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn write(&self, record: &Record) -> Result<(), FetchError> {
+        let json = serde_json::to_vec_pretty(record).expect("a record has only text, numbers and plain names");
+        Ok(disk::write_atomic(&self.record_path(&record.release.sha256), &json)?)
+    }
+
+    /// The files of a set that are there as they were.
+    fn whole(&self, set: &RecordedSet) -> Result<[Option<CachedFile>; 3], FetchError> {
+        let [kernel, initramfs, modloop] = set.files().map(|(_, recorded)| self.file(recorded));
+        Ok([kernel?, initramfs?, modloop?])
+    }
+
+    /// A file that is there as it was; one that is not is removed.
+    fn file(&self, recorded: Recorded) -> Result<Option<CachedFile>, FetchError> {
+        let Recorded { digest, size } = recorded;
+        let path = self.folder.join("files").join(digest.to_string());
+        let found = match fs::symlink_metadata(&path) {
+            Ok(found) => found,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(disk::failed("examine", &path)(error).into()),
+        };
+        let is_compared = found.modified().is_ok_and(|time| time == UNIX_EPOCH + COMPARED);
+        if found.is_file() && found.len() == size {
+            if is_compared {
+                return Ok(Some(CachedFile { path, digest, size }));
+            }
+            if digest_of(&path)? == digest {
+                mark_compared(&path)?;
+                return Ok(Some(CachedFile { path, digest, size }));
+            }
+        }
+        warn!(path = %path.display(), "a file of the cache is damaged; it is fetched again");
+        fs::remove_file(&path).map_err(disk::failed("remove", &path))?;
+        Ok(None)
+    }
+
+    /// Gives a verified file its place.
+    fn adopt(&self, path: &Path, digest: &Digest) -> Result<(), DiskError> {
+        let place = self.folder.join("files").join(digest.to_string());
+        fs::set_permissions(path, Permissions::from_mode(0o444)).map_err(disk::failed("protect", path))?;
+        mark_compared(path)?;
+        fs::rename(path, &place).map_err(disk::failed("put in place", &place))
+    }
+
+    fn record_path(&self, tarball: &Digest) -> PathBuf {
+        self.folder.join("releases").join(format!("{tarball}.json"))
+    }
+
+    fn name_path(&self, spec: &ReleaseSpec, arch: &Arch) -> PathBuf {
+        self.folder.join("names").join(format!("{spec}-{arch}.json"))
     }
 }
 
-impl Record {
-    /// The record of a set just unpacked.
-    pub(super) const fn new(
-        release: Release,
-        flavor: Flavor,
-        [kernel, initramfs, modloop]: [Recorded; 3],
-        kernel_version: Option<String>,
-    ) -> Self {
-        Self { form: FORM, release, flavor, kernel, initramfs, modloop, kernel_version }
-    }
+/// Whether a tarball was signed by a key that counts now.
+fn is_signed(record: &Record, checks: &Checks) -> bool {
+    let signed = record.release_key.as_ref();
+    let is_trusted =
+        signed.is_some_and(|key| checks.release_keys.iter().any(|it| it.fingerprint().to_string() == *key));
+    is_trusted || !checks.makes(Check::Signature)
+}
 
-    /// Writes the record beside the files.
-    pub(super) fn write(&self, folder: &Path) -> Result<(), DiskError> {
-        let json = serde_json::to_vec_pretty(self).expect("a record has only text, numbers and plain names");
-        disk::write_atomic(&folder.join(RECORD), &json)
-    }
+/// Says that a file was used today: what is not used is cleaned up one day.
+pub(super) fn touch(path: &Path) -> Result<(), DiskError> {
+    set_time(path, SystemTime::now())
+}
 
-    /// The set in `folder`, if all three files have the recorded length.
-    fn set_in(self, folder: &Path, release: &Release) -> Option<NetbootSet> {
-        let flavor = self.flavor;
-        let cached = |kind: &str, recorded: Recorded| {
-            let path = folder.join(format!("{kind}-{flavor}"));
-            let is_whole = fs::symlink_metadata(&path).is_ok_and(|it| it.is_file() && it.len() == recorded.size);
-            is_whole.then_some(CachedFile { path, digest: recorded.digest, size: recorded.size })
-        };
-        Some(NetbootSet {
-            kernel: cached(KERNEL, self.kernel)?,
-            initramfs: cached(INITRAMFS, self.initramfs)?,
-            modloop: cached(MODLOOP, self.modloop)?,
-            release: release.clone(),
-            kernel_version: self.kernel_version,
-            flavor,
-        })
-    }
+fn mark_compared(path: &Path) -> Result<(), DiskError> {
+    set_time(path, UNIX_EPOCH + COMPARED)
+}
+
+fn set_time(path: &Path, time: SystemTime) -> Result<(), DiskError> {
+    File::open(path).and_then(|it| it.set_modified(time)).map_err(disk::failed("set the time of", path))
+}
+
+fn digest_of(path: &Path) -> Result<Digest, DiskError> {
+    let mut hasher = Hasher::default();
+    disk::read_pieces(path, |piece| hasher.update(piece))?;
+    Ok(hasher.finish())
 }

@@ -1,39 +1,39 @@
 //! The HTTP client: how to ask, how long to wait, what to expect. [`super::transfer`] does the asking.
 
+use std::collections::BTreeSet;
 use std::fmt;
-use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use reqwest::header::CONTENT_LENGTH;
 use reqwest::redirect::{Attempt, Policy};
-use reqwest::{Client, Url};
+use reqwest::{Client, StatusCode, Url};
 
-use super::sink::{Received, Target};
+use super::sink::Target;
+use super::transfer::no_answer;
 use super::{FetchError, Progress, RedirectFault, Silent};
-use crate::disk::TempFile;
-use crate::model::alpine::Arch;
 use crate::model::digest::{Digest, Digest512};
-
-/// The largest package index taken. Alpine's largest, of edge/community, is a few MiB.
-const LARGEST_INDEX: u64 = 64 << 20;
 
 /// How the HTTP client behaves. [`Default`] suits Alpine's mirrors; tests shorten the times.
 #[derive(Debug, Clone)]
 pub struct HttpSettings {
     /// How long a connection may take to come up.
     pub connect_timeout: Duration,
-    /// How long the server may be silent, before and within an answer. There is no limit on a whole download.
+    /// How long the server may be silent, before and within an answer.
     pub read_timeout: Duration,
+    /// The fewest bytes that must arrive within a time; a server that gives less counts as one that broke off.
+    pub slowest: (u64, Duration),
+    /// How long the download of one file may take, all attempts together.
+    pub time_limit: Duration,
     /// How many redirects are followed.
     pub redirects: usize,
-    /// How often one file is asked for before its download fails; at least once.
+    /// How often each server is asked for one file before its download fails; at least once. An attempt that brought
+    /// the download on by a mebibyte begins the count again.
     pub attempts: usize,
     /// The wait before the second attempt; each further one waits twice as long, up to `longest_delay`.
     pub first_delay: Duration,
     /// The longest wait between two attempts.
     pub longest_delay: Duration,
-    /// No attempt begins later than this after the first one.
-    pub retry_for: Duration,
     /// Whether proxies are used.
     pub proxy: Proxy,
 }
@@ -52,11 +52,12 @@ impl Default for HttpSettings {
         Self {
             connect_timeout: Duration::from_secs(15),
             read_timeout: Duration::from_secs(30),
+            slowest: (30 << 10, Duration::from_secs(60)),
+            time_limit: Duration::from_secs(6 * 60 * 60),
             redirects: 5,
             attempts: 5,
             first_delay: Duration::from_secs(1),
             longest_delay: Duration::from_secs(15),
-            retry_for: Duration::from_secs(600),
             proxy: Proxy::FromEnvironment,
         }
     }
@@ -73,13 +74,15 @@ pub struct Expect {
     pub sha256: Option<Digest>,
     /// Its SHA-512 digest.
     pub sha512: Option<Digest512>,
+    /// Whether a web page is what is asked for. Elsewhere one stands for a proxy or a login page in between.
+    pub may_be_page: bool,
 }
 
 impl Expect {
     /// Nothing is known of the file; it may have up to this many bytes.
     #[must_use]
     pub const fn at_most(at_most: u64) -> Self {
-        Self { at_most, size: None, sha256: None, sha512: None }
+        Self { at_most, size: None, sha256: None, sha512: None, may_be_page: false }
     }
 
     /// The same, of exactly this many bytes.
@@ -101,13 +104,37 @@ impl Expect {
     }
 }
 
-/// A file that was downloaded and is what was expected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Downloaded {
-    /// Its length in bytes.
-    pub size: u64,
-    /// Its SHA-256 digest.
-    pub digest: Digest,
+/// Where a file is to be had: the same file on one server or on several, in the order in which they are asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source(Vec<String>);
+
+impl Source {
+    /// The addresses, of which the first is asked first.
+    #[must_use]
+    pub const fn of(urls: Vec<String>) -> Self {
+        Self(urls)
+    }
+
+    pub(super) fn urls(&self) -> &[String] {
+        &self.0
+    }
+
+    /// The address asked first, for messages.
+    pub(super) fn first(&self) -> String {
+        self.0.first().and_then(|url| address(url).ok()).map(|url| shown(&url)).unwrap_or_default()
+    }
+}
+
+impl From<&str> for Source {
+    fn from(url: &str) -> Self {
+        Self(vec![url.to_owned()])
+    }
+}
+
+impl From<&String> for Source {
+    fn from(url: &String) -> Self {
+        Self(vec![url.clone()])
+    }
 }
 
 /// Downloads single files: with retries, continuing where a connection broke, and never keeping a byte of a file that
@@ -117,6 +144,8 @@ pub struct Downloader {
     pub(super) client: Client,
     pub(super) settings: Arc<HttpSettings>,
     pub(super) progress: Arc<dyn Progress>,
+    /// Servers that did not answer, or broke off, when they were asked last.
+    shunned: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl fmt::Debug for Downloader {
@@ -141,7 +170,14 @@ impl Downloader {
             builder = builder.no_proxy();
         }
         let client = builder.build().map_err(FetchError::Client)?;
-        Ok(Self { client, settings: Arc::new(settings), progress: Arc::new(Silent) })
+        Ok(Self { client, settings: Arc::new(settings), progress: Arc::new(Silent), shunned: Arc::default() })
+    }
+
+    /// The same client with less patience: each server is asked once.
+    #[must_use]
+    pub fn hasty(&self) -> Self {
+        let settings = HttpSettings { attempts: 1, ..(*self.settings).clone() };
+        Self { settings: Arc::new(settings), ..self.clone() }
     }
 
     /// The same client, which tells `progress` what it does.
@@ -150,47 +186,52 @@ impl Downloader {
         Self { progress, ..self }
     }
 
+    /// The same client, which tells nobody what it does.
+    pub(super) fn silent(&self) -> Self {
+        Self { progress: Arc::new(Silent), ..self.clone() }
+    }
+
     /// A whole file in memory.
     ///
     /// # Errors
     /// When it cannot be had or is not what was expected.
-    pub async fn bytes(&self, url: &str, expect: &Expect) -> Result<Vec<u8>, FetchError> {
-        let received = self.transfer(&address(url)?, expect, Target::Memory(Vec::new())).await?;
-        Ok(received.memory)
+    pub async fn bytes(&self, source: impl Into<Source>, expect: &Expect) -> Result<Vec<u8>, FetchError> {
+        Ok(self.transfer(&source.into(), expect, Target::Memory(Vec::new())).await?.memory)
     }
 
-    /// A whole file at `path`, put there only once it is known to be what was expected; what was there before is
-    /// replaced. Until then it has a name of its own in the same folder, as [`crate::disk::sweep`] describes.
+    /// The length of a file, as the server announces it without sending the file; nothing when it announces none.
     ///
     /// # Errors
-    /// When it cannot be had, is not what was expected, or the disk refuses; `path` is then untouched.
-    pub async fn download_to(&self, path: &Path, url: &str, expect: &Expect) -> Result<Downloaded, FetchError> {
-        let address = address(url)?;
-        let file = TempFile::new_in(crate::disk::folder_of(path))?;
-        let target = Target::File { handle: file.handle()?, path: path.to_owned() };
-        let Received { size, digest, .. } = self.transfer(&address, expect, target).await?;
-        let path = path.to_owned();
-        blocking(move || file.publish(&path)).await?;
-        Ok(Downloaded { size, digest })
+    /// When the server does not answer, or not with the file. It is asked once.
+    pub async fn length(&self, url: &str) -> Result<Option<u64>, FetchError> {
+        let url = address(url)?;
+        let answer = self.client.head(url.clone()).send().await.map_err(|error| no_answer(&url, error))?;
+        match answer.status() {
+            StatusCode::OK => {
+                let length = answer.headers().get(CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse().ok());
+                Ok(length)
+            }
+            status @ (StatusCode::NOT_FOUND | StatusCode::GONE) => {
+                Err(FetchError::NotFound { url: shown(&url), status })
+            }
+            status => Err(FetchError::Status { url: shown(&url), status }),
+        }
     }
 
-    /// The index of a package repository, unverified: `<repository>/<arch>/APKINDEX.tar.gz`, up to 64 MiB. The
-    /// repository is named as in `/etc/apk/repositories`, without the architecture.
-    ///
-    /// # Errors
-    /// When it cannot be had.
-    pub async fn index(&self, repository: &str, arch: &Arch) -> Result<Vec<u8>, FetchError> {
-        let url = format!("{}/{arch}/APKINDEX.tar.gz", repository.trim_end_matches('/'));
-        self.bytes(&url, &Expect::at_most(LARGEST_INDEX)).await
+    /// Remembers whether a server is worth asking first.
+    pub(super) fn shun(&self, url: Option<&Url>, is_bad: bool) {
+        let Some(server) = url.map(|url| url.origin().ascii_serialization()) else { return };
+        let mut shunned = self.shunned.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_bad {
+            shunned.insert(server);
+        } else {
+            shunned.remove(&server);
+        }
     }
 
-    /// A package of exactly `size` bytes, as its index says, but not more than `at_most`. Its identity is for the
-    /// caller to check; to keep a large one out of memory use [`Downloader::download_to`].
-    ///
-    /// # Errors
-    /// When it cannot be had or has another size.
-    pub async fn package(&self, url: &str, size: u64, at_most: u64) -> Result<Vec<u8>, FetchError> {
-        self.bytes(url, &Expect::at_most(at_most).size(size)).await
+    pub(super) fn is_shunned(&self, url: &Url) -> bool {
+        let server = url.origin().ascii_serialization();
+        self.shunned.lock().unwrap_or_else(PoisonError::into_inner).contains(&server)
     }
 }
 

@@ -1,13 +1,19 @@
 //! Everything that can go wrong between a mirror and the cache.
 
+use std::error::Error;
 use std::fmt::Display;
+use std::time::Duration;
 
 use reqwest::StatusCode;
 
-use super::{InitramfsError, ListingError};
+use super::modloop::ModloopError;
+use super::openpgp::SignatureError;
+use super::{InitramfsError, Kernels, ListingError};
 use crate::disk::DiskError;
 use crate::model::alpine::{Arch, Flavor, Version};
+use crate::model::digest::Digest;
 use crate::wire::kernel::KernelError;
+use crate::wire::squashfs::SquashfsError;
 
 /// Why something could not be fetched. Each message names the file and what to do; what was expected and what was found
 /// is in it where there are two such things.
@@ -100,6 +106,45 @@ pub enum FetchError {
         /// Bytes received before.
         found: u64,
     },
+    /// A server that sends, but hardly anything.
+    #[error(
+        "{url} came with only {found} bytes in {}; at least {least} are expected", humantime::format_duration(*patience)
+    )]
+    TooSlow {
+        /// The file.
+        url: String,
+        /// Bytes received.
+        found: u64,
+        /// Bytes expected in that time.
+        least: u64,
+        /// The time.
+        patience: Duration,
+    },
+    /// A download that took longer than any may.
+    #[error("{url} was not complete after {}; use a nearer mirror", humantime::format_duration(*limit))]
+    OutOfTime {
+        /// The file.
+        url: String,
+        /// How long it may take.
+        limit: Duration,
+    },
+    /// Every mirror failed, each in its own way.
+    #[error("none of the {} mirrors is of use{}", .0.len(), each(.0))]
+    Several(Vec<Self>),
+    /// Something that was never fetched is asked for offline.
+    #[error("{what} is not in the cache; fetch it once without --offline")]
+    Offline {
+        /// What is missing.
+        what: String,
+    },
+    /// Somebody who verifies what was downloaded does not accept it.
+    #[error("{url} is refused")]
+    Refused {
+        /// The file.
+        url: String,
+        /// Why.
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// A passing failure that did not pass.
     #[error(
         "gave up on {url} after {attempts} attempts; check the network and the proxy settings, or use another mirror"
@@ -136,8 +181,8 @@ pub enum FetchError {
     },
     /// A folder without a list of releases.
     #[error(
-        "there are no releases of `{folder}` for {arch}: {url} does not exist; a branch may exist before its first release, \
-         otherwise check the release and the architecture"
+        "there are no releases of `{folder}` for {arch}: {url} does not exist; check the release and the architecture, \
+         `bivouac fetch --list` shows what there is"
     )]
     NoReleases {
         /// `latest-stable`, a branch, or `edge`.
@@ -146,6 +191,65 @@ pub enum FetchError {
         arch: Arch,
         /// Where the list should be.
         url: String,
+    },
+    /// A branch that is being prepared.
+    #[error(
+        "branch `{folder}` is there for {arch}, but nothing of it is released yet: {url} does not exist; choose an older \
+         branch until then"
+    )]
+    NotReleased {
+        /// `latest-stable`, a branch, or `edge`.
+        folder: String,
+        /// The architecture asked for.
+        arch: Arch,
+        /// Where the list should be.
+        url: String,
+    },
+    /// A list that names an older release than before.
+    #[error(
+        "{url} names release {found}, and {expected} was fetched before; the mirror is out of date, or somebody replays an \
+         old list: use another mirror, or switch the check `replay` off"
+    )]
+    Replayed {
+        /// The list.
+        url: String,
+        /// The newest release seen.
+        expected: Version,
+        /// What it names now.
+        found: Version,
+    },
+    /// A list that names other bytes for a release than before.
+    #[error(
+        "{url} names a tarball of {version} with SHA-256 {found}, and {expected} was fetched before; releases never change: \
+         use another mirror, or switch the check `replay` off"
+    )]
+    Replaced {
+        /// The list.
+        url: String,
+        /// The release.
+        version: Version,
+        /// What its tarball was.
+        expected: Digest,
+        /// What it is said to be now.
+        found: Digest,
+    },
+    /// A tarball without a signature.
+    #[error("{file} is not signed: {url} does not exist; use another mirror, or switch the check `signature` off")]
+    NotSigned {
+        /// Where the signature should be.
+        url: String,
+        /// The tarball's name.
+        file: String,
+    },
+    /// A tarball whose signature does not count.
+    #[error("{url} is not a good signature of {file}; the tarball is refused")]
+    Signature {
+        /// The signature.
+        url: String,
+        /// The tarball's name.
+        file: String,
+        /// Why not.
+        source: SignatureError,
     },
     /// Releases, but nothing to boot from the network.
     #[error(
@@ -237,15 +341,35 @@ pub enum FetchError {
         /// What is wrong with it.
         source: KernelError,
     },
-    /// A kernel and an initramfs of different builds.
-    #[error("{tarball} has kernel {kernel} but an initramfs with modules of {initramfs}; the tarball is refused")]
+    /// A modloop that is no squashfs image.
+    #[error("cannot read {file} of {tarball}; the tarball is refused")]
+    Modloop {
+        /// The member.
+        file: String,
+        /// The tarball's name.
+        tarball: String,
+        /// What is wrong with it.
+        source: SquashfsError,
+    },
+    /// A modloop whose signature does not count.
+    #[error("{file} of {tarball} is refused")]
+    ModloopSignature {
+        /// The member.
+        file: String,
+        /// The tarball's name.
+        tarball: String,
+        /// Why.
+        source: ModloopError,
+    },
+    /// Files of different kernel builds.
+    #[error("flavor `{flavor}` of {tarball} is not one set: it has {kernels}; the tarball is refused")]
     NotOneSet {
         /// The tarball's name.
         tarball: String,
-        /// Release of the kernel image.
-        kernel: String,
-        /// Release that the modules in the initramfs are for.
-        initramfs: String,
+        /// The flavor.
+        flavor: Flavor,
+        /// What the files tell.
+        kernels: Kernels,
     },
     /// The cache's disk.
     #[error(transparent)]
@@ -283,6 +407,9 @@ pub enum MemberFault {
     /// A second member of the same name.
     #[error("is there twice")]
     Twice,
+    /// One of more files than a release can have.
+    #[error("is one of too many kernels")]
+    TooMany,
     /// A name or size in an extension header that is too long or contradicts the member's own.
     #[error("has an extension header that cannot be believed")]
     Extension,
@@ -302,11 +429,25 @@ fn listed(flavors: &[Flavor]) -> String {
     if quoted.is_empty() { "none".to_owned() } else { quoted.join(", ") }
 }
 
+/// Each failure with its causes, one a line.
+fn each(errors: &[FetchError]) -> String {
+    let mut text = String::new();
+    for error in errors {
+        text += &format!("\n  {error}");
+        let mut source = error.source();
+        while let Some(cause) = source {
+            text += &format!(": {cause}");
+            source = cause.source();
+        }
+    }
+    text
+}
+
 impl FetchError {
     /// Whether another attempt may succeed.
     pub(super) fn is_passing(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Cut { .. } | Self::Resume { .. } => true,
+            Self::Unreachable { .. } | Self::Cut { .. } | Self::Resume { .. } | Self::TooSlow { .. } => true,
             Self::Status { status, .. } => {
                 status.is_server_error()
                     || matches!(*status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
@@ -315,18 +456,29 @@ impl FetchError {
         }
     }
 
-    /// Whether the bytes of a tarball are to blame, so that it must not stay in the cache.
-    pub(super) const fn blames_tarball(&self) -> bool {
-        matches!(
-            self,
-            Self::Member { .. }
-                | Self::Incomplete { .. }
-                | Self::Bomb { .. }
-                | Self::Tarball { .. }
-                | Self::Initramfs { .. }
-                | Self::Kernel { .. }
-                | Self::NotOneSet { .. }
-                | Self::Checksum { .. }
-        )
+    /// Whether a server was left because it did not answer, or not well, so that patience might help.
+    pub(super) const fn gave_up(&self) -> bool {
+        matches!(self, Self::GaveUp { .. })
+    }
+
+    /// Whether no other mirror can help.
+    pub(super) const fn is_decisive(&self) -> bool {
+        matches!(self, Self::Disk(_) | Self::NoFlavor { .. } | Self::Offline { .. } | Self::OutOfTime { .. })
+    }
+
+    /// One error for the failures of all servers; where none has a file, that is what is said.
+    pub(super) fn of_all(mut errors: Vec<Self>) -> Self {
+        let is_missing = |error: &Self| matches!(error, Self::NotFound { .. });
+        if errors.len() == 1 || errors.iter().all(is_missing) {
+            errors.truncate(1);
+        }
+        match errors.pop() {
+            Some(only) if errors.is_empty() => only,
+            Some(last) => {
+                errors.push(last);
+                Self::Several(errors)
+            }
+            None => Self::Address { url: String::new(), reason: "no server was named".to_owned() },
+        }
     }
 }

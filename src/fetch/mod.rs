@@ -1,31 +1,48 @@
-//! From an Alpine mirror to verified files in a cache.
+//! From Alpine's mirrors to verified files in a cache.
 //!
-//! A [`Mirror`] resolves what a profile asks for to one [`Release`], downloads that release's netboot tarball (the only
-//! thing Alpine hashes), verifies it, and unpacks the [`NetbootSet`] of one kernel flavor into a [`Cache`]. The rolling
-//! `netboot/` folder of the mirrors is never used (REL-1, REL-2). A [`Downloader`] gets single files: package indexes
-//! and packages, which somebody else verifies.
+//! [`Mirrors`] resolve what a profile asks for to one [`Release`], download that release's netboot tarball (the only
+//! thing Alpine hashes and signs), verify it, and unpack its files into a [`Cache`], from which each kernel flavor is a
+//! [`NetbootSet`]. The rolling `netboot/` folder of the mirrors is never used (REL-1, REL-2). Package indexes and
+//! packages are kept in the same cache.
+//!
+//! What is verified: the tarball by SHA-256, SHA-512 and OpenPGP signature, the modloop by the signature its initramfs
+//! brings, and that kernel, initramfs and modloop are of one kernel release; [`Checks`] says with which keys.
 //!
 //! Whatever a mirror sends may be hostile: sizes are bounded before bytes are read, names are checked before files are
 //! made, and a file that is refused leaves nothing behind.
 
 mod cache;
+mod checks;
 mod download;
 mod error;
 mod initramfs;
-mod mirror;
+mod inspect;
+mod mirrors;
 mod modloop;
+mod openpgp;
+mod pages;
+mod partial;
 mod progress;
+mod record;
 mod release;
 mod sink;
 mod streams;
+mod survey;
 mod tarball;
 mod transfer;
 
-pub use cache::{Cache, CachedFile, NetbootSet};
-pub use download::{Downloaded, Downloader, Expect, HttpSettings, Proxy};
+pub use cache::Cache;
+pub use checks::{Checks, Kernels};
+pub use download::{Downloader, Expect, HttpSettings, Proxy, Source};
 pub use error::{FetchError, MemberFault, RedirectFault};
 pub use initramfs::{InitramfsError, InitramfsFacts};
-pub use mirror::Mirror;
-pub use modloop::{ModloopError, verify_modloop};
+pub use mirrors::{Mirrors, PackagePlace, Wish};
+pub use modloop::ModloopError;
+pub use openpgp::{
+    DetachedSignature, FileHashes, Fingerprint, FingerprintError, FormatError, ReleaseKey, ReleaseKeyError,
+    ReleaseKeys, SignatureError, SubkeyFault,
+};
 pub use progress::{Progress, Silent};
+pub use record::{CachedFile, Facts, NetbootSet};
 pub use release::{ListingError, Release};
+pub use survey::{FlavorOffer, Offer, Scope, Survey};

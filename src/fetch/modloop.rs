@@ -1,7 +1,7 @@
 //! The signature of the modloop, looked at here because a stock machine mounts a modloop whose signature is wrong
 //! (ML-2).
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::InitramfsFacts;
 use crate::apk::{Algorithm, KeyRing};
@@ -25,33 +25,37 @@ pub enum ModloopError {
         signed: Vec<String>,
     },
     /// No signature was made by a key the machine would look at.
-    #[error("{} is signed by {}, and the initramfs has no such key", path.display(), keys.join(", "))]
+    #[error("{name} is signed by {}, and the initramfs has no such key", keys.join(", "))]
     UnknownKey {
         /// The modloop.
-        path: PathBuf,
+        name: String,
         /// Who signed it.
         keys: Vec<String>,
     },
     /// A signature does not fit the bytes.
-    #[error("the signature of {} by {key} in the initramfs does not fit it; do not use this release", path.display())]
+    #[error("the signature of {name} by {key} in the initramfs does not fit it; do not use this release")]
     Wrong {
         /// The modloop.
-        path: PathBuf,
+        name: String,
         /// Whose signature.
         key: String,
     },
 }
 
-/// Checks a modloop against the signatures its initramfs brings (ML-4), and says which key signed it; nothing when the
+/// Checks the modloop at `path`, which machines know as `name`, against the signatures its initramfs brings (ML-4), and says which key signed it; nothing when the
 /// initramfs brings no signature at all, which is how a site's own kernels come.
 ///
 /// # Errors
 /// When a signature is wrong, or none is by a key of the initramfs.
-pub fn verify_modloop(path: &Path, facts: &InitramfsFacts, keys: &KeyRing) -> Result<Option<String>, ModloopError> {
+pub(super) fn verify_modloop(
+    path: &Path,
+    name: &str,
+    facts: &InitramfsFacts,
+    keys: &KeyRing,
+) -> Result<Option<String>, ModloopError> {
     if facts.modloop_signatures.is_empty() {
         return Ok(None);
     }
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let prefix = format!("{name}.SIGN.RSA.");
     let signatures: Vec<(&str, &[u8])> = facts
         .modloop_signatures
@@ -60,19 +64,19 @@ pub fn verify_modloop(path: &Path, facts: &InitramfsFacts, keys: &KeyRing) -> Re
         .collect();
     if signatures.is_empty() {
         let signed = facts.modloop_signatures.iter().map(|(file, _)| file.clone()).collect();
-        return Err(ModloopError::OtherName { name, signed });
+        return Err(ModloopError::OtherName { name: name.to_owned(), signed });
     }
     let bytes = disk::read_bounded(path, LARGEST)?;
     let mut good = None;
     for (key, signature) in &signatures {
         let Some(public) = keys.key(key) else { continue };
         if !public.verifies(Algorithm::RsaSha1, &bytes, signature) {
-            return Err(ModloopError::Wrong { path: path.to_owned(), key: (*key).to_owned() });
+            return Err(ModloopError::Wrong { name: name.to_owned(), key: (*key).to_owned() });
         }
         good = Some((*key).to_owned());
     }
     good.map(Some).ok_or_else(|| ModloopError::UnknownKey {
-        path: path.to_owned(),
+        name: name.to_owned(),
         keys: signatures.iter().map(|(key, _)| (*key).to_owned()).collect(),
     })
 }
@@ -88,7 +92,7 @@ mod tests {
 
     fn verify(bytes: &[u8], signed: &str, keys: &[&str]) -> Result<Option<String>, String> {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("modloop-lts");
+        let path = folder.path().join("file");
         std::fs::write(&path, bytes).unwrap();
         let facts = InitramfsFacts {
             apk_keys: Vec::new(),
@@ -99,8 +103,7 @@ mod tests {
         for name in keys {
             ring.insert(name, KEY).unwrap();
         }
-        verify_modloop(&path, &facts, &ring)
-            .map_err(|error| error.to_string().replace(folder.path().to_str().unwrap(), "CACHE"))
+        verify_modloop(&path, "modloop-lts", &facts, &ring).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -109,12 +112,12 @@ mod tests {
         assert_eq!(verify(b"modloop\n", signed, &["a.rsa.pub"]), Ok(Some("a.rsa.pub".to_owned())));
         assert_eq!(
             verify(b"mod1oop\n", signed, &["a.rsa.pub"]),
-            Err("the signature of CACHE/modloop-lts by a.rsa.pub in the initramfs does not fit it; do not use this release"
+            Err("the signature of modloop-lts by a.rsa.pub in the initramfs does not fit it; do not use this release"
                 .to_owned())
         );
         assert_eq!(
             verify(b"modloop\n", signed, &["b.rsa.pub"]),
-            Err("CACHE/modloop-lts is signed by a.rsa.pub, and the initramfs has no such key".to_owned())
+            Err("modloop-lts is signed by a.rsa.pub, and the initramfs has no such key".to_owned())
         );
         assert!(
             verify(b"modloop\n", "modloop-virt.SIGN.RSA.a.rsa.pub", &["a.rsa.pub"])
@@ -126,6 +129,6 @@ mod tests {
     #[test]
     fn an_initramfs_without_signatures_asks_for_none() {
         let facts = InitramfsFacts { apk_keys: Vec::new(), modloop_signatures: Vec::new(), kernel_version: None };
-        assert!(matches!(verify_modloop(Path::new("/nowhere"), &facts, &KeyRing::new()), Ok(None)));
+        assert!(matches!(verify_modloop(Path::new("/nowhere"), "modloop-lts", &facts, &KeyRing::new()), Ok(None)));
     }
 }

@@ -42,6 +42,12 @@ pub(super) fn tarball_name(version: &Version, arch: &Arch) -> String {
     format!("{NETBOOT}-{version}-{arch}.tar.gz")
 }
 
+/// The version in the name of a netboot tarball.
+pub(super) fn tarball_version(name: &str, arch: &Arch) -> Option<Version> {
+    let version = name.strip_prefix(NETBOOT)?.strip_prefix('-')?.strip_suffix(".tar.gz")?;
+    version.strip_suffix(arch.as_str())?.strip_suffix('-')?.parse().ok()
+}
+
 /// Why a list of releases or a checksum file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ListingError {

@@ -1,70 +1,61 @@
-//! Two streams to read a tarball through: one that knows what was read, one that knows when it is enough.
+//! Two streams to read a tarball through: one that knows how much was read, one that knows when it is enough.
 
-use std::fs::File;
+use std::cell::Cell;
 use std::io::{self, Read};
+use std::rc::Rc;
 
-use crate::model::digest::{Digest, Hasher};
-
-/// A file that is hashed as it is read.
-pub(super) struct Hashed {
-    inner: File,
-    hasher: Hasher,
+/// A stream that counts what it gives.
+pub(super) struct Counted<R> {
+    inner: R,
+    count: Rc<Cell<u64>>,
 }
 
-impl Hashed {
-    /// From the file's first byte on.
-    pub(super) fn new(inner: File) -> Self {
-        Self { inner, hasher: Hasher::default() }
-    }
-
-    /// Reads what is left, and gives the digest of the whole file.
-    pub(super) fn finish(mut self) -> io::Result<Digest> {
-        io::copy(&mut self, &mut io::sink())?;
-        Ok(self.hasher.finish())
+impl<R> Counted<R> {
+    /// Counts into `count`.
+    pub(super) const fn new(inner: R, count: Rc<Cell<u64>>) -> Self {
+        Self { inner, count }
     }
 }
 
-impl Read for Hashed {
+impl<R: Read> Read for Counted<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.inner.read(buffer)?;
-        self.hasher.update(buffer.get(..length).unwrap_or_default());
+        self.count.set(self.count.get() + length as u64);
         Ok(length)
     }
 }
 
-/// A stream that fails once it has given all it may.
+/// A decompressed stream that fails once it has given more than the compressed one allows for.
 pub(super) struct Bounded<R> {
     inner: R,
-    left: u64,
-    is_exceeded: bool,
+    ratio: u64,
+    allowance: u64,
+    /// Compressed bytes read so far.
+    taken: Rc<Cell<u64>>,
+    given: u64,
+    exceeded: Option<u64>,
 }
 
 impl<R> Bounded<R> {
-    /// A stream that may give this many bytes.
-    pub(super) const fn new(inner: R, limit: u64) -> Self {
-        Self { inner, left: limit, is_exceeded: false }
+    /// A stream that may give `ratio` times what was taken, and `allowance` more.
+    pub(super) const fn new(inner: R, ratio: u64, allowance: u64, taken: Rc<Cell<u64>>) -> Self {
+        Self { inner, ratio, allowance, taken, given: 0, exceeded: None }
     }
 
-    /// Whether it had more to give. Errors are wrapped on their way through an archive, so this is how to tell.
-    pub(super) const fn is_exceeded(&self) -> bool {
-        self.is_exceeded
-    }
-
-    /// The stream itself.
-    pub(super) fn into_inner(self) -> R {
-        self.inner
+    /// The limit it went past, if it did. Errors are wrapped on their way through an archive, so this is how to tell.
+    pub(super) const fn exceeded(&self) -> Option<u64> {
+        self.exceeded
     }
 }
 
 impl<R: Read> Read for Bounded<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.inner.read(buffer)?;
-        match self.left.checked_sub(length as u64) {
-            Some(left) => self.left = left,
-            None => {
-                self.is_exceeded = true;
-                return Err(io::Error::other("unpacks to more than it may"));
-            }
+        self.given = self.given.saturating_add(length as u64);
+        let limit = self.taken.get().saturating_mul(self.ratio).saturating_add(self.allowance);
+        if self.given > limit {
+            self.exceeded = Some(limit);
+            return Err(io::Error::other("unpacks to more than it may"));
         }
         Ok(length)
     }

@@ -1,71 +1,75 @@
-//! Taking one flavor's three files out of a netboot tarball, believing nothing that the tarball says. No name from the
-//! tarball ever becomes a path: the three names are known beforehand.
+//! Taking the files of every flavor out of a netboot tarball, believing nothing that the tarball says. No name from the
+//! tarball ever becomes a path as it is: only a checked flavor does, behind one of three known words.
 
-use std::collections::BTreeSet;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write as _};
 use std::path::Path;
+use std::rc::Rc;
 
 use flate2::bufread::MultiGzDecoder;
 use tar::{Archive, Entry, EntryType, PaxExtensions};
 
-use super::cache::{INITRAMFS, KERNEL, MODLOOP, Record, Recorded};
-use super::streams::{Bounded, Hashed};
-use super::{FetchError, InitramfsFacts, MemberFault, Release};
+use super::record::{INITRAMFS, KERNEL, MODLOOP, Recorded};
+use super::streams::{Bounded, Counted};
+use super::{FetchError, MemberFault};
 use crate::disk;
 use crate::model::alpine::Flavor;
 use crate::model::digest::Hasher;
-use crate::wire::kernel;
 
 /// What a tarball may unpack to: this many times its own length …
 const RATIO: u64 = 8;
 /// … and this much more. Kernels, initramfs and modloops are compressed already, so real ones hardly grow.
 const ALLOWANCE: u64 = 64 << 20;
 
-/// How many flavors an error message lists; Alpine has three at most.
+/// How many flavors a tarball may have; Alpine's have three at most.
 const MOST_FLAVORS: usize = 32;
 
 /// The largest extension header read: room for the longest path and then some.
 const LARGEST_EXTENSION: u64 = 16 << 10;
 
-/// Unpacks one flavor of the tarball at `path` into the folder `into`, writes the record there, and checks on the way
-/// that the tarball has the release's digest: the bytes unpacked are the bytes hashed.
-pub(super) fn unpack(path: &Path, release: &Release, flavor: &Flavor, into: &Path) -> Result<(), FetchError> {
-    let tarball = release.file();
-    let failed = |source| FetchError::Tarball { tarball: release.file(), source };
-    let file = File::open(path).map_err(disk::failed("open", path))?;
-    let length = file.metadata().map_err(disk::failed("examine", path))?.len();
-    let limit = length.saturating_mul(RATIO).saturating_add(ALLOWANCE);
-    let hashed = BufReader::with_capacity(128 << 10, Hashed::new(file));
-    let mut archive = Archive::new(Bounded::new(MultiGzDecoder::new(hashed), limit));
+/// What was unpacked.
+#[derive(Debug, Default)]
+pub(super) struct Unpacked {
+    /// Kernel, initramfs and modloop of each flavor that has all three.
+    pub(super) flavors: BTreeMap<Flavor, [Recorded; 3]>,
+    /// The flavors that have a kernel but not what belongs to it, and the member that is missing.
+    pub(super) incomplete: BTreeMap<Flavor, String>,
+}
 
-    let mut unpacking = Unpacking { tarball: &tarball, flavor, into, files: [None; 3], present: BTreeSet::new() };
+/// Unpacks a tarball into the folder `into`, as `vmlinuz-F`, `initramfs-F` and `modloop-F` for every flavor F; the
+/// stream is read to its end.
+pub(super) fn unpack(tarball: &str, stream: impl Read, into: &Path) -> Result<Unpacked, FetchError> {
+    let taken = Rc::new(Cell::new(0));
+    let counted = BufReader::with_capacity(128 << 10, Counted::new(stream, Rc::clone(&taken)));
+    let bounded = Bounded::new(MultiGzDecoder::new(counted), RATIO, ALLOWANCE, taken);
+    let mut archive = Archive::new(bounded);
+    let mut unpacking =
+        Unpacking { tarball, into, files: BTreeMap::new(), present: BTreeSet::new(), buffer: vec![0; 256 << 10] };
     let done = unpacking.members(&mut archive);
-    let bounded = archive.into_inner();
-    if bounded.is_exceeded() {
-        return Err(FetchError::Bomb { tarball, limit });
+    let mut bounded = archive.into_inner();
+    // What follows the archive's end is read too, so that a stream that is not gzip to its end is noticed.
+    let rest = done.and_then(|()| {
+        let read = io::copy(&mut bounded, &mut io::sink());
+        read.map(drop).map_err(|source| FetchError::Tarball { tarball: tarball.to_owned(), source })
+    });
+    if let Some(limit) = bounded.exceeded() {
+        return Err(FetchError::Bomb { tarball: tarball.to_owned(), limit });
     }
-    done?;
-    let found = bounded.into_inner().into_inner().into_inner().finish().map_err(failed)?;
-    if found != release.sha256 {
-        let (expected, found) = (release.sha256.to_string(), found.to_string());
-        return Err(FetchError::Checksum { url: tarball, algorithm: "SHA-256", expected, found });
-    }
-    let files = unpacking.files(release)?;
-    let kernel_version = one_kernel(&tarball, flavor, into)?;
-    Record::new(release.clone(), flavor.clone(), files, kernel_version).write(into)?;
-    Ok(())
+    rest?;
+    Ok(unpacking.sorted())
 }
 
 /// One walk over a tarball.
 struct Unpacking<'a> {
     tarball: &'a str,
-    flavor: &'a Flavor,
     into: &'a Path,
-    /// Kernel, initramfs and modloop, once they are unpacked.
-    files: [Option<Recorded>; 3],
-    /// The flavors seen, up to [`MOST_FLAVORS`].
+    /// The files unpacked, by their name without the folder.
+    files: BTreeMap<String, Recorded>,
+    /// The flavors that have a kernel.
     present: BTreeSet<Flavor>,
+    buffer: Vec<u8>,
 }
 
 impl Unpacking<'_> {
@@ -87,25 +91,23 @@ impl Unpacking<'_> {
     fn member<R: Read>(&mut self, entry: &mut Entry<'_, R>, extended: Extended) -> Result<(), FetchError> {
         let raw = extended.name.unwrap_or_else(|| entry.path_bytes().into_owned());
         let name = plain_name(&raw).ok_or_else(|| self.refuse(&raw, MemberFault::Name))?;
-        if let Some(flavor) = name.strip_prefix("boot/vmlinuz-").and_then(|it| it.parse().ok())
-            && self.present.len() < MOST_FLAVORS
-        {
-            self.present.insert(flavor);
-        }
-        let wanted = [KERNEL, INITRAMFS, MODLOOP].map(|kind| format!("{kind}-{}", self.flavor));
-        let place = name.strip_prefix("boot/").and_then(|it| wanted.iter().position(|file| file == it));
-        match (entry.header().entry_type(), place) {
-            (EntryType::Regular, Some(place)) => {
+        let wanted = name.strip_prefix("boot/").and_then(|file| Some((file, flavor_of(file)?)));
+        match (entry.header().entry_type(), wanted) {
+            (EntryType::Regular, Some((file, (kind, flavor)))) => {
                 let size = entry.header().entry_size().unwrap_or_default();
                 if extended.size.is_some_and(|it| it != size) {
                     return Err(self.refuse(&raw, MemberFault::Extension));
                 }
-                let (Some(file), Some(None)) = (wanted.get(place), self.files.get(place)) else {
+                if self.files.contains_key(file) {
                     return Err(self.refuse(&raw, MemberFault::Twice));
-                };
+                }
+                if self.files.len() >= MOST_FLAVORS * 3 {
+                    return Err(self.refuse(&raw, MemberFault::TooMany));
+                }
                 let recorded = self.extract(entry, &self.into.join(file), size, &raw)?;
-                if let Some(slot) = self.files.get_mut(place) {
-                    *slot = Some(recorded);
+                self.files.insert(file.to_owned(), recorded);
+                if kind == KERNEL {
+                    self.present.insert(flavor);
                 }
                 Ok(())
             }
@@ -117,23 +119,23 @@ impl Unpacking<'_> {
 
     /// Writes one member to a file of a known name, and hashes it.
     fn extract<R: Read>(
-        &self,
+        &mut self,
         entry: &mut Entry<'_, R>,
         path: &Path,
         size: u64,
         raw: &[u8],
     ) -> Result<Recorded, FetchError> {
         let mut file = File::create_new(path).map_err(disk::failed("create", path))?;
-        let (mut hasher, mut written, mut buffer) = (Hasher::default(), 0, vec![0; 128 << 10]);
+        let (mut hasher, mut written) = (Hasher::default(), 0);
         loop {
-            let length = match entry.read(&mut buffer) {
+            let length = match entry.read(&mut self.buffer) {
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(source) => {
                     return Err(FetchError::Tarball { tarball: self.tarball.to_owned(), source });
                 }
             };
-            let piece = buffer.get(..length).unwrap_or_default();
+            let piece = self.buffer.get(..length).unwrap_or_default();
             if piece.is_empty() {
                 break;
             }
@@ -144,26 +146,27 @@ impl Unpacking<'_> {
         if written != size {
             return Err(self.refuse(raw, MemberFault::Cut));
         }
-        file.sync_all().map_err(disk::failed("write back", path))?;
         Ok(Recorded { digest: hasher.finish(), size })
     }
 
-    /// The three files, or which is missing.
-    fn files(self, release: &Release) -> Result<[Recorded; 3], FetchError> {
-        let [kernel, initramfs, modloop] = self.files;
-        let Some(kernel) = kernel else {
-            return Err(FetchError::NoFlavor {
-                flavor: self.flavor.clone(),
-                version: release.version,
-                arch: release.arch.clone(),
-                present: self.present.into_iter().collect(),
-            });
-        };
-        let missing = |kind| FetchError::Incomplete {
-            tarball: self.tarball.to_owned(),
-            member: format!("boot/{kind}-{}", self.flavor),
-        };
-        Ok([kernel, initramfs.ok_or_else(|| missing(INITRAMFS))?, modloop.ok_or_else(|| missing(MODLOOP))?])
+    /// The files by flavor.
+    fn sorted(self) -> Unpacked {
+        let mut unpacked = Unpacked::default();
+        for flavor in self.present {
+            let names = [KERNEL, INITRAMFS, MODLOOP].map(|kind| format!("{kind}-{flavor}"));
+            let found = names.each_ref().map(|name| self.files.get(name).copied());
+            match found {
+                [Some(kernel), Some(initramfs), Some(modloop)] => {
+                    unpacked.flavors.insert(flavor, [kernel, initramfs, modloop]);
+                }
+                _ => {
+                    let missing = names.iter().find(|name| !self.files.contains_key(*name));
+                    let missing = missing.map(|name| format!("boot/{name}")).unwrap_or_default();
+                    unpacked.incomplete.insert(flavor, missing);
+                }
+            }
+        }
+        unpacked
     }
 
     fn refuse(&self, name: &[u8], fault: MemberFault) -> FetchError {
@@ -225,26 +228,10 @@ fn plain_name(raw: &[u8]) -> Option<String> {
     (!name.is_empty() && !parts.contains(&"..")).then(|| parts.join("/"))
 }
 
-/// The kernel release of a set; an error when kernel and initramfs are of different ones.
-fn one_kernel(tarball: &str, flavor: &Flavor, folder: &Path) -> Result<Option<String>, FetchError> {
-    let named = |kind| (format!("boot/{kind}-{flavor}"), folder.join(format!("{kind}-{flavor}")));
-    let (file, path) = named(KERNEL);
-    let mut head = Vec::new();
-    File::open(&path)
-        .and_then(|it| it.take(kernel::HEAD).read_to_end(&mut head))
-        .map_err(disk::failed("read", &path))?;
-    let image =
-        kernel::release_of(&head).map_err(|source| FetchError::Kernel { file, tarball: tarball.to_owned(), source })?;
-    let (file, path) = named(INITRAMFS);
-    let facts = InitramfsFacts::load(&path).map_err(|source| FetchError::Initramfs {
-        file,
-        tarball: tarball.to_owned(),
-        source,
-    })?;
-    match (image, facts.kernel_version) {
-        (Some(kernel), Some(initramfs)) if kernel != initramfs => {
-            Err(FetchError::NotOneSet { tarball: tarball.to_owned(), kernel, initramfs })
-        }
-        (image, initramfs) => Ok(image.or(initramfs)),
-    }
+/// What a file below `boot/` is, when it is one of the three kinds.
+fn flavor_of(file: &str) -> Option<(&'static str, Flavor)> {
+    [KERNEL, INITRAMFS, MODLOOP].into_iter().find_map(|kind| {
+        let flavor = file.strip_prefix(kind)?.strip_prefix('-')?;
+        Some((kind, flavor.parse().ok()?))
+    })
 }

@@ -1,5 +1,4 @@
-//! One file over HTTP: attempts, continuation, verification. [`super::sink`] writes
-//! what comes.
+//! One file over HTTP: which server to ask next, continuation, verification. [`super::sink`] writes what comes.
 
 use std::error::Error;
 
@@ -7,24 +6,39 @@ use backon::{BackoffBuilder as _, ExponentialBuilder};
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_RANGE};
 use reqwest::header::{LAST_MODIFIED, RANGE};
 use reqwest::{Response, StatusCode, Url};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::download::{blocking, shown};
+use super::download::{address, blocking, shown};
+use super::openpgp::FileHashes;
 use super::sink::{Piece, Received, Target, receive};
-use super::{Downloader, Expect, FetchError, RedirectFault};
+use super::{Downloader, Expect, FetchError, RedirectFault, Source};
+use crate::model::digest::{Digest, Digest512};
 
 /// How many pieces of a body may wait for the disk before the network has to.
 const WAITING_PIECES: usize = 32;
 
+/// An attempt that brings less than this is not progress: otherwise a server that always breaks off after one byte
+/// would be asked until the time limit.
+const PROGRESS: u64 = 1 << 20;
+
 impl Downloader {
-    /// Gets a file and checks it against everything that is expected of it.
-    pub(super) async fn transfer(&self, url: &Url, expect: &Expect, target: Target) -> Result<Received, FetchError> {
+    /// Gets a file and checks it against everything that is expected of it. What the target holds already is the
+    /// beginning of the file; only a file that is known by its digest may have one.
+    pub(super) async fn transfer(
+        &self,
+        source: &Source,
+        expect: &Expect,
+        target: Target,
+    ) -> Result<Received, FetchError> {
         let (pieces, waiting) = mpsc::channel(WAITING_PIECES);
+        let mut download = Download::new(self, source, expect, pieces)?;
+        download.have = target.length()?;
         let writing = tokio::spawn(blocking(move || receive(waiting, target)));
-        let mut download = Download::new(self, url, expect, pieces);
-        let sent = download.run().await;
+        let limit = self.settings.time_limit;
+        let sent = tokio::time::timeout(limit, download.run()).await;
+        let sent = sent.unwrap_or_else(|_| Err(FetchError::OutOfTime { url: source.first(), limit }));
         drop(download);
         let received = match writing.await {
             Ok(received) => received,
@@ -33,83 +47,185 @@ impl Downloader {
         // A full disk ends the sending too, so it is the reason to report.
         let received = received?;
         sent?;
-        check(&shown(url), expect, &received)?;
         Ok(received)
     }
+}
+
+/// A server that may have the file.
+struct Candidate {
+    url: Url,
+    /// By which it recognises the file it began to send (RFC 9110, section 13.1.5).
+    validator: Option<HeaderValue>,
+    /// How the last attempt failed.
+    failure: Option<FetchError>,
 }
 
 /// One file on its way, over all attempts.
 struct Download<'a> {
     downloader: &'a Downloader,
-    url: &'a Url,
     expect: &'a Expect,
     pieces: mpsc::Sender<Piece>,
+    /// Those that may still be asked, the best first.
+    candidates: Vec<Candidate>,
+    /// Those that need not be asked again.
+    refused: Vec<FetchError>,
     /// What this download is called towards [`super::Progress`].
     what: String,
     /// Whether progress was told that it began.
     is_shown: bool,
     /// Bytes received that are not void.
     have: u64,
+    /// Whether some of them may be from elsewhere than the server asked last.
+    is_mixed: bool,
     /// The whole length, once a server has told it.
     total: Option<u64>,
-    /// By which the server recognises the file it began to send (RFC 9110, section 13.1.5).
-    validator: Option<HeaderValue>,
 }
 
 impl<'a> Download<'a> {
-    fn new(downloader: &'a Downloader, url: &'a Url, expect: &'a Expect, pieces: mpsc::Sender<Piece>) -> Self {
-        let what = url.path().rsplit('/').find(|it| !it.is_empty()).unwrap_or(url.as_str()).to_owned();
-        Self { downloader, url, expect, pieces, what, is_shown: false, have: 0, total: None, validator: None }
+    fn new(
+        downloader: &'a Downloader,
+        source: &Source,
+        expect: &'a Expect,
+        pieces: mpsc::Sender<Piece>,
+    ) -> Result<Self, FetchError> {
+        let mut candidates = Vec::new();
+        for url in source.urls() {
+            candidates.push(Candidate { url: address(url)?, validator: None, failure: None });
+        }
+        // Servers that failed before are asked last.
+        candidates.sort_by_key(|candidate| downloader.is_shunned(&candidate.url));
+        let name = candidates.first().and_then(|it| it.url.path().rsplit('/').find(|it| !it.is_empty()));
+        let what = name.unwrap_or_default().to_owned();
+        Ok(Self {
+            downloader,
+            expect,
+            pieces,
+            candidates,
+            refused: Vec::new(),
+            what,
+            is_shown: false,
+            have: 0,
+            is_mixed: true,
+            total: None,
+        })
     }
 
-    /// Attempts until one succeeds, one fails for good, or patience ends.
+    /// Asks one server after the other, in rounds, until one has given the file, all have refused it for good, or
+    /// patience ends.
     async fn run(&mut self) -> Result<(), FetchError> {
         let settings = &self.downloader.settings;
-        let mut delays = ExponentialBuilder::new()
+        let delays = ExponentialBuilder::new()
             .with_min_delay(settings.first_delay)
             .with_max_delay(settings.longest_delay)
-            .with_max_times(settings.attempts.saturating_sub(1))
-            .build();
-        let began = Instant::now();
-        for attempts in 1.. {
-            let Err(error) = self.attempt().await else {
+            .with_max_times(settings.attempts.saturating_sub(1));
+        let mut left = delays.build();
+        for rounds in 1.. {
+            let had = self.have;
+            if self.round().await {
+                return Ok(());
+            }
+            if self.candidates.is_empty() {
+                break;
+            }
+            if self.have >= had + PROGRESS {
+                left = delays.build();
+            }
+            let Some(delay) = left.next() else {
+                self.give_up(rounds);
                 break;
             };
-            if !error.is_passing() {
-                return Err(error);
-            }
-            let Some(delay) = delays.next().filter(|delay| began.elapsed() + *delay < settings.retry_for) else {
-                return Err(FetchError::GaveUp { url: shown(self.url), attempts, source: Box::new(error) });
-            };
-            warn!(error = &error as &dyn Error, ?delay, "a download failed; trying again");
             tokio::time::sleep(delay).await;
         }
-        Ok(())
+        Err(FetchError::of_all(std::mem::take(&mut self.refused)))
+    }
+
+    /// Asks each server once; whether one has given the file.
+    async fn round(&mut self) -> bool {
+        let mut place = 0;
+        while place < self.candidates.len() {
+            let Err(error) = self.complete(place).await else {
+                self.downloader.shun(self.candidates.get(place).map(|it| &it.url), false);
+                return true;
+            };
+            let is_passing = error.is_passing();
+            let is_last = self.candidates.len() == 1;
+            if is_passing {
+                self.downloader.shun(self.candidates.get(place).map(|it| &it.url), true);
+            }
+            if is_passing || !is_last {
+                let next = if is_passing && is_last { "trying again" } else { "trying the next mirror" };
+                warn!(error = &error as &dyn Error, "a download failed; {next}");
+            }
+            if is_passing {
+                if let Some(candidate) = self.candidates.get_mut(place) {
+                    candidate.failure = Some(error);
+                }
+                place += 1;
+            } else {
+                self.candidates.remove(place);
+                self.refused.push(error);
+            }
+            // Only a file that is known by its digest may be put together from several servers.
+            if self.expect.sha256.is_none() && !is_last {
+                self.restart().await;
+            }
+            self.is_mixed = true;
+        }
+        false
+    }
+
+    /// One attempt, and the check of what came of it.
+    async fn complete(&mut self, place: usize) -> Result<(), FetchError> {
+        loop {
+            self.attempt(place).await?;
+            let Some(hashes) = self.hashes().await else {
+                // The writer is gone and holds the reason.
+                return Ok(());
+            };
+            match check(&self.shown(place), self.expect, &hashes) {
+                Ok(()) => return Ok(()),
+                // What was there before may be to blame: once more, all of it from here.
+                Err(_) if self.is_mixed => self.restart().await,
+                Err(error) => {
+                    self.restart().await;
+                    return Err(error);
+                }
+            }
+        }
     }
 
     /// Asks for the file, or for the rest of it, and passes on what comes.
-    async fn attempt(&mut self) -> Result<(), FetchError> {
-        let mut request = self.downloader.client.get(self.url.clone()).header(ACCEPT_ENCODING, "identity");
-        let asked_for_rest = match &self.validator {
-            Some(validator) if self.have > 0 => {
-                request = request.header(RANGE, format!("bytes={}-", self.have)).header(IF_RANGE, validator);
-                true
+    async fn attempt(&mut self, place: usize) -> Result<(), FetchError> {
+        if self.have > 0 && self.expect.size == Some(self.have) {
+            return Ok(());
+        }
+        if self.expect.size.is_some_and(|size| self.have > size) {
+            self.restart().await;
+        }
+        let Some(candidate) = self.candidates.get(place) else { return Ok(()) };
+        let (url, validator) = (candidate.url.clone(), candidate.validator.clone());
+        let mut request = self.downloader.client.get(url.clone()).header(ACCEPT_ENCODING, "identity");
+        let is_pinned = self.expect.sha256.is_some();
+        let asked_for_rest = self.have > 0 && (is_pinned || validator.is_some());
+        if asked_for_rest {
+            request = request.header(RANGE, format!("bytes={}-", self.have));
+            if let Some(validator) = validator {
+                request = request.header(IF_RANGE, validator);
             }
-            _ => false,
-        };
-        let response = request.send().await.map_err(|error| no_answer(self.url, error))?;
-        self.accept(&response, asked_for_rest).await?;
+        }
+        let response = request.send().await.map_err(|error| no_answer(&url, error))?;
+        self.accept(place, &response, asked_for_rest).await?;
         if !self.is_shown {
             self.is_shown = true;
             self.downloader.progress.started(&self.what, self.total.or(self.expect.size));
         }
-        self.body(response).await
+        self.body(place, response).await
     }
 
     /// Decides by its head whether an answer is the file or the rest of it.
-    async fn accept(&mut self, response: &Response, asked_for_rest: bool) -> Result<(), FetchError> {
+    async fn accept(&mut self, place: usize, response: &Response, asked_for_rest: bool) -> Result<(), FetchError> {
         let (status, headers) = (response.status(), response.headers());
-        let url = || shown(self.url);
+        let url = || self.shown(place);
         match status {
             StatusCode::OK => {}
             StatusCode::PARTIAL_CONTENT if asked_for_rest && self.is_the_rest(headers) => {
@@ -126,7 +242,7 @@ impl<'a> Download<'a> {
             _ => return Err(FetchError::Status { url: url(), status }),
         }
         let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-        if kind.get(..9).is_some_and(|it| it.eq_ignore_ascii_case(b"text/html")) {
+        if !self.expect.may_be_page && kind.get(..9).is_some_and(|it| it.eq_ignore_ascii_case(b"text/html")) {
             return Err(FetchError::WebPage { url: url() });
         }
         let total = response.content_length();
@@ -141,8 +257,10 @@ impl<'a> Download<'a> {
         if self.have > 0 {
             self.restart().await;
         }
-        self.total = total;
-        self.validator = validator(headers);
+        (self.total, self.is_mixed) = (total, false);
+        if let Some(candidate) = self.candidates.get_mut(place) {
+            candidate.validator = validator(headers);
+        }
         Ok(())
     }
 
@@ -153,27 +271,37 @@ impl<'a> Download<'a> {
             return false;
         };
         let first = span.split_once('-').and_then(|(first, _)| first.parse().ok());
-        let is_same_length = total == "*" || self.total.is_none_or(|it| total.parse() == Ok(it));
+        let is_same_length = total == "*" || self.expect.size.or(self.total).is_none_or(|it| total.parse() == Ok(it));
         first == Some(self.have) && is_same_length
     }
 
     /// Passes the body on, never more of it than the file may have.
-    async fn body(&mut self, mut response: Response) -> Result<(), FetchError> {
+    async fn body(&mut self, place: usize, mut response: Response) -> Result<(), FetchError> {
         let limit = self.expect.size.unwrap_or(u64::MAX).min(self.expect.at_most);
-        let cut = |found, expected, source| FetchError::Cut { url: shown(self.url), expected, found, source };
+        let url = self.shown(place);
+        let cut = |found, expected, source| FetchError::Cut { url: url.clone(), expected, found, source };
         let expected = self.expect.size.or(self.total);
+        let (least, patience) = self.downloader.settings.slowest;
+        let (mut since, mut had) = (Instant::now(), self.have);
         loop {
             match response.chunk().await {
                 Ok(Some(bytes)) => {
                     self.have += bytes.len() as u64;
                     if self.have > limit {
-                        return Err(FetchError::TooLarge { url: shown(self.url), limit });
+                        self.restart().await;
+                        return Err(FetchError::TooLarge { url, limit });
                     }
-                    if self.pieces.send(Piece::Bytes(bytes)).await.is_err() {
+                    if !self.pass_on(Piece::Bytes(bytes)).await {
                         // The writer is gone and holds the reason.
                         return Ok(());
                     }
                     self.downloader.progress.advanced(&self.what, self.have);
+                    if since.elapsed() >= patience {
+                        if self.have - had < least {
+                            return Err(FetchError::TooSlow { url, found: self.have - had, least, patience });
+                        }
+                        (since, had) = (Instant::now(), self.have);
+                    }
                 }
                 Ok(None) if expected.is_some_and(|it| self.have < it) => {
                     return Err(cut(self.have, expected, None));
@@ -187,9 +315,37 @@ impl<'a> Download<'a> {
     /// Forgets what was received.
     async fn restart(&mut self) {
         // A writer that is gone is noticed with the next piece.
-        let _ = self.pieces.send(Piece::Restart).await;
-        (self.have, self.total, self.validator) = (0, None, None);
-        self.downloader.progress.advanced(&self.what, 0);
+        let _ = self.pass_on(Piece::Restart).await;
+        (self.have, self.total, self.is_mixed) = (0, None, false);
+        for candidate in &mut self.candidates {
+            candidate.validator = None;
+        }
+        if self.is_shown {
+            self.downloader.progress.advanced(&self.what, 0);
+        }
+    }
+
+    /// Whether the writer is there to take a piece.
+    async fn pass_on(&self, piece: Piece) -> bool {
+        self.pieces.send(piece).await.is_ok()
+    }
+
+    async fn hashes(&self) -> Option<FileHashes> {
+        let (answer, answered) = oneshot::channel();
+        if self.pass_on(Piece::Hashes(answer)).await { answered.await.ok() } else { None }
+    }
+
+    /// Whoever failed until now has failed for good.
+    fn give_up(&mut self, attempts: usize) {
+        for candidate in self.candidates.drain(..) {
+            let url = shown(&candidate.url);
+            let failure = candidate.failure.map(|it| FetchError::GaveUp { url, attempts, source: Box::new(it) });
+            self.refused.extend(failure);
+        }
+    }
+
+    fn shown(&self, place: usize) -> String {
+        self.candidates.get(place).map(|it| shown(&it.url)).unwrap_or_default()
     }
 }
 
@@ -208,7 +364,7 @@ fn validator(headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 /// Sorts what can keep an answer from coming.
-fn no_answer(url: &Url, error: reqwest::Error) -> FetchError {
+pub(super) fn no_answer(url: &Url, error: reqwest::Error) -> FetchError {
     let mut source: Option<&(dyn Error + 'static)> = error.source();
     while let Some(cause) = source {
         if let Some(fault) = cause.downcast_ref::<RedirectFault>() {
@@ -219,17 +375,14 @@ fn no_answer(url: &Url, error: reqwest::Error) -> FetchError {
     FetchError::Unreachable { url: shown(url), source: error.without_url() }
 }
 
-fn check(url: &str, expect: &Expect, received: &Received) -> Result<(), FetchError> {
+fn check(url: &str, expect: &Expect, hashes: &FileHashes) -> Result<(), FetchError> {
     let differs = |algorithm, expected: String, found: String| {
         Err(FetchError::Checksum { url: url.to_owned(), algorithm, expected, found })
     };
+    let (short, long): (Digest, Digest512) = (hashes.sha256().into(), hashes.sha512().into());
     match (expect.sha256, expect.sha512) {
-        (Some(expected), _) if expected != received.digest => {
-            differs("SHA-256", expected.to_string(), received.digest.to_string())
-        }
-        (_, Some(expected)) if expected != received.digest512 => {
-            differs("SHA-512", expected.to_string(), received.digest512.to_string())
-        }
+        (Some(expected), _) if expected != short => differs("SHA-256", expected.to_string(), short.to_string()),
+        (_, Some(expected)) if expected != long => differs("SHA-512", expected.to_string(), long.to_string()),
         _ => Ok(()),
     }
 }

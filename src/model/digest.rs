@@ -55,6 +55,12 @@ impl From<[u8; 32]> for Digest {
     }
 }
 
+impl From<[u8; 64]> for Digest512 {
+    fn from(bytes: [u8; 64]) -> Self {
+        Self(bytes)
+    }
+}
+
 impl Digest512 {
     /// The digest of bytes that are already in memory.
     #[must_use]
@@ -77,23 +83,6 @@ impl Hasher {
     #[must_use]
     pub fn finish(self) -> Digest {
         Digest(self.0.finalize().into())
-    }
-}
-
-/// A [`Digest512`] of bytes that arrive piece by piece.
-#[derive(Debug, Clone, Default)]
-pub struct Hasher512(Sha512);
-
-impl Hasher512 {
-    /// Takes the next bytes; how they are cut into pieces makes no difference.
-    pub fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
-    /// The digest of everything taken.
-    #[must_use]
-    pub fn finish(self) -> Digest512 {
-        Digest512(self.0.finalize().into())
     }
 }
 
@@ -185,13 +174,11 @@ mod tests {
 
     #[test]
     fn a_stream_and_a_slice_give_the_same_digest() {
-        let (mut short, mut long) = (Hasher::default(), Hasher512::default());
+        let mut short = Hasher::default();
         for piece in [b"a".as_slice(), b"", b"bc"] {
             short.update(piece);
-            long.update(piece);
         }
         assert_eq!(short.finish(), Digest::of(b"abc"));
-        assert_eq!(long.finish(), Digest512::of(b"abc"));
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! The manifest of a bundle: what a machine boots, byte for byte.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::alpine::{Arch, Branch, Flavor, Version};
+use crate::model::check::Check;
 use crate::model::digest::Digest;
 use crate::model::name::ProfileName;
 
 /// The format this program writes; another one is refused, so that an old program never half-understands a new bundle.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// The id of a bundle: the SHA-256 of its manifest's canonical bytes.
 pub type BundleId = Digest;
@@ -60,10 +61,16 @@ pub struct Alpine {
 pub struct Verified {
     /// SHA-256 of the netboot tarball, as Alpine's list of releases had it.
     pub tarball: Digest,
-    /// The key that signed the modloop; nothing when its initramfs brings no signature.
+    /// Fingerprint of the OpenPGP key that signed the tarball; nothing when that was not checked.
+    pub release_key: Option<String>,
+    /// The kernel release (`uname -r`) of the set, as far as its files tell.
+    pub kernel: Option<String>,
+    /// The key that signed the modloop; nothing when its initramfs brings no signature, or that was not checked.
     pub modloop_key: Option<String>,
     /// The key that signed each repository's index, by the repository's name.
     pub index_keys: BTreeMap<String, String>,
+    /// The checks that were not made, because the site has switched them off.
+    pub off: BTreeSet<Check>,
 }
 
 /// A package the bundle carries.
@@ -194,8 +201,11 @@ pub(crate) mod tests {
             },
             verified: Verified {
                 tarball: Digest::of(b"tarball"),
+                release_key: Some("0482D84022F52DF1C4E7CD43293ACD0907D9495A".to_owned()),
+                kernel: Some("6.18.1-0-virt".to_owned()),
                 modloop_key: Some("alpine.rsa.pub".to_owned()),
                 index_keys: BTreeMap::from([("main".to_owned(), "alpine.rsa.pub".to_owned())]),
+                off: BTreeSet::new(),
             },
             kernel: file("vmlinuz-virt"),
             initramfs: file("initramfs-virt"),
@@ -227,10 +237,10 @@ pub(crate) mod tests {
 
     #[test]
     fn a_manifest_of_a_newer_program_is_named_as_such() {
-        let error = Manifest::parse(br#"{"format":2,"new":true}"#).unwrap_err();
+        let error = Manifest::parse(br#"{"format":3,"new":true}"#).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the manifest has format 2, and this program reads format 1; use the program that wrote it"
+            "the manifest has format 3, and this program reads format 2; use the program that wrote it"
         );
     }
 }

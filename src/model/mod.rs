@@ -2,6 +2,7 @@
 
 pub mod alpine;
 pub mod boot;
+pub mod check;
 pub mod checkin;
 pub mod cmdline;
 pub mod digest;

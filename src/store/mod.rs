@@ -247,14 +247,6 @@ impl Store {
         StoreError::NoProfile { profile: profile.clone(), near: near.map(str::to_owned) }
     }
 
-    /// Removes the unfinished files of writers that were killed.
-    fn sweep(&self, lock: &disk::Lock) -> Result<(), StoreError> {
-        for found in disk::walk(&self.root)?.into_iter().filter(|found| found.kind == disk::Kind::Folder) {
-            disk::sweep(&self.root.join(found.relative), lock)?;
-        }
-        Ok(())
-    }
-
     fn lock(&self) -> Result<disk::Lock, StoreError> {
         Ok(disk::Lock::acquire(&self.root.join("lock"))?)
     }

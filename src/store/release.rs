@@ -63,7 +63,7 @@ impl Store {
         now: SystemTime,
     ) -> Result<Publication, StoreError> {
         let lock = self.lock()?;
-        self.sweep(&lock)?;
+        disk::sweep_all(&self.root, &lock)?;
         let (profile, bundle) = (&manifest.profile, manifest.id());
         for (digest, size) in manifest.blobs().chain([&site.initrd, &site.index].map(|file| (file.sha256, file.size))) {
             if !self.has_blob(&digest, size) {

@@ -6,4 +6,5 @@ pub mod dhcp;
 pub mod gzip;
 pub mod kernel;
 pub mod loader;
+pub mod squashfs;
 pub mod tftp;

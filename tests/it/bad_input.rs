@@ -1,7 +1,7 @@
 //! What a person gets who makes a mistake, or whose mirror does: one clear error that names the thing and the next
 //! step, exit code 2, and the store as it was.
 
-use crate::support::alpine::{LIST, TARBALL, list, members, tarball};
+use crate::support::alpine::{LIST, TARBALL, list, members, signer, tarball};
 use crate::support::server::Reply;
 use crate::support::site::{MAIN, Site, index, package, signing_key};
 
@@ -141,16 +141,17 @@ fn a_mirror_that_lies_is_refused_with_what_was_expected_and_found() {
     let site = Site::published();
     let good = tarball(&members());
     let server = &site.mirror.server;
-    // Another release than the cached one, so that it has to be downloaded.
-    let other = tarball(&members()[..3]);
-    server.put(LIST.replace("v3.24", "latest-stable"), Reply::File(list(&good).into_bytes()));
-    server.put(TARBALL, Reply::File(other.clone()));
-    refused(&site, &["build", "hello"], &["alpine-netboot-3.24.1-x86_64.tar.gz has", "bytes, expected"]);
+    // A newer release than the cached one, so that it has to be downloaded.
+    let (tarball_of, list_of) = (TARBALL.replace("3.24.1", "3.24.2"), list(&good).replace("3.24.1", "3.24.2"));
+    server.put(LIST.replace("v3.24", "latest-stable"), Reply::File(list_of.into_bytes()));
+    server.put(format!("{tarball_of}.asc"), Reply::File(signer().sign(&good).into_bytes()));
+    server.put(&tarball_of, Reply::File(tarball(&members()[..3])));
+    refused(&site, &["build", "hello"], &["alpine-netboot-3.24.2-x86_64.tar.gz has", "bytes, expected"]);
     let mut changed = good.clone();
     changed[good.len() / 2] ^= 1;
-    server.put(TARBALL, Reply::File(changed));
+    server.put(&tarball_of, Reply::File(changed));
     refused(&site, &["build", "hello"], &["has the SHA-256 checksum", "expected"]);
-    server.put(TARBALL, Reply::Page("<!DOCTYPE html><title>Log in</title>"));
+    server.put(&tarball_of, Reply::Page("<!DOCTYPE html><title>Log in</title>"));
     refused(&site, &["build", "hello"], &["was answered with a web page instead of the file"]);
 }
 
@@ -174,7 +175,7 @@ fn a_package_or_an_index_that_was_tampered_with_is_refused() {
     server.put(&apk, Reply::File(packages[0].clone()));
     let other = bivouac::apk::SigningKey::generate(bivouac::apk::KeyLength::Bits2048).unwrap();
     server.put(&listed, Reply::File(index(&packages, &other)));
-    refused(&site, &["build", "hello"], &["the package index of MIRROR/v3.24/main/x86_64 is not trusted"]);
+    refused(&site, &["build", "hello"], &["MIRROR/v3.24/main/x86_64/APKINDEX.tar.gz is refused"]);
 
     server.put(&listed, Reply::File(index(&packages, signing_key())));
     assert_eq!(site.run(&["build", "hello"]).code, Some(0));
@@ -185,19 +186,18 @@ fn a_modloop_that_its_initramfs_did_not_sign_is_refused() {
     let site = Site::new();
     let pem = signing_key().public_pem().unwrap();
     let mut initramfs = bivouac::wire::cpio::Writer::new(0);
+    initramfs.file("lib/modules/6.18.1-0-virt/modules.dep", 0o644, b"").unwrap();
     initramfs.file("etc/apk/keys/a.rsa.pub", 0o644, pem.as_bytes()).unwrap();
     initramfs.file("var/cache/misc/modloop-virt.SIGN.RSA.a.rsa.pub", 0o644, &[7; 256]).unwrap();
     let mut release = members();
     let member = release.iter_mut().find(|member| member.name == b"boot/initramfs-virt").unwrap();
     member.content = bivouac::wire::gzip::gzip(&initramfs.finish());
-    let release = tarball(&release);
-    site.mirror.server.put(LIST.replace("v3.24", "latest-stable"), Reply::File(list(&release).into_bytes()));
-    site.mirror.server.put(TARBALL, Reply::File(release));
+    crate::support::alpine::release(&site.mirror.server, &tarball(&release));
     for command in ["fetch", "build"] {
         refused(
             &site,
             &[command, "hello"],
-            &["the signature of ", "modloop-virt by a.rsa.pub in the initramfs does not fit it"],
+            &["boot/modloop-virt of ", "the signature of modloop-virt by a.rsa.pub in the initramfs does not fit it"],
         );
     }
 }

@@ -1,6 +1,5 @@
 //! Single files: retries, continuation, limits.
 
-use std::fs;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,12 +21,9 @@ fn expect() -> Expect {
 
 #[tokio::test]
 async fn a_download_that_breaks_off_goes_on_where_it_ended() {
-    let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
+    let server = Server::start().await;
     server.put("/file", Reply::Cut { bytes: sample(), after: 1000, times: 1 });
-    let path = folder.path().join("file");
-    let done = downloader().download_to(&path, &server.url("/file"), &expect()).await.unwrap();
-    assert_eq!((done.size, done.digest), (1_200_000, Digest::of(&sample())));
-    assert_eq!(fs::read(&path).unwrap(), sample());
+    assert_eq!(downloader().bytes(&server.url("/file"), &expect()).await.unwrap(), sample());
     assert_eq!(server.requests(), ["/file", "/file bytes=1000-"]);
 }
 
@@ -90,6 +86,24 @@ async fn a_server_that_falls_silent_is_left() {
 }
 
 #[tokio::test]
+async fn a_server_that_hardly_sends_anything_is_left() {
+    let server = Server::start().await;
+    server.put("/file", Reply::File(sample()));
+    let refusal = async |settings: HttpSettings| {
+        let downloader = Downloader::new(HttpSettings { attempts: 1, proxy: Proxy::Direct, ..settings }).unwrap();
+        server.chain(&downloader.bytes(&server.url("/file"), &expect()).await.unwrap_err())
+    };
+    // With no patience at all, every piece is too little.
+    let refused = refusal(HttpSettings { slowest: (u64::MAX, Duration::ZERO), ..HttpSettings::default() }).await;
+    assert!(
+        refused.contains("| BASE/file came with only ") && refused.contains(" bytes in 0s; at least "),
+        "{refused}"
+    );
+    let refused = refusal(HttpSettings { time_limit: Duration::ZERO, ..HttpSettings::default() }).await;
+    assert_eq!(refused, "BASE/file was not complete after 0s; use a nearer mirror");
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_there_is_named() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/file", listener.local_addr().unwrap());
@@ -103,13 +117,11 @@ async fn a_server_that_is_not_there_is_named() {
 }
 
 #[tokio::test]
-async fn a_refused_file_leaves_the_old_one_and_nothing_else() {
-    let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
-    let path = folder.path().join("file");
-    fs::write(&path, b"old").unwrap();
+async fn a_file_that_is_not_what_was_expected_is_refused_with_both() {
+    let server = Server::start().await;
     server.put("/file", Reply::File(b"evil".to_vec()));
     let expected = Expect::at_most(4).sha256(Digest::of(b"good"));
-    let error = downloader().download_to(&path, &server.url("/file"), &expected).await.unwrap_err();
+    let error = downloader().bytes(&server.url("/file"), &expected).await.unwrap_err();
     assert_eq!(
         server.chain(&error),
         format!(
@@ -118,38 +130,15 @@ async fn a_refused_file_leaves_the_old_one_and_nothing_else() {
             Digest::of(b"good")
         )
     );
-    assert_eq!(fs::read(&path).unwrap(), b"old");
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-}
-
-#[tokio::test]
-async fn a_folder_that_is_not_there_is_named_before_anything_is_asked() {
-    let server = Server::start().await;
-    let path = std::path::Path::new("/nowhere/file");
-    let error = downloader().download_to(path, &server.url("/file"), &Expect::at_most(4)).await.unwrap_err();
-    assert_eq!(error.to_string(), "cannot create a file in /nowhere");
-    assert!(server.requests().is_empty());
-}
-
-#[tokio::test]
-async fn an_index_and_a_package_come_from_the_repository() {
-    let server = Server::start().await;
-    server.put("/v3.24/main/x86_64/APKINDEX.tar.gz", Reply::File(b"index".to_vec()));
-    server.put("/v3.24/main/x86_64/a-1-r0.apk", Reply::File(b"package".to_vec()));
-    let arch = "x86_64".parse().unwrap();
-    assert_eq!(downloader().index(&server.url("/v3.24/main/"), &arch).await.unwrap(), b"index");
-    let url = server.url("/v3.24/main/x86_64/a-1-r0.apk");
-    assert_eq!(downloader().package(&url, 7, 100).await.unwrap(), b"package");
-    let error = downloader().package(&url, 8, 100).await.unwrap_err();
+    let refusal =
+        async |expect: Expect| server.chain(&downloader().bytes(&server.url("/file"), &expect).await.unwrap_err());
     assert_eq!(
-        server.chain(&error),
-        "BASE/v3.24/main/x86_64/a-1-r0.apk has 7 bytes, expected 8; the mirror may be out of date or broken: use another one"
+        refusal(Expect::at_most(9).size(5)).await,
+        "BASE/file has 4 bytes, expected 5; the mirror may be out of date or broken: use another one"
     );
-    let error = downloader().package(&url, 7, 6).await.unwrap_err();
     assert_eq!(
-        server.chain(&error),
-        "BASE/v3.24/main/x86_64/a-1-r0.apk has more than 6 bytes, which is all it may have; the mirror may be broken: use \
-         another one"
+        refusal(Expect::at_most(3)).await,
+        "BASE/file has more than 3 bytes, which is all it may have; the mirror may be broken: use another one"
     );
 }
 

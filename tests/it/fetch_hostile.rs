@@ -1,10 +1,15 @@
 //! Mirrors that lie and tarballs that bite: each is refused with a reason, and nothing of it stays.
 
+use bivouac::model::check::Check;
 use bivouac::model::digest::{Digest, Digest512};
 use tar::EntryType;
 
-use crate::support::alpine::{KEY, LIST, Member, Stage, TARBALL, initramfs, kernel, list, members, pack, tarball};
+use crate::support::alpine::{
+    KEY, LIST, Member, SIGNATURE, Stage, TARBALL, initramfs, kernel, list, members, modloop, pack, release, signer,
+    tarball,
+};
 use crate::support::server::Reply;
+use crate::support::signer::Signer;
 
 const NAME: &str = "alpine-netboot-3.24.1-x86_64.tar.gz";
 
@@ -209,10 +214,10 @@ async fn what_is_no_tarball_is_refused() {
     // Cut off and compressed again: whole as far as gzip is concerned.
     let mut cut = vec![];
     std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(tarball(&members()).as_slice()), &mut cut).unwrap();
-    let place = cut.windows(8).position(|it| it == b"hsqs lts").unwrap();
+    let place = cut.windows(12).rposition(|it| it == b"6.18.1-0-lts").unwrap();
     assert_eq!(
         refusal_of(pack(&cut[..place + 4])).await,
-        "`boot/modloop-lts` in TARBALL is cut off; the tarball is refused"
+        "`boot/vmlinuz-lts` in TARBALL is cut off; the tarball is refused"
     );
 }
 
@@ -226,28 +231,118 @@ async fn a_kernel_without_the_rest_is_refused() {
 }
 
 #[tokio::test]
-async fn a_kernel_and_an_initramfs_of_different_builds_are_refused() {
-    let mixed = |kernel: &[u8], initramfs: &[u8]| {
+async fn files_of_different_kernels_are_refused() {
+    let mixed = |kernel: &[u8], initramfs: &[u8], modloop: &[u8]| {
         tarball(&[
             Member::file("boot/initramfs-lts", initramfs),
-            Member::file("boot/modloop-lts", b"hsqs"),
+            Member::file("boot/modloop-lts", modloop),
             Member::file("boot/vmlinuz-lts", kernel),
         ])
     };
+    let (one, two) = ("6.18.1-0-lts", "6.18.2-0-lts");
+    for (of_kernel, of_initramfs, of_modloop) in [(two, one, one), (one, two, one), (one, one, two)] {
+        assert_eq!(
+            refusal_of(mixed(&kernel(of_kernel), &initramfs(of_initramfs, KEY), &modloop(of_modloop))).await,
+            format!(
+                "flavor `lts` of TARBALL is not one set: it has a kernel of {of_kernel}, an initramfs with modules of \
+                 {of_initramfs} and a modloop with modules of {of_modloop}; the tarball is refused"
+            )
+        );
+    }
     assert_eq!(
-        refusal_of(mixed(&kernel("6.18.1-0-lts"), &initramfs("6.18.2-0-lts", KEY))).await,
-        "TARBALL has kernel 6.18.1-0-lts but an initramfs with modules of 6.18.2-0-lts; the tarball is refused"
-    );
-    assert_eq!(
-        refusal_of(mixed(&kernel("nonsense"), &initramfs("6.18.2-0-lts", KEY))).await,
+        refusal_of(mixed(&kernel("nonsense"), &initramfs(two, KEY), &modloop(two))).await,
         "cannot read boot/vmlinuz-lts of TARBALL; the tarball is refused | the kernel image's version text is not readable"
     );
     assert_eq!(
-        refusal_of(mixed(&kernel("6.18.1-0-lts"), b"zstd, say")).await,
+        refusal_of(mixed(&kernel(two), b"zstd, say", &modloop(two))).await,
         "cannot read boot/initramfs-lts of TARBALL; the tarball is refused | the bytes at offset 0 are neither a cpio newc \
          archive nor gzip"
     );
-    // A kernel for another architecture tells nothing; then the initramfs does.
-    let stage = Stage::with(mixed(b"MZ", &initramfs("6.18.2-0-lts", KEY))).await;
-    assert_eq!(stage.set("lts").await.unwrap().kernel_version.as_deref(), Some("6.18.2-0-lts"));
+    let refusal = refusal_of(mixed(&kernel(two), &initramfs(two, KEY), b"hsqs")).await;
+    assert!(refusal.starts_with("cannot read boot/modloop-lts of TARBALL; the tarball is refused | "), "{refusal}");
+    // A kernel for another architecture tells nothing; then the others do.
+    let stage = Stage::with(mixed(b"MZ", &initramfs(two, KEY), &modloop(two))).await;
+    assert_eq!(stage.set("lts").await.unwrap().facts.kernel.as_deref(), Some(two));
+    // The site may do without this check, and then the record says so.
+    let mut stage = Stage::with(mixed(&kernel(one), &initramfs(two, KEY), &modloop(one))).await;
+    stage.checks.off.insert(Check::Kernel);
+    let facts = stage.set("lts").await.unwrap().facts;
+    assert!(!facts.made.contains(&Check::Kernel) && facts.made.contains(&Check::Modloop));
+    // Switched on again, the check is made of what is there.
+    stage.checks.off.clear();
+    assert!(stage.set("lts").await.unwrap_err().to_string().contains("is not one set"));
+}
+
+#[tokio::test]
+async fn a_tarball_that_nobody_signed_or_somebody_else_is_refused() {
+    let stage = Stage::good().await;
+    stage.server.remove(SIGNATURE);
+    assert_eq!(
+        stage.refusal().await,
+        format!(
+            "{NAME} is not signed: BASE{SIGNATURE} does not exist; use another mirror, or switch the check `signature` off"
+        )
+    );
+    let (other, bytes) = (Signer::new(2), tarball(&members()));
+    stage.server.put(SIGNATURE, Reply::File(other.sign(&bytes).into()));
+    let refusal = stage.refusal().await;
+    for part in [
+        &format!("BASE{SIGNATURE} is not a good signature of {NAME}; the tarball is refused | "),
+        &other.fingerprint()[24..],
+        &signer().fingerprint(),
+        "0482D84022F52DF1C4E7CD43293ACD0907D9495A",
+    ] {
+        assert!(refusal.contains(part), "{part}: {refusal}");
+    }
+    stage.server.put(SIGNATURE, Reply::File(signer().sign(b"another file").into()));
+    let refusal = stage.refusal().await;
+    assert!(refusal.contains("is not a good signature of"), "{refusal}");
+    stage.server.put(SIGNATURE, Reply::File(b"-----BEGIN PGP MESSAGE-----".to_vec()));
+    let refusal = stage.refusal().await;
+    assert!(refusal.contains("is not a good signature of"), "{refusal}");
+}
+
+#[tokio::test]
+async fn without_the_check_a_tarball_needs_no_signature_and_with_it_again_it_does() {
+    let mut stage = Stage::good().await;
+    stage.server.remove(SIGNATURE);
+    stage.checks.off.insert(Check::Signature);
+    assert_eq!(stage.set("lts").await.unwrap().release_key, None);
+    stage.checks.off.clear();
+    assert!(stage.set("lts").await.unwrap_err().to_string().contains("is not signed"));
+    stage.server.put(SIGNATURE, Reply::File(signer().sign(&tarball(&members())).into()));
+    assert_eq!(stage.set("lts").await.unwrap().release_key, Some(signer().fingerprint()));
+}
+
+#[tokio::test]
+async fn an_older_release_or_another_one_of_the_same_version_is_refused_once_the_newer_was_seen() {
+    let mut stage = Stage::good().await;
+    let seen = stage.set("lts").await.unwrap().release;
+    let before = stage.cached();
+    let old = list(b"x").replace("3.24.1", "3.24.0");
+    stage.server.put(LIST, Reply::File(old.clone().into_bytes()));
+    stage.server.put(LIST.replace("v3.24", "latest-stable"), Reply::File(old.into_bytes()));
+    let error = stage.set("lts").await.unwrap_err();
+    assert_eq!(
+        stage.server.chain(&error),
+        format!(
+            "BASE{LIST} names release 3.24.0, and 3.24.1 was fetched before; the mirror is out of date, or somebody replays an \
+             old list: use another mirror, or switch the check `replay` off"
+        )
+    );
+    let other = tarball(&members()[..5]);
+    release(&stage.server, &other);
+    let error = stage.set("lts").await.unwrap_err();
+    assert_eq!(
+        stage.server.chain(&error),
+        format!(
+            "BASE{LIST} names a tarball of 3.24.1 with SHA-256 {}, and {} was fetched before; releases never change: use \
+             another mirror, or switch the check `replay` off",
+            Digest::of(&other),
+            seen.sha256
+        )
+    );
+    assert_eq!(stage.cached(), before);
+    stage.checks.off.insert(Check::Replay);
+    assert_eq!(stage.set("lts").await.unwrap().release.sha256, Digest::of(&other));
 }

@@ -2,11 +2,13 @@
 
 use std::fs;
 
-use bivouac::fetch::{InitramfsFacts, Mirror};
+use bivouac::fetch::Mirrors;
 use bivouac::model::digest::{Digest, Digest512};
 
-use crate::support::alpine::{FOLDER, LIST, Member, Stage, TARBALL, kernel, list, members, tarball};
-use crate::support::server::{Reply, downloader};
+use crate::support::alpine::{
+    FOLDER, LIST, Member, SIGNATURE, Stage, TARBALL, kernel, list, members, modloop, release, signer, tarball,
+};
+use crate::support::server::{Reply, Server, downloader};
 
 #[tokio::test]
 async fn latest_stable_becomes_the_branch_it_stands_for() {
@@ -15,35 +17,67 @@ async fn latest_stable_becomes_the_branch_it_stands_for() {
     assert_eq!(release.branch.to_string(), "v3.24");
     assert_eq!(release.version.to_string(), "3.24.1");
     assert_eq!(release.size, Some(tarball(&members()).len() as u64));
-    stage.mirror.netboot_set(&release, &"lts".parse().unwrap(), &stage.cache).await.unwrap();
-    assert_eq!(stage.server.requests(), ["/latest-stable/releases/x86_64/latest-releases.yaml", TARBALL]);
+    let list = "/latest-stable/releases/x86_64/latest-releases.yaml";
+    assert_eq!(stage.server.requests(), [list, SIGNATURE, TARBALL]);
 }
 
 #[tokio::test]
-async fn a_branch_and_a_listed_version_give_the_same_release() {
+async fn a_version_that_was_fetched_before_is_given_without_a_request() {
     let stage = Stage::good().await;
     let release = stage.resolve("3.24").await.unwrap();
+    assert_eq!(stage.server.requests(), [LIST, SIGNATURE, TARBALL]);
     assert_eq!(stage.resolve("3.24.1").await.unwrap(), release);
-    assert_eq!(stage.server.requests(), [LIST, LIST]);
-    assert_eq!(stage.mirror.repository(release.branch, "main"), format!("{}/v3.24/main", stage.server.base));
+    assert_eq!(stage.server.requests(), Vec::<String>::new());
+    let stage = Stage::good().await;
+    assert_eq!(stage.resolve("3.24.1").await.unwrap(), release);
+    assert_eq!(stage.server.requests(), [LIST, SIGNATURE, TARBALL]);
 }
 
 #[tokio::test]
 async fn a_version_that_is_no_longer_listed_is_known_by_its_checksum_files() {
-    let stage = Stage::good().await;
-    let (old, name) = (tarball(&members()), "alpine-netboot-3.24.0-x86_64.tar.gz");
-    let path = format!("{FOLDER}/{name}");
-    stage.server.put(&path, Reply::File(old.clone()));
-    stage.server.put(format!("{path}.sha256"), Reply::File(format!("{}  {name}\n", Digest::of(&old)).into()));
-    let error = stage.resolve("3.24.0").await.unwrap_err();
-    assert_eq!(stage.server.chain(&error), format!("BASE{path}.sha512 does not exist on the server (404 Not Found)"));
-    stage.server.put(format!("{path}.sha512"), Reply::File(format!("{}  {name}\n", Digest512::of(&old)).into()));
-    for _ in ["with a list", "without one"] {
+    for has_list in [true, false] {
+        let stage = Stage::good().await;
+        let (old, name) = (tarball(&members()), "alpine-netboot-3.24.0-x86_64.tar.gz");
+        let path = format!("{FOLDER}/{name}");
+        stage.server.put(&path, Reply::File(old.clone()));
+        stage.server.put(format!("{path}.asc"), Reply::File(signer().sign(&old).into()));
+        stage.server.put(format!("{path}.sha256"), Reply::File(format!("{}  {name}\n", Digest::of(&old)).into()));
+        if !has_list {
+            stage.server.remove(LIST);
+        }
+        let error = stage.resolve("3.24.0").await.unwrap_err();
+        assert_eq!(
+            stage.server.chain(&error),
+            format!("BASE{path}.sha512 does not exist on the server (404 Not Found)")
+        );
+        stage.server.put(format!("{path}.sha512"), Reply::File(format!("{}  {name}\n", Digest512::of(&old)).into()));
         let release = stage.resolve("3.24.0").await.unwrap();
         assert_eq!((release.version.to_string(), release.size), ("3.24.0".to_owned(), None));
-        stage.mirror.netboot_set(&release, &"lts".parse().unwrap(), &stage.cache).await.unwrap();
-        stage.server.remove(LIST);
+        stage.server.requests();
+        assert_eq!(stage.resolve("3.24.0").await.unwrap(), release);
+        assert_eq!(stage.server.requests(), Vec::<String>::new());
     }
+}
+
+#[tokio::test]
+async fn edge_is_found_by_its_name_and_by_the_date_of_a_snapshot() {
+    let stage = Stage::good().await;
+    let (bytes, folder) = (tarball(&members()), "/edge/releases/x86_64");
+    let snapshot = |date: &str| {
+        let path = format!("{folder}/alpine-netboot-{date}-x86_64.tar.gz");
+        let name = format!("alpine-netboot-{date}-x86_64.tar.gz");
+        stage.server.put(&path, Reply::File(bytes.clone()));
+        stage.server.put(format!("{path}.asc"), Reply::File(signer().sign(&bytes).into()));
+        stage.server.put(format!("{path}.sha256"), Reply::File(format!("{}  {name}\n", Digest::of(&bytes)).into()));
+        stage.server.put(format!("{path}.sha512"), Reply::File(format!("{}  {name}\n", Digest512::of(&bytes)).into()));
+    };
+    snapshot("20260805");
+    snapshot("20260101");
+    let newest = list(&bytes).replace("v3.24", "edge").replace("3.24.1", "20260805");
+    stage.server.put(format!("{folder}/latest-releases.yaml"), Reply::File(newest.into()));
+    let release = stage.resolve("edge").await.unwrap();
+    assert_eq!((release.branch.to_string(), release.version.to_string()), ("edge".into(), "20260805".into()));
+    assert_eq!(stage.resolve("20260101").await.unwrap().version.to_string(), "20260101");
 }
 
 #[tokio::test]
@@ -62,8 +96,14 @@ async fn what_does_not_exist_is_said_with_what_does() {
     );
     assert_eq!(
         refusal("3.25").await,
-        "there are no releases of `v3.25` for x86_64: BASE/v3.25/releases/x86_64/latest-releases.yaml does not exist; a branch \
-         may exist before its first release, otherwise check the release and the architecture"
+        "there are no releases of `v3.25` for x86_64: BASE/v3.25/releases/x86_64/latest-releases.yaml does not exist; check \
+         the release and the architecture, `bivouac fetch --list` shows what there is"
+    );
+    stage.server.put("/v3.25/main/x86_64/APKINDEX.tar.gz", Reply::File(b"index".into()));
+    assert_eq!(
+        refusal("3.25").await,
+        "branch `v3.25` is there for x86_64, but nothing of it is released yet: \
+         BASE/v3.25/releases/x86_64/latest-releases.yaml does not exist; choose an older branch until then"
     );
     stage
         .server
@@ -106,102 +146,214 @@ async fn a_list_in_the_wrong_folder_or_of_the_wrong_form_is_refused() {
 async fn a_set_is_unpacked_and_recorded() {
     let stage = Stage::good().await;
     let set = stage.set("lts").await.unwrap();
-    assert_eq!(set.kernel_version.as_deref(), Some("6.18.1-0-lts"));
+    assert_eq!(set.facts.kernel.as_deref(), Some("6.18.1-0-lts"));
+    assert_eq!(set.release_key, Some(signer().fingerprint()));
     assert_eq!(stage.read(&set.kernel.path), kernel("6.18.1-0-lts"));
-    assert_eq!(stage.read(&set.modloop.path), b"hsqs lts");
+    assert_eq!(stage.read(&set.modloop.path), modloop("6.18.1-0-lts"));
     for file in [&set.kernel, &set.initramfs, &set.modloop] {
         let bytes = stage.read(&file.path);
         assert_eq!((Digest::of(&bytes), bytes.len() as u64), (file.digest, file.size));
     }
-    let facts = InitramfsFacts::load(&set.initramfs.path).unwrap();
-    assert_eq!(facts.apk_keys, [("alpine.rsa.pub".to_owned(), b"PEM".to_vec())]);
-    let digest = Digest::of(&tarball(&members()));
-    let folder = format!("netboot/{digest}-lts");
-    let files = ["initramfs-lts", "modloop-lts", "set.json", "vmlinuz-lts"].map(|it| format!("{folder}/{it}"));
-    assert_eq!(stage.cached(), [[folder].as_slice(), &files, &[format!("tarballs/{digest}.tar.gz")]].concat());
+    assert_eq!(set.facts.apk_keys.into_iter().collect::<Vec<_>>(), [("alpine.rsa.pub".to_owned(), "PEM".to_owned())]);
+    // Three files of each flavor, what is known of them, what `3.24` meant; not the tarball.
+    let cached = stage.cached();
+    assert_eq!(cached.len(), 8, "{cached:?}");
+    assert!(cached.contains(&format!("files/{}", set.kernel.digest)));
+    assert!(cached.contains(&format!("releases/{}.json", set.release.sha256)));
+    assert!(cached.contains(&"names/3.24-x86_64.json".to_owned()));
 }
 
 #[tokio::test]
 async fn a_second_fetch_only_asks_what_the_name_means() {
     let stage = Stage::good().await;
     let set = stage.set("lts").await.unwrap();
-    assert_eq!(stage.server.requests(), [LIST, TARBALL]);
+    assert_eq!(stage.server.requests(), [LIST, SIGNATURE, TARBALL]);
     assert_eq!(stage.set("lts").await.unwrap(), set);
     assert_eq!(stage.server.requests(), [LIST]);
-    // Another flavor is in the same tarball.
-    assert_eq!(stage.set("virt").await.unwrap().kernel_version.as_deref(), Some("6.18.1-0-virt"));
+    // Another flavor was in the same tarball.
+    assert_eq!(stage.set("virt").await.unwrap().facts.kernel.as_deref(), Some("6.18.1-0-virt"));
     assert_eq!(stage.server.requests(), [LIST]);
 }
 
 #[tokio::test]
-async fn what_was_damaged_in_the_cache_is_made_again() {
+async fn what_was_damaged_in_the_cache_is_fetched_again() {
     let stage = Stage::good().await;
     let set = stage.set("lts").await.unwrap();
-    // A short file, an unreadable record, a missing file: each from the tarball at hand.
-    fs::write(&set.modloop.path, b"hsqs").unwrap();
-    assert_eq!(stage.set("lts").await.unwrap(), set);
-    fs::write(set.kernel.path.with_file_name("set.json"), b"{}").unwrap();
-    assert_eq!(stage.set("lts").await.unwrap(), set);
-    fs::remove_file(&set.kernel.path).unwrap();
-    assert_eq!(stage.set("lts").await.unwrap(), set);
-    assert_eq!(stage.server.requests(), [LIST, TARBALL, LIST, LIST, LIST]);
-    // With the tarball damaged too, by a download. The damage is in the middle, where no length shows it.
-    let tarball = stage.folder.path().join(format!("cache/tarballs/{}.tar.gz", set.release.sha256));
-    let mut bytes = stage.read(&tarball);
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    fs::write(&tarball, bytes).unwrap();
-    fs::remove_file(&set.kernel.path).unwrap();
-    assert_eq!(stage.set("lts").await.unwrap(), set);
-    assert_eq!(stage.read(&set.kernel.path), kernel("6.18.1-0-lts"));
-    assert_eq!(stage.server.requests(), [LIST, TARBALL]);
-}
-
-#[tokio::test]
-async fn another_tarball_under_the_name_of_a_verified_one_is_not_unpacked() {
-    let stage = Stage::good().await;
-    let set = stage.set("lts").await.unwrap();
-    let tarball_path = stage.folder.path().join(format!("cache/tarballs/{}.tar.gz", set.release.sha256));
-    // Sound in itself, with one member more than the one that was verified.
-    let mut other = members();
-    other.push(Member::file("boot/extra", b"x"));
-    fs::write(&tarball_path, tarball(&other)).unwrap();
-    fs::remove_file(&set.kernel.path).unwrap();
     stage.server.requests();
+    let replace = |path: &std::path::Path, bytes: &[u8]| {
+        fs::remove_file(path).unwrap();
+        fs::write(path, bytes).unwrap();
+    };
+    let record = stage.folder.path().join(format!("cache/releases/{}.json", set.release.sha256));
+    let mut changed = stage.read(&set.modloop.path);
+    changed[300] ^= 1;
+    // A short file, one byte of many, an unreadable record, a missing file.
+    let damages: [&dyn Fn(); 4] = [
+        &|| replace(&set.modloop.path, b"hsqs"),
+        &|| replace(&set.modloop.path, &changed),
+        &|| replace(&record, b"{}"),
+        &|| fs::remove_file(&set.kernel.path).unwrap(),
+    ];
+    for damage in damages {
+        damage();
+        assert_eq!(stage.set("lts").await.unwrap(), set);
+        assert_eq!(stage.server.requests(), [LIST, SIGNATURE, TARBALL]);
+        assert_eq!(stage.read(&set.modloop.path), modloop("6.18.1-0-lts"));
+    }
+    // A file that was written again with the same bytes is as good.
+    replace(&set.modloop.path, &modloop("6.18.1-0-lts"));
     assert_eq!(stage.set("lts").await.unwrap(), set);
-    assert_eq!(stage.server.requests(), [LIST, TARBALL]);
-    assert_eq!(stage.read(&tarball_path), tarball(&members()));
+    assert_eq!(stage.server.requests(), [LIST]);
+}
+
+#[tokio::test]
+async fn a_download_that_a_crash_ended_is_continued() {
+    let stage = Stage::good().await;
+    let bytes = tarball(&members());
+    let partial = stage.folder.path().join(format!("cache/partial/{}.tar.gz", Digest::of(&bytes)));
+    fs::write(&partial, &bytes[..1000]).unwrap();
+    let set = stage.set("lts").await.unwrap();
+    assert_eq!(stage.server.requests(), [LIST, SIGNATURE, &format!("{TARBALL} bytes=1000-")]);
+    assert_eq!(stage.read(&set.modloop.path), modloop("6.18.1-0-lts"));
+    assert!(!partial.exists());
+    // All of it was there already.
+    let stage = Stage::good().await;
+    fs::write(stage.folder.path().join(format!("cache/partial/{}.tar.gz", Digest::of(&bytes))), &bytes).unwrap();
+    stage.set("lts").await.unwrap();
+    assert_eq!(stage.server.requests(), [LIST, SIGNATURE]);
+    // What was there was something else; then all of it is downloaded, once.
+    for wrong in [vec![7; 1000], vec![7; bytes.len()], vec![7; bytes.len() + 1000]] {
+        let stage = Stage::good().await;
+        fs::write(stage.folder.path().join(format!("cache/partial/{}.tar.gz", Digest::of(&bytes))), wrong).unwrap();
+        let set = stage.set("lts").await.unwrap();
+        assert_eq!(stage.server.requests().last().map(String::as_str), Some(TARBALL));
+        assert_eq!(stage.read(&set.kernel.path), kernel("6.18.1-0-lts"));
+    }
 }
 
 #[tokio::test]
 async fn leftovers_of_a_crash_are_swept() {
     let stage = Stage::good().await;
-    for folder in ["tarballs", "netboot"] {
+    for folder in ["unpack", "releases"] {
         fs::write(stage.folder.path().join("cache").join(folder).join(".tmp-crashed"), b"half").unwrap();
     }
+    let unpacking = stage.folder.path().join("cache/unpack/.tmp-folder/deeper");
+    fs::create_dir_all(&unpacking).unwrap();
     stage.set("lts").await.unwrap();
     assert!(stage.cached().iter().all(|it| !it.contains("tmp")), "{:?}", stage.cached());
+    assert!(!unpacking.exists());
 }
 
 #[tokio::test]
 async fn two_fetches_at_once_download_once() {
     let stage = Stage::good().await;
-    let release = stage.resolve("3.24").await.unwrap();
-    let flavor = "lts".parse().unwrap();
-    let fetch = || stage.mirror.netboot_set(&release, &flavor, &stage.cache);
-    let (one, two) = tokio::join!(fetch(), fetch());
-    assert_eq!(one.unwrap(), two.unwrap());
-    assert_eq!(stage.server.requests(), [LIST, TARBALL]);
+    let (one, two) = tokio::join!(stage.set("lts"), stage.set("virt"));
+    assert_eq!(one.unwrap().release, two.unwrap().release);
+    let requests = stage.server.requests();
+    assert_eq!(requests.iter().filter(|it| *it == TARBALL).count(), 1, "{requests:?}");
 }
 
 #[tokio::test]
 async fn a_flavor_that_is_not_there_is_answered_with_those_that_are() {
     let stage = Stage::good().await;
-    let error = stage.set("rpi").await.unwrap_err();
-    assert_eq!(error.to_string(), "Alpine 3.24.1 for x86_64 has no kernel flavor `rpi`; it has `lts`, `virt`");
+    for _ in ["unpacked", "cached"] {
+        let error = stage.set("rpi").await.unwrap_err();
+        assert_eq!(error.to_string(), "Alpine 3.24.1 for x86_64 has no kernel flavor `rpi`; it has `lts`, `virt`");
+    }
     // The tarball was verified and serves the next question.
     stage.set("lts").await.unwrap();
-    assert_eq!(stage.server.requests(), [LIST, TARBALL, LIST]);
+    assert_eq!(stage.server.requests(), [LIST, SIGNATURE, TARBALL, LIST, LIST]);
+}
+
+/// A second mirror for a stage, asked first.
+async fn with_first(stage: &mut Stage) -> Server {
+    let first = Server::start().await;
+    stage.mirrors = Mirrors::new(&[first.base.clone(), stage.server.base.clone()], downloader()).unwrap();
+    first
+}
+
+#[tokio::test]
+async fn a_mirror_that_has_nothing_lags_or_lies_is_left_for_the_next_one() {
+    let good = tarball(&members());
+    let mut evil = good.clone();
+    evil[good.len() / 2] ^= 1;
+    let scenes: [&dyn Fn(&Server); 6] = [
+        &|_| {},
+        &|first| first.put(LIST, Reply::Page("<html>")),
+        &|first| first.put(LIST, Reply::Status { status: 503, times: usize::MAX, bytes: vec![] }),
+        // A list without its tarball, a tarball with other bytes, one that nobody signed.
+        &|first| first.put(LIST, Reply::File(list(&good).into())),
+        &|first| {
+            release(first, &good);
+            first.put(TARBALL, Reply::File(evil.clone()));
+        },
+        &|first| {
+            release(first, &evil);
+            first.remove(SIGNATURE);
+        },
+    ];
+    for scene in scenes {
+        let mut stage = Stage::with(good.clone()).await;
+        let first = with_first(&mut stage).await;
+        scene(&first);
+        let set = stage.set("lts").await.unwrap();
+        assert_eq!((set.release.sha256, stage.read(&set.kernel.path)), (Digest::of(&good), kernel("6.18.1-0-lts")));
+        assert!(!first.requests().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_tarball_that_one_mirror_began_is_continued_at_the_next() {
+    let good = tarball(&members());
+    let mut stage = Stage::with(good.clone()).await;
+    let first = with_first(&mut stage).await;
+    release(&first, &good);
+    first.put(TARBALL, Reply::Cut { bytes: good, after: 1000, times: usize::MAX });
+    stage.set("lts").await.unwrap();
+    assert_eq!(first.requests(), [LIST, SIGNATURE, TARBALL]);
+    assert_eq!(stage.server.requests(), [format!("{TARBALL} bytes=1000-")]);
+}
+
+#[tokio::test]
+async fn when_no_mirror_helps_each_is_named_with_its_reason() {
+    let mut stage = Stage::good().await;
+    let first = with_first(&mut stage).await;
+    first.put(LIST, Reply::Page("<html>"));
+    stage.server.remove(SIGNATURE);
+    let refusal = stage.refusal().await.replace(&first.base, "FIRST");
+    assert!(refusal.starts_with("none of the 2 mirrors is of use\n  FIRST/v3.24/"), "{refusal}");
+    assert!(refusal.contains("web page") && refusal.contains("is not signed"), "{refusal}");
+}
+
+#[tokio::test]
+async fn offline_only_the_cache_is_used_and_what_is_missing_is_named() {
+    let mut stage = Stage::good().await;
+    stage.mirrors = stage.mirrors.clone().offline();
+    let refusal = async |spec: &str| stage.ask(spec, "lts").await.unwrap_err().to_string();
+    for spec in ["3.24", "3.24.1"] {
+        assert_eq!(
+            refusal(spec).await,
+            format!("Alpine {spec} x86_64 lts is not in the cache; fetch it once without --offline")
+        );
+    }
+    let online = Mirrors::new(&[stage.server.base.clone()], downloader()).unwrap();
+    let offline = std::mem::replace(&mut stage.mirrors, online);
+    let set = stage.set("lts").await.unwrap();
+    stage.mirrors = offline;
+    stage.server.requests();
+    for spec in ["3.24", "3.24.1"] {
+        assert_eq!(stage.ask(spec, "lts").await.unwrap(), set);
+        assert_eq!(stage.ask(spec, "virt").await.unwrap().flavor.as_str(), "virt");
+    }
+    assert_eq!(
+        refusal_of_stable(&stage).await,
+        "Alpine latest-stable x86_64 lts is not in the cache; fetch it once without --offline"
+    );
+    assert_eq!(stage.server.requests(), Vec::<String>::new());
+}
+
+async fn refusal_of_stable(stage: &Stage) -> String {
+    stage.ask("latest-stable", "lts").await.unwrap_err().to_string()
 }
 
 #[tokio::test]
@@ -212,12 +364,12 @@ async fn names_with_a_leading_dot_are_the_same_names() {
     }
     dotted.push(Member::of(tar::EntryType::Link, "./boot/second-name"));
     let stage = Stage::with(tarball(&dotted)).await;
-    assert_eq!(stage.read(&stage.set("lts").await.unwrap().modloop.path), b"hsqs lts");
+    assert_eq!(stage.read(&stage.set("lts").await.unwrap().modloop.path), modloop("6.18.1-0-lts"));
 }
 
 #[tokio::test]
 async fn a_mirror_needs_an_address_of_a_folder() {
-    let refusal = |base: &str| Mirror::with(base, downloader()).unwrap_err().to_string();
+    let refusal = |base: &str| Mirrors::new(&[base.to_owned()], downloader()).unwrap_err().to_string();
     assert_eq!(
         refusal("file:///srv/alpine"),
         "`file:///srv/alpine` is not an address to download from: it must begin with http:// or https://"

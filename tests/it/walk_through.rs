@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::support::alpine::signer;
 use crate::support::site::Site;
 
 const MAC: &str = "52:54:00:00:00:01";
@@ -30,8 +31,9 @@ fn a_profile_becomes_a_release_step_by_step() {
     let site = Site::new();
     let fetched = site.run(&["fetch", "hello"]);
     assert_eq!(fetched.code, Some(0), "{}", fetched.err);
-    let expected = "hello: Alpine 3.24.1 x86_64 virt, verified, whose modloop has no signature, ";
-    assert!(fetched.out.starts_with(expected), "{}", fetched.out);
+    assert!(fetched.out.starts_with("hello: Alpine 3.24.1 x86_64 virt, kernel 6.18.1-0-virt, "), "{}", fetched.out);
+    let signed = format!("signed by {} (Release <release@example.net>), modloop not signed\n", signer().fingerprint());
+    assert!(fetched.out.ends_with(&signed), "{}", fetched.out);
 
     let built = site.run(&["build", "hello"]);
     assert_eq!(built.code, Some(0), "{}", built.err);

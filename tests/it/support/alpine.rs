@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use bivouac::fetch::{Cache, FetchError, Mirror, NetbootSet, Release};
+use bivouac::fetch::{Cache, Checks, FetchError, Mirrors, NetbootSet, Release, ReleaseKey, Wish};
 use bivouac::model::digest::{Digest, Digest512};
 use bivouac::wire::cpio::Writer;
 use bivouac::wire::gzip::gzip;
@@ -11,6 +11,7 @@ use flate2::{Compression, GzBuilder};
 use tar::{EntryType, Header};
 
 use super::server::{Reply, Server, downloader};
+use super::signer::Signer;
 
 /// Where the release is.
 pub const FOLDER: &str = "/v3.24/releases/x86_64";
@@ -21,6 +22,35 @@ pub const LIST: &str = "/v3.24/releases/x86_64/latest-releases.yaml";
 
 /// The name and text of a key in the initramfs, where nobody looks at it closely.
 pub const KEY: (&str, &str) = ("alpine.rsa.pub", "PEM");
+
+/// Where its signature is.
+pub const SIGNATURE: &str = "/v3.24/releases/x86_64/alpine-netboot-3.24.1-x86_64.tar.gz.asc";
+
+/// Who signs the releases of the tests.
+pub fn signer() -> Signer {
+    Signer::new(1)
+}
+
+/// Checks that trust that signer, as a site would that makes its own releases.
+pub fn checks() -> Checks {
+    let mut checks = Checks::default();
+    let certificate = signer().certificate("Release <release@example.net>");
+    checks.release_keys.insert(ReleaseKey::parse(certificate.as_bytes()).unwrap());
+    checks
+}
+
+/// A modloop with modules of a release, which is as long as `6.18.1-0-lts` or `6.18.1-0-virt`.
+pub fn modloop(release: &str) -> Vec<u8> {
+    let images: [(&str, &[u8]); 2] = [
+        ("6.18.1-0-lts", include_bytes!("../testdata/modloop-lts")),
+        ("6.18.1-0-virt", include_bytes!("../testdata/modloop-virt")),
+    ];
+    let (old, image) = images.into_iter().find(|(old, _)| old.len() == release.len()).unwrap();
+    let place = image.windows(old.len()).position(|it| it == old.as_bytes()).unwrap();
+    let mut image = image.to_vec();
+    image[place..place + old.len()].copy_from_slice(release.as_bytes());
+    image
+}
 
 /// One member of a tarball, whatever its name and kind.
 pub struct Member {
@@ -97,7 +127,7 @@ pub fn members_trusting(key: (&str, &str)) -> Vec<Member> {
         let release = format!("6.18.1-0-{flavor}");
         members.push(Member::file(&format!("boot/config-{flavor}"), b"CONFIG=y"));
         members.push(Member::file(&format!("boot/initramfs-{flavor}"), &initramfs(&release, key)));
-        members.push(Member::file(&format!("boot/modloop-{flavor}"), format!("hsqs {flavor}").as_bytes()));
+        members.push(Member::file(&format!("boot/modloop-{flavor}"), &modloop(&release)));
         members.push(Member::file(&format!("boot/vmlinuz-{flavor}"), &kernel(&release)));
     }
     members
@@ -116,25 +146,33 @@ pub fn list(tarball: &[u8]) -> String {
     )
 }
 
+/// Puts a tarball onto a mirror as release 3.24.1: listed as it is, and signed.
+pub fn release(server: &Server, tarball: &[u8]) {
+    for list_path in [LIST.to_owned(), LIST.replace("v3.24", "latest-stable")] {
+        server.put(list_path, Reply::File(list(tarball).into_bytes()));
+    }
+    server.put(TARBALL, Reply::File(tarball.to_vec()));
+    server.put(SIGNATURE, Reply::File(signer().sign(tarball).into_bytes()));
+}
+
 /// The stage of most tests: a mirror, a client of it, a cache.
 pub struct Stage {
     pub server: Server,
-    pub mirror: Mirror,
+    pub mirrors: Mirrors,
     pub cache: Cache,
+    pub checks: Checks,
     pub folder: tempfile::TempDir,
 }
 
 impl Stage {
-    /// With this tarball as release 3.24.1, listed as it is.
+    /// With this tarball as release 3.24.1.
     pub async fn with(tarball: Vec<u8>) -> Self {
         let server = Server::start().await;
-        server.put(LIST, Reply::File(list(&tarball).into_bytes()));
-        server.put(LIST.replace("v3.24", "latest-stable"), Reply::File(list(&tarball).into_bytes()));
-        server.put(TARBALL, Reply::File(tarball));
-        let mirror = Mirror::with(&server.base, downloader()).unwrap();
+        release(&server, &tarball);
+        let mirrors = Mirrors::new(&[server.base.clone()], downloader()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::open(&folder.path().join("cache")).unwrap();
-        Self { server, mirror, cache, folder }
+        Self { server, mirrors, cache, checks: checks(), folder }
     }
 
     /// With a good tarball.
@@ -142,13 +180,19 @@ impl Stage {
         Self::with(tarball(&members())).await
     }
 
+    /// The set of a flavor of what a name means.
+    pub async fn ask(&self, spec: &str, flavor: &str) -> Result<NetbootSet, FetchError> {
+        let wish =
+            Wish { release: spec.parse().unwrap(), arch: "x86_64".parse().unwrap(), flavor: flavor.parse().unwrap() };
+        self.mirrors.netboot_set(&wish, &self.cache, &self.checks).await
+    }
+
     pub async fn resolve(&self, spec: &str) -> Result<Release, FetchError> {
-        self.mirror.resolve(&spec.parse().unwrap(), &"x86_64".parse().unwrap()).await
+        Ok(self.ask(spec, "lts").await?.release)
     }
 
     pub async fn set(&self, flavor: &str) -> Result<NetbootSet, FetchError> {
-        let release = self.resolve("3.24").await?;
-        self.mirror.netboot_set(&release, &flavor.parse().unwrap(), &self.cache).await
+        self.ask("3.24", flavor).await
     }
 
     /// The one line with which the `lts` set is refused, after which nothing is left of it.
@@ -158,11 +202,12 @@ impl Stage {
         self.server.chain(&error)
     }
 
-    /// What is in the cache, besides the lock and the folders that are always there.
+    /// The files in the cache, besides the lock.
     pub fn cached(&self) -> Vec<String> {
         let walk = bivouac::disk::walk(&self.folder.path().join("cache")).unwrap();
-        let names = walk.into_iter().map(|it| it.relative.to_str().unwrap().to_owned());
-        names.filter(|it| !["lock", "netboot", "tarballs"].contains(&it.as_str())).collect()
+        let files = walk.into_iter().filter(|it| it.kind != bivouac::disk::Kind::Folder);
+        let names = files.map(|it| it.relative.to_str().unwrap().to_owned());
+        names.filter(|it| it != "lock").collect()
     }
 
     pub fn read(&self, path: &Path) -> Vec<u8> {

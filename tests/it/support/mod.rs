@@ -2,4 +2,5 @@
 
 pub mod alpine;
 pub mod server;
+pub mod signer;
 pub mod site;

@@ -174,9 +174,12 @@ fn head(code: u16, tagged: &[u8]) -> axum::http::response::Builder {
 /// The file, or the rest that is asked for; `cut` counts from the start of the file.
 fn file(bytes: &[u8], headers: &HeaderMap, cut: Option<usize>) -> Response<Body> {
     let tag = head(200, bytes).body(()).unwrap().headers()[header::ETAG].clone();
-    let range = headers.get(header::RANGE).filter(|_| headers.get(header::IF_RANGE) == Some(&tag));
+    let range = headers.get(header::RANGE).filter(|_| headers.get(header::IF_RANGE).is_none_or(|it| it == tag));
     let from: usize =
         range.map_or(0, |it| it.to_str().unwrap()["bytes=".len()..].trim_end_matches('-').parse().unwrap());
+    if range.is_some() && from >= bytes.len() {
+        return status(416);
+    }
     let response = if range.is_some() {
         let (last, all) = (bytes.len() - 1, bytes.len());
         head(StatusCode::PARTIAL_CONTENT.as_u16(), bytes)

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use bivouac::apk::{Index, KeyLength, PackageFile, PackageWriter, PkgInfo, SigningKey, write_index};
 use tokio::runtime::Runtime;
 
-use super::alpine::{LIST, TARBALL, list, members_trusting, tarball};
+use super::alpine::{members_trusting, release, signer, tarball};
 use super::server::{Reply, Server};
 
 /// The repository of the release, as the mirror has it.
@@ -76,11 +76,7 @@ impl Mirror {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let server = runtime.block_on(Server::start());
         let key = signing_key();
-        let release = tarball(&members_trusting((KEY, &key.public_pem().unwrap())));
-        let listing = list(&release).into_bytes();
-        server.put(LIST, Reply::File(listing.clone()));
-        server.put(LIST.replace("v3.24", "latest-stable"), Reply::File(listing));
-        server.put(TARBALL, Reply::File(release));
+        release(&server, &tarball(&members_trusting((KEY, &key.public_pem().unwrap()))));
         let mirror = Self { server, _runtime: runtime };
         mirror.offer(&[
             ("alpine-base", &["busybox", "openrc"]),
@@ -116,6 +112,8 @@ impl Site {
                 .unwrap();
             assert!(copied.success());
         }
+        std::fs::write(folder.path().join("release.asc"), signer().certificate("Release <release@example.net>"))
+            .unwrap();
         Self { folder, mirror: Mirror::start() }
     }
 
@@ -141,7 +139,8 @@ impl Site {
     /// The program in this folder, with the mirror of this site.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bivouac"));
-        command.current_dir(self.folder.path()).args(arguments).args(["--mirror", &self.mirror.server.base]);
+        command.current_dir(self.folder.path()).args(arguments);
+        command.args(["--mirror", &self.mirror.server.base, "--release-key"]).arg(self.path("release.asc"));
         command.env_remove("RUST_LOG").env_remove("SOURCE_DATE_EPOCH").env_remove("BIVOUAC_SITE").env("NO_PROXY", "*");
         command
     }

@@ -1,0 +1,108 @@
+//! Whether kernel, initramfs and modloop are one set, and who signed the modloop.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{BufReader, Read as _};
+use std::path::Path;
+
+use tracing::warn;
+
+use super::modloop::verify_modloop;
+use super::record::{Facts, INITRAMFS, KERNEL, MODLOOP};
+use super::{Checks, FetchError, InitramfsFacts, Kernels};
+use crate::apk::KeyRing;
+use crate::disk;
+use crate::model::alpine::Flavor;
+use crate::model::check::Check;
+use crate::wire::{kernel, squashfs};
+
+/// Looks into the files of one flavor, in the order kernel, initramfs, modloop, and checks them against each other.
+pub(super) fn inspect(
+    tarball: &str,
+    flavor: &Flavor,
+    [kernel, initramfs, modloop]: [&Path; 3],
+    checks: &Checks,
+) -> Result<Facts, FetchError> {
+    let named = |kind: &str| format!("boot/{kind}-{flavor}");
+    let of_initramfs = InitramfsFacts::load(initramfs).map_err(|source| FetchError::Initramfs {
+        file: named(INITRAMFS),
+        tarball: tarball.to_owned(),
+        source,
+    })?;
+    let mut made = BTreeSet::new();
+    let mut kernel_release = None;
+    if checks.makes(Check::Kernel) {
+        let image = kernel_of(kernel).map_err(|source| match source {
+            KernelFault::Disk(source) => source.into(),
+            KernelFault::Image(source) => {
+                FetchError::Kernel { file: named(KERNEL), tarball: tarball.to_owned(), source }
+            }
+        })?;
+        let file = File::open(modloop).map_err(disk::failed("open", modloop))?;
+        let modules = squashfs::kernels(BufReader::new(file)).map_err(|source| FetchError::Modloop {
+            file: named(MODLOOP),
+            tarball: tarball.to_owned(),
+            source,
+        })?;
+        let kernels = Kernels { image, initramfs: of_initramfs.kernel_version.clone(), modloop: modules };
+        kernel_release = kernels.one().map_err(|kernels| FetchError::NotOneSet {
+            tarball: tarball.to_owned(),
+            flavor: flavor.clone(),
+            kernels,
+        })?;
+        made.insert(Check::Kernel);
+    }
+    let mut modloop_key = None;
+    if checks.makes(Check::Modloop) {
+        let mut keys = checks.package_keys.clone();
+        trust(&mut keys, &of_initramfs.apk_keys);
+        modloop_key =
+            verify_modloop(modloop, &format!("{MODLOOP}-{flavor}"), &of_initramfs, &keys).map_err(|source| {
+                FetchError::ModloopSignature { file: named(MODLOOP), tarball: tarball.to_owned(), source }
+            })?;
+        made.insert(Check::Modloop);
+    }
+    Ok(Facts {
+        kernel: kernel_release.or(of_initramfs.kernel_version),
+        apk_keys: texts(&of_initramfs.apk_keys),
+        modloop_is_signed: !of_initramfs.modloop_signatures.is_empty(),
+        modloop_key,
+        made,
+    })
+}
+
+impl Facts {
+    /// The keys a machine that boots this set accepts packages by, and so does the build; `more` are the site's own.
+    #[must_use]
+    pub fn keys(&self, more: &KeyRing) -> KeyRing {
+        let mut keys = more.clone();
+        let own: Vec<_> = self.apk_keys.iter().map(|(name, pem)| (name.clone(), pem.as_bytes().to_vec())).collect();
+        trust(&mut keys, &own);
+        keys
+    }
+}
+
+fn trust(keys: &mut KeyRing, files: &[(String, Vec<u8>)]) {
+    for (name, pem) in files {
+        if let Err(problem) = keys.insert(name, pem) {
+            warn!(key = %name, %problem, "the initramfs has a key that cannot be used");
+        }
+    }
+}
+
+/// Key files as text. One that is not is no key: it stays visible, and is never trusted.
+fn texts(keys: &[(String, Vec<u8>)]) -> BTreeMap<String, String> {
+    keys.iter().map(|(name, pem)| (name.clone(), String::from_utf8_lossy(pem).into_owned())).collect()
+}
+
+enum KernelFault {
+    Disk(disk::DiskError),
+    Image(kernel::KernelError),
+}
+
+fn kernel_of(path: &Path) -> Result<Option<String>, KernelFault> {
+    let failed = |source| KernelFault::Disk(disk::failed("read", path)(source));
+    let mut head = Vec::new();
+    File::open(path).and_then(|it| it.take(kernel::HEAD).read_to_end(&mut head)).map_err(failed)?;
+    kernel::release_of(&head).map_err(KernelFault::Image)
+}

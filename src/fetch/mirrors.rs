@@ -1,0 +1,559 @@
+//! Mirrors of Alpine: from what a profile asks for to a verified set of files, an index, a package.
+
+use std::error::Error;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::warn;
+
+use super::cache::{Cache, touch};
+use super::download::{address, blocking, shown};
+use super::inspect::inspect;
+use super::openpgp::{DetachedSignature, ReleaseKeys};
+use super::partial::Partial;
+use super::release::{Release, checksum, newest_netboot, tarball_name};
+use super::sink::{Follower, Growth, Target};
+use super::tarball::{Unpacked, unpack};
+use super::{Checks, Downloader, Expect, FetchError, ListingError, NetbootSet, Source};
+use crate::apk::{Index, KeyRing, SignedIndex};
+use crate::disk::{self, Lock, Scratch};
+use crate::model::alpine::{Arch, Branch, Flavor, ReleaseSpec, Version};
+use crate::model::check::Check;
+
+/// The largest list of releases, and the largest checksum or signature file; a list has a few hundred lines, a checksum
+/// file one, a signature a dozen.
+const LARGEST_LIST: u64 = 1 << 20;
+const LARGEST_CHECKSUM: u64 = 4 << 10;
+const LARGEST_SIGNATURE: u64 = 64 << 10;
+
+/// The largest tarball; a modloop is about 150 MiB per flavor (REL-4), and there are up to three flavors (REL-5).
+const LARGEST_TARBALL: u64 = 4 << 30;
+
+/// The largest package index taken. Alpine's largest, of edge/community, is a few MiB.
+const LARGEST_INDEX: u64 = 64 << 20;
+
+/// The largest package taken; Alpine's largest have about 700 MB.
+const LARGEST_PACKAGE: u64 = 2 << 30;
+
+/// How often a tarball that another process is fetching is tried again.
+const CLAIM_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Where Alpine's releases and packages come from: one mirror, or several in the order in which they are asked.
+#[derive(Debug, Clone)]
+pub struct Mirrors {
+    pub(super) bases: Vec<String>,
+    pub(super) downloader: Downloader,
+    pub(super) is_offline: bool,
+}
+
+/// Which set of files is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wish {
+    /// The release, which may be a moving name.
+    pub release: ReleaseSpec,
+    /// The architecture.
+    pub arch: Arch,
+    /// The kernel flavor.
+    pub flavor: Flavor,
+}
+
+/// Where a package is and how to recognise it.
+#[derive(Debug, Clone, Copy)]
+pub struct PackagePlace<'a> {
+    /// The branch.
+    pub branch: Branch,
+    /// The repository, such as `main`.
+    pub repository: &'a str,
+    /// The folder of the repository: an architecture.
+    pub arch: &'a Arch,
+    /// `name-version.apk`.
+    pub file: &'a str,
+    /// Its length in bytes, as the index has it.
+    pub size: u64,
+    /// Its identity, as the index has it.
+    pub identity: &'a str,
+}
+
+impl Mirrors {
+    /// Mirrors at these addresses: each is the folder that holds `v3.24` and its siblings.
+    ///
+    /// # Errors
+    /// When one is no address to download from, or carries a password, or there is none.
+    pub fn new(base_urls: &[String], downloader: Downloader) -> Result<Self, FetchError> {
+        let bases = base_urls.iter().map(|base| base_of(base)).collect::<Result<Vec<_>, _>>()?;
+        if bases.is_empty() {
+            let reason = "at least one mirror is needed".to_owned();
+            return Err(FetchError::Address { url: String::new(), reason });
+        }
+        Ok(Self { bases, downloader, is_offline: false })
+    }
+
+    /// The same, which never asks for anything: only what is in the cache is given.
+    #[must_use]
+    pub fn offline(self) -> Self {
+        Self { is_offline: true, ..self }
+    }
+
+    /// The files of one flavor of a release, from the cache or from the first mirror that has them as they should be.
+    ///
+    /// A moving name is asked for once; a version that was fetched before is given without any request. A mirror that
+    /// lags behind, lies or does not answer is left for the next one. Whoever else is fetching the same tarball is
+    /// waited for, and what a killed fetch had received already is continued.
+    ///
+    /// # Errors
+    /// When no mirror has what is asked for, or it is not what it should be; then nothing of it stays in the cache.
+    pub async fn netboot_set(&self, wish: &Wish, cache: &Cache, checks: &Checks) -> Result<NetbootSet, FetchError> {
+        let is_exact = matches!(wish.release, ReleaseSpec::Version(_));
+        if (is_exact || self.is_offline)
+            && let Some(set) = known(cache, wish, checks).await?
+        {
+            return Ok(set);
+        }
+        if self.is_offline {
+            let what = format!("Alpine {} {} {}", wish.release, wish.arch, wish.flavor);
+            return Err(FetchError::Offline { what });
+        }
+        self.first_good(async |base, downloader| self.set_from(base, downloader, wish, cache, checks).await).await
+    }
+
+    /// The verified index of a repository, and the name of the key that signed it.
+    ///
+    /// # Errors
+    /// When no mirror has one that a key of `keys` signed; offline, when none was kept.
+    pub async fn index(
+        &self,
+        branch: Branch,
+        repository: &str,
+        arch: &Arch,
+        keys: &KeyRing,
+        cache: &Cache,
+    ) -> Result<(Index, String), FetchError> {
+        let place = format!("{branch}/{repository}/{arch}");
+        let path = cache.index(&place);
+        let open = |url: &str, bytes: &[u8]| match SignedIndex::open(bytes, keys) {
+            Ok((index, signed)) => Ok((index, signed.key)),
+            Err(source) => Err(FetchError::Refused { url: url.to_owned(), source: Box::new(source) }),
+        };
+        if self.is_offline {
+            return match disk::read_bounded(&path, LARGEST_INDEX) {
+                Ok(bytes) => {
+                    touch(&path)?;
+                    open(&path.display().to_string(), &bytes)
+                }
+                Err(error) if error.is_not_found() => {
+                    Err(FetchError::Offline { what: format!("the package index of {place}") })
+                }
+                Err(error) => Err(error.into()),
+            };
+        }
+        let _shared = share(cache).await?;
+        let (bytes, found) = self
+            .first_good(async |base, downloader| {
+                let url = format!("{base}/{place}/APKINDEX.tar.gz");
+                let bytes = downloader.bytes(&url, &Expect::at_most(LARGEST_INDEX)).await?;
+                open(&url, &bytes).map(|found| (bytes, found))
+            })
+            .await?;
+        disk::write_atomic(&path, &bytes)?;
+        Ok(found)
+    }
+
+    /// A package that `check` accepts, from the cache or from the first mirror that has it, and what `check` made of it.
+    ///
+    /// # Errors
+    /// When no mirror has it; offline, when it is not in the cache.
+    pub async fn package<T, E: Error + Send + Sync + 'static>(
+        &self,
+        place: &PackagePlace<'_>,
+        cache: &Cache,
+        check: impl Fn(&[u8]) -> Result<T, E>,
+    ) -> Result<T, FetchError> {
+        let path = cache.package(place.identity);
+        if let Ok(bytes) = disk::read_bounded(&path, place.size)
+            && let Ok(made) = check(&bytes)
+        {
+            touch(&path)?;
+            return Ok(made);
+        }
+        if self.is_offline {
+            return Err(FetchError::Offline { what: format!("package {}", place.file) });
+        }
+        let _shared = share(cache).await?;
+        let PackagePlace { branch, repository, arch, file, size, .. } = *place;
+        let (bytes, made) = self
+            .first_good(async |base, downloader| {
+                let url = format!("{base}/{branch}/{repository}/{arch}/{file}");
+                let bytes = downloader.bytes(&url, &Expect::at_most(LARGEST_PACKAGE).size(size)).await?;
+                match check(&bytes) {
+                    Ok(made) => Ok((bytes, made)),
+                    Err(source) => Err(FetchError::Refused { url, source: Box::new(source) }),
+                }
+            })
+            .await?;
+        disk::write_atomic(&path, &bytes)?;
+        Ok(made)
+    }
+
+    /// Asks one mirror after the other. With several, each is asked hastily first: patience is for when none answers.
+    pub(super) async fn first_good<T>(
+        &self,
+        ask: impl AsyncFn(&str, &Downloader) -> Result<T, FetchError>,
+    ) -> Result<T, FetchError> {
+        let mut bases: Vec<&String> = self.bases.iter().collect();
+        bases.sort_by_key(|base| address(base).is_ok_and(|url| self.downloader.is_shunned(&url)));
+        let hasty = self.downloader.hasty();
+        let passes = if bases.len() > 1 { vec![&hasty, &self.downloader] } else { vec![&self.downloader] };
+        let mut failures = Vec::new();
+        for (number, downloader) in passes.iter().enumerate() {
+            let is_last = number + 1 == passes.len();
+            let mut again = Vec::new();
+            for base in std::mem::take(&mut bases) {
+                match ask(base, downloader).await {
+                    Ok(good) => return Ok(good),
+                    Err(error) if error.is_decisive() => return Err(error),
+                    Err(error) => {
+                        if self.bases.len() > 1 {
+                            warn!(error = &error as &dyn Error, "mirror {base} is of no use for this");
+                        }
+                        if error.gave_up() && !is_last {
+                            again.push(base);
+                        } else {
+                            failures.push(error);
+                        }
+                    }
+                }
+            }
+            bases = again;
+        }
+        Err(FetchError::of_all(failures))
+    }
+
+    /// The set as one mirror's list names it.
+    async fn set_from(
+        &self,
+        base: &str,
+        downloader: &Downloader,
+        wish: &Wish,
+        cache: &Cache,
+        checks: &Checks,
+    ) -> Result<NetbootSet, FetchError> {
+        let release = resolve(downloader, base, &wish.release, &wish.arch).await?;
+        if checks.makes(Check::Replay) {
+            refuse_older(base, &release, wish, cache)?;
+        }
+        if let Some(set) = cached(cache, &release, &wish.flavor, checks).await? {
+            cache.remember(&wish.release, &release)?;
+            return Ok(set);
+        }
+        let _shared = share(cache).await?;
+        let partial = self.claim(cache, &release).await?;
+        // Whoever had it may have finished.
+        let set = match cached(cache, &release, &wish.flavor, checks).await {
+            Ok(None) => self.fill(base, downloader, (&release, wish), cache, checks, &partial).await,
+            Ok(Some(set)) => Ok(set),
+            Err(error) => Err(error),
+        };
+        // Refused or complete, it has served; only a killed fetch leaves it to the next one.
+        partial.discard()?;
+        let set = set?;
+        cache.remember(&wish.release, &release)?;
+        Ok(set)
+    }
+
+    /// Puts a set into the cache: downloads the tarball, unpacking it as it comes, and verifies all of it.
+    async fn fill(
+        &self,
+        base: &str,
+        downloader: &Downloader,
+        (release, wish): (&Release, &Wish),
+        cache: &Cache,
+        checks: &Checks,
+        partial: &Partial,
+    ) -> Result<NetbootSet, FetchError> {
+        let source = self.tarball(base, release);
+        let signature = match checks.makes(Check::Signature) {
+            true => Some(signature(downloader, base, release, &checks.release_keys).await?),
+            false => None,
+        };
+        let growth = Arc::new(Growth::default());
+        let unpacking = tokio::spawn(blocking({
+            let (name, path, into) = (release.file(), partial.path().to_owned(), cache.unpacking());
+            let growth = Arc::clone(&growth);
+            move || unpack_as_it_comes(&name, &path, &into, &growth)
+        }));
+        let expect = Expect { size: release.size, ..Expect::at_most(LARGEST_TARBALL) };
+        let expect = expect.sha256(release.sha256).sha512(release.sha512);
+        let received = match partial.growing(&growth) {
+            Ok(file) => downloader.transfer(&source, &expect, Target::File(file)).await,
+            Err(error) => Err(error.into()),
+        };
+        growth.end();
+        let unpacked = match unpacking.await {
+            Ok(unpacked) => unpacked,
+            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+        };
+        let hashes = received?.hashes;
+        let release_key = match signature {
+            Some((url, signature)) => {
+                let signed = signature.verify(&hashes, &checks.release_keys);
+                let file = release.file();
+                Some(signed.map_err(|source| FetchError::Signature { url, file, source })?.to_string())
+            }
+            None => None,
+        };
+        let (unpacked, scratch) = unpacked?;
+        let what = format!("check {}", release.file());
+        downloader.progress.started(&what, None);
+        let kept = blocking({
+            let (release, wish, cache, checks) = (release.clone(), wish.clone(), cache.clone(), checks.clone());
+            move || keep(&release, release_key, unpacked, &scratch, &wish.flavor, &cache, &checks)
+        })
+        .await;
+        downloader.progress.finished(&what);
+        kept?;
+        let set = cached(cache, release, &wish.flavor, checks).await?;
+        set.ok_or_else(|| {
+            let path = cache.unpacking();
+            let source = std::io::Error::other("the cache was changed while it was filled");
+            disk::DiskError::Io { action: "use what was put into", path, source }.into()
+        })
+    }
+
+    /// The tarball on every mirror; the one whose list named it comes first.
+    fn tarball(&self, first: &str, release: &Release) -> Source {
+        let others = self.bases.iter().map(String::as_str).filter(|base| *base != first);
+        Source::of([first].into_iter().chain(others).map(|base| tarball_url(base, release)).collect())
+    }
+
+    /// The unfinished tarball, when nobody else is at it any more.
+    async fn claim(&self, cache: &Cache, release: &Release) -> Result<Partial, FetchError> {
+        let (path, what) = (cache.partial(release), "wait for another bivouac that is fetching");
+        let mut is_waiting = false;
+        let partial = loop {
+            match Partial::try_claim(&path) {
+                Ok(None) => {
+                    if !is_waiting && path.exists() {
+                        is_waiting = true;
+                        self.downloader.progress.started(what, None);
+                    }
+                    tokio::time::sleep(CLAIM_INTERVAL).await;
+                }
+                Ok(Some(partial)) => break Ok(partial),
+                Err(error) => break Err(error),
+            }
+        };
+        if is_waiting {
+            self.downloader.progress.finished(what);
+        }
+        Ok(partial?)
+    }
+}
+
+/// A mirror's address without its final slash.
+fn base_of(base_url: &str) -> Result<String, FetchError> {
+    let url = address(base_url)?;
+    let refuse = |reason: &str| FetchError::Address { url: shown(&url), reason: reason.to_owned() };
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(refuse("it must name a folder, without `?` or `#`"));
+    }
+    // The address gets into messages and logs.
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(refuse("it must not carry a user name or password"));
+    }
+    Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+fn tarball_url(base: &str, release: &Release) -> String {
+    format!("{base}/{}/releases/{}/{}", release.branch, release.arch, release.file())
+}
+
+/// The one release that a mirror means at this moment.
+///
+/// A moving name is followed once, here: the release names the branch behind `latest-stable`, and everything after this
+/// uses that. A version that its branch no longer lists is taken from the checksum files beside its tarball.
+async fn resolve(downloader: &Downloader, base: &str, spec: &ReleaseSpec, arch: &Arch) -> Result<Release, FetchError> {
+    let (folder, branch, version) = match *spec {
+        ReleaseSpec::LatestStable => ("latest-stable".to_owned(), None, None),
+        ReleaseSpec::Branch(branch) => (branch.to_string(), Some(branch), None),
+        ReleaseSpec::Edge => (Branch::Edge.to_string(), Some(Branch::Edge), None),
+        ReleaseSpec::Version(version) => (version.branch().to_string(), Some(version.branch()), Some(version)),
+    };
+    let url = format!("{base}/{folder}/releases/{arch}/latest-releases.yaml");
+    let newest = match downloader.bytes(&url, &Expect::at_most(LARGEST_LIST)).await {
+        Ok(list) => newest_netboot(&list, arch).map_err(|source| FetchError::Listing { url: url.clone(), source })?,
+        Err(FetchError::NotFound { url, .. }) if version.is_none() => {
+            // Packages come before releases in the life of a branch (REL-7).
+            let packages = format!("{base}/{folder}/main/{arch}/APKINDEX.tar.gz");
+            let is_there = downloader.length(&packages).await.is_ok();
+            return Err(match is_there {
+                true => FetchError::NotReleased { folder, arch: arch.clone(), url },
+                false => FetchError::NoReleases { folder, arch: arch.clone(), url },
+            });
+        }
+        Err(FetchError::NotFound { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let found = newest.as_ref().map(|it| it.branch);
+    if let (Some(expected), Some(found)) = (branch, found)
+        && expected != found
+    {
+        return Err(FetchError::Listing { url, source: ListingError::Branch { expected, found } });
+    }
+    match (newest, version) {
+        (Some(newest), Some(version)) if newest.version != version => {
+            unlisted(downloader, base, version, arch, Some(newest.version)).await
+        }
+        (None, Some(version)) => unlisted(downloader, base, version, arch, None).await,
+        (Some(newest), _) => Ok(newest),
+        (None, None) => Err(FetchError::NoNetboot { folder, arch: arch.clone(), url }),
+    }
+}
+
+/// A version known only by the checksum files beside its tarball.
+async fn unlisted(
+    downloader: &Downloader,
+    base: &str,
+    version: Version,
+    arch: &Arch,
+    newest: Option<Version>,
+) -> Result<Release, FetchError> {
+    let (branch, file) = (version.branch(), tarball_name(&version, arch));
+    let tarball = format!("{base}/{branch}/releases/{arch}/{file}");
+    let get = async |algorithm: &str| {
+        let url = format!("{tarball}.{algorithm}");
+        let bytes = downloader.bytes(&url, &Expect::at_most(LARGEST_CHECKSUM)).await;
+        (url, bytes)
+    };
+    let ((url, short), (long_url, long)) = futures_util::future::join(get("sha256"), get("sha512")).await;
+    let short = match short {
+        Err(FetchError::NotFound { url, .. }) => {
+            return Err(FetchError::NoVersion { version, arch: arch.clone(), url, newest });
+        }
+        other => other?,
+    };
+    let sha256 = checksum(&short, &file).map_err(|source| FetchError::Listing { url, source })?;
+    let sha512 = checksum(&long?, &file).map_err(|source| FetchError::Listing { url: long_url, source })?;
+    Ok(Release { branch, version, arch: arch.clone(), size: None, sha256, sha512 })
+}
+
+/// The signature beside a tarball, and where it is. One by somebody else is refused before the tarball is downloaded.
+async fn signature(
+    downloader: &Downloader,
+    base: &str,
+    release: &Release,
+    keys: &ReleaseKeys,
+) -> Result<(String, DetachedSignature), FetchError> {
+    let url = format!("{}.asc", tarball_url(base, release));
+    match downloader.bytes(&url, &Expect::at_most(LARGEST_SIGNATURE)).await {
+        Ok(bytes) => {
+            let parsed = DetachedSignature::parse(&bytes);
+            match parsed.and_then(|signature| signature.check_issuers(keys).map(|()| signature)) {
+                Ok(signature) => Ok((url, signature)),
+                Err(source) => Err(FetchError::Signature { url, file: release.file(), source }),
+            }
+        }
+        Err(FetchError::NotFound { .. }) => Err(FetchError::NotSigned { url, file: release.file() }),
+        Err(error) => Err(error),
+    }
+}
+
+/// Refuses a release that is older than one the same name meant before, or another one of the same version: an old
+/// list is as validly signed as a new one.
+fn refuse_older(base: &str, release: &Release, wish: &Wish, cache: &Cache) -> Result<(), FetchError> {
+    let url = format!("{base}/{}/releases/{}/latest-releases.yaml", folder_of(&wish.release), wish.arch);
+    if let Some(newest) = cache.newest_seen(&wish.release, &wish.arch)?
+        && release.version < newest
+    {
+        return Err(FetchError::Replayed { url, expected: newest, found: release.version });
+    }
+    match cache.version(release.version, &release.arch)? {
+        Some(before) if before.sha256 != release.sha256 => {
+            Err(FetchError::Replaced { url, version: release.version, expected: before.sha256, found: release.sha256 })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The mirror's folder of a release.
+fn folder_of(spec: &ReleaseSpec) -> String {
+    match spec {
+        ReleaseSpec::LatestStable => "latest-stable".to_owned(),
+        ReleaseSpec::Branch(branch) => branch.to_string(),
+        ReleaseSpec::Edge => Branch::Edge.to_string(),
+        ReleaseSpec::Version(version) => version.branch().to_string(),
+    }
+}
+
+/// Unpacks a tarball while it is downloaded; from the start whenever the download starts again.
+fn unpack_as_it_comes(
+    name: &str,
+    path: &Path,
+    into: &Path,
+    growth: &Arc<Growth>,
+) -> Result<(Unpacked, Scratch), FetchError> {
+    loop {
+        let mut follower = Follower::open(path, growth)?;
+        let scratch = Scratch::new_in(into)?;
+        let unpacked = unpack(name, &mut follower, scratch.path());
+        // Whether the bytes were the right ones is known when all of them are there.
+        if !follower.is_void_at_the_end() {
+            return unpacked.map(|unpacked| (unpacked, scratch));
+        }
+    }
+}
+
+/// Looks into the flavor that is asked for, and puts everything into the cache.
+fn keep(
+    release: &Release,
+    release_key: Option<String>,
+    unpacked: Unpacked,
+    scratch: &Scratch,
+    flavor: &Flavor,
+    cache: &Cache,
+    checks: &Checks,
+) -> Result<(), FetchError> {
+    let folder = scratch.path();
+    if let Some(member) = unpacked.incomplete.get(flavor) {
+        return Err(FetchError::Incomplete { tarball: release.file(), member: member.clone() });
+    }
+    if !unpacked.flavors.contains_key(flavor) {
+        let present = unpacked.flavors.keys().cloned().collect();
+        // What was verified serves who asks for a flavor that is there.
+        cache.keep(release, release_key, unpacked, folder, None)?;
+        return Err(FetchError::NoFlavor {
+            flavor: flavor.clone(),
+            version: release.version,
+            arch: release.arch.clone(),
+            present,
+        });
+    }
+    let files = super::record::KINDS.map(|kind| folder.join(format!("{kind}-{flavor}")));
+    let facts = inspect(&release.file(), flavor, files.each_ref().map(|path| path.as_path()), checks)?;
+    cache.keep(release, release_key, unpacked, folder, Some((flavor, facts)))
+}
+
+/// Keeps whoever cleans up out of the cache.
+async fn share(cache: &Cache) -> Result<Lock, FetchError> {
+    let cache = cache.clone();
+    Ok(blocking(move || cache.share()).await?)
+}
+
+/// [`Cache::netboot_set`] on a thread of its own.
+async fn cached(
+    cache: &Cache,
+    release: &Release,
+    flavor: &Flavor,
+    checks: &Checks,
+) -> Result<Option<NetbootSet>, FetchError> {
+    let (cache, release, flavor, checks) = (cache.clone(), release.clone(), flavor.clone(), checks.clone());
+    blocking(move || cache.netboot_set(&release, &flavor, &checks)).await
+}
+
+/// What the cache has for a wish, as far as it knows what the wish means.
+async fn known(cache: &Cache, wish: &Wish, checks: &Checks) -> Result<Option<NetbootSet>, FetchError> {
+    match cache.release(&wish.release, &wish.arch)? {
+        Some(release) => cached(cache, &release, &wish.flavor, checks).await,
+        None => Ok(None),
+    }
+}

@@ -1,0 +1,7 @@
+//! Modloops: never a panic, never memory without bound.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    // Only that it returns counts.
+    let _ = bivouac::wire::squashfs::kernels(std::io::Cursor::new(bytes));
+});
