@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use super::to_publish::ToPublish;
 use super::fetch::Extent;
 use super::loaders::LoadersArgs;
+use super::to_publish::ToPublish;
 use super::workshop::Access;
 use crate::config::{Dhcp, File, Http, OneOrMore, Tftp, Verify};
 use crate::model::alpine::{Arch, ReleaseSpec};

@@ -51,9 +51,6 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start the worker threads")?;
     let ended = runtime.block_on(async {
         match args.command {
-            Command::Fetch { profiles } => pipeline::fetch(&settings, &profiles, out).await?,
-            Command::Build { profiles } => pipeline::build(&settings, &profiles, out).await?,
-            Command::Publish { wanted, channel } => pipeline::publish(&settings, &wanted, &channel, out)?,
             Command::Fetch { list, sources, .. } if list.list => {
                 let look = Look { release: list.release.as_ref(), arch: list.arch.as_ref(), as_json: list.json };
                 fetch::list(&settings, look, sources.access(), out).await?;
@@ -64,7 +61,7 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<()> {
             Command::Build { profiles, sources } => {
                 pipeline::build(&settings, &profiles, sources.access(), out).await?;
             }
-            Command::Publish { profiles, channel } => pipeline::publish(&settings, &profiles, &channel, out)?,
+            Command::Publish { wanted, channel } => pipeline::publish(&settings, &wanted, &channel, out)?,
             Command::Serve(_) => serve::bind(&settings, &[]).await?.run(out).await?,
             Command::Up { profiles, sources, .. } => {
                 // Ports before bundles: who cannot serve must not publish what another server then hands out.

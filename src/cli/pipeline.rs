@@ -9,8 +9,6 @@ use super::progress::say;
 use super::report::size;
 use super::site_key::SiteKey;
 use super::to_publish::ToPublish;
-use crate::apk::{Index, KeyRing, SignedIndex};
-use crate::build::{Blob, Netboot, Recipe, Selection, Staged, Wanted, select, site_initrd};
 use super::workshop::{Access, Workshop};
 use crate::build::{Blob, Recipe, Staged, site_initrd};
 use crate::config::Settings;
@@ -79,11 +77,9 @@ pub(super) async fn build_and_publish(
     access: Access,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    build_all(settings, profiles, out).await?;
+    build_all(settings, profiles, access, out).await?;
     let built: Vec<ToPublish> = profiles.iter().cloned().map(ToPublish::Staged).collect();
     publish(settings, &built, &ChannelName::default_channel(), out)
-    build_all(settings, profiles, access, out).await?;
-    publish(settings, profiles, &ChannelName::default_channel(), out)
 }
 
 async fn build_all(

@@ -241,7 +241,7 @@ fn verify(file: Verify) -> Result<VerifySettings, ConfigError> {
     let mut off = BTreeSet::new();
     for name in file.off.unwrap_or_default() {
         let Some(check) = Check::named(&name) else {
-            let near = nearest(&name, Check::ALL.map(Check::name).into_iter());
+            let near = nearest(&name, Check::ALL.map(Check::name));
             let why = match near {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("the checks are {}", Check::list(&Check::ALL.into())),

@@ -13,7 +13,6 @@ mod write;
 
 pub use lock::Lock;
 pub use part::PartFile;
-pub use temporary::{Scratch, TempFile, sweep};
 pub use temporary::{Scratch, TempFile, sweep, sweep_all};
 pub use walk::{Found, Kind, walk};
 pub use write::{write_atomic, write_atomic_private};

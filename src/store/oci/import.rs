@@ -92,7 +92,7 @@ impl Import {
     pub fn copy_into(&self, store: &Store, progress: &mut dyn FnMut(u64)) -> Result<Copied, LayoutError> {
         {
             let lock = store.lock()?;
-            store.sweep(&lock)?;
+            disk::sweep_all(&store.root, &lock)?;
         }
         let (mut copied, mut done) = (Copied::default(), 0);
         for (digest, size) in self.files() {

@@ -169,7 +169,7 @@ impl Stage {
     pub async fn with(tarball: Vec<u8>) -> Self {
         let server = Server::start().await;
         release(&server, &tarball);
-        let mirrors = Mirrors::new(&[server.base.clone()], downloader()).unwrap();
+        let mirrors = Mirrors::new(std::slice::from_ref(&server.base), downloader()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::open(&folder.path().join("cache")).unwrap();
         Self { server, mirrors, cache, checks: checks(), folder }
