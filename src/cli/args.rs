@@ -145,6 +145,21 @@ pub(super) enum Command {
         /// The file or, of `export --oci`, the folder
         file: PathBuf,
     },
+    /// Remove what is not needed any more from the cache and the store
+    ///
+    /// From the cache: releases, packages and indexes that nothing has used for a while, unfinished downloads, and what
+    /// crashes left. From the store: blobs that no bundle names. Bundles, releases and channels all stay.
+    Gc {
+        /// How long something in the cache may lie unused, such as 12h, 30d, 0s
+        #[arg(long, value_name = "AGE", default_value = "30d")]
+        unused: humantime::Duration,
+        /// Remove nothing, only say what would be removed
+        #[arg(long)]
+        dry_run: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// List the iPXE loaders there are, add and remove some, tell which one a machine gets
     Loaders(LoadersArgs),
     /// List machines: what they boot, how far they got, what they run

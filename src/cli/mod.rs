@@ -3,6 +3,7 @@
 mod air_gap;
 mod args;
 mod fetch;
+mod gc;
 mod loaders;
 mod machines;
 mod pipeline;
@@ -78,6 +79,10 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<()> {
                 air_gap::export(&settings, &references, &file, form, out)?;
             }
             Command::Import { file } => air_gap::import(&settings, &file, out)?,
+            Command::Gc { unused, dry_run, json } => {
+                let rules = gc::Rules { unused: *unused, is_trial: dry_run, as_json: json };
+                gc::gc(&settings, rules, out)?;
+            }
             Command::Loaders(args) => loaders::run(&settings, args, out)?,
             Command::Machines { json } => machines::machines(&settings, json, out).await?,
         }

@@ -4,13 +4,16 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
+mod clean;
 mod lock;
 mod part;
 mod temporary;
 mod walk;
 mod write;
 
+pub use clean::Clean;
 pub use lock::Lock;
 pub use part::PartFile;
 pub use temporary::{Scratch, TempFile, sweep, sweep_all};
@@ -103,6 +106,34 @@ pub fn read_pieces(path: &Path, mut take: impl FnMut(&[u8])) -> Result<(), DiskE
             Some(piece) if !piece.is_empty() => take(piece),
             _ => return Ok(()),
         }
+    }
+}
+
+/// Sets when a file was changed last, which clean-ups go by.
+///
+/// # Errors
+/// When it is not there, or belongs to somebody else.
+pub fn set_time(path: &Path, time: SystemTime) -> Result<(), DiskError> {
+    File::open(path).and_then(|it| it.set_modified(time)).map_err(failed("set the time of", path))
+}
+
+/// Length of a file in bytes, and when it was changed last.
+///
+/// # Errors
+/// When the system does not tell.
+pub fn examine(path: &Path) -> Result<(u64, SystemTime), DiskError> {
+    let found = fs::symlink_metadata(path).map_err(failed("examine", path))?;
+    Ok((found.len(), found.modified().map_err(failed("examine", path))?))
+}
+
+/// Removes a file; one that is gone already is no error.
+///
+/// # Errors
+/// When the system refuses.
+pub fn remove(path: &Path) -> Result<(), DiskError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(error)),
+        _ => Ok(()),
     }
 }
 

@@ -15,7 +15,8 @@
 //! A file of a netboot set has a fixed time of change: that says that its digest was compared. One whose time is
 //! another was touched since, and is compared again before it is used.
 
-use std::fs::{self, File, Permissions};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -26,7 +27,7 @@ use super::inspect::inspect;
 use super::record::{CachedFile, FORM, Facts, NetbootSet, Record, Recorded, RecordedSet};
 use super::tarball::Unpacked;
 use super::{Checks, FetchError, Release};
-use crate::disk::{self, DiskError, Lock};
+use crate::disk::{self, Clean, DiskError, Lock};
 use crate::model::alpine::{Arch, Branch, Flavor, ReleaseSpec, Version};
 use crate::model::check::Check;
 use crate::model::digest::{Digest, Hasher};
@@ -169,7 +170,7 @@ impl Cache {
         folder: &Path,
         checked: Option<(&Flavor, Facts)>,
     ) -> Result<(), FetchError> {
-        let mut flavors = std::collections::BTreeMap::new();
+        let mut flavors = BTreeMap::new();
         for (flavor, [kernel, initramfs, modloop]) in unpacked.flavors {
             let facts = checked.as_ref().filter(|it| *it.0 == flavor).map(|it| it.1.clone());
             let set = RecordedSet { kernel, initramfs, modloop, facts };
@@ -191,8 +192,45 @@ impl Cache {
         if !path.starts_with(&self.folder) {
             return Ok(false);
         }
-        fs::remove_file(path).map_err(disk::failed("remove", path))?;
+        disk::remove(path)?;
         Ok(true)
+    }
+
+    /// Removes what nobody has used since a time: releases with their files, packages, indexes, and what is left of
+    /// downloads that were stopped; and files that belong to no release. What names such as `latest-stable` meant last
+    /// stays, because no mirror may lead them back. Waits for fetches that are under way.
+    ///
+    /// # Errors
+    /// When something cannot be read or removed.
+    pub fn clean(&self, unused_since: SystemTime, clean: &mut Clean) -> Result<(), FetchError> {
+        let alone = Lock::acquire(&self.folder.join("lock"))?;
+        if !clean.is_trial() {
+            disk::sweep_all(&self.folder, &alone)?;
+        }
+        let mut needed = BTreeSet::new();
+        for name in disk::list(&self.folder.join("releases"))? {
+            let path = self.folder.join("releases").join(&name);
+            let digest = name.strip_suffix(".json").and_then(|it| it.parse().ok());
+            let record = digest.map(|digest| self.record(&digest)).transpose()?.flatten();
+            match record {
+                Some(record) if disk::examine(&path)?.1 >= unused_since => {
+                    let files = record.flavors.values().flat_map(RecordedSet::files);
+                    needed.extend(files.map(|(_, recorded)| recorded.digest.to_string()));
+                }
+                _ => clean.away(&path)?,
+            }
+        }
+        for name in disk::list(&self.folder.join("files"))?.iter().filter(|name| !needed.contains(*name)) {
+            clean.away(&self.folder.join("files").join(name))?;
+        }
+        for folder in ["partial", "indexes", "packages"].map(|folder| self.folder.join(folder)) {
+            for path in disk::list(&folder)?.iter().map(|name| folder.join(name)) {
+                if disk::examine(&path)?.1 < unused_since {
+                    clean.away(&path)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Lets nobody clean up while this is held; waits for whoever does.
@@ -279,7 +317,7 @@ impl Cache {
             }
         }
         warn!(path = %path.display(), "a file of the cache is damaged; it is fetched again");
-        fs::remove_file(&path).map_err(disk::failed("remove", &path))?;
+        disk::remove(&path)?;
         Ok(None)
     }
 
@@ -310,15 +348,11 @@ fn is_signed(record: &Record, checks: &Checks) -> bool {
 
 /// Says that a file was used today: what is not used is cleaned up one day.
 pub(super) fn touch(path: &Path) -> Result<(), DiskError> {
-    set_time(path, SystemTime::now())
+    disk::set_time(path, SystemTime::now())
 }
 
 fn mark_compared(path: &Path) -> Result<(), DiskError> {
-    set_time(path, UNIX_EPOCH + COMPARED)
-}
-
-fn set_time(path: &Path, time: SystemTime) -> Result<(), DiskError> {
-    File::open(path).and_then(|it| it.set_modified(time)).map_err(disk::failed("set the time of", path))
+    disk::set_time(path, UNIX_EPOCH + COMPARED)
 }
 
 fn digest_of(path: &Path) -> Result<Digest, DiskError> {

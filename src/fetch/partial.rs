@@ -51,12 +51,7 @@ impl Partial {
 
     /// Removes the file, while nobody else can have it.
     pub(super) fn discard(self) -> Result<(), DiskError> {
-        match fs::remove_file(&self.path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(disk::failed("remove", &self.path)(error))
-            }
-            _ => Ok(()),
-        }
+        disk::remove(&self.path)
     }
 }
 

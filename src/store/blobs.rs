@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::{Store, StoreError};
 use crate::disk::{self, DiskError, TempFile};
@@ -23,14 +24,24 @@ impl Store {
         std::fs::metadata(self.blob_path(digest)).is_ok_and(|meta| meta.is_file() && meta.len() == size)
     }
 
+    /// Whether the blob is there already; if so it counts as put now, so that no clean-up takes it away from a build that
+    /// is not finished. Under the lock.
+    fn is_put(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
+        let is_there = self.has_blob(digest, size);
+        if is_there {
+            disk::set_time(&self.blob_path(digest), SystemTime::now())?;
+        }
+        Ok(is_there)
+    }
+
     /// Puts bytes into the store and names them.
     ///
     /// # Errors
     /// When they cannot be written.
     pub fn put_bytes(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
         let digest = Digest::of(bytes);
-        if !self.has_blob(&digest, bytes.len() as u64) {
-            let _lock = self.lock()?;
+        let _lock = self.lock()?;
+        if !self.is_put(&digest, bytes.len() as u64)? {
             let path = self.blob_path(&digest);
             make_parent(&path)?;
             disk::write_atomic(&path, bytes)?;
@@ -43,10 +54,10 @@ impl Store {
     /// # Errors
     /// When it cannot be read or written, or has another digest; then nothing is stored.
     pub fn put_file(&self, source: &Path, expected: &Digest, size: u64) -> Result<(), StoreError> {
-        if self.has_blob(expected, size) {
+        let _lock = self.lock()?;
+        if self.is_put(expected, size)? {
             return Ok(());
         }
-        let _lock = self.lock()?;
         let path = self.blob_path(expected);
         let folder = make_parent(&path)?;
         let mut input = File::open(source).map_err(disk::failed("open", source))?;

@@ -18,6 +18,7 @@
 //! lock; readers need none.
 
 mod blobs;
+mod clean;
 pub mod oci;
 mod release;
 

@@ -1,6 +1,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
+use crate::disk::Clean;
 use crate::model::manifest::FileEntry;
 use crate::model::manifest::tests::sample;
 use crate::model::plan::Catalog;
@@ -177,4 +178,45 @@ fn a_manifest_that_was_changed_on_disk_is_refused() {
     let text = std::fs::read_to_string(&path).unwrap().replace("\"a\"", "\"b\"");
     std::fs::write(&path, text).unwrap();
     assert!(matches!(shop.store.manifest(&manifest.id()), Err(StoreError::Damaged { .. })));
+}
+
+#[test]
+fn a_clean_up_takes_only_blobs_that_no_bundle_needs_and_that_are_old_enough() {
+    let shop = shop();
+    let (published, staged) = (shop.bundle("vdi", "a"), shop.bundle("kiosk", "b"));
+    shop.publish(&published).unwrap();
+    shop.store.stage(&staged).unwrap();
+    let left = shop.blob("left by a build that was stopped");
+    let long_ago = UNIX_EPOCH + Duration::from_secs(1_000);
+    let mut clean = Clean::up();
+    shop.store.clean(long_ago, &mut clean).unwrap();
+    assert_eq!((clean.files, shop.store.has_blob(&left.sha256, left.size)), (0, true));
+
+    disk::set_time(&shop.store.blob_path(&left.sha256), UNIX_EPOCH).unwrap();
+    for (digest, _) in published.blobs() {
+        disk::set_time(&shop.store.blob_path(&digest), UNIX_EPOCH).unwrap();
+    }
+    shop.store.clean(long_ago, &mut clean).unwrap();
+    assert_eq!((clean.files, clean.bytes), (1, left.size));
+    assert!(!shop.store.has_blob(&left.sha256, left.size));
+    for (digest, size) in published.blobs().chain(staged.blobs()) {
+        assert!(shop.store.has_blob(&digest, size));
+    }
+    // Put once more, an old blob is as new.
+    let again = shop.blob("left by a build that was stopped");
+    disk::set_time(&shop.store.blob_path(&again.sha256), UNIX_EPOCH).unwrap();
+    shop.blob("left by a build that was stopped");
+    shop.store.clean(long_ago, &mut clean).unwrap();
+    assert_eq!(clean.files, 1);
+}
+
+#[test]
+fn nothing_is_cleaned_up_while_a_manifest_cannot_be_read() {
+    let shop = shop();
+    shop.publish(&shop.bundle("vdi", "a")).unwrap();
+    let left = shop.blob("left");
+    disk::set_time(&shop.store.blob_path(&left.sha256), UNIX_EPOCH).unwrap();
+    std::fs::write(shop.folder.path().join("store/staged/kiosk.json"), b"{").unwrap();
+    shop.store.clean(std::time::SystemTime::now(), &mut Clean::up()).unwrap_err();
+    assert!(shop.store.has_blob(&left.sha256, left.size));
 }

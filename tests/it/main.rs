@@ -3,6 +3,7 @@
 
 mod air_gap;
 mod bad_input;
+mod cleaning;
 mod fetch_files;
 mod fetch_hostile;
 mod fetch_releases;
