@@ -16,7 +16,7 @@
 //! another was touched since, and is compared again before it is used.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -326,6 +326,8 @@ impl Cache {
         let place = self.folder.join("files").join(digest.to_string());
         fs::set_permissions(path, Permissions::from_mode(0o444)).map_err(disk::failed("protect", path))?;
         mark_compared(path)?;
+        // The time says that the content is right, so the content has to survive what the time survives.
+        File::open(path).and_then(|file| file.sync_all()).map_err(disk::failed("write back", path))?;
         fs::rename(path, &place).map_err(disk::failed("put in place", &place))
     }
 
