@@ -4,7 +4,7 @@
 //! The signature in a package is not looked at. A package is trusted because a signed index names
 //! the digest of its control data, which names the digest of its files.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt, io::Read as _};
 
 use sha2::{Digest as _, Sha256};
 
@@ -22,6 +22,9 @@ pub const CONTROL_LIMIT: u64 = 64 << 20;
 
 /// The most the signature of a package may unpack to.
 const SIGNATURE_LIMIT: u64 = 1 << 20;
+
+/// The most of one file that [`PackageFile::files`] gives.
+const LARGEST_FILE: u64 = 1 << 20;
 
 /// The name of the file that describes the package.
 pub(super) const PKGINFO: &str = ".PKGINFO";
@@ -53,6 +56,9 @@ pub enum PackageError {
     /// Not tar.
     #[error("the control data of the package cannot be read")]
     Tar(#[source] std::io::Error),
+    /// Not gzip, or not tar.
+    #[error("the files of the package cannot be read")]
+    Files(#[source] std::io::Error),
     /// There is no description of the package.
     #[error("the package has no .PKGINFO")]
     NoInfo,
@@ -106,6 +112,29 @@ impl<'a> PackageFile<'a> {
             info,
             scripts: scripts.filter(|name| name != PKGINFO).collect(),
         })
+    }
+
+    /// The content of some of the package's files, by their paths without a leading slash. Those it has not got are
+    /// left out; each may have a mebibyte.
+    ///
+    /// # Errors
+    /// [`PackageError`] where its data is not gzip and tar.
+    pub fn files(&self, wanted: &[&str]) -> Result<BTreeMap<String, Vec<u8>>, PackageError> {
+        let mut archive = tar::Archive::new(flate2::bufread::MultiGzDecoder::new(self.data));
+        let mut found = BTreeMap::new();
+        for entry in archive.entries().map_err(PackageError::Files)? {
+            let entry = entry.map_err(PackageError::Files)?;
+            let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            if wanted.contains(&name.as_str()) && entry.header().entry_type().is_file() {
+                let mut content = Vec::new();
+                entry.take(LARGEST_FILE).read_to_end(&mut content).map_err(PackageError::Files)?;
+                found.insert(name, content);
+            }
+            if found.len() == wanted.len() {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     /// What the package says of itself.

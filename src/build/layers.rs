@@ -27,28 +27,60 @@ pub(super) struct Source {
     pub(super) files: Vec<(String, Entry)>,
 }
 
-/// Reads the profile `name` and the overlays it lists; the profile itself is the last source.
-pub(super) fn load(profiles: &Path, overlays: &Path, name: &ProfileName) -> Result<(Profile, Vec<Source>), BuildError> {
-    let folder = profiles.join(name.as_str());
-    if !folder.is_dir() {
-        let near = suggestion(profiles, name.as_str());
-        return Err(BuildError::NoProfile { name: name.clone(), folder: profiles.to_owned(), near });
-    }
-    let file = folder.join("profile.toml");
-    let profile = Profile::parse(&read_text(&file)?).map_err(|source| BuildError::Definition { path: file, source })?;
-    let mut sources = Vec::new();
-    for (place, overlay) in profile.overlays.iter().enumerate() {
-        if profile.overlays[..place].contains(overlay) {
-            return Err(BuildError::TwiceListed { profile: name.clone(), name: overlay.clone() });
+/// Reads the profile `name`, those it extends, and the overlays they list. Each profile comes after its overlays and
+/// after the profile it extends; an overlay that several list counts once, where it is listed first.
+pub(super) fn load(profiles: &Path, overlays: &Path, name: &ProfileName) -> Result<Vec<Source>, BuildError> {
+    let mut stack = Stack { profiles, overlays, sources: Vec::new(), above: Vec::new(), used: Vec::new() };
+    stack.profile(name)?;
+    Ok(stack.sources)
+}
+
+/// The layers read so far.
+struct Stack<'a> {
+    profiles: &'a Path,
+    overlays: &'a Path,
+    sources: Vec<Source>,
+    /// The profiles that extend the one being read, outermost first.
+    above: Vec<ProfileName>,
+    /// The overlays that are among the sources.
+    used: Vec<OverlayName>,
+}
+
+impl Stack<'_> {
+    fn profile(&mut self, name: &ProfileName) -> Result<(), BuildError> {
+        if self.above.contains(name) {
+            let circle = self.above.iter().chain([name]).map(ToString::to_string).collect::<Vec<_>>().join(" → ");
+            return Err(BuildError::Circle(circle));
         }
-        sources.push(load_overlay(overlays, overlay, name)?);
+        let folder = self.profiles.join(name.as_str());
+        if !folder.is_dir() {
+            let near = suggestion(self.profiles, name.as_str());
+            return Err(BuildError::NoProfile { name: name.clone(), folder: self.profiles.to_owned(), near });
+        }
+        let file = folder.join("profile.toml");
+        let profile =
+            Profile::parse(&read_text(&file)?).map_err(|source| BuildError::Definition { path: file, source })?;
+        self.above.push(name.clone());
+        if let Some(base) = &profile.extends {
+            self.profile(base)?;
+        }
+        for (place, overlay) in profile.overlays.iter().enumerate() {
+            if profile.overlays[..place].contains(overlay) {
+                return Err(BuildError::TwiceListed { profile: name.clone(), name: overlay.clone() });
+            }
+            if !self.used.contains(overlay) {
+                self.used.push(overlay.clone());
+                self.sources.push(load_overlay(self.overlays, overlay, name)?);
+            }
+        }
+        self.above.pop();
+        self.sources.push(Source {
+            origin: format!("profile {name}"),
+            layer: profile.layer,
+            files: read_tree(&folder.join("root"))?,
+        });
+        Ok(())
     }
-    sources.push(Source {
-        origin: format!("profile {name}"),
-        layer: profile.layer.clone(),
-        files: read_tree(&folder.join("root"))?,
-    });
-    Ok((profile, sources))
 }
 
 fn load_overlay(overlays: &Path, name: &OverlayName, wanted_by: &ProfileName) -> Result<Source, BuildError> {

@@ -5,8 +5,8 @@ use crate::model::name::ProfileName;
 use crate::wire::apkovl::{Node, Tree};
 
 /// Refuses an overlay that would boot into something its author cannot have meant.
-pub(super) fn check(profile: &ProfileName, tree: &Tree) -> Result<(), BuildError> {
-    [password(tree), runlevels(tree), homes(tree)]
+pub(super) fn check(profile: &ProfileName, tree: &Tree, allows_empty_root_password: bool) -> Result<(), BuildError> {
+    [password(tree).filter(|_| !allows_empty_root_password), runlevels(tree), homes(tree)]
         .into_iter()
         .find_map(|found| found)
         .map_or(Ok(()), |why| Err(BuildError::Lint { profile: profile.clone(), why }))
@@ -74,7 +74,7 @@ mod tests {
     }
 
     fn found(tree: &Tree) -> String {
-        check(&"vdi".parse().unwrap(), tree).map_or_else(|error| error.to_string(), |()| "nothing".to_owned())
+        check(&"vdi".parse().unwrap(), tree, false).map_or_else(|error| error.to_string(), |()| "nothing".to_owned())
     }
 
     #[test]

@@ -3,24 +3,30 @@
 //! Same inputs, same bytes: nothing here knows the time, the host, the user, the working folder or the site's key.
 //! It never downloads and never writes to a store; `cli` joins it with both.
 
+mod accounts;
 mod layers;
 mod lint;
 mod merge;
 mod packages;
+mod settings;
 mod staged;
+mod trail;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-pub use merge::Shadowed;
+pub use accounts::{Accounts, BaseAccounts};
+pub use merge::{AlpineChoice, Declaration, Shadowed};
 pub use packages::{Selection, Wanted, select};
 pub use staged::{Blob, Netboot, Staged, site_initrd};
+pub use trail::{Step, Subject, Topic, Trail};
 
 use crate::disk::DiskError;
 use crate::model::cmdline::{ArgumentError, check_arguments};
 use crate::model::digest::Digest;
 use crate::model::name::{OverlayName, ProfileName};
-use crate::model::profile::{AlpineChoice, ProfileError, Runlevel};
+use crate::model::profile::variable::Required;
+use crate::model::profile::{Allowed, FileRule, ProfileError};
 use crate::wire::apkovl::{Entry, Tree};
 use crate::wire::gzip::gzip;
 
@@ -92,6 +98,37 @@ pub enum BuildError {
         /// The later layer.
         origin: String,
     },
+    /// Profiles that extend each other.
+    #[error("the profiles extend each other in a circle: {0}; take one `extends` out")]
+    Circle(String),
+    /// An account that no machine could have.
+    #[error("account `{name}`: {why}")]
+    Account {
+        /// The user or group.
+        name: String,
+        /// What is wrong and what to write.
+        why: String,
+    },
+    /// A variable whose value has another type than its declaration.
+    #[error("{origin} gives the variable `{name}` a value it cannot have: {why}")]
+    Variable {
+        /// The variable.
+        name: String,
+        /// The layer.
+        origin: String,
+        /// Both types.
+        why: String,
+    },
+    /// A variable that needs a value and has none.
+    #[error("the variable `{name}` has no value{}; write one into [vars] of profile `{profile}`", told(description))]
+    NoValue {
+        /// The variable.
+        name: String,
+        /// What it is for.
+        description: String,
+        /// The profile.
+        profile: ProfileName,
+    },
     /// `!name` without the name.
     #[error("{origin} takes out the {what} `{name}`, which no layer before it names")]
     NothingToRemove {
@@ -155,6 +192,10 @@ pub enum BuildError {
     },
 }
 
+fn told(description: &str) -> String {
+    if description.is_empty() { String::new() } else { format!(" ({description})") }
+}
+
 fn meant(near: Option<&str>) -> String {
     near.map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
 }
@@ -172,8 +213,16 @@ pub struct Recipe {
     pub world: Vec<String>,
     /// Kernel arguments in order.
     pub kernel_args: Vec<String>,
+    /// Variables of templates.
+    pub vars: BTreeMap<String, Declaration>,
+    /// Findings of the lint that are not mistakes here.
+    pub allowed: Vec<Allowed>,
     /// Files that more than one layer has.
     pub shadowed: Vec<Shadowed>,
+    /// Which layer said what.
+    pub trail: Trail,
+    accounts: Accounts,
+    rules: BTreeMap<String, FileRule>,
     tree: Tree,
 }
 
@@ -187,61 +236,79 @@ pub struct Overlay {
 }
 
 impl Recipe {
-    /// Reads the profile `name` and its overlays, merges them and looks for mistakes.
+    /// Reads the profile `name`, what it extends and its overlays, merges them and looks for mistakes.
     ///
     /// # Errors
     /// The first thing that cannot be read, merged or safely booted.
     pub fn load(profiles: &Path, overlays: &Path, name: &ProfileName) -> Result<Self, BuildError> {
-        let (profile, sources) = layers::load(profiles, overlays, name)?;
+        let sources = layers::load(profiles, overlays, name)?;
         let mut merged = merge::merge(sources)?;
         check_arguments(&merged.kernel_args)
             .map_err(|source| BuildError::Arguments { profile: name.clone(), source })?;
-        let world = packages::world(name, &merged.packages)?;
-        // An author's own etc/hostname goes in as it is, unless the profile says a name too.
-        if profile.hostname.is_some() || merged.tree.get("etc/hostname").is_none() {
-            let hostname = profile.hostname.unwrap_or_else(|| name.to_string());
-            let hidden = merged.tree.insert("etc/hostname", Entry::file(format!("{hostname}\n")));
-            if hidden.is_some() {
-                let by = format!("`hostname` of profile {name}");
-                merged.shadowed.push(Shadowed { path: "etc/hostname".to_owned(), by, hidden: "the file".to_owned() });
+        settings::apply(&mut merged, name.as_str());
+        for (variable, declaration) in &merged.vars {
+            if declaration.required == Required::Profile && declaration.value.is_none() {
+                let description = declaration.description.clone();
+                return Err(BuildError::NoValue { name: variable.clone(), description, profile: name.clone() });
             }
         }
+        let world = packages::world(name, &merged.packages)?;
         merged
             .tree
             .insert("etc/apk/world", Entry::file(world.iter().map(|name| format!("{name}\n")).collect::<String>()));
-        enable(&mut merged.tree, &merged.services);
-        lint::check(name, &merged.tree)?;
-        Ok(Self {
+        settings::enable(&mut merged.tree, &merged.services);
+        let known = "these names are valid";
+        let repositories = if merged.repositories.is_empty() {
+            vec!["main".to_owned(), "community".to_owned()]
+        } else {
+            merged.repositories
+        };
+        let recipe = Self {
             name: name.clone(),
-            description: profile.layer.description,
-            alpine: profile.alpine,
+            description: merged.description,
+            alpine: AlpineChoice {
+                release: merged.release.unwrap_or_else(|| "latest-stable".parse().expect(known)),
+                flavor: merged.flavor.unwrap_or_else(|| "virt".parse().expect(known)),
+                arch: merged.arch.unwrap_or_else(|| "x86_64".parse().expect(known)),
+                repositories,
+            },
             world,
             kernel_args: merged.kernel_args,
+            vars: merged.vars,
+            allowed: merged.allowed,
             shadowed: merged.shadowed,
+            trail: merged.trail,
+            accounts: Accounts {
+                users: merged.users,
+                groups: merged.groups,
+                allows_empty_root_password: merged.allows_empty_root_password,
+            },
+            rules: merged.rules,
             tree: merged.tree,
-        })
+        };
+        lint::check(name, &recipe.tree(&BaseAccounts::default())?, recipe.accounts.allows_empty_root_password)?;
+        Ok(recipe)
+    }
+
+    /// The tree of the overlay, over the accounts that Alpine's base has.
+    ///
+    /// # Errors
+    /// Accounts that contradict each other or the base, and owners for files that are not there.
+    pub fn tree(&self, base: &BaseAccounts) -> Result<Tree, BuildError> {
+        let mut tree = self.tree.clone();
+        let homes = self.accounts.write(base, &mut tree)?;
+        merge::finish(&mut tree, &homes, &self.rules)?;
+        Ok(tree)
     }
 
     /// Writes the overlay archive; every file gets the time `epoch` (seconds since 1970).
-    #[must_use]
-    pub fn overlay(&self, epoch: u64) -> Overlay {
-        let content = Digest::of(&self.tree.to_tar(epoch));
-        let mut tree = self.tree.clone();
+    ///
+    /// # Errors
+    /// As [`Recipe::tree`].
+    pub fn overlay(&self, base: &BaseAccounts, epoch: u64) -> Result<Overlay, BuildError> {
+        let mut tree = self.tree(base)?;
+        let content = Digest::of(&tree.to_tar(epoch));
         tree.insert(OVERLAY_FILE, Entry::file(format!("{content}\n")));
-        Overlay { content, archive: gzip(&tree.to_tar(epoch)) }
-    }
-
-    /// The files of the overlay in archive order, for listings.
-    pub fn files(&self) -> impl Iterator<Item = (&str, &Entry)> {
-        self.tree.iter()
-    }
-}
-
-/// Puts services into their runlevels, as OpenRC's `rc-update` does: links to `/etc/init.d/NAME` (OVL-27).
-fn enable(tree: &mut Tree, services: &BTreeMap<Runlevel, Vec<String>>) {
-    for (level, names) in services {
-        for name in names {
-            tree.insert(&format!("etc/runlevels/{level}/{name}"), Entry::symlink(format!("/etc/init.d/{name}")));
-        }
+        Ok(Overlay { content, archive: gzip(&tree.to_tar(epoch)) })
     }
 }

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::{Recipe, Selection};
+use super::accounts::{BaseAccounts, GROUP, PASSWD, SHADOW};
+use super::{BuildError, Recipe, Selection};
+use crate::apk::PackageFile;
+use crate::disk;
 use crate::model::digest::Digest;
 use crate::model::manifest::{Alpine, FORMAT, FileEntry, Manifest, PackageEntry, Verified};
 use crate::wire::cpio::{ArchiveError, Writer};
@@ -51,15 +54,17 @@ pub struct Staged {
 impl Staged {
     /// Joins a recipe with Alpine's files and packages. `packages` are the entries and files of `selection`, in its
     /// order; files of the overlay get the time `epoch`.
-    #[must_use]
+    ///
+    /// # Errors
+    /// When accounts of the recipe contradict those of Alpine's base, or a package cannot be read.
     pub fn assemble(
         recipe: &Recipe,
         netboot: &Netboot,
         selection: &Selection,
         packages: Vec<(PackageEntry, PathBuf)>,
         epoch: u64,
-    ) -> Self {
-        let overlay = recipe.overlay(epoch);
+    ) -> Result<Self, BuildError> {
+        let overlay = recipe.overlay(&base_accounts(&packages)?, epoch)?;
         let index = selection.index(&recipe.name);
         let mut blobs: Vec<Blob> = [&netboot.kernel, &netboot.initramfs, &netboot.modloop]
             .into_iter()
@@ -87,8 +92,25 @@ impl Staged {
             digest: package.sha256,
             size: package.size,
         }));
-        Self { manifest, blobs }
+        Ok(Self { manifest, blobs })
     }
+}
+
+/// The accounts of the Alpine that the bundle carries, from the package that has them; a release whose base is built
+/// otherwise has those of today.
+fn base_accounts(packages: &[(PackageEntry, PathBuf)]) -> Result<BaseAccounts, BuildError> {
+    // Since 3.17 the files have a package of their own.
+    for name in ["alpine-baselayout-data", "alpine-baselayout"] {
+        let Some((entry, path)) = packages.iter().find(|(package, _)| package.name == name) else { continue };
+        let bytes = disk::read_bounded(path, entry.size)?;
+        let failed = |source| BuildError::Unreadable { name: entry.file_name(), source };
+        let files = PackageFile::read(&bytes).map_err(failed)?.files(&[PASSWD, GROUP, SHADOW]).map_err(failed)?;
+        if let [Some(passwd), Some(group), Some(shadow)] = [PASSWD, GROUP, SHADOW].map(|name| files.get(name)) {
+            let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
+            return Ok(BaseAccounts { passwd: text(passwd), group: text(group), shadow: text(shadow) });
+        }
+    }
+    Ok(BaseAccounts::default())
 }
 
 fn entry(name: String, bytes: &[u8]) -> FileEntry {

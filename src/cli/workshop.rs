@@ -124,8 +124,10 @@ impl Workshop {
     pub(super) async fn stage(&mut self, recipe: &Recipe) -> anyhow::Result<Staged> {
         let Supplies { set, verified, selection, packages } = self.supplies(recipe).await?;
         let (recipe, netboot, epoch) = (recipe.clone(), netboot(&set, verified), self.epoch);
-        Ok(tokio::task::spawn_blocking(move || Staged::assemble(&recipe, &netboot, &selection, packages, epoch))
-            .await?)
+        let staged =
+            tokio::task::spawn_blocking(move || Staged::assemble(&recipe, &netboot, &selection, packages, epoch))
+                .await?;
+        Ok(staged?)
     }
 
     /// A repository's index, and the key that signed it.

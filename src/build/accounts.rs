@@ -1,0 +1,337 @@
+//! Users and groups of a profile on top of those every Alpine has (OVL-24): `passwd`, `group` and `shadow` are added to,
+//! never replaced.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::BuildError;
+use crate::model::profile::{Group, Owner, User};
+use crate::wire::apkovl::{Entry, Node, Tree};
+
+/// The three files, relative to the machine's root.
+pub(super) const PASSWD: &str = "etc/passwd";
+/// See [`PASSWD`].
+pub(super) const GROUP: &str = "etc/group";
+/// See [`PASSWD`].
+pub(super) const SHADOW: &str = "etc/shadow";
+
+/// What an account of the base has in place of a password: nobody logs in with it.
+const NO_PASSWORD: &str = "*";
+
+/// The login shell of a user for whom the profile names none.
+const SHELL: &str = "/bin/ash";
+
+/// The accounts of Alpine's base, which packages and services rely on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseAccounts {
+    /// `etc/passwd`.
+    pub passwd: String,
+    /// `etc/group`.
+    pub group: String,
+    /// `etc/shadow`.
+    pub shadow: String,
+}
+
+impl Default for BaseAccounts {
+    /// Those of Alpine 3.20 and newer, for checks before any package is there; a build takes them from the package.
+    fn default() -> Self {
+        Self {
+            passwd: include_str!("base/passwd").to_owned(),
+            group: include_str!("base/group").to_owned(),
+            shadow: include_str!("base/shadow").to_owned(),
+        }
+    }
+}
+
+/// What a profile says about accounts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Accounts {
+    pub(super) users: BTreeMap<String, User>,
+    pub(super) groups: BTreeMap<String, Group>,
+    pub(super) allows_empty_root_password: bool,
+}
+
+/// Lines of fields between colons, the first of which is their name.
+struct Lines(Vec<Vec<String>>);
+
+impl Lines {
+    fn parse(text: &str) -> Self {
+        let lines = text.lines().filter(|line| !line.trim().is_empty());
+        Self(lines.map(|line| line.split(':').map(str::to_owned).collect()).collect())
+    }
+
+    /// The line of a name.
+    fn get(&self, name: &str) -> Option<&Vec<String>> {
+        self.0.iter().find(|fields| fields.first().is_some_and(|it| it == name))
+    }
+
+    /// Puts a line in the place of the one of the same name, or at the end.
+    fn put(&mut self, line: Vec<String>) {
+        let same = |fields: &&mut Vec<String>| fields.first() == line.first();
+        match self.0.iter_mut().find(same) {
+            Some(there) => *there = line,
+            None => self.0.push(line),
+        }
+    }
+
+    /// A number that a name has in one of its fields.
+    fn id(&self, name: &str, field: usize) -> Option<u32> {
+        self.get(name)?.get(field)?.parse().ok()
+    }
+
+    fn text(&self) -> String {
+        self.0.iter().map(|fields| fields.join(":") + "\n").collect()
+    }
+}
+
+/// A base file with what the overlay's own file, if there is one, says in place of it or beyond it.
+fn with_own(base: &str, tree: &Tree, path: &str) -> Lines {
+    let mut lines = Lines::parse(base);
+    if let Some(Node::File(own)) = tree.get(path).map(|entry| &entry.node) {
+        for line in Lines::parse(&String::from_utf8_lossy(own)).0 {
+            lines.put(line);
+        }
+    }
+    lines
+}
+
+impl Accounts {
+    /// Writes `shadow`, and `passwd` and `group` where they differ from Alpine's own, and every user's home with its
+    /// keys. Says whose the homes are.
+    ///
+    /// # Errors
+    /// When a user has no id, two have the same, or a group does not exist.
+    pub(super) fn write(&self, base: &BaseAccounts, tree: &mut Tree) -> Result<Vec<(String, Owner)>, BuildError> {
+        let is_own = [PASSWD, GROUP].iter().any(|path| tree.get(path).is_some());
+        let mut passwd = with_own(&base.passwd, tree, PASSWD);
+        let mut group = with_own(&base.group, tree, GROUP);
+        let mut shadow = with_own(&base.shadow, tree, SHADOW);
+        self.groups(&mut group)?;
+        for (name, user) in &self.users {
+            self.user(name, user, &mut passwd, &mut group, &mut shadow)?;
+        }
+        self.root(&mut shadow, tree);
+        // Whoever is in passwd has a line in shadow, or no login program would know what to do (OVL-23).
+        for fields in &passwd.0 {
+            let name = fields.first().cloned().unwrap_or_default();
+            if shadow.get(&name).is_none() {
+                shadow.put(shadow_line(&name, NO_PASSWORD));
+            }
+        }
+        unique(&passwd, "user", 2)?;
+        unique(&group, "group", 2)?;
+        if is_own || !self.users.is_empty() || !self.groups.is_empty() {
+            tree.insert(PASSWD, Entry::file(passwd.text()));
+            tree.insert(GROUP, Entry::file(group.text()));
+        }
+        tree.insert(SHADOW, Entry::file(shadow.text()));
+        let mut homes = Vec::new();
+        for (name, user) in &self.users {
+            homes.extend(self.home(name, user, &passwd, tree));
+        }
+        Ok(homes)
+    }
+
+    fn groups(&self, group: &mut Lines) -> Result<(), BuildError> {
+        for (name, wanted) in &self.groups {
+            let known = group.id(name, 2);
+            let id = wanted.gid.or(known).ok_or_else(|| BuildError::Account {
+                name: name.clone(),
+                why: format!("the group has no id; write `gid` into [groups.{name}]"),
+            })?;
+            let members = group.get(name).and_then(|fields| fields.get(3)).cloned().unwrap_or_default();
+            group.put(vec![name.clone(), "x".to_owned(), id.to_string(), members]);
+        }
+        Ok(())
+    }
+
+    fn user(
+        &self,
+        name: &str,
+        user: &User,
+        passwd: &mut Lines,
+        group: &mut Lines,
+        shadow: &mut Lines,
+    ) -> Result<(), BuildError> {
+        let known = passwd.get(name).cloned().unwrap_or_default();
+        let field = |place: usize| known.get(place).filter(|text| !text.is_empty()).cloned();
+        let uid = user.uid.or(passwd.id(name, 2)).ok_or_else(|| BuildError::Account {
+            name: name.to_owned(),
+            why: format!("the user has no id; write `uid` into [users.{name}]"),
+        })?;
+        let gid = user.gid.or(passwd.id(name, 3)).unwrap_or(uid);
+        passwd.put(vec![
+            name.to_owned(),
+            "x".to_owned(),
+            uid.to_string(),
+            gid.to_string(),
+            user.comment.clone().or(field(4)).unwrap_or_else(|| name.to_owned()),
+            user.home.clone().or(field(5)).unwrap_or_else(|| format!("/home/{name}")),
+            user.shell.clone().or(field(6)).unwrap_or_else(|| SHELL.to_owned()),
+        ]);
+        // A user without a group of that id gets one of its own name.
+        if !group.0.iter().any(|fields| fields.get(2).is_some_and(|id| *id == gid.to_string())) {
+            group.put(vec![name.to_owned(), "x".to_owned(), gid.to_string(), String::new()]);
+        }
+        for wanted in &user.groups {
+            let known = group.0.iter().filter_map(|fields| fields.first()).cloned().collect::<BTreeSet<_>>();
+            let Some(line) = group.0.iter_mut().find(|fields| fields.first() == Some(wanted)) else {
+                let near = crate::model::name::nearest(wanted, known.iter().map(String::as_str));
+                let hint = near.map_or_else(
+                    || format!("; declare it as [groups.{wanted}] with its `gid`"),
+                    |near| format!("; did you mean `{near}`?"),
+                );
+                let why = format!("there is no group `{wanted}`{hint}");
+                return Err(BuildError::Account { name: name.to_owned(), why });
+            };
+            line.resize(4, String::new());
+            if let Some(members) = line.get_mut(3)
+                && !members.split(',').any(|member| member == name)
+            {
+                let comma = if members.is_empty() { "" } else { "," };
+                members.push_str(&format!("{comma}{name}"));
+            }
+        }
+        if let Some(password) = &user.password {
+            shadow.put(shadow_line(name, password));
+        } else if shadow.get(name).is_none() {
+            shadow.put(shadow_line(name, NO_PASSWORD));
+        }
+        Ok(())
+    }
+
+    /// Alpine's own root has no password at all (OVL-16); here it has none that anybody could type, unless a layer
+    /// brings one or says in so many words that it shall be empty.
+    fn root(&self, shadow: &mut Lines, tree: &Tree) {
+        let is_set = self.users.get("root").is_some_and(|root| root.password.is_some());
+        let own = match tree.get(SHADOW).map(|entry| &entry.node) {
+            Some(Node::File(own)) => Lines::parse(&String::from_utf8_lossy(own)).get("root").is_some(),
+            _ => false,
+        };
+        if !is_set && !own {
+            let password = if self.allows_empty_root_password { "" } else { NO_PASSWORD };
+            shadow.put(shadow_line("root", password));
+        }
+    }
+
+    /// A user's home and keys, and whose they are (OVL-21, OVL-22).
+    fn home(&self, name: &str, user: &User, passwd: &Lines, tree: &mut Tree) -> Option<(String, Owner)> {
+        let fields = passwd.get(name)?;
+        let (uid, gid) = (fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?);
+        let home = fields.get(5)?.trim_matches('/').to_owned();
+        let is_new = tree.get(&home).is_none();
+        // Homes of daemons, such as /dev/null, are not this profile's to make.
+        let is_wanted = user.home.is_some() || home.starts_with("home/") || !user.ssh_keys.is_empty();
+        if home.is_empty() || (is_new && !is_wanted) {
+            return None;
+        }
+        if is_new {
+            tree.insert(&home, Entry { mode: 0o700, ..Entry::directory() });
+        }
+        if !user.ssh_keys.is_empty() {
+            let keys: String = user.ssh_keys.iter().map(|key| format!("{key}\n")).collect();
+            tree.insert(&format!("{home}/.ssh"), Entry { mode: 0o700, ..Entry::directory() });
+            tree.insert(&format!("{home}/.ssh/authorized_keys"), Entry { mode: 0o600, ..Entry::file(keys) });
+        }
+        Some((home, Owner { uid, gid }))
+    }
+}
+
+fn shadow_line(name: &str, password: &str) -> Vec<String> {
+    // No day of the last change: it would make the bundle depend on the day it was built.
+    [name, password, "", "0", "", "", "", "", ""].map(str::to_owned).to_vec()
+}
+
+/// Refuses two names with one id.
+fn unique(lines: &Lines, what: &'static str, field: usize) -> Result<(), BuildError> {
+    let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+    for fields in &lines.0 {
+        let (Some(name), Some(id)) = (fields.first(), fields.get(field)) else { continue };
+        if let Some(other) = seen.insert(id, name).filter(|other| other != name) {
+            let why = format!("the {what} has the id {id}, which `{other}` has too (OVL-23); choose another one");
+            return Err(BuildError::Account { name: name.clone(), why });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accounts(toml: &str) -> Accounts {
+        let layer = crate::model::profile::Layer::parse(toml).unwrap();
+        let allows_empty_root_password = layer.allow_empty_root_password.unwrap_or_default();
+        Accounts { users: layer.users, groups: layer.groups, allows_empty_root_password }
+    }
+
+    fn text(tree: &Tree, path: &str) -> String {
+        match tree.get(path).map(|entry| &entry.node) {
+            Some(Node::File(bytes)) => String::from_utf8(bytes.to_vec()).unwrap(),
+            other => panic!("{path}: {other:?}"),
+        }
+    }
+
+    fn line(tree: &Tree, path: &str, name: &str) -> String {
+        let text = text(tree, path);
+        let found: Vec<&str> = text.lines().filter(|line| line.starts_with(&format!("{name}:"))).collect();
+        assert_eq!(found.len(), 1, "{name} in {path}: {found:?}");
+        found[0].to_owned()
+    }
+
+    #[test]
+    fn without_accounts_only_the_passwords_are_written_and_root_has_none_to_type() {
+        let mut tree = Tree::default();
+        let homes = accounts("").write(&BaseAccounts::default(), &mut tree).unwrap();
+        assert!(homes.is_empty() && tree.get(PASSWD).is_none() && tree.get(GROUP).is_none());
+        assert_eq!(line(&tree, SHADOW, "root"), "root:*::0:::::");
+        assert_eq!(line(&tree, SHADOW, "sshd"), "sshd:!::0:::::");
+        let mut tree = Tree::default();
+        accounts("allow-empty-root-password = true").write(&BaseAccounts::default(), &mut tree).unwrap();
+        assert_eq!(line(&tree, SHADOW, "root"), "root:::0:::::");
+    }
+
+    #[test]
+    fn a_user_is_added_to_the_accounts_of_the_base() {
+        let toml = "[users.kiosk]\nuid = 1000\ngroups = [\"audio\", \"printers\"]\npassword = \"$6$s$h\"\n\
+                    ssh-keys = [\"ssh-ed25519 AAAA a\"]\n[users.root]\nssh-keys = [\"ssh-ed25519 AAAA b\"]\n\
+                    [groups.printers]\ngid = 200\n[groups.audio]\n";
+        let mut tree = Tree::default();
+        let homes = accounts(toml).write(&BaseAccounts::default(), &mut tree).unwrap();
+        assert_eq!(line(&tree, PASSWD, "kiosk"), "kiosk:x:1000:1000:kiosk:/home/kiosk:/bin/ash");
+        assert_eq!(line(&tree, PASSWD, "nobody"), "nobody:x:65534:65534:nobody:/:/sbin/nologin");
+        assert_eq!(line(&tree, GROUP, "kiosk"), "kiosk:x:1000:");
+        assert_eq!(line(&tree, GROUP, "audio"), "audio:x:18:kiosk");
+        assert_eq!(line(&tree, GROUP, "printers"), "printers:x:200:kiosk");
+        assert_eq!(line(&tree, SHADOW, "kiosk"), "kiosk:$6$s$h::0:::::");
+        assert_eq!(text(&tree, "home/kiosk/.ssh/authorized_keys"), "ssh-ed25519 AAAA a\n");
+        assert_eq!(text(&tree, "root/.ssh/authorized_keys"), "ssh-ed25519 AAAA b\n");
+        let kiosk = ("home/kiosk".to_owned(), Owner { uid: 1000, gid: 1000 });
+        assert_eq!(homes, [kiosk, ("root".to_owned(), Owner { uid: 0, gid: 0 })]);
+    }
+
+    #[test]
+    fn the_files_of_a_layer_add_to_the_base_and_do_not_replace_it() {
+        let mut tree = Tree::default();
+        tree.insert(PASSWD, Entry::file("root:x:0:0:me:/root:/bin/sh\nown:x:900:900::/srv:/bin/false\n"));
+        tree.insert(SHADOW, Entry::file("root:$6$s$h::0:::::\n"));
+        accounts("").write(&BaseAccounts::default(), &mut tree).unwrap();
+        assert_eq!(line(&tree, PASSWD, "root"), "root:x:0:0:me:/root:/bin/sh");
+        assert_eq!(line(&tree, PASSWD, "daemon"), "daemon:x:2:2:daemon:/sbin:/sbin/nologin");
+        assert_eq!(line(&tree, SHADOW, "root"), "root:$6$s$h::0:::::");
+        assert_eq!(line(&tree, SHADOW, "own"), "own:*::0:::::");
+    }
+
+    #[test]
+    fn accounts_that_contradict_themselves_are_refused() {
+        for (toml, said) in [
+            ("[users.kiosk]\ncomment = \"x\"", "account `kiosk`: the user has no id; write `uid` into [users.kiosk]"),
+            ("[groups.x]\n", "account `x`: the group has no id"),
+            ("[users.kiosk]\nuid = 2", "account `kiosk`: the user has the id 2, which `daemon` has too"),
+            ("[users.kiosk]\nuid = 1000\ngroups = [\"audoi\"]", "there is no group `audoi`; did you mean `audio`?"),
+            ("[users.kiosk]\nuid = 1000\ngroups = [\"zzz\"]", "there is no group `zzz`; declare it as [groups.zzz]"),
+        ] {
+            let error = accounts(toml).write(&BaseAccounts::default(), &mut Tree::default()).unwrap_err().to_string();
+            assert!(error.contains(said), "{toml}: {error}");
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Files that follow from a profile's values: host name, time zone, keyboard, network.
+
+use std::fmt::Write as _;
+
+use super::merge::{Merged, Shadowed, described};
+use super::trail::Topic;
+use crate::model::profile::Runlevel;
+use crate::model::profile::network::{Address, BOOT_CARD, Interface, Network, parts};
+use crate::wire::apkovl::{Entry, Tree};
+
+/// Who is named as the author of what follows from other values.
+const BIVOUAC: &str = "Bivouac";
+
+/// Where the service `boot-interface` finds what to put into `etc/network/interfaces`, with [`CARD`] for the card.
+const BOOT_INTERFACES: &str = "etc/bivouac/interfaces";
+
+/// What stands for the card the machine booted from until that has a name.
+const CARD: &str = "@boot@";
+
+/// The name that card has on most machines, should the service not run.
+const LIKELY_CARD: &str = "eth0";
+
+/// Writes the files, and adds the packages and services they need.
+pub(super) fn apply(merged: &mut Merged, profile: &str) {
+    hostname(merged, profile);
+    timezone(merged);
+    keymap(merged);
+    if let Some(network) = merged.network.clone() {
+        write_network(merged, &network);
+    }
+}
+
+/// Puts a file in that follows from a value, which wins over a layer's own file.
+fn put(merged: &mut Merged, path: &str, entry: Entry, because: &str) {
+    let by = format!("{BIVOUAC}, from `{because}`");
+    if let Some(hidden) = merged.trail.owner(Topic::File, path).map(str::to_owned) {
+        merged.shadowed.push(Shadowed { path: path.to_owned(), by: format!("`{because}`"), hidden });
+    }
+    merged.trail.say(Topic::File, path, &by, described(&entry));
+    merged.tree.insert(path, entry);
+}
+
+fn need_package(merged: &mut Merged, name: &str, because: &str) {
+    if !merged.packages.iter().any(|known| known == name) {
+        merged.packages.push(name.to_owned());
+        merged.trail.say(Topic::Package, name, &format!("{BIVOUAC}, for `{because}`"), "");
+    }
+}
+
+fn need_service(merged: &mut Merged, level: Runlevel, name: &str, because: &str) {
+    let list = merged.services.entry(level).or_default();
+    if !list.iter().any(|known| known == name) {
+        list.push(name.to_owned());
+        merged.trail.say(Topic::Service, format!("{level}/{name}"), &format!("{BIVOUAC}, for `{because}`"), "");
+    }
+}
+
+/// The host name, and a line of `etc/hosts` that resolves it (OVL-38). An author's own files stay, unless the profile
+/// says a name too.
+fn hostname(merged: &mut Merged, profile: &str) {
+    let is_said = merged.hostname.is_some();
+    if is_said || merged.tree.get("etc/hostname").is_none() {
+        let name = merged.hostname.clone().unwrap_or_else(|| profile.to_owned());
+        let because = if is_said { "hostname" } else { "the profile's name" };
+        put(merged, "etc/hostname", Entry::file(format!("{name}\n")), because);
+        merged.hostname = Some(name);
+    }
+    if let (Some(name), None) = (merged.hostname.clone(), merged.tree.get("etc/hosts")) {
+        let hosts = format!(
+            "127.0.0.1\tlocalhost localhost.localdomain\n127.0.1.1\t{name}\n::1\t\tlocalhost localhost.localdomain\n"
+        );
+        put(merged, "etc/hosts", Entry::file(hosts), "hostname");
+    }
+}
+
+/// A link into the zones of `tzdata`, which musl follows. UTC is what there is without any.
+fn timezone(merged: &mut Merged) {
+    let Some(zone) = merged.timezone.clone().filter(|zone| zone != "UTC") else { return };
+    need_package(merged, "tzdata", "timezone");
+    put(merged, "etc/localtime", Entry::symlink(format!("/usr/share/zoneinfo/{zone}")), "timezone");
+    put(merged, "etc/timezone", Entry::file(format!("{zone}\n")), "timezone");
+}
+
+/// What `setup-keymap` leaves behind: the map's path for the service `loadkmap`.
+fn keymap(merged: &mut Merged) {
+    let Some(keymap) = merged.keymap.clone() else { return };
+    let (layout, variant) = keymap.split_once(' ').unwrap_or((&keymap, &keymap));
+    need_package(merged, "kbd-bkeymaps", "keymap");
+    need_service(merged, Runlevel::Boot, "loadkmap", "keymap");
+    let text = format!("KEYMAP=/usr/share/bkeymaps/{layout}/{variant}.bmap.gz\n");
+    put(merged, "etc/conf.d/loadkmap", Entry::file(text), "keymap");
+}
+
+fn write_network(merged: &mut Merged, network: &Network) {
+    need_service(merged, Runlevel::Boot, "networking", "network");
+    if !network.dns.is_empty() || !network.search.is_empty() {
+        let mut text = String::new();
+        if !network.search.is_empty() {
+            let _ = writeln!(text, "search {}", network.search.join(" "));
+        }
+        for server in &network.dns {
+            let _ = writeln!(text, "nameserver {server}");
+        }
+        put(merged, "etc/resolv.conf", Entry::file(text), "network.dns");
+    }
+    if network.interfaces.is_empty() {
+        return;
+    }
+    let text = interfaces(network);
+    if text.contains(CARD) {
+        need_service(merged, Runlevel::Boot, "boot-interface", "network.interfaces.boot");
+        put(merged, BOOT_INTERFACES, Entry::file(text.clone()), "network.interfaces");
+    }
+    put(merged, "etc/network/interfaces", Entry::file(text.replace(CARD, LIKELY_CARD)), "network.interfaces");
+}
+
+/// `etc/network/interfaces`, in the words that both of Alpine's ifupdown programs know.
+fn interfaces(network: &Network) -> String {
+    let mut text = String::from("auto lo\niface lo inet loopback\n");
+    for (name, interface) in &network.interfaces {
+        let (card, vlan) = parts(name);
+        let card = if card == BOOT_CARD { CARD } else { card };
+        let name = vlan.map_or_else(|| card.to_owned(), |vlan| format!("{card}.{vlan}"));
+        let _ = write!(text, "\nauto {name}\n");
+        // The lower card may have no entry of its own.
+        let before = vlan.map(|vlan| {
+            format!(
+                "\tpre-up ip link set {card} up\n\tpre-up ip link add link {card} name {name} type vlan id {vlan}\n\
+                 \tpost-down ip link del {name}\n"
+            )
+        });
+        stanzas(&mut text, &name, interface, &before.unwrap_or_default());
+    }
+    text
+}
+
+/// The stanzas of one card: one for DHCP, one for each fixed address.
+fn stanzas(text: &mut String, name: &str, interface: &Interface, before: &str) {
+    match &interface.address {
+        Address::Dhcp => {
+            let _ = write!(text, "iface {name} inet dhcp\n{before}");
+        }
+        Address::None => {
+            let _ = write!(text, "iface {name} inet manual\n{before}\tup ip link set {name} up\n");
+        }
+        Address::Fixed(addresses) => {
+            for (place, (address, length)) in addresses.iter().enumerate() {
+                let family = if address.is_ipv4() { "inet" } else { "inet6" };
+                let _ = write!(text, "iface {name} {family} static\n");
+                // What brings the card up happens once.
+                text.push_str(if place == 0 { before } else { "" });
+                let _ = writeln!(text, "\taddress {address}/{length}");
+                let gateway = interface.gateway.filter(|gateway| gateway.is_ipv4() == address.is_ipv4());
+                if let Some(gateway) = gateway {
+                    let _ = writeln!(text, "\tgateway {gateway}");
+                }
+            }
+        }
+    }
+}
+
+/// The packages and services a tree refers to are added before this: services into their runlevels, as OpenRC's
+/// `rc-update` does, by links to `/etc/init.d/NAME` (OVL-27).
+pub(super) fn enable(tree: &mut Tree, services: &std::collections::BTreeMap<Runlevel, Vec<String>>) {
+    for (level, names) in services {
+        for name in names {
+            tree.insert(&format!("etc/runlevels/{level}/{name}"), Entry::symlink(format!("/etc/init.d/{name}")));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::layers::Source;
+    use super::super::merge::merge;
+    use super::*;
+    use crate::model::profile::Layer;
+    use crate::wire::apkovl::Node;
+
+    fn applied(toml: &str, files: &[(&str, &str)]) -> Merged {
+        let files = files.iter().map(|(path, text)| ((*path).to_owned(), Entry::file(*text))).collect();
+        let layer = Layer::parse(toml).unwrap();
+        let mut merged = merge(vec![Source { origin: "profile vdi".to_owned(), layer, files }]).unwrap();
+        apply(&mut merged, "vdi");
+        merged
+    }
+
+    fn text(merged: &Merged, path: &str) -> String {
+        match merged.tree.get(path).map(|entry| &entry.node) {
+            Some(Node::File(bytes)) => String::from_utf8(bytes.to_vec()).unwrap(),
+            Some(Node::Symlink(target)) => format!("-> {target}"),
+            other => panic!("{path}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_machine_is_called_after_its_profile_unless_somebody_says_otherwise() {
+        let merged = applied("", &[]);
+        assert_eq!(text(&merged, "etc/hostname"), "vdi\n");
+        assert!(text(&merged, "etc/hosts").contains("127.0.1.1\tvdi\n"));
+        let merged = applied("", &[("etc/hostname", "own\n")]);
+        assert_eq!(text(&merged, "etc/hostname"), "own\n");
+        let merged = applied("hostname = \"said\"", &[("etc/hostname", "own\n"), ("etc/hosts", "mine")]);
+        assert_eq!((text(&merged, "etc/hostname"), text(&merged, "etc/hosts")), ("said\n".into(), "mine".into()));
+        assert_eq!(merged.shadowed.len(), 1);
+    }
+
+    #[test]
+    fn time_zone_and_keyboard_bring_what_they_need() {
+        let merged = applied("timezone = \"Europe/Berlin\"\nkeymap = \"de de-nodeadkeys\"", &[]);
+        assert_eq!(text(&merged, "etc/localtime"), "-> /usr/share/zoneinfo/Europe/Berlin");
+        assert_eq!(text(&merged, "etc/conf.d/loadkmap"), "KEYMAP=/usr/share/bkeymaps/de/de-nodeadkeys.bmap.gz\n");
+        assert_eq!(merged.packages, ["tzdata", "kbd-bkeymaps"]);
+        assert_eq!(merged.services[&Runlevel::Boot], ["loadkmap"]);
+        assert!(applied("timezone = \"UTC\"", &[]).packages.is_empty());
+    }
+
+    #[test]
+    fn cards_addresses_and_vlans_become_stanzas() {
+        let toml = "[network]\ndns = [\"10.0.0.1\"]\nsearch = [\"example.net\"]\n[network.interfaces]\nboot = {}\n\
+                    \"boot.20\" = { address = [\"10.0.20.5/24\", \"fd00::5/64\"], gateway = \"10.0.20.1\" }\n\
+                    eth1 = { address = \"none\" }";
+        let merged = applied(toml, &[]);
+        assert_eq!(
+            text(&merged, BOOT_INTERFACES),
+            "auto lo\niface lo inet loopback\n\nauto @boot@\niface @boot@ inet dhcp\n\nauto @boot@.20\n\
+             iface @boot@.20 inet static\n\tpre-up ip link set @boot@ up\n\
+             \tpre-up ip link add link @boot@ name @boot@.20 type vlan id 20\n\tpost-down ip link del @boot@.20\n\
+             \taddress 10.0.20.5/24\n\tgateway 10.0.20.1\niface @boot@.20 inet6 static\n\taddress fd00::5/64\n\n\
+             auto eth1\niface eth1 inet manual\n\tup ip link set eth1 up\n"
+        );
+        assert!(text(&merged, "etc/network/interfaces").contains("iface eth0 inet dhcp"));
+        assert_eq!(text(&merged, "etc/resolv.conf"), "search example.net\nnameserver 10.0.0.1\n");
+        assert_eq!(merged.services[&Runlevel::Boot], ["networking", "boot-interface"]);
+        let fixed = applied("[network.interfaces]\neth1 = { address = \"10.0.0.5/24\" }", &[]);
+        assert!(fixed.tree.get(BOOT_INTERFACES).is_none());
+    }
+}

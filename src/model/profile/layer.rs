@@ -1,0 +1,143 @@
+//! What an overlay, or a profile itself, contributes besides the files of its `root/`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::account::{self, Group, User};
+use super::network::{self, Network};
+use super::values::{
+    FileRule, Runlevel, check_hostname, check_keymap, check_path, check_repository, check_service, check_timezone,
+};
+use super::variable::{self, Variable};
+use super::{ProfileError, value};
+use crate::model::alpine::{Arch, Flavor, ReleaseSpec};
+use crate::model::name::{OverlayName, ProfileName};
+
+/// One layer of a machine. What is named once is won by the last layer that names it; lists add up.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Layer {
+    /// Only in a profile: the profile whose layers all come before this one's.
+    pub(super) extends: Option<ProfileName>,
+    /// Only in a profile: its overlays.
+    pub(super) overlays: Vec<OverlayName>,
+    /// What it is for, in one line.
+    pub description: String,
+    /// Which Alpine it runs on.
+    pub alpine: AlpineKeys,
+    /// Packages to install, in `etc/apk/world` syntax; `!name` takes one out that an earlier layer named.
+    pub packages: Vec<String>,
+    /// Services by OpenRC runlevel; `!name` takes one out.
+    pub services: BTreeMap<Runlevel, Vec<String>>,
+    /// Users by name, `root` among them.
+    pub users: BTreeMap<String, User>,
+    /// Groups by name.
+    pub groups: BTreeMap<String, Group>,
+    /// Host name of its machines; the profile's own name when no layer says one.
+    pub hostname: Option<String>,
+    /// Time zone, such as `Europe/Berlin`; UTC when no layer says one.
+    pub timezone: Option<String>,
+    /// Keyboard layout of the console and its variant, such as `de de-nodeadkeys`.
+    pub keymap: Option<String>,
+    /// How the machine is on the network; by DHCP on the card it booted from when no layer says anything.
+    pub network: Option<Network>,
+    /// Kernel arguments.
+    pub kernel: Kernel,
+    /// Owner and mode of files, because version control keeps neither. A key ending in `/` means a whole tree.
+    pub files: BTreeMap<String, FileRule>,
+    /// Files of earlier layers that the machine shall not have; one ending in `/` means a whole tree.
+    pub remove: Vec<String>,
+    /// Variables of templates.
+    pub vars: BTreeMap<String, Variable>,
+    /// Findings of `bivouac check` that are not mistakes here.
+    pub allow: Vec<Allowed>,
+    /// Whether root may log in without a password; whoever stands at the machine is then root.
+    pub allow_empty_root_password: Option<bool>,
+}
+
+/// `[alpine]`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AlpineKeys {
+    /// The release, `latest-stable` when no layer says one.
+    pub release: Option<ReleaseSpec>,
+    /// The kernel flavor, `virt` when no layer says one.
+    pub flavor: Option<Flavor>,
+    /// The architecture, `x86_64` when no layer says one; written as a name or as a list of one.
+    #[serde(deserialize_with = "one_arch")]
+    pub arch: Option<Arch>,
+    /// The repositories packages may come from, in order; `main` and `community` when no layer says any. `!name` takes
+    /// one out.
+    pub repositories: Vec<String>,
+}
+
+/// A bundle is for one architecture, so a list has one.
+fn one_arch<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Option<Arch>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected an architecture such as \"x86_64\"")]
+    enum Written {
+        Name(Arch),
+        List(Vec<Arch>),
+    }
+    match Written::deserialize(input)? {
+        Written::Name(arch) => Ok(Some(arch)),
+        Written::List(list) => match <[Arch; 1]>::try_from(list) {
+            Ok([arch]) => Ok(Some(arch)),
+            Err(list) => Err(serde::de::Error::custom(format!(
+                "a bundle is for one architecture, and `arch` lists {}",
+                list.len()
+            ))),
+        },
+    }
+}
+
+/// `[kernel]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Kernel {
+    /// Arguments in order; `!argument` takes one out.
+    pub args: Vec<String>,
+}
+
+/// One of `[[allow]]`: a finding that is not a mistake here.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Allowed {
+    /// The rule's id, such as `OVL-15`.
+    pub rule: String,
+    /// The path on the machine it is about, or the whole tree when it ends in `/`; every path when absent.
+    pub path: Option<String>,
+    /// Why it is right here. Whoever reads the profile later wants to know.
+    pub reason: String,
+}
+
+impl Layer {
+    /// Refuses values that nobody can mean.
+    pub(super) fn check(&self) -> Result<(), ProfileError> {
+        self.services.values().flatten().try_for_each(|service| check_service(service))?;
+        self.files.keys().try_for_each(|path| check_path("files", path))?;
+        self.remove.iter().try_for_each(|path| check_path("remove", path))?;
+        self.alpine.repositories.iter().try_for_each(|name| check_repository(name))?;
+        self.hostname.iter().try_for_each(|name| check_hostname(name))?;
+        self.timezone.iter().try_for_each(|name| check_timezone(name))?;
+        self.keymap.iter().try_for_each(|name| check_keymap(name))?;
+        self.network.iter().try_for_each(network::check)?;
+        account::check(&self.users, &self.groups)?;
+        variable::check(&self.vars)?;
+        for allowed in &self.allow {
+            if allowed.reason.trim().is_empty() {
+                return Err(value("allow.reason", "", "say why this finding is not a mistake here"));
+            }
+        }
+        for argument in &self.kernel.args {
+            let bare = argument.strip_prefix('!').unwrap_or(argument);
+            crate::model::cmdline::check_argument(bare).map_err(|error| ProfileError::Value {
+                key: "kernel.args",
+                value: argument.clone(),
+                why: error.to_string(),
+            })?;
+        }
+        Ok(())
+    }
+}

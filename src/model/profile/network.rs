@@ -1,0 +1,184 @@
+//! `[network]` of a profile or overlay: how the machine is on the network once it has booted.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::Deserialize;
+
+use super::{ProfileError, value};
+
+/// The name that stands for the card the machine booted from, whatever the kernel calls it.
+pub const BOOT_CARD: &str = "boot";
+
+/// The longest name of a card that Linux takes, in bytes (`IFNAMSIZ` less the final zero).
+const LONGEST_NAME: usize = 15;
+
+/// The largest VLAN (IEEE 802.1Q: 4095 is reserved).
+const LARGEST_VLAN: u16 = 4094;
+
+/// `[network]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Network {
+    /// Name servers, when DHCP does not name them.
+    pub dns: Vec<IpAddr>,
+    /// Domains that short host names are looked for in.
+    pub search: Vec<String>,
+    /// Cards by name, `boot` for the one the machine booted from; `boot.20` is VLAN 20 on it.
+    pub interfaces: BTreeMap<String, Interface>,
+}
+
+/// One card, or one VLAN on it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Interface {
+    /// `dhcp`, `none`, or addresses with the length of their network.
+    #[serde(default)]
+    pub address: Address,
+    /// The router, for fixed addresses.
+    #[serde(default)]
+    pub gateway: Option<IpAddr>,
+}
+
+/// How a card gets its address.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Written")]
+pub enum Address {
+    /// By DHCP.
+    #[default]
+    Dhcp,
+    /// None: the card is only switched on, as the lower half of a VLAN is.
+    None,
+    /// Fixed, each with the length of its network: `10.0.0.5/24`.
+    Fixed(Vec<(IpAddr, u8)>),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected \"dhcp\", \"none\", an address such as \"10.0.0.5/24\", or a list of them")]
+enum Written {
+    One(String),
+    List(Vec<String>),
+}
+
+impl TryFrom<Written> for Address {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        let list = match written {
+            Written::One(word) if word == "dhcp" => return Ok(Self::Dhcp),
+            Written::One(word) if word == "none" => return Ok(Self::None),
+            Written::One(one) => vec![one],
+            Written::List(list) => list,
+        };
+        let fixed: Result<Vec<_>, String> = list.iter().map(|text| address(text)).collect();
+        match fixed {
+            Ok(fixed) if fixed.is_empty() => Err("a list of addresses needs one; write \"none\" for none".to_owned()),
+            other => other.map(Self::Fixed),
+        }
+    }
+}
+
+fn address(text: &str) -> Result<(IpAddr, u8), String> {
+    let parsed = text.split_once('/').and_then(|(ip, length)| Some((ip.parse::<IpAddr>().ok()?, length.parse().ok()?)));
+    match parsed {
+        Some((ip, length)) if length <= if ip.is_ipv4() { 32 } else { 128 } => Ok((ip, length)),
+        _ => Err(format!("`{text}` is not an address; write \"dhcp\", \"none\" or, such as, \"10.0.0.5/24\"")),
+    }
+}
+
+impl fmt::Display for Interface {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.address {
+            Address::Dhcp => out.write_str("dhcp")?,
+            Address::None => out.write_str("none")?,
+            Address::Fixed(list) => {
+                let list: Vec<String> = list.iter().map(|(ip, length)| format!("{ip}/{length}")).collect();
+                out.write_str(&list.join(", "))?;
+            }
+        }
+        self.gateway.map_or(Ok(()), |gateway| write!(out, " by {gateway}"))
+    }
+}
+
+/// The card and the VLAN of an interface's name.
+#[must_use]
+pub fn parts(name: &str) -> (&str, Option<u16>) {
+    match name.split_once('.') {
+        Some((card, vlan)) => (card, vlan.parse().ok()),
+        None => (name, None),
+    }
+}
+
+pub(super) fn check(network: &Network) -> Result<(), ProfileError> {
+    for (name, interface) in &network.interfaces {
+        let (card, vlan) = parts(name);
+        let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        let is_card = !card.is_empty() && name.len() <= LONGEST_NAME && card.bytes().all(inner);
+        let is_vlan = vlan.is_some_and(|vlan| (1..=LARGEST_VLAN).contains(&vlan)) || !name.contains('.');
+        if !is_card || !is_vlan || name == "lo" {
+            let why = format!(
+                "write the name of a card, such as \"eth1\", `{BOOT_CARD}` for the card the machine boots from, or one of \
+                 these with a VLAN, such as \"{BOOT_CARD}.20\""
+            );
+            return Err(value("network.interfaces", name, &why));
+        }
+        let is_fixed = matches!(interface.address, Address::Fixed(_));
+        if let Some(gateway) = interface.gateway.filter(|_| !is_fixed) {
+            return Err(value(
+                "network.interfaces.gateway",
+                &gateway.to_string(),
+                "only fixed addresses have a gateway",
+            ));
+        }
+    }
+    for domain in &network.search {
+        let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.');
+        if domain.is_empty() || !domain.bytes().all(inner) {
+            return Err(value("network.search", domain, "write a domain, such as \"example.net\""));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Network, String> {
+        let network: Network = toml::from_str(text).map_err(|error| error.to_string())?;
+        check(&network).map(|()| network).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn cards_get_their_addresses_in_three_ways() {
+        let network = read(
+            "dns = [\"10.0.0.1\", \"fd00::1\"]\nsearch = [\"example.net\"]\n[interfaces]\nboot = {}\n\
+             \"boot.20\" = { address = \"none\" }\neth1 = { address = [\"10.0.0.5/24\", \"fd00::5/64\"], gateway = \"10.0.0.1\" }",
+        )
+        .unwrap();
+        assert_eq!(network.interfaces["boot"].address, Address::Dhcp);
+        assert_eq!(network.interfaces["boot.20"].address, Address::None);
+        let Address::Fixed(fixed) = &network.interfaces["eth1"].address else { panic!("not fixed") };
+        assert_eq!(fixed.len(), 2);
+        assert_eq!(parts("boot.20"), ("boot", Some(20)));
+    }
+
+    #[test]
+    fn what_no_card_can_have_is_refused_with_what_to_write() {
+        for (text, said) in [
+            ("[interfaces]\n\"eth0:1\" = {}", "write the name of a card"),
+            ("[interfaces]\n\"boot.4095\" = {}", "write the name of a card"),
+            ("[interfaces]\nlo = {}", "write the name of a card"),
+            ("[interfaces]\neth0 = { address = \"10.0.0.5\" }", "`10.0.0.5` is not an address"),
+            ("[interfaces]\neth0 = { address = \"10.0.0.5/33\" }", "is not an address"),
+            ("[interfaces]\neth0 = { address = [] }", "needs one"),
+            ("[interfaces]\neth0 = { gateway = \"10.0.0.1\" }", "only fixed addresses have a gateway"),
+            ("search = [\"a b\"]", "write a domain"),
+            ("[interfaces]\neth0 = { adress = \"dhcp\" }", "unknown field `adress`"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(said), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! `[vars]` of a profile or overlay: what templates may ask for.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ProfileError, value};
+
+/// What kind of value a variable has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Text.
+    String,
+    /// A whole number.
+    Integer,
+    /// `true` or `false`.
+    Boolean,
+    /// A list of texts.
+    List,
+}
+
+/// Who has to give a variable its value.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Required {
+    /// Nobody: without a value it is empty.
+    #[default]
+    No,
+    /// The profile, or a layer of it.
+    Profile,
+    /// Each machine.
+    Machine,
+}
+
+/// The value of a variable.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected a text, a whole number, true or false, or a list of texts")]
+pub enum Value {
+    /// `true` or `false`.
+    Boolean(bool),
+    /// A whole number.
+    Integer(i64),
+    /// Text.
+    String(String),
+    /// A list of texts.
+    List(Vec<String>),
+}
+
+/// A variable as one layer writes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Variable {
+    /// `pve_host = "pve.example.net"`: a value, which declares the variable unless another layer did.
+    Value(Value),
+    /// `pve_host = { type = "string", required = true, description = "…" }`.
+    Declared(Declared),
+}
+
+/// A declaration.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Declared {
+    /// The kind of its values.
+    #[serde(rename = "type")]
+    pub kind: Kind,
+    /// Its value when nobody gives another.
+    pub default: Option<Value>,
+    /// Whether somebody has to: `true`, or `"machine"` when each machine has to.
+    #[serde(default, deserialize_with = "required")]
+    pub required: Required,
+    /// What it is for.
+    #[serde(default)]
+    pub description: String,
+}
+
+fn required<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Required, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected true, false or \"machine\"")]
+    enum Written {
+        Flag(bool),
+        Word(String),
+    }
+    match Written::deserialize(input)? {
+        Written::Flag(true) => Ok(Required::Profile),
+        Written::Flag(false) => Ok(Required::No),
+        Written::Word(word) if word == "machine" => Ok(Required::Machine),
+        Written::Word(word) => {
+            Err(serde::de::Error::custom(format!("`{word}` is not an answer; write true, false or \"machine\"")))
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Variable {
+    fn deserialize<D: serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        // By hand, because `untagged` would say only that nothing fits.
+        let written = toml::Value::deserialize(input)?;
+        if written.is_table() {
+            written.try_into().map(Self::Declared).map_err(serde::de::Error::custom)
+        } else {
+            written.try_into().map(Self::Value).map_err(serde::de::Error::custom)
+        }
+    }
+}
+
+impl Value {
+    /// What kind it is.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Boolean(_) => Kind::Boolean,
+            Self::Integer(_) => Kind::Integer,
+            Self::String(_) => Kind::String,
+            Self::List(_) => Kind::List,
+        }
+    }
+}
+
+impl std::fmt::Display for Value {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Boolean(flag) => flag.fmt(out),
+            Self::Integer(number) => number.fmt(out),
+            Self::String(text) => text.fmt(out),
+            Self::List(list) => list.join(", ").fmt(out),
+        }
+    }
+}
+
+impl Kind {
+    /// The word for it in a profile.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::String => "string",
+            Self::Integer => "integer",
+            Self::Boolean => "boolean",
+            Self::List => "list",
+        }
+    }
+
+    /// The value of a variable that nobody gave one.
+    #[must_use]
+    pub const fn empty(self) -> Value {
+        match self {
+            Self::String => Value::String(String::new()),
+            Self::Integer => Value::Integer(0),
+            Self::Boolean => Value::Boolean(false),
+            Self::List => Value::List(Vec::new()),
+        }
+    }
+}
+
+pub(super) fn check(vars: &BTreeMap<String, Variable>) -> Result<(), ProfileError> {
+    for (name, variable) in vars {
+        let first = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic());
+        if !first || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            return Err(value("vars", name, "a variable has letters, digits and `_`, a letter first"));
+        }
+        if let Variable::Declared(Declared { kind, default: Some(default), required, .. }) = variable {
+            if default.kind() != *kind {
+                let why = format!("its type is {}; write a default of that type", kind.word());
+                return Err(value("vars", name, &why));
+            }
+            if *required != Required::No {
+                return Err(value("vars", name, "what has a default is not required; take one of the two out"));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<BTreeMap<String, Variable>, String> {
+        let vars: BTreeMap<String, Variable> = toml::from_str(text).map_err(|error| error.to_string())?;
+        check(&vars).map(|()| vars).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_variable_is_a_value_or_a_declaration() {
+        let vars = read(
+            "host = \"pve\"\nport = { type = \"integer\", default = 8006 }\nseat = { type = \"string\", required = \"machine\" }\n\
+             list = [\"a\", \"b\"]\non = true",
+        )
+        .unwrap();
+        assert_eq!(vars["host"], Variable::Value(Value::String("pve".to_owned())));
+        assert_eq!(vars["list"], Variable::Value(Value::List(vec!["a".to_owned(), "b".to_owned()])));
+        let Variable::Declared(seat) = &vars["seat"] else { panic!("not declared") };
+        assert_eq!((seat.kind, seat.required), (Kind::String, Required::Machine));
+    }
+
+    #[test]
+    fn what_does_not_hold_together_is_refused() {
+        for (text, said) in [
+            ("\"a-b\" = 1", "letters, digits and `_`"),
+            ("a = 1.5", "a text, a whole number"),
+            ("a = { type = \"integer\", default = \"x\" }", "its type is integer"),
+            ("a = { type = \"integer\", default = 1, required = true }", "is not required"),
+            ("a = { type = \"number\" }", "unknown variant `number`"),
+            ("a = { typ = \"string\" }", "unknown field `typ`"),
+            ("a = { type = \"string\", required = \"often\" }", "`often` is not an answer"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(said), "{text}: {error}");
+        }
+    }
+}
