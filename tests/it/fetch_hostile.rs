@@ -260,7 +260,11 @@ async fn files_of_different_kernels_are_refused() {
     );
     let refusal = refusal_of(mixed(&kernel(two), &initramfs(two, KEY), b"hsqs")).await;
     assert!(refusal.starts_with("cannot read boot/modloop-lts of TARBALL; the tarball is refused | "), "{refusal}");
-    // A kernel for another architecture tells nothing; then the others do.
+    // The kernel of another architecture has no such header, but it has the text in what it unpacks to.
+    let packed = pack(format!("Linux version {one} (build@host) #1").as_bytes());
+    let refusal = refusal_of(mixed(&packed, &initramfs(two, KEY), &modloop(two))).await;
+    assert!(refusal.contains(&format!("a kernel of {one}, an initramfs with modules of {two}")), "{refusal}");
+    // One that tells nothing leaves it to the others.
     let stage = Stage::with(mixed(b"MZ", &initramfs(two, KEY), &modloop(two))).await;
     assert_eq!(stage.set("lts").await.unwrap().facts.kernel.as_deref(), Some(two));
     // The site may do without this check, and then the record says so.
