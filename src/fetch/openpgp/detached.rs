@@ -37,7 +37,7 @@ impl DetachedSignature {
     ///
     /// # Errors
     ///
-    /// [`SignatureError`] where the file is longer than [`FILE_LIMIT`](super::FILE_LIMIT), is no detached signature, is
+    /// [`SignatureError`] where the file is longer than 64 KiB, is no detached signature, is
     /// damaged, or has too many signatures; and why the first one cannot be used, where none can be.
     pub fn parse(file: &[u8]) -> Result<Self, SignatureError> {
         let packets = armor::dearmor(file, armor::SIGNATURE).map_err(|error| match error {
