@@ -175,7 +175,7 @@ pub(super) enum Command {
 #[command(next_help_heading = "What the mirror offers")]
 pub(super) struct ListFlags {
     /// Fetch nothing; list branches, their newest versions, architectures and flavors with sizes
-    #[arg(long, conflicts_with_all = ["profiles", "packages"])]
+    #[arg(long, conflicts_with_all = ["profiles", "packages", "offline"])]
     pub(super) list: bool,
 
     /// With --list: every version of one branch (3.24, edge), or one version
