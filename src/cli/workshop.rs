@@ -10,7 +10,7 @@ use futures_util::StreamExt as _;
 use super::progress::Shown;
 use crate::apk::{Index, KeyRing};
 use crate::build::{Netboot, Recipe, Selection, Staged, Wanted, select};
-use crate::config::{Settings, VerifySettings};
+use crate::config::{FetchSettings, Settings, VerifySettings};
 use crate::disk;
 use crate::fetch::{
     Cache, CachedFile, Checks, Downloader, FetchError, HttpSettings, Mirrors, NetbootSet, PackagePlace, ReleaseKey,
@@ -48,7 +48,7 @@ pub(super) struct Workshop {
 
 impl Workshop {
     pub(super) fn open(settings: &Settings, access: Access) -> anyhow::Result<Self> {
-        let downloader = Downloader::new(HttpSettings::default())?.with_progress(Arc::new(Shown::default()));
+        let downloader = Downloader::new(patience(&settings.fetch))?.with_progress(Arc::new(Shown::default()));
         let mirrors = Mirrors::new(&settings.mirrors, downloader)?;
         Ok(Self {
             mirrors: if access == Access::Offline { mirrors.offline() } else { mirrors },
@@ -205,6 +205,17 @@ fn all_there(missing: Vec<String>) -> Result<(), FetchError> {
         several => {
             Err(FetchError::Offline { what: format!("{several} files are missing: {}; this", missing.join(", ")) })
         }
+    }
+}
+
+/// How downloads go: as the site says, and as they are best where it says nothing.
+fn patience(settings: &FetchSettings) -> HttpSettings {
+    let best = HttpSettings::default();
+    HttpSettings {
+        attempts: settings.attempts.unwrap_or(best.attempts),
+        read_timeout: settings.read_timeout.unwrap_or(best.read_timeout),
+        time_limit: settings.time_limit.unwrap_or(best.time_limit),
+        ..best
     }
 }
 
