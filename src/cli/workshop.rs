@@ -111,7 +111,7 @@ impl Workshop {
                     verified.index_keys.insert(repository.clone(), key);
                     indexes.push(index);
                 }
-                Err(FetchError::Offline { what }) => missing.push(what),
+                Err(FetchError::Offline { missing: more }) => missing.extend(more),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -161,7 +161,7 @@ impl Workshop {
         while let Some(package) = fetched.next().await {
             match package {
                 Ok(package) => packages.push(package),
-                Err(FetchError::Offline { what }) => missing.push(what),
+                Err(FetchError::Offline { missing: more }) => missing.extend(more),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -199,13 +199,7 @@ pub(super) struct Supplies {
 
 /// An error that names everything that is missing offline, not just the first thing.
 fn all_there(missing: Vec<String>) -> Result<(), FetchError> {
-    match missing.len() {
-        0 => Ok(()),
-        1 => Err(FetchError::Offline { what: missing.concat() }),
-        several => {
-            Err(FetchError::Offline { what: format!("{several} files are missing: {}; this", missing.join(", ")) })
-        }
-    }
+    if missing.is_empty() { Ok(()) } else { Err(FetchError::Offline { missing }) }
 }
 
 /// How downloads go: as the site says, and as they are best where it says nothing.

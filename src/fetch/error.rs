@@ -131,12 +131,18 @@ pub enum FetchError {
     /// Every mirror failed, each in its own way.
     #[error("none of the {} mirrors is of use{}", .0.len(), each(.0))]
     Several(Vec<Self>),
-    /// Something that was never fetched is asked for offline.
-    #[error("{what} is not in the cache; fetch it once without --offline")]
+    /// Something that was never fetched, or was deleted since, is asked for offline.
+    #[error(
+        "{} {} not in the cache; run `bivouac fetch --packages` once without --offline", missing.join(", "),
+        if missing.len() == 1 { "is" } else { "are" }
+    )]
     Offline {
         /// What is missing.
-        what: String,
+        missing: Vec<String>,
     },
+    /// What mirrors offer is asked for offline; the cache does not know it.
+    #[error("only mirrors know what they offer; leave out --offline")]
+    OfflineSurvey,
     /// Somebody who verifies what was downloaded does not accept it.
     #[error("{url} is refused")]
     Refused {

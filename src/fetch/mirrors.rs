@@ -112,7 +112,7 @@ impl Mirrors {
         }
         if self.is_offline {
             let what = format!("Alpine {} {} {}", wish.release, wish.arch, wish.flavor);
-            return Err(FetchError::Offline { what });
+            return Err(FetchError::Offline { missing: vec![what] });
         }
         self.first_good(async |base, downloader| self.set_from(base, downloader, wish, cache, checks).await).await
     }
@@ -142,7 +142,7 @@ impl Mirrors {
                     open(&path.display().to_string(), &bytes)
                 }
                 Err(error) if error.is_not_found() => {
-                    Err(FetchError::Offline { what: format!("the package index of {place}") })
+                    Err(FetchError::Offline { missing: vec![format!("the package index of {place}")] })
                 }
                 Err(error) => Err(error.into()),
             };
@@ -177,7 +177,7 @@ impl Mirrors {
             return Ok(made);
         }
         if self.is_offline {
-            return Err(FetchError::Offline { what: format!("package {}", place.file) });
+            return Err(FetchError::Offline { missing: vec![format!("package {}", place.file)] });
         }
         let _shared = share(cache).await?;
         let PackagePlace { branch, repository, arch, file, size, .. } = *place;

@@ -333,7 +333,9 @@ async fn offline_only_the_cache_is_used_and_what_is_missing_is_named() {
     for spec in ["3.24", "3.24.1"] {
         assert_eq!(
             refusal(spec).await,
-            format!("Alpine {spec} x86_64 lts is not in the cache; fetch it once without --offline")
+            format!(
+                "Alpine {spec} x86_64 lts is not in the cache; run `bivouac fetch --packages` once without --offline"
+            )
         );
     }
     let online = Mirrors::new(&[stage.server.base.clone()], downloader()).unwrap();
@@ -347,7 +349,7 @@ async fn offline_only_the_cache_is_used_and_what_is_missing_is_named() {
     }
     assert_eq!(
         refusal_of_stable(&stage).await,
-        "Alpine latest-stable x86_64 lts is not in the cache; fetch it once without --offline"
+        "Alpine latest-stable x86_64 lts is not in the cache; run `bivouac fetch --packages` once without --offline"
     );
     assert_eq!(stage.server.requests(), Vec::<String>::new());
 }
