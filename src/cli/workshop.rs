@@ -92,9 +92,8 @@ impl Workshop {
         unchecked
     }
 
-    /// The netboot set and the packages of a recipe, all of them in the cache.
-    pub(super) async fn supplies(&mut self, recipe: &Recipe) -> anyhow::Result<Supplies> {
-        let set = self.netboot_set(recipe).await?;
+    /// The packages of a recipe for its netboot set, all of them in the cache.
+    pub(super) async fn supplies(&mut self, recipe: &Recipe, set: NetbootSet) -> anyhow::Result<Supplies> {
         let keys = set.facts.keys(&self.checks.package_keys);
         let mut verified = Verified {
             tarball: set.release.sha256,
@@ -122,7 +121,8 @@ impl Workshop {
     }
 
     pub(super) async fn stage(&mut self, recipe: &Recipe) -> anyhow::Result<Staged> {
-        let Supplies { set, verified, selection, packages } = self.supplies(recipe).await?;
+        let set = self.netboot_set(recipe).await?;
+        let Supplies { set, verified, selection, packages } = self.supplies(recipe, set).await?;
         let (recipe, netboot, epoch) = (recipe.clone(), netboot(&set, verified), self.epoch);
         Ok(tokio::task::spawn_blocking(move || Staged::assemble(&recipe, &netboot, &selection, packages, epoch))
             .await?)
