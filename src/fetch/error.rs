@@ -153,7 +153,8 @@ pub enum FetchError {
     },
     /// A passing failure that did not pass.
     #[error(
-        "gave up on {url} after {attempts} attempts; check the network and the proxy settings, or use another mirror"
+        "gave up on {url} after {attempts} attempt{}; check the network and the proxy settings, or use another mirror",
+        if *attempts == 1 { "" } else { "s" }
     )]
     GaveUp {
         /// The file.
