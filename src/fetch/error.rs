@@ -464,8 +464,12 @@ impl FetchError {
     }
 
     /// Whether a server was left because it did not answer, or not well, so that patience might help.
-    pub(super) const fn gave_up(&self) -> bool {
-        matches!(self, Self::GaveUp { .. })
+    pub(super) fn gave_up(&self) -> bool {
+        match self {
+            Self::GaveUp { .. } => true,
+            Self::Several(all) => all.iter().any(Self::gave_up),
+            _ => false,
+        }
     }
 
     /// Whether no other mirror can help.
@@ -473,8 +477,18 @@ impl FetchError {
         matches!(self, Self::Disk(_) | Self::NoFlavor { .. } | Self::Offline { .. } | Self::OutOfTime { .. })
     }
 
-    /// One error for the failures of all servers; where none has a file, that is what is said.
-    pub(super) fn of_all(mut errors: Vec<Self>) -> Self {
+    /// One error for the failures of all servers, each of them once; where none has a file, that is what is said.
+    pub(super) fn of_all(failures: Vec<Self>) -> Self {
+        let mut errors: Vec<Self> = Vec::new();
+        for failure in failures {
+            // A tarball is looked for on every mirror, whichever of them named it.
+            let parts = if let Self::Several(parts) = failure { parts } else { vec![failure] };
+            for part in parts {
+                if errors.iter().all(|known| known.to_string() != part.to_string()) {
+                    errors.push(part);
+                }
+            }
+        }
         let is_missing = |error: &Self| matches!(error, Self::NotFound { .. });
         if errors.len() == 1 || errors.iter().all(is_missing) {
             errors.truncate(1);
