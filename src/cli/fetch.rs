@@ -105,6 +105,7 @@ pub(super) async fn list(
     if matches!(look.release, Some(ReleaseSpec::LatestStable)) {
         let latest = survey.latest_stable;
         survey.offers.retain(|offer| Some(offer.branch) == latest);
+        survey.empty.clear();
     }
     if look.as_json {
         let mut value = serde_json::to_value(&survey).context("cannot write the list")?;
