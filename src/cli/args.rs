@@ -170,7 +170,8 @@ pub(super) enum Command {
     },
 }
 
-/// Flags of `fetch --list`.
+/// Flags of `fetch --list`. What conflicts with it has to conflict with its companions too: clap lets a requirement go
+/// that a conflict makes impossible.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "What the mirror offers")]
 pub(super) struct ListFlags {
@@ -179,15 +180,15 @@ pub(super) struct ListFlags {
     pub(super) list: bool,
 
     /// With --list: every version of one branch (3.24, edge), or one version
-    #[arg(long, value_name = "RELEASE", requires = "list")]
+    #[arg(long, value_name = "RELEASE", requires = "list", conflicts_with_all = ["profiles", "packages"])]
     pub(super) release: Option<ReleaseSpec>,
 
     /// With --list: only this architecture
-    #[arg(long, value_name = "ARCH", requires = "list")]
+    #[arg(long, value_name = "ARCH", requires = "list", conflicts_with_all = ["profiles", "packages"])]
     pub(super) arch: Option<Arch>,
 
     /// With --list: as JSON
-    #[arg(long, requires = "list")]
+    #[arg(long, requires = "list", conflicts_with_all = ["profiles", "packages"])]
     pub(super) json: bool,
 }
 

@@ -50,7 +50,7 @@ pub(super) async fn fetch(
         let set = set.with_context(|| failed(recipe))?;
         writeln!(out, "{}: {}", recipe.name, described(&workshop, &set))?;
         if extent == Extent::Everything {
-            let packages = workshop.supplies(recipe).await.with_context(|| failed(recipe))?.packages;
+            let packages = workshop.supplies(recipe, set).await.with_context(|| failed(recipe))?.packages;
             let bytes = packages.iter().map(|(package, _)| package.size).sum();
             writeln!(out, "{}: {} packages, {}", recipe.name, packages.len(), size(bytes))?;
         }

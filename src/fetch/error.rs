@@ -131,12 +131,18 @@ pub enum FetchError {
     /// Every mirror failed, each in its own way.
     #[error("none of the {} mirrors is of use{}", .0.len(), each(.0))]
     Several(Vec<Self>),
-    /// Something that was never fetched is asked for offline.
-    #[error("{what} is not in the cache; fetch it once without --offline")]
+    /// Something that was never fetched, or was deleted since, is asked for offline.
+    #[error(
+        "{} {} not in the cache; run `bivouac fetch --packages` once without --offline", missing.join(", "),
+        if missing.len() == 1 { "is" } else { "are" }
+    )]
     Offline {
         /// What is missing.
-        what: String,
+        missing: Vec<String>,
     },
+    /// What mirrors offer is asked for offline; the cache does not know it.
+    #[error("only mirrors know what they offer; leave out --offline")]
+    OfflineSurvey,
     /// Somebody who verifies what was downloaded does not accept it.
     #[error("{url} is refused")]
     Refused {
@@ -147,7 +153,8 @@ pub enum FetchError {
     },
     /// A passing failure that did not pass.
     #[error(
-        "gave up on {url} after {attempts} attempts; check the network and the proxy settings, or use another mirror"
+        "gave up on {url} after {attempts} attempt{}; check the network and the proxy settings, or use another mirror",
+        if *attempts == 1 { "" } else { "s" }
     )]
     GaveUp {
         /// The file.
@@ -457,8 +464,12 @@ impl FetchError {
     }
 
     /// Whether a server was left because it did not answer, or not well, so that patience might help.
-    pub(super) const fn gave_up(&self) -> bool {
-        matches!(self, Self::GaveUp { .. })
+    pub(super) fn gave_up(&self) -> bool {
+        match self {
+            Self::GaveUp { .. } => true,
+            Self::Several(all) => all.iter().any(Self::gave_up),
+            _ => false,
+        }
     }
 
     /// Whether no other mirror can help.
@@ -466,8 +477,18 @@ impl FetchError {
         matches!(self, Self::Disk(_) | Self::NoFlavor { .. } | Self::Offline { .. } | Self::OutOfTime { .. })
     }
 
-    /// One error for the failures of all servers; where none has a file, that is what is said.
-    pub(super) fn of_all(mut errors: Vec<Self>) -> Self {
+    /// One error for the failures of all servers, each of them once; where none has a file, that is what is said.
+    pub(super) fn of_all(failures: Vec<Self>) -> Self {
+        let mut errors: Vec<Self> = Vec::new();
+        for failure in failures {
+            // A tarball is looked for on every mirror, whichever of them named it.
+            let parts = if let Self::Several(parts) = failure { parts } else { vec![failure] };
+            for part in parts {
+                if errors.iter().all(|known| known.to_string() != part.to_string()) {
+                    errors.push(part);
+                }
+            }
+        }
         let is_missing = |error: &Self| matches!(error, Self::NotFound { .. });
         if errors.len() == 1 || errors.iter().all(is_missing) {
             errors.truncate(1);

@@ -104,17 +104,25 @@ impl Mirrors {
     /// # Errors
     /// When no mirror has what is asked for, or it is not what it should be; then nothing of it stays in the cache.
     pub async fn netboot_set(&self, wish: &Wish, cache: &Cache, checks: &Checks) -> Result<NetbootSet, FetchError> {
+        // Names and records are written even when nothing is downloaded.
+        let _shared = share(cache).await?;
         let is_exact = matches!(wish.release, ReleaseSpec::Version(_));
-        if (is_exact || self.is_offline)
-            && let Some(set) = known(cache, wish, checks).await?
-        {
-            return Ok(set);
-        }
-        if self.is_offline {
-            let what = format!("Alpine {} {} {}", wish.release, wish.arch, wish.flavor);
-            return Err(FetchError::Offline { what });
-        }
-        self.first_good(async |base, downloader| self.set_from(base, downloader, wish, cache, checks).await).await
+        let known = if is_exact || self.is_offline { known(cache, wish, checks).await? } else { None };
+        let set = match known {
+            Some(set) => set,
+            None if self.is_offline => {
+                let what = format!("Alpine {} {} {}", wish.release, wish.arch, wish.flavor);
+                return Err(FetchError::Offline { missing: vec![what] });
+            }
+            None => {
+                let ask = async |base: &str, downloader: &Downloader| {
+                    self.set_from(base, downloader, wish, cache, checks).await
+                };
+                self.first_good(ask).await?
+            }
+        };
+        discard_leftover(&cache.partial(&set.release))?;
+        Ok(set)
     }
 
     /// The verified index of a repository, and the name of the key that signed it.
@@ -142,7 +150,7 @@ impl Mirrors {
                     open(&path.display().to_string(), &bytes)
                 }
                 Err(error) if error.is_not_found() => {
-                    Err(FetchError::Offline { what: format!("the package index of {place}") })
+                    Err(FetchError::Offline { missing: vec![format!("the package index of {place}")] })
                 }
                 Err(error) => Err(error.into()),
             };
@@ -177,7 +185,7 @@ impl Mirrors {
             return Ok(made);
         }
         if self.is_offline {
-            return Err(FetchError::Offline { what: format!("package {}", place.file) });
+            return Err(FetchError::Offline { missing: vec![format!("package {}", place.file)] });
         }
         let _shared = share(cache).await?;
         let PackagePlace { branch, repository, arch, file, size, .. } = *place;
@@ -246,7 +254,6 @@ impl Mirrors {
             cache.remember(&wish.release, &release)?;
             return Ok(set);
         }
-        let _shared = share(cache).await?;
         let partial = self.claim(cache, &release).await?;
         // Whoever had it may have finished.
         let set = match cached(cache, &release, &wish.flavor, checks).await {
@@ -531,6 +538,16 @@ fn keep(
     let files = super::record::KINDS.map(|kind| folder.join(format!("{kind}-{flavor}")));
     let facts = inspect(&release.file(), flavor, files.each_ref().map(|path| path.as_path()), checks)?;
     cache.keep(release, release_key, unpacked, folder, Some((flavor, facts)))
+}
+
+/// Removes the tarball of a set that is complete: whoever was killed after that could not any more.
+fn discard_leftover(path: &Path) -> Result<(), FetchError> {
+    if path.exists()
+        && let Some(leftover) = Partial::try_claim(path)?
+    {
+        leftover.discard()?;
+    }
+    Ok(())
 }
 
 /// Keeps whoever cleans up out of the cache.

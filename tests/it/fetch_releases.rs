@@ -245,6 +245,26 @@ async fn leftovers_of_a_crash_are_swept() {
 }
 
 #[tokio::test]
+async fn a_fetch_that_finds_everything_sweeps_the_leftovers_of_a_crash_too() {
+    let stage = Stage::good().await;
+    let (set, before) = (stage.set("lts").await.unwrap(), stage.cached());
+    let cache = stage.folder.path().join("cache");
+    // Killed after the last byte of the record, before the tarball was removed.
+    let partial = cache.join(format!("partial/{}.tar.gz", set.release.sha256));
+    for spec in ["3.24", "3.24.1"] {
+        fs::write(&partial, tarball(&members())).unwrap();
+        fs::write(cache.join("names/.tmp-crashed"), b"half").unwrap();
+        assert_eq!(stage.ask(spec, "lts").await.unwrap(), set);
+        assert_eq!(stage.cached(), before);
+    }
+    // Somebody who is still at it keeps it.
+    let held = fs::File::create(&partial).unwrap();
+    held.lock().unwrap();
+    assert_eq!(stage.set("lts").await.unwrap(), set);
+    assert!(partial.exists());
+}
+
+#[tokio::test]
 async fn two_fetches_at_once_download_once() {
     let stage = Stage::good().await;
     let (one, two) = tokio::join!(stage.set("lts"), stage.set("virt"));
@@ -333,7 +353,9 @@ async fn offline_only_the_cache_is_used_and_what_is_missing_is_named() {
     for spec in ["3.24", "3.24.1"] {
         assert_eq!(
             refusal(spec).await,
-            format!("Alpine {spec} x86_64 lts is not in the cache; fetch it once without --offline")
+            format!(
+                "Alpine {spec} x86_64 lts is not in the cache; run `bivouac fetch --packages` once without --offline"
+            )
         );
     }
     let online = Mirrors::new(&[stage.server.base.clone()], downloader()).unwrap();
@@ -347,7 +369,7 @@ async fn offline_only_the_cache_is_used_and_what_is_missing_is_named() {
     }
     assert_eq!(
         refusal_of_stable(&stage).await,
-        "Alpine latest-stable x86_64 lts is not in the cache; fetch it once without --offline"
+        "Alpine latest-stable x86_64 lts is not in the cache; run `bivouac fetch --packages` once without --offline"
     );
     assert_eq!(stage.server.requests(), Vec::<String>::new());
 }
