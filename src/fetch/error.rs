@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fmt::Display;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use reqwest::StatusCode;
 
@@ -240,6 +240,55 @@ pub enum FetchError {
         /// What it is said to be now.
         found: Digest,
     },
+    /// A list that gives a tarball another name than it had.
+    #[error(
+        "{url} names the tarball with SHA-256 {sha256} {found}, and it was fetched as {expected}; the mirror passes one \
+         release off as another: use another mirror, or switch the check `replay` off"
+    )]
+    Renamed {
+        /// The list.
+        url: String,
+        /// The tarball.
+        sha256: Digest,
+        /// What it was called.
+        expected: String,
+        /// What it is called now.
+        found: String,
+    },
+    /// A tarball that was signed at a time at which no release of its version can have been.
+    #[error(
+        "{url} was made {}, and the signature of {other} {}; {version} cannot be that release: the mirror passes one \
+         release off as another, use another mirror, or switch the check `replay` off",
+        humantime::format_rfc3339_seconds(*signed), humantime::format_rfc3339_seconds(*other_signed)
+    )]
+    Disorder {
+        /// The signature.
+        url: String,
+        /// What it is said to be of.
+        version: Version,
+        /// When it was made.
+        signed: SystemTime,
+        /// A release of the same branch.
+        other: Version,
+        /// When the signature of that was made.
+        other_signed: SystemTime,
+    },
+    /// A tarball for machines of another kind.
+    #[error(
+        "{file} of {tarball} is for another architecture than {arch} (ELF machine {found}, expected {expected}); the tarball is refused"
+    )]
+    OtherArch {
+        /// The member.
+        file: String,
+        /// The tarball's name.
+        tarball: String,
+        /// The architecture its name says.
+        arch: Arch,
+        /// The machine its programs are for.
+        found: u16,
+        /// The machine they should be for.
+        expected: u16,
+    },
     /// A tarball without a signature.
     #[error("{file} is not signed: {url} does not exist; use another mirror, or switch the check `signature` off")]
     NotSigned {
@@ -474,7 +523,7 @@ impl FetchError {
 
     /// Whether no other mirror can help.
     pub(super) const fn is_decisive(&self) -> bool {
-        matches!(self, Self::Disk(_) | Self::NoFlavor { .. } | Self::Offline { .. } | Self::OutOfTime { .. })
+        matches!(self, Self::Disk(_) | Self::NoFlavor { .. } | Self::Offline { .. })
     }
 
     /// One error for the failures of all servers, each of them once; where none has a file, that is what is said.

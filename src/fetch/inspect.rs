@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::modloop::verify_modloop;
 use super::record::{Facts, INITRAMFS, KERNEL, MODLOOP};
-use super::{Checks, FetchError, InitramfsFacts, Kernels};
+use super::{Checks, FetchError, InitramfsFacts, Kernels, Release};
 use crate::apk::KeyRing;
 use crate::disk;
 use crate::model::alpine::Flavor;
@@ -19,11 +19,12 @@ use crate::wire::squashfs;
 
 /// Looks into the files of one flavor, in the order kernel, initramfs, modloop, and checks them against each other.
 pub(super) fn inspect(
-    tarball: &str,
+    release: &Release,
     flavor: &Flavor,
     [kernel, initramfs, modloop]: [&Path; 3],
     checks: &Checks,
 ) -> Result<Facts, FetchError> {
+    let tarball = &release.file();
     let named = |kind: &str| format!("boot/{kind}-{flavor}");
     let of_initramfs = InitramfsFacts::load(initramfs).map_err(|source| FetchError::Initramfs {
         file: named(INITRAMFS),
@@ -46,7 +47,13 @@ pub(super) fn inspect(
             source,
         })?;
         let kernels = Kernels { image, initramfs: of_initramfs.kernel_version.clone(), modloop: modules };
-        kernel_release = kernels.one().map_err(|kernels| FetchError::NotOneSet {
+        if let (Some(expected), Some(found)) = (release.arch.elf_machine(), of_initramfs.machine)
+            && expected != found
+        {
+            let (file, tarball, arch) = (named(INITRAMFS), tarball.to_owned(), release.arch.clone());
+            return Err(FetchError::OtherArch { file, tarball, arch, found, expected });
+        }
+        kernel_release = kernels.one(&release.arch).map_err(|kernels| FetchError::NotOneSet {
             tarball: tarball.to_owned(),
             flavor: flavor.clone(),
             kernels,

@@ -106,6 +106,14 @@ impl DetachedSignature {
         signer.ok_or_else(|| self.untrusted(keys))
     }
 
+    /// When the file was signed, in seconds since 1970, as those who signed it with a trusted key say; the earliest time
+    /// where there are several. It counts once [`Self::verify`] has succeeded.
+    #[must_use]
+    pub fn created(&self, keys: &ReleaseKeys) -> Option<u64> {
+        let named = self.0.iter().filter(|it| candidates(keys, &it.issuer).next().is_some());
+        named.map(|it| u64::from(it.signature.subpackets().created)).min()
+    }
+
     /// Why no signature is by a trusted key.
     fn untrusted(&self, keys: &ReleaseKeys) -> SignatureError {
         let refused = |key: &ReleaseKey| {
