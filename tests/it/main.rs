@@ -4,6 +4,7 @@
 mod air_gap;
 mod bad_input;
 mod fetch_files;
+mod fetch_front_door;
 mod fetch_hostile;
 mod fetch_releases;
 mod layers;
