@@ -6,6 +6,7 @@ mod bad_input;
 mod fetch_files;
 mod fetch_front_door;
 mod fetch_hostile;
+mod fetch_killed;
 mod fetch_releases;
 mod layers;
 mod loaders;

@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, Response, StatusCode, header, response};
 use bivouac::fetch::{Downloader, HttpSettings, Proxy};
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, once};
+use tokio::sync::watch;
 
 /// How a path is answered.
 #[derive(Clone)]
@@ -35,6 +36,24 @@ pub enum Reply {
     Status { status: u16, times: usize, bytes: Vec<u8> },
     /// Another address, with `BASE` for this server's.
     Redirect(&'static str),
+    /// The bytes as far as a gate lets them. Ranges work.
+    Gated(Vec<u8>, Gate),
+}
+
+/// How far a file is sent, counted from its start; whoever holds it lets more of it through, step by step.
+#[derive(Clone)]
+pub struct Gate(Arc<watch::Sender<usize>>);
+
+impl Gate {
+    /// A gate that lets the head of an answer through and nothing more.
+    pub fn closed() -> Self {
+        Self(Arc::new(watch::Sender::new(0)))
+    }
+
+    /// Lets this many bytes through, in all.
+    pub fn open_to(&self, bytes: usize) {
+        self.0.send_replace(bytes);
+    }
 }
 
 /// Which server's folder pages are imitated.
@@ -83,6 +102,11 @@ impl Server {
     /// Shows folders from now on.
     pub fn show_folders(&self, pages: Pages) {
         self.state.lock().unwrap().pages = Some(pages);
+    }
+
+    /// Whether a path is among the requests that [`Server::requests`] would tell.
+    pub fn was_asked(&self, path: &str) -> bool {
+        self.state.lock().unwrap().requests.iter().any(|(asked, _)| asked == path)
     }
 
     pub fn remove(&self, path: &str) {
@@ -163,6 +187,7 @@ impl Server {
                 let to = to.replace("BASE", &self.base);
                 Response::builder().status(302).header(header::LOCATION, to).body(Body::empty()).unwrap()
             }
+            Reply::Gated(bytes, gate) => gated(bytes, headers, gate),
         }
     }
 }
@@ -251,4 +276,22 @@ fn file(bytes: &[u8], headers: &HeaderMap, cut: Option<usize>) -> Response<Body>
         Err(io::Error::other("cut"))
     });
     response.body(Body::from_stream(once(async { Ok(sent) }).chain(broken))).unwrap()
+}
+
+/// The file, or the rest that is asked for, as far as the gate is open.
+fn gated(bytes: &[u8], headers: &HeaderMap, gate: &Gate) -> Response<Body> {
+    let Some((response, from)) = begin(bytes, headers) else { return status(416) };
+    let (bytes, open) = (Bytes::copy_from_slice(bytes), gate.0.subscribe());
+    let body = stream::unfold((from, open), move |(at, mut open)| {
+        let bytes = bytes.clone();
+        async move {
+            if at == bytes.len() {
+                return None;
+            }
+            let to = *open.wait_for(|to| *to > at).await.ok()?;
+            let to = to.min(bytes.len());
+            Some((Ok::<_, Infallible>(bytes.slice(at..to)), (to, open)))
+        }
+    });
+    response.body(Body::from_stream(body)).unwrap()
 }
