@@ -54,7 +54,8 @@ pub(super) struct SiteFlags {
     #[arg(long, global = true, value_name = "URL")]
     mirror: Vec<String>,
 
-    /// File with an OpenPGP key that may sign netboot tarballs, besides Alpine's; may be repeated
+    /// File with an OpenPGP key that may sign netboot tarballs, besides Alpine's and those of the site file; may be
+    /// repeated
     #[arg(long, global = true, value_name = "FILE")]
     release_key: Vec<PathBuf>,
 }

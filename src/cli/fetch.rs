@@ -8,11 +8,11 @@ use serde_json::json;
 
 use super::pipeline::{all_or, load};
 use super::progress::say;
-use super::report::{size, switched_off, table};
+use super::report::{departures, size, table};
 use super::workshop::{Access, Workshop};
 use crate::build::Recipe;
 use crate::config::Settings;
-use crate::fetch::{NetbootSet, Offer, Scope, Survey};
+use crate::fetch::{FetchError, NetbootSet, Offer, Scope, Survey};
 use crate::model::alpine::{Arch, Branch, ReleaseSpec, Version};
 use crate::model::check::Check;
 use crate::model::name::ProfileName;
@@ -46,6 +46,15 @@ pub(super) async fn fetch(
     let failed = |recipe: &Recipe| format!("cannot fetch what profile `{}` needs", recipe.name);
     let sets = recipes.iter().map(|recipe| workshop.netboot_set(recipe));
     let sets: Vec<_> = futures_util::stream::iter(sets).buffered(PARALLEL).collect().await;
+    // Offline, what is missing is told of all profiles at once.
+    let missing = |set: &Result<NetbootSet, FetchError>| match set {
+        Err(FetchError::Offline { missing }) => missing.clone(),
+        _ => Vec::new(),
+    };
+    let missing: Vec<String> = sets.iter().flat_map(missing).collect();
+    if missing.len() > 1 {
+        return Err(FetchError::Offline { missing }).context("cannot fetch what the profiles need");
+    }
     for (recipe, set) in recipes.iter().zip(sets) {
         let set = set.with_context(|| failed(recipe))?;
         writeln!(out, "{}: {}", recipe.name, described(&workshop, &set))?;
@@ -112,13 +121,15 @@ pub(super) async fn list(
         let mut value = serde_json::to_value(&survey).context("cannot write the list")?;
         if let Some(object) = value.as_object_mut() {
             object.insert("off".to_owned(), json!(settings.verify.off));
+            object.insert("release_keys".to_owned(), json!(settings.verify.release_keys));
+            object.insert("package_keys".to_owned(), json!(settings.verify.package_keys));
         }
         serde_json::to_writer_pretty(&mut *out, &value)?;
         writeln!(out)?;
         return Ok(());
     }
     show(&survey, &look, &others, out)?;
-    switched_off(&settings.verify.off, out)?;
+    departures(&settings.verify, out)?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use super::report::{switched_off, table, time};
+use super::report::{departures, table, time};
 use crate::config::Settings;
 use crate::fleet::{Fleet, Machine};
 use crate::model::boot::Step;
@@ -45,7 +45,7 @@ pub(super) async fn machines(settings: &Settings, as_json: bool, out: &mut dyn W
         out.write_all(table(&header, rows).as_bytes())?;
     }
     if !as_json {
-        switched_off(&settings.verify.off, out)?;
+        departures(&settings.verify, out)?;
     }
     Ok(())
 }

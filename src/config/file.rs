@@ -174,7 +174,11 @@ impl File {
             state: self.state.or(other.state),
             mirror: self.mirror.or(other.mirror),
             verify: both(self.verify, other.verify, |a, b| Verify {
-                release_keys: a.release_keys.or(b.release_keys),
+                // Keys add up: a flag for one more key must not take the site's away.
+                release_keys: match (a.release_keys, b.release_keys) {
+                    (Some(first), Some(second)) => Some(first.into_iter().chain(second).collect()),
+                    (first, second) => first.or(second),
+                },
                 package_keys: a.package_keys.or(b.package_keys),
                 off: a.off.or(b.off),
             }),

@@ -133,8 +133,7 @@ pub enum FetchError {
     Several(Vec<Self>),
     /// Something that was never fetched, or was deleted since, is asked for offline.
     #[error(
-        "{} {} not in the cache; run `bivouac fetch --packages` once without --offline", missing.join(", "),
-        if missing.len() == 1 { "is" } else { "are" }
+        "{} cannot be had offline; run `bivouac fetch --packages` once without --offline", missing.join(", ")
     )]
     Offline {
         /// What is missing.

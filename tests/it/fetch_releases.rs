@@ -63,16 +63,17 @@ async fn a_version_that_is_no_longer_listed_is_known_by_its_checksum_files() {
 async fn edge_is_found_by_its_name_and_by_the_date_of_a_snapshot() {
     let stage = Stage::good().await;
     let (bytes, folder) = (tarball(&members()), "/edge/releases/x86_64");
-    let snapshot = |date: &str| {
+    let older = tarball(&[members(), vec![Member::file("boot/older", b"")]].into_iter().flatten().collect::<Vec<_>>());
+    let snapshot = |date: &str, bytes: &[u8]| {
         let path = format!("{folder}/alpine-netboot-{date}-x86_64.tar.gz");
         let name = format!("alpine-netboot-{date}-x86_64.tar.gz");
-        stage.server.put(&path, Reply::File(bytes.clone()));
-        stage.server.put(format!("{path}.asc"), Reply::File(signer().sign(&bytes).into()));
-        stage.server.put(format!("{path}.sha256"), Reply::File(format!("{}  {name}\n", Digest::of(&bytes)).into()));
-        stage.server.put(format!("{path}.sha512"), Reply::File(format!("{}  {name}\n", Digest512::of(&bytes)).into()));
+        stage.server.put(&path, Reply::File(bytes.to_vec()));
+        stage.server.put(format!("{path}.asc"), Reply::File(signer().sign(bytes).into()));
+        stage.server.put(format!("{path}.sha256"), Reply::File(format!("{}  {name}\n", Digest::of(bytes)).into()));
+        stage.server.put(format!("{path}.sha512"), Reply::File(format!("{}  {name}\n", Digest512::of(bytes)).into()));
     };
-    snapshot("20260805");
-    snapshot("20260101");
+    snapshot("20260805", &bytes);
+    snapshot("20260101", &older);
     let newest = list(&bytes).replace("v3.24", "edge").replace("3.24.1", "20260805");
     stage.server.put(format!("{folder}/latest-releases.yaml"), Reply::File(newest.into()));
     let release = stage.resolve("edge").await.unwrap();
@@ -155,9 +156,9 @@ async fn a_set_is_unpacked_and_recorded() {
         assert_eq!((Digest::of(&bytes), bytes.len() as u64), (file.digest, file.size));
     }
     assert_eq!(set.facts.apk_keys.into_iter().collect::<Vec<_>>(), [("alpine.rsa.pub".to_owned(), "PEM".to_owned())]);
-    // Three files of each flavor, what is known of them, what `3.24` meant; not the tarball.
+    // Three files of each flavor, what is known of them, what `3.24` meant and what was seen; not the tarball.
     let cached = stage.cached();
-    assert_eq!(cached.len(), 8, "{cached:?}");
+    assert_eq!(cached.len(), 10, "{cached:?}");
     assert!(cached.contains(&format!("files/{}", set.kernel.digest)));
     assert!(cached.contains(&format!("releases/{}.json", set.release.sha256)));
     assert!(cached.contains(&"names/3.24-x86_64.json".to_owned()));
@@ -354,7 +355,7 @@ async fn offline_only_the_cache_is_used_and_what_is_missing_is_named() {
         assert_eq!(
             refusal(spec).await,
             format!(
-                "Alpine {spec} x86_64 lts is not in the cache; run `bivouac fetch --packages` once without --offline"
+                "Alpine {spec} x86_64 lts cannot be had offline; run `bivouac fetch --packages` once without --offline"
             )
         );
     }
@@ -369,7 +370,7 @@ async fn offline_only_the_cache_is_used_and_what_is_missing_is_named() {
     }
     assert_eq!(
         refusal_of_stable(&stage).await,
-        "Alpine latest-stable x86_64 lts is not in the cache; run `bivouac fetch --packages` once without --offline"
+        "Alpine latest-stable x86_64 lts (the cache has 3.24.1) cannot be had offline; run `bivouac fetch --packages` once without --offline"
     );
     assert_eq!(stage.server.requests(), Vec::<String>::new());
 }

@@ -50,6 +50,7 @@ v3.24 (latest-stable)  3.24.1    x86_64   1.95 KiB  lts 1.08 KiB, virt 1.08 KiB
 v3.23                  3.23.4    x86_64   1.95 KiB  lts 1.08 KiB
 edge                   20260805  x86_64   1.95 KiB  virt 1.08 KiB
 v3.25 is there, but has no netboot release yet.
+Keys trusted besides Alpine's: SITE/release.asc.
 ";
 
 #[test]
@@ -68,26 +69,29 @@ fn filters_narrow_it_to_a_branch_a_version_or_an_architecture() {
     let rpi = "v3.24 (latest-stable) 3.24.1 aarch64 1.95 KiB rpi 1.08 KiB";
     let newest = "v3.24 (latest-stable) 3.24.1 x86_64 1.95 KiB lts 1.08 KiB, virt 1.08 KiB";
     let older = "v3.24 (latest-stable) 3.24.0 x86_64 1.95 KiB lts 1.08 KiB";
-    let nothing = "The mirror has no netboot release of what you asked for.";
+    let nothing = |what: &str| format!("The mirror has no netboot release{what}.");
     let prepared = "v3.25 is there, but has no netboot release yet.";
     for pages in [Pages::Nginx, Pages::Python] {
         let site = site(Some(pages));
         let rows = |filters: &[&str]| {
             let out = done(site.run(&[&["fetch", "--list"], filters].concat()));
             let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
-            out.lines().filter(|line| !line.starts_with("BRANCH")).map(words).collect::<Vec<_>>()
+            out.lines()
+                .filter(|line| !line.starts_with("BRANCH") && !line.starts_with("Keys"))
+                .map(words)
+                .collect::<Vec<_>>()
         };
         assert_eq!(rows(&["--release", "3.24"]), [rpi, newest, older]);
         assert_eq!(rows(&["--release", "3.24", "--arch", "x86_64"]), [newest, older]);
         assert_eq!(rows(&["--release", "3.24.0"]), [older]);
-        assert_eq!(rows(&["--release", "3.24.7"]), [nothing]);
+        assert_eq!(rows(&["--release", "3.24.7"]), [&nothing(" of Alpine 3.24.7"), "It has 3.24.1, 3.24.0."]);
         assert_eq!(rows(&["--release", "latest-stable"]), [rpi, newest]);
         assert_eq!(rows(&["--release", "edge"]), ["edge 20260805 x86_64 1.95 KiB virt 1.08 KiB"]);
-        assert_eq!(rows(&["--release", "3.25"]), [nothing, prepared]);
-        assert_eq!(rows(&["--release", "3.9"]), [nothing, "Note: the mirror has no branch v3.9."]);
-        assert_eq!(rows(&["--release", "2.7"]), [nothing]);
+        assert_eq!(rows(&["--release", "3.25"]), [&nothing(" of Alpine 3.25"), prepared]);
+        assert_eq!(rows(&["--release", "3.9"]), [&nothing(" of Alpine 3.9"), "Note: the mirror has no branch v3.9."]);
+        assert_eq!(rows(&["--release", "2.7"]), [nothing(" of Alpine 2.7")]);
         assert_eq!(rows(&["--release", "3.24", "--arch", "aarch64"]), [rpi.replace(" (latest-stable)", "")]);
-        assert_eq!(rows(&["--arch", "s390x"])[0], nothing);
+        assert_eq!(rows(&["--arch", "s390x"])[0], nothing(" for s390x"));
     }
 }
 
@@ -114,6 +118,8 @@ fn json_has_all_of_it() {
             "empty": ["v3.25", "v2.7"],
             "notes": [],
             "off": [],
+            "release_keys": ["SITE/release.asc"],
+            "package_keys": [],
         });
         assert_eq!(value(&[]), all);
         let of_branch = value(&["--release", "3.24"]);
@@ -132,6 +138,7 @@ v3.23                  3.23.4    x86_64  1.95 KiB  ?
 edge                   20260805  x86_64  1.95 KiB  ?
 Note: the mirror shows no folders: only the newest release of each branch for x86_64 was looked for.
 Note: the mirror does not show which flavors 3 of 3 releases have.
+Keys trusted besides Alpine's: SITE/release.asc.
 ";
     assert_eq!(done(site.run(&["fetch", "--list", "--arch", "x86_64"])), expected);
 }
