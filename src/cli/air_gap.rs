@@ -33,6 +33,13 @@ pub(super) fn export(
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
     let store = Store::look_into(&settings.store());
+    // `export a b` with the file forgotten.
+    let named = place.to_str().and_then(|name| name.parse::<ProfileName>().ok());
+    if let Some(profile) = named.filter(|name| !place.exists() && store.channels(name).is_ok_and(|it| !it.is_empty())) {
+        anyhow::bail!(
+            "`{profile}` is a profile; name the file to write after it, or write ./{profile} for a file of that name"
+        );
+    }
     let mut bundles: Vec<Manifest> = Vec::new();
     for reference in references {
         let manifest = meant(&store, reference)?;

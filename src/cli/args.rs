@@ -54,7 +54,8 @@ pub(super) struct SiteFlags {
     #[arg(long, global = true, value_name = "URL")]
     mirror: Vec<String>,
 
-    /// File with an OpenPGP key that may sign netboot tarballs, besides Alpine's; may be repeated
+    /// File with an OpenPGP key that may sign netboot tarballs, besides Alpine's and those of the site file; may be
+    /// repeated
     #[arg(long, global = true, value_name = "FILE")]
     release_key: Vec<PathBuf>,
 }
@@ -170,24 +171,25 @@ pub(super) enum Command {
     },
 }
 
-/// Flags of `fetch --list`.
+/// Flags of `fetch --list`. What conflicts with it has to conflict with its companions too: clap lets a requirement go
+/// that a conflict makes impossible.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "What the mirror offers")]
 pub(super) struct ListFlags {
     /// Fetch nothing; list branches, their newest versions, architectures and flavors with sizes
-    #[arg(long, conflicts_with_all = ["profiles", "packages"])]
+    #[arg(long, conflicts_with_all = ["profiles", "packages", "offline"])]
     pub(super) list: bool,
 
     /// With --list: every version of one branch (3.24, edge), or one version
-    #[arg(long, value_name = "RELEASE", requires = "list")]
+    #[arg(long, value_name = "RELEASE", requires = "list", conflicts_with_all = ["profiles", "packages"])]
     pub(super) release: Option<ReleaseSpec>,
 
     /// With --list: only this architecture
-    #[arg(long, value_name = "ARCH", requires = "list")]
+    #[arg(long, value_name = "ARCH", requires = "list", conflicts_with_all = ["profiles", "packages"])]
     pub(super) arch: Option<Arch>,
 
     /// With --list: as JSON
-    #[arg(long, requires = "list")]
+    #[arg(long, requires = "list", conflicts_with_all = ["profiles", "packages"])]
     pub(super) json: bool,
 }
 

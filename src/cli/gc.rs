@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context as _;
 use serde_json::json;
 
+use super::progress::say;
 use super::report::size;
 use crate::config::Settings;
 use crate::disk::Clean;
@@ -35,6 +36,9 @@ pub(super) fn gc(settings: &Settings, rules: Rules, out: &mut dyn Write) -> anyh
     // A folder that is not there yet is not made for this.
     if settings.cache().exists() {
         let folder = Cache::open(&settings.cache())?;
+        if !rules.is_trial && folder.is_busy() {
+            say("Waiting until nobody fetches any more …");
+        }
         folder.clean(before(rules.unused), &mut cache).context("the cache cannot be cleaned up")?;
     }
     if settings.store().exists() {

@@ -1,35 +1,57 @@
 //! `bivouac machines`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use super::report::{switched_off, table, time};
+use super::report::{departures, table, time};
 use crate::config::Settings;
 use crate::fleet::{Fleet, Machine};
 use crate::model::boot::Step;
+use crate::model::check::Check;
+use crate::model::manifest::BundleId;
+use crate::store::Store;
+
+/// The checks that were not made of a bundle; nothing when its manifest cannot be read.
+type Off = Option<BTreeSet<Check>>;
 
 /// Lists every machine that ever asked to boot.
 pub(super) async fn machines(settings: &Settings, as_json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     let machines = Fleet::read(&settings.fleet()).await?;
+    let store = Store::look_into(&settings.store());
+    let mut off: BTreeMap<&BundleId, Off> = BTreeMap::new();
+    for (_, _, bundle) in machines.iter().filter_map(|machine| machine.session.told.as_ref()) {
+        off.entry(bundle).or_insert_with(|| store.manifest(bundle).ok().map(|manifest| manifest.verified.off));
+    }
+    let off_of = |machine: &Machine| Some(off.get(&machine.session.told.as_ref()?.2)?.clone());
     if as_json {
-        let list: Vec<Value> = machines.iter().map(describe).collect();
+        let list: Vec<Value> = machines.iter().map(|machine| describe(machine, off_of(machine).flatten())).collect();
         serde_json::to_writer_pretty(&mut *out, &list)?;
         writeln!(out)?;
     } else if machines.is_empty() {
         writeln!(out, "No machine has asked to boot yet. `bivouac serve` answers them.")?;
     } else {
-        let header = ["MACHINE", "HOST NAME", "PROFILE", "RELEASE", "RUNNING", "STEP", "SINCE", "STATE"];
-        out.write_all(table(&header, machines.iter().map(row).collect()).as_bytes())?;
+        let header = ["MACHINE", "HOST NAME", "PROFILE", "RELEASE", "RUNNING", "STEP", "SINCE", "NOT CHECKED", "STATE"];
+        let mut rows: Vec<Vec<String>> = machines.iter().map(|machine| row(machine, off_of(machine))).collect();
+        let mut header = header.to_vec();
+        // That column is for those who need it.
+        if off.values().flatten().all(BTreeSet::is_empty) {
+            let place = header.len() - 2;
+            header.remove(place);
+            rows.iter_mut().for_each(|row| drop(row.remove(place)));
+        }
+        out.write_all(table(&header, rows).as_bytes())?;
     }
     if !as_json {
-        switched_off(&settings.verify.off, out)?;
+        departures(&settings.verify, out)?;
     }
     Ok(())
 }
 
-fn row(machine: &Machine) -> Vec<String> {
+/// A line of the table; a machine that was told nothing has nothing that was not checked.
+fn row(machine: &Machine, off: Option<Off>) -> Vec<String> {
     let session = &machine.session;
     let report = session.report.as_ref();
     let dash = || "-".to_owned();
@@ -42,6 +64,7 @@ fn row(machine: &Machine) -> Vec<String> {
         report.map_or_else(dash, |report| report.bundle.short()),
         session.step.to_string(),
         time(session.step_at),
+        off.map_or_else(dash, |off| off.as_ref().map_or_else(|| "unknown".to_owned(), Check::list)),
         state(machine),
     ]
 }
@@ -65,7 +88,7 @@ fn state(machine: &Machine) -> String {
     }
 }
 
-fn describe(machine: &Machine) -> Value {
+fn describe(machine: &Machine, off: Off) -> Value {
     let Machine { identity, first_seen, last_seen, session, .. } = machine;
     let told = session.told.as_ref();
     let at = |moment: SystemTime| time(moment);
@@ -80,6 +103,7 @@ fn describe(machine: &Machine) -> Value {
         "profile": told.map(|(profile, _, _)| profile),
         "release": told.map(|(_, release, _)| release),
         "bundle": told.map(|(_, _, bundle)| bundle),
+        "off": off,
         "started": at(session.started),
         "step": session.step,
         "step_at": at(session.step_at),

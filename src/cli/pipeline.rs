@@ -13,6 +13,7 @@ use super::workshop::{Access, Workshop};
 use crate::build::{Blob, Recipe, Staged, site_initrd};
 use crate::config::Settings;
 use crate::disk;
+use crate::model::check::Check;
 use crate::model::digest::Digest;
 use crate::model::manifest::{FileEntry, Manifest};
 use crate::model::name::{ChannelName, ProfileName};
@@ -104,7 +105,9 @@ async fn build_all(
         let bytes: u64 = manifest.blobs().map(|(_, size)| size).sum();
         let verb = if before.as_ref() == Some(&manifest) { "is unchanged" } else { "built" };
         let (id, count) = (manifest.id(), manifest.packages.len());
-        writeln!(out, "{name} {verb}: bundle {id}, {count} packages, {}", size(bytes))?;
+        let off = &manifest.verified.off;
+        let unchecked = if off.is_empty() { String::new() } else { format!(", NOT CHECKED: {}", Check::list(off)) };
+        writeln!(out, "{name} {verb}: bundle {id}, {count} packages, {}{unchecked}", size(bytes))?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use super::report::size;
 use crate::fetch::Progress;
@@ -10,6 +11,9 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 /// Shorter downloads than this are over before anybody reads about them.
 const WORTH_A_LINE: u64 = 1 << 20;
+
+/// How often work without a known end is drawn.
+const TICK: Duration = Duration::from_millis(100);
 
 /// A line for the person who waits; not a result, so it goes to standard error.
 pub(super) fn say(line: &str) {
@@ -33,13 +37,21 @@ impl Progress for Shown {
             say(&total.map_or_else(|| what.to_owned(), |total| format!("{what}, {}", size(total))));
             return;
         }
-        let style = ProgressStyle::with_template("{msg} {bar:30} {binary_bytes}/{binary_total_bytes} {eta}");
-        let bar = ProgressBar::new(total.unwrap_or_default()).with_message(what.to_owned());
-        let bar = match style {
+        let (bar, style) = match total {
+            Some(total) => (ProgressBar::new(total), "{msg} {bar:30} {binary_bytes}/{binary_total_bytes} {eta}"),
+            // How long it takes nobody knows: it only shows that something goes on.
+            None => (ProgressBar::new_spinner(), "{msg} {spinner} {elapsed}"),
+        };
+        let bar = match ProgressStyle::with_template(style) {
             Ok(style) => bar.with_style(style),
             Err(_) => bar,
         };
-        self.lock().insert(what.to_owned(), self.bars.add(bar));
+        let bar = self.bars.add(bar.with_message(what.to_owned()));
+        if total.is_none() {
+            // Nothing else draws it, as nothing of it advances.
+            bar.enable_steady_tick(TICK);
+        }
+        self.lock().insert(what.to_owned(), bar);
     }
 
     fn advanced(&self, what: &str, done: u64) {

@@ -1,9 +1,9 @@
 //! How errors and lists look.
 
-use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::time::SystemTime;
 
+use crate::config::VerifySettings;
 use crate::model::check::Check;
 
 /// Prints an error and its causes, one a line. A cause that only repeats its error is left out.
@@ -45,12 +45,17 @@ pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
     lines.join("\n") + "\n"
 }
 
-/// Says below a listing which checks the site file has switched off.
-pub(super) fn switched_off(off: &BTreeSet<Check>, out: &mut dyn Write) -> io::Result<()> {
-    if off.is_empty() {
-        return Ok(());
+/// Says below a listing which checks the site has switched off, and which keys it trusts besides Alpine's.
+pub(super) fn departures(verify: &VerifySettings, out: &mut dyn Write) -> io::Result<()> {
+    if !verify.off.is_empty() {
+        writeln!(out, "Checks switched off in the site file: {}.", Check::list(&verify.off))?;
     }
-    writeln!(out, "Checks switched off in the site file: {}.", Check::list(off))
+    let added: Vec<String> =
+        verify.release_keys.iter().chain(&verify.package_keys).map(|path| path.display().to_string()).collect();
+    if !added.is_empty() {
+        writeln!(out, "Keys trusted besides Alpine's: {}.", added.join(", "))?;
+    }
+    Ok(())
 }
 
 /// A number of bytes for a person: `34.50 MiB`.

@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use super::report::{size, switched_off, table, time};
+use super::report::{departures, size, table, time};
 use crate::config::Settings;
 use crate::model::check::Check;
 use crate::model::manifest::Manifest;
@@ -52,7 +52,7 @@ pub(super) fn list(settings: &Settings, as_json: bool, out: &mut dyn Write) -> a
         out.write_all(table(header.get(..shown).unwrap_or(&header), rows).as_bytes())?;
     }
     if !as_json {
-        switched_off(&settings.verify.off, out)?;
+        departures(&settings.verify, out)?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use futures_util::StreamExt as _;
 use super::progress::Shown;
 use crate::apk::{Index, KeyRing};
 use crate::build::{Netboot, Recipe, Selection, Staged, Wanted, select};
-use crate::config::{Settings, VerifySettings};
+use crate::config::{FetchSettings, Settings, VerifySettings};
 use crate::disk;
 use crate::fetch::{
     Cache, CachedFile, Checks, Downloader, FetchError, HttpSettings, Mirrors, NetbootSet, PackagePlace, ReleaseKey,
@@ -48,7 +48,7 @@ pub(super) struct Workshop {
 
 impl Workshop {
     pub(super) fn open(settings: &Settings, access: Access) -> anyhow::Result<Self> {
-        let downloader = Downloader::new(HttpSettings::default())?.with_progress(Arc::new(Shown::default()));
+        let downloader = Downloader::new(patience(&settings.fetch))?.with_progress(Arc::new(Shown::default()));
         let mirrors = Mirrors::new(&settings.mirrors, downloader)?;
         Ok(Self {
             mirrors: if access == Access::Offline { mirrors.offline() } else { mirrors },
@@ -92,9 +92,8 @@ impl Workshop {
         unchecked
     }
 
-    /// The netboot set and the packages of a recipe, all of them in the cache.
-    pub(super) async fn supplies(&mut self, recipe: &Recipe) -> anyhow::Result<Supplies> {
-        let set = self.netboot_set(recipe).await?;
+    /// The packages of a recipe for its netboot set, all of them in the cache.
+    pub(super) async fn supplies(&mut self, recipe: &Recipe, set: NetbootSet) -> anyhow::Result<Supplies> {
         let keys = set.facts.keys(&self.checks.package_keys);
         let mut verified = Verified {
             tarball: set.release.sha256,
@@ -111,7 +110,7 @@ impl Workshop {
                     verified.index_keys.insert(repository.clone(), key);
                     indexes.push(index);
                 }
-                Err(FetchError::Offline { what }) => missing.push(what),
+                Err(FetchError::Offline { missing: more }) => missing.extend(more),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -122,7 +121,8 @@ impl Workshop {
     }
 
     pub(super) async fn stage(&mut self, recipe: &Recipe) -> anyhow::Result<Staged> {
-        let Supplies { set, verified, selection, packages } = self.supplies(recipe).await?;
+        let set = self.netboot_set(recipe).await?;
+        let Supplies { set, verified, selection, packages } = self.supplies(recipe, set).await?;
         let (recipe, netboot, epoch) = (recipe.clone(), netboot(&set, verified), self.epoch);
         let staged =
             tokio::task::spawn_blocking(move || Staged::assemble(&recipe, &netboot, &selection, packages, epoch))
@@ -163,7 +163,7 @@ impl Workshop {
         while let Some(package) = fetched.next().await {
             match package {
                 Ok(package) => packages.push(package),
-                Err(FetchError::Offline { what }) => missing.push(what),
+                Err(FetchError::Offline { missing: more }) => missing.extend(more),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -201,12 +201,17 @@ pub(super) struct Supplies {
 
 /// An error that names everything that is missing offline, not just the first thing.
 fn all_there(missing: Vec<String>) -> Result<(), FetchError> {
-    match missing.len() {
-        0 => Ok(()),
-        1 => Err(FetchError::Offline { what: missing.concat() }),
-        several => {
-            Err(FetchError::Offline { what: format!("{several} files are missing: {}; this", missing.join(", ")) })
-        }
+    if missing.is_empty() { Ok(()) } else { Err(FetchError::Offline { missing }) }
+}
+
+/// How downloads go: as the site says, and as they are best where it says nothing.
+fn patience(settings: &FetchSettings) -> HttpSettings {
+    let best = HttpSettings::default();
+    HttpSettings {
+        attempts: settings.attempts.unwrap_or(best.attempts),
+        read_timeout: settings.read_timeout.unwrap_or(best.read_timeout),
+        time_limit: settings.time_limit.unwrap_or(best.time_limit),
+        ..best
     }
 }
 

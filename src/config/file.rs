@@ -23,6 +23,8 @@ pub struct File {
     pub mirror: Option<OneOrMore>,
     /// What downloads are checked against.
     pub verify: Option<Verify>,
+    /// How patient downloads are.
+    pub fetch: Option<Fetch>,
     /// Folder of iPXE loaders.
     pub loaders: Option<PathBuf>,
     /// Which machines are handed which kind of iPXE, in the order in which the rules are tried.
@@ -70,6 +72,18 @@ pub struct Verify {
     pub package_keys: Option<Vec<PathBuf>>,
     /// Names of the checks that are not made.
     pub off: Option<Vec<String>>,
+}
+
+/// `[fetch]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Fetch {
+    /// How often each server is asked for a file before its download fails; 5 when absent.
+    pub attempts: Option<usize>,
+    /// How long a server may be silent; `30s` when absent.
+    pub read_timeout: Option<String>,
+    /// How long the download of one file may take, all attempts together; `6h` when absent.
+    pub time_limit: Option<String>,
 }
 
 /// What a machine follows.
@@ -160,9 +174,18 @@ impl File {
             state: self.state.or(other.state),
             mirror: self.mirror.or(other.mirror),
             verify: both(self.verify, other.verify, |a, b| Verify {
-                release_keys: a.release_keys.or(b.release_keys),
+                // Keys add up: a flag for one more key must not take the site's away.
+                release_keys: match (a.release_keys, b.release_keys) {
+                    (Some(first), Some(second)) => Some(first.into_iter().chain(second).collect()),
+                    (first, second) => first.or(second),
+                },
                 package_keys: a.package_keys.or(b.package_keys),
                 off: a.off.or(b.off),
+            }),
+            fetch: both(self.fetch, other.fetch, |a, b| Fetch {
+                attempts: a.attempts.or(b.attempts),
+                read_timeout: a.read_timeout.or(b.read_timeout),
+                time_limit: a.time_limit.or(b.time_limit),
             }),
             loaders: self.loaders.or(other.loaders),
             loader: self.loader.or(other.loader),

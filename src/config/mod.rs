@@ -3,6 +3,7 @@
 //! Reading is strict (an unknown key is an error) and checking is complete: nothing starts on settings that were not
 //! looked at as a whole. Relative paths start at the folder of the file.
 
+mod fetch;
 mod file;
 mod lease;
 mod loader;
@@ -11,6 +12,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+pub use fetch::FetchSettings;
 pub use loader::Loader;
 
 use crate::model::check::Check;
@@ -19,7 +21,7 @@ use crate::model::mac::Mac;
 use crate::model::name::{ChannelName, ProfileName, nearest};
 use crate::model::net::{DhcpMode, Pool, PoolError};
 use crate::model::plan::{Assignment, Assignments};
-pub use file::{Dhcp, File, Follow, Http, OneOrMore, Tftp, Verify};
+pub use file::{Dhcp, Fetch, File, Follow, Http, OneOrMore, Tftp, Verify};
 
 /// The name of the site file, looked for in the working folder.
 pub const FILE_NAME: &str = "bivouac.toml";
@@ -91,6 +93,8 @@ pub struct Settings {
     pub mirrors: Vec<String>,
     /// What downloads are checked against.
     pub verify: VerifySettings,
+    /// How patient downloads are.
+    pub fetch: FetchSettings,
     /// Folder of iPXE loaders, when the distribution's places are not to be used.
     pub loaders: Option<PathBuf>,
     /// Which machines are handed which kind of iPXE; the first rule about a machine counts.
@@ -183,6 +187,7 @@ impl Settings {
             state: file.state.unwrap_or_else(|| PathBuf::from("state")),
             mirrors: mirrors(file.mirror)?,
             verify: verify(file.verify.unwrap_or_default())?,
+            fetch: FetchSettings::check(file.fetch.unwrap_or_default())?,
             loaders: file.loaders,
             loader_rules: loader::rules(file.loader.unwrap_or_default())?,
             assignments,

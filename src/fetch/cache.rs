@@ -7,6 +7,7 @@
 //! | `files/<sha256>` | kernel, initramfs or modloop |
 //! | `releases/<sha256>.json` | what a verified tarball of that digest had in it, what was checked and by which key |
 //! | `names/<release>-<arch>.json` | what a name such as `latest-stable` meant when it was asked for last |
+//! | `seen/<branch>-<arch>.json` | the newest release of a branch that was ever fetched |
 //! | `partial/<sha256>.tar.gz` | a tarball on its way; continued after a crash, gone after success and refusal |
 //! | `unpack/` | files being unpacked |
 //! | `indexes/<sha256>.tar.gz` | the last verified index of a package repository, named after its place |
@@ -21,14 +22,14 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::inspect::inspect;
-use super::record::{CachedFile, FORM, Facts, NetbootSet, Record, Recorded, RecordedSet};
+use super::record::{CachedFile, FORM, Facts, NetbootSet, Record, Recorded, RecordedSet, Seen};
 use super::tarball::Unpacked;
-use super::{Checks, FetchError, Release};
+use super::{Checks, FetchError, Release, Wish};
 use crate::disk::{self, Clean, DiskError, Lock};
-use crate::model::alpine::{Arch, Branch, Flavor, ReleaseSpec, Version};
+use crate::model::alpine::{Arch, Flavor, ReleaseSpec, Version};
 use crate::model::check::Check;
 use crate::model::digest::{Digest, Hasher};
 
@@ -51,7 +52,7 @@ impl Cache {
     /// When the folder cannot be made.
     pub fn open(folder: &Path) -> Result<Self, FetchError> {
         let cache = Self { folder: folder.to_owned() };
-        for part in ["files", "releases", "names", "partial", "unpack", "indexes", "packages"] {
+        for part in ["files", "releases", "names", "seen", "partial", "unpack", "indexes", "packages"] {
             disk::create_dir_all(&cache.folder.join(part))?;
         }
         Ok(cache)
@@ -88,12 +89,16 @@ impl Cache {
         };
         let [Some(kernel), Some(initramfs), Some(modloop)] = self.whole(set)? else { return Ok(None) };
         let known = set.facts.clone().filter(|facts| {
-            [Check::Kernel, Check::Modloop].iter().all(|check| facts.made.contains(check) || !checks.makes(*check))
+            // A key that was taken out of the site file vouches for nothing any more.
+            let keys = facts.keys(&checks.package_keys);
+            let is_trusted = facts.modloop_key.as_ref().is_none_or(|key| keys.key(key).is_some());
+            let is_made = |check: &Check| facts.made.contains(check) || !checks.makes(*check);
+            is_trusted && [Check::Kernel, Check::Modloop].iter().all(is_made)
         });
         let facts = match known {
             Some(facts) => facts,
             None => {
-                let facts = inspect(&release.file(), flavor, [&kernel.path, &initramfs.path, &modloop.path], checks)?;
+                let facts = inspect(release, flavor, [&kernel.path, &initramfs.path, &modloop.path], checks)?;
                 let mut record = record.clone();
                 if let Some(set) = record.flavors.get_mut(flavor) {
                     set.facts = Some(facts.clone());
@@ -102,10 +107,10 @@ impl Cache {
                 facts
             }
         };
-        touch(&self.record_path(&release.sha256))?;
+        touch(&self.record_path(&release.sha256));
         Ok(Some(NetbootSet {
             release: release.clone(),
-            release_key: record.release_key,
+            release_key: record.release_key.filter(|key| is_trusted(key, checks)),
             flavor: flavor.clone(),
             kernel,
             initramfs,
@@ -118,9 +123,14 @@ impl Cache {
     ///
     /// # Errors
     /// When the cache cannot be read.
-    pub fn release(&self, spec: &ReleaseSpec, arch: &Arch) -> Result<Option<Release>, FetchError> {
+    pub(super) fn release(
+        &self,
+        spec: &ReleaseSpec,
+        arch: &Arch,
+        checks: &Checks,
+    ) -> Result<Option<Release>, FetchError> {
         if let ReleaseSpec::Version(version) = *spec {
-            return self.version(version, arch);
+            return self.version(version, arch, checks);
         }
         let path = self.name_path(spec, arch);
         match disk::read_bounded(&path, LARGEST_RECORD) {
@@ -130,42 +140,93 @@ impl Cache {
         }
     }
 
-    /// A version that was fetched before.
-    pub(super) fn version(&self, version: Version, arch: &Arch) -> Result<Option<Release>, FetchError> {
-        let found = self.records()?.into_iter().map(|record| record.release);
-        Ok(found.into_iter().find(|release| release.version == version && release.arch == *arch))
+    /// A version that was fetched before, and signed by a key that counts now.
+    pub(super) fn version(
+        &self,
+        version: Version,
+        arch: &Arch,
+        checks: &Checks,
+    ) -> Result<Option<Release>, FetchError> {
+        let is_meant = |it: &Record| it.release.version == version && it.release.arch == *arch && is_signed(it, checks);
+        Ok(self.records()?.into_iter().find(is_meant).map(|record| record.release))
     }
 
-    /// The newest version that a moving name has led to, which it never goes back behind.
-    pub(super) fn newest_seen(&self, spec: &ReleaseSpec, arch: &Arch) -> Result<Option<Version>, FetchError> {
-        let branch = match *spec {
-            ReleaseSpec::Branch(branch) => Some(branch),
-            ReleaseSpec::Edge => Some(Branch::Edge),
-            ReleaseSpec::LatestStable | ReleaseSpec::Version(_) => None,
-        };
-        let mut newest = self.release(spec, arch)?.map(|release| release.version);
-        if let Some(branch) = branch {
-            // Whoever followed `latest-stable` has seen its branch too.
-            let stable = self.release(&ReleaseSpec::LatestStable, arch)?.map(|release| release.version);
-            newest = newest.max(stable.filter(|version| branch.has(version)));
+    /// What a tarball was called when it was fetched, by the signature that counts now.
+    pub(super) fn tarball(&self, digest: &Digest, checks: &Checks) -> Result<Option<Release>, FetchError> {
+        Ok(self.record(digest)?.filter(|record| is_signed(record, checks)).map(|record| record.release))
+    }
+
+    /// When the tarball of a release was signed, when it is in the cache.
+    pub(super) fn signed_at(&self, release: &Release) -> Result<Option<u64>, FetchError> {
+        Ok(self.record(&release.sha256)?.and_then(|record| record.signed_at))
+    }
+
+    /// The newest release of a branch, or of what a moving name led to, that was ever fetched.
+    pub(super) fn seen(&self, name: &str, arch: &Arch) -> Result<Option<Seen>, FetchError> {
+        match disk::read_bounded(&self.seen_path(name, arch), LARGEST_RECORD) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error.into()),
         }
-        Ok(newest)
     }
 
-    /// Remembers what a moving name means now.
+    /// Remembers what a name means now, and the newest release of its branch. Under the shared lock.
     pub(super) fn remember(&self, spec: &ReleaseSpec, release: &Release) -> Result<(), FetchError> {
-        if matches!(spec, ReleaseSpec::Version(_)) || self.release(spec, &release.arch)?.as_ref() == Some(release) {
-            return Ok(());
+        let seen = Seen { version: release.version, signed_at: self.signed_at(release)? };
+        let mut names = vec![release.branch.to_string()];
+        if !matches!(spec, ReleaseSpec::Version(_)) {
+            names.push(spec.to_string());
+            let json = serde_json::to_vec_pretty(release).expect("a release has only text and numbers");
+            self.replace(&self.name_path(spec, &release.arch), &json)?;
         }
-        let json = serde_json::to_vec_pretty(release).expect("a release has only text and numbers");
-        Ok(disk::write_atomic(&self.name_path(spec, &release.arch), &json)?)
+        for name in names {
+            if self.seen(&name, &release.arch)?.is_none_or(|before| before.version <= seen.version) {
+                let json = serde_json::to_vec_pretty(&seen).expect("it has only text and numbers");
+                self.replace(&self.seen_path(&name, &release.arch), &json)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a file unless it is as it should be already.
+    fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
+        match disk::read_bounded(path, LARGEST_RECORD) {
+            Ok(before) if before == bytes => Ok(()),
+            _ => disk::write_atomic(path, bytes),
+        }
+    }
+
+    /// Why offline a wish cannot be had, in the words that follow its name.
+    pub(super) fn lacks(&self, wish: &Wish, checks: &Checks) -> Result<String, FetchError> {
+        let any = Checks { off: Check::ALL.into(), ..checks.clone() };
+        Ok(match self.release(&wish.release, &wish.arch, &any)? {
+            Some(release) => match self.record(&release.sha256)? {
+                Some(record) if !is_signed(&record, checks) => {
+                    " (it is in the cache, but no key that is trusted now has signed it)".to_owned()
+                }
+                Some(_) => format!(" ({} is in the cache, but a file of it is damaged or gone)", release.version),
+                None => format!(" (it meant {}, which was cleaned up since)", release.version),
+            },
+            None => {
+                let of_arch = self.records()?.into_iter().filter(|record| record.release.arch == wish.arch);
+                let mut versions: Vec<Version> = of_arch.map(|record| record.release.version).collect();
+                versions.sort();
+                match versions.as_slice() {
+                    [] => String::new(),
+                    several => {
+                        let list: Vec<String> = several.iter().map(ToString::to_string).collect();
+                        format!(" (the cache has {})", list.join(", "))
+                    }
+                }
+            }
+        })
     }
 
     /// Puts what was unpacked in `folder` into the cache.
     pub(super) fn keep(
         &self,
         release: &Release,
-        release_key: Option<String>,
+        (release_key, signed_at): (Option<String>, Option<u64>),
         unpacked: Unpacked,
         folder: &Path,
         checked: Option<(&Flavor, Facts)>,
@@ -181,7 +242,7 @@ impl Cache {
         }
         disk::sync_folder(&self.folder.join("files"))?;
         let release = release.clone();
-        self.write(&Record { form: FORM, release, release_key, flavors, incomplete: unpacked.incomplete })
+        self.write(&Record { form: FORM, release, release_key, signed_at, flavors, incomplete: unpacked.incomplete })
     }
 
     /// Takes a damaged file out, so that the next fetch brings it again; whether it was one of the cache's.
@@ -203,9 +264,11 @@ impl Cache {
     /// # Errors
     /// When something cannot be read or removed.
     pub fn clean(&self, unused_since: SystemTime, clean: &mut Clean) -> Result<(), FetchError> {
-        let alone = Lock::acquire(&self.folder.join("lock"))?;
+        let path = self.folder.join("lock");
+        // Who only counts is in nobody's way.
+        let lock = if clean.is_trial() { Lock::share(&path)? } else { Lock::acquire(&path)? };
         if !clean.is_trial() {
-            disk::sweep_all(&self.folder, &alone)?;
+            disk::sweep_all(&self.folder, &lock)?;
         }
         let mut needed = BTreeSet::new();
         for name in disk::list(&self.folder.join("releases"))? {
@@ -231,6 +294,12 @@ impl Cache {
             }
         }
         Ok(())
+    }
+
+    /// Whether somebody is fetching, so that a clean-up has to wait.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        matches!(Lock::try_acquire(&self.folder.join("lock")), Err(DiskError::Busy { .. }))
     }
 
     /// Lets nobody clean up while this is held; waits for whoever does.
@@ -312,11 +381,15 @@ impl Cache {
                 return Ok(Some(CachedFile { path, digest, size }));
             }
             if digest_of(&path)? == digest {
-                mark_compared(&path)?;
+                // In somebody else's cache it is compared each time.
+                let _ = mark_compared(&path);
                 return Ok(Some(CachedFile { path, digest, size }));
             }
         }
-        warn!(path = %path.display(), "a file of the cache is damaged; it is fetched again");
+        warn!(path = %path.display(), "a file of the cache is damaged; it is removed");
+        if found.is_dir() {
+            fs::remove_dir_all(&path).map_err(disk::failed("remove", &path))?;
+        }
         disk::remove(&path)?;
         Ok(None)
     }
@@ -335,6 +408,10 @@ impl Cache {
         self.folder.join("releases").join(format!("{tarball}.json"))
     }
 
+    fn seen_path(&self, name: &str, arch: &Arch) -> PathBuf {
+        self.folder.join("seen").join(format!("{name}-{arch}.json"))
+    }
+
     fn name_path(&self, spec: &ReleaseSpec, arch: &Arch) -> PathBuf {
         self.folder.join("names").join(format!("{spec}-{arch}.json"))
     }
@@ -342,15 +419,22 @@ impl Cache {
 
 /// Whether a tarball was signed by a key that counts now.
 fn is_signed(record: &Record, checks: &Checks) -> bool {
-    let signed = record.release_key.as_ref();
-    let is_trusted =
-        signed.is_some_and(|key| checks.release_keys.iter().any(|it| it.fingerprint().to_string() == *key));
+    let is_trusted = record.release_key.as_ref().is_some_and(|key| is_trusted(key, checks));
     is_trusted || !checks.makes(Check::Signature)
 }
 
+/// Whether a fingerprint is that of a key that counts now.
+fn is_trusted(fingerprint: &str, checks: &Checks) -> bool {
+    let mut trusted = checks.release_keys.iter();
+    trusted.any(|key| key.fingerprint().to_string() == fingerprint)
+}
+
 /// Says that a file was used today: what is not used is cleaned up one day.
-pub(super) fn touch(path: &Path) -> Result<(), DiskError> {
-    disk::set_time(path, SystemTime::now())
+pub(super) fn touch(path: &Path) {
+    // In somebody else's cache only they say so.
+    if let Err(error) = disk::set_time(path, SystemTime::now()) {
+        debug!(%error, "cannot say that a file of the cache is in use");
+    }
 }
 
 fn mark_compared(path: &Path) -> Result<(), DiskError> {

@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::openpgp::{Fingerprint, ReleaseKey, ReleaseKeys};
 use crate::apk::KeyRing;
+use crate::model::alpine::Arch;
 use crate::model::check::Check;
 
 /// Alpine's release key (REL-6).
@@ -57,15 +58,18 @@ pub struct Kernels {
 }
 
 impl Kernels {
-    /// The one release all of them are of; `None` when none tells.
-    pub(super) fn one(self) -> Result<Option<String>, Self> {
+    /// The one release all of them are of. Initramfs and modloop have to tell, and the kernel of a PC; kernels of other
+    /// architectures may be packed in ways that cannot be read.
+    pub(super) fn one(self, arch: &Arch) -> Result<Option<String>, Self> {
         let told = [self.image.as_ref(), self.initramfs.as_ref()].into_iter().flatten().chain(&self.modloop);
         let different: BTreeSet<&String> = told.collect();
-        // A modloop without modules belongs to no kernel.
-        if different.len() > 1 || self.modloop.is_empty() {
-            return Err(self);
+        let must_image_tell = matches!(arch.as_str(), "x86" | "x86_64");
+        let is_silent =
+            self.modloop.is_empty() || self.initramfs.is_none() || (must_image_tell && self.image.is_none());
+        match different.len() {
+            1 if !is_silent => Ok(different.into_iter().next().cloned()),
+            _ => Err(self),
         }
-        Ok(different.into_iter().next().cloned())
     }
 }
 
@@ -95,17 +99,22 @@ mod tests {
 
     #[test]
     fn a_set_is_of_one_kernel_as_far_as_its_files_tell() {
-        let of = |image: Option<&str>, initramfs: Option<&str>, modloop: &[&str]| {
+        let on = |arch: &str, image: Option<&str>, initramfs: Option<&str>, modloop: &[&str]| {
             let (image, initramfs) = (image.map(str::to_owned), initramfs.map(str::to_owned));
-            Kernels { image, initramfs, modloop: modloop.iter().map(|it| (*it).to_owned()).collect() }.one()
+            let modloop = modloop.iter().map(|it| (*it).to_owned()).collect();
+            Kernels { image, initramfs, modloop }.one(&arch.parse().unwrap())
         };
+        let of =
+            |image: Option<&str>, initramfs: Option<&str>, modloop: &[&str]| on("x86_64", image, initramfs, modloop);
         let a = Ok(Some("6.18.1-0-lts".to_owned()));
         assert_eq!(of(Some("6.18.1-0-lts"), Some("6.18.1-0-lts"), &["6.18.1-0-lts"]), a);
-        assert_eq!(of(None, None, &["6.18.1-0-lts"]), a);
+        assert_eq!(on("aarch64", None, Some("6.18.1-0-lts"), &["6.18.1-0-lts"]), a);
         for wrong in [
             of(Some("6.18.0-0-lts"), Some("6.18.1-0-lts"), &["6.18.1-0-lts"]),
             of(Some("6.18.1-0-lts"), Some("6.18.0-0-lts"), &["6.18.1-0-lts"]),
-            of(Some("6.18.1-0-lts"), None, &["6.18.0-0-lts"]),
+            of(Some("6.18.1-0-lts"), None, &["6.18.1-0-lts"]),
+            of(None, Some("6.18.1-0-lts"), &["6.18.1-0-lts"]),
+            on("aarch64", None, None, &["6.18.1-0-lts"]),
             of(None, None, &["6.18.0-0-lts", "6.18.1-0-lts"]),
             of(Some("6.18.1-0-lts"), Some("6.18.1-0-lts"), &[]),
         ] {

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fmt::Display;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use reqwest::StatusCode;
 
@@ -131,12 +131,17 @@ pub enum FetchError {
     /// Every mirror failed, each in its own way.
     #[error("none of the {} mirrors is of use{}", .0.len(), each(.0))]
     Several(Vec<Self>),
-    /// Something that was never fetched is asked for offline.
-    #[error("{what} is not in the cache; fetch it once without --offline")]
+    /// Something that was never fetched, or was deleted since, is asked for offline.
+    #[error(
+        "{} cannot be had offline; run `bivouac fetch --packages` once without --offline", missing.join(", ")
+    )]
     Offline {
         /// What is missing.
-        what: String,
+        missing: Vec<String>,
     },
+    /// What mirrors offer is asked for offline; the cache does not know it.
+    #[error("only mirrors know what they offer; leave out --offline")]
+    OfflineSurvey,
     /// Somebody who verifies what was downloaded does not accept it.
     #[error("{url} is refused")]
     Refused {
@@ -147,7 +152,8 @@ pub enum FetchError {
     },
     /// A passing failure that did not pass.
     #[error(
-        "gave up on {url} after {attempts} attempts; check the network and the proxy settings, or use another mirror"
+        "gave up on {url} after {attempts} attempt{}; check the network and the proxy settings, or use another mirror",
+        if *attempts == 1 { "" } else { "s" }
     )]
     GaveUp {
         /// The file.
@@ -232,6 +238,55 @@ pub enum FetchError {
         expected: Digest,
         /// What it is said to be now.
         found: Digest,
+    },
+    /// A list that gives a tarball another name than it had.
+    #[error(
+        "{url} names the tarball with SHA-256 {sha256} {found}, and it was fetched as {expected}; the mirror passes one \
+         release off as another: use another mirror, or switch the check `replay` off"
+    )]
+    Renamed {
+        /// The list.
+        url: String,
+        /// The tarball.
+        sha256: Digest,
+        /// What it was called.
+        expected: String,
+        /// What it is called now.
+        found: String,
+    },
+    /// A tarball that was signed at a time at which no release of its version can have been.
+    #[error(
+        "{url} was made {}, and the signature of {other} {}; {version} cannot be that release: the mirror passes one \
+         release off as another, use another mirror, or switch the check `replay` off",
+        humantime::format_rfc3339_seconds(*signed), humantime::format_rfc3339_seconds(*other_signed)
+    )]
+    Disorder {
+        /// The signature.
+        url: String,
+        /// What it is said to be of.
+        version: Version,
+        /// When it was made.
+        signed: SystemTime,
+        /// A release of the same branch.
+        other: Version,
+        /// When the signature of that was made.
+        other_signed: SystemTime,
+    },
+    /// A tarball for machines of another kind.
+    #[error(
+        "{file} of {tarball} is for another architecture than {arch} (ELF machine {found}, expected {expected}); the tarball is refused"
+    )]
+    OtherArch {
+        /// The member.
+        file: String,
+        /// The tarball's name.
+        tarball: String,
+        /// The architecture its name says.
+        arch: Arch,
+        /// The machine its programs are for.
+        found: u16,
+        /// The machine they should be for.
+        expected: u16,
     },
     /// A tarball without a signature.
     #[error("{file} is not signed: {url} does not exist; use another mirror, or switch the check `signature` off")]
@@ -457,17 +512,31 @@ impl FetchError {
     }
 
     /// Whether a server was left because it did not answer, or not well, so that patience might help.
-    pub(super) const fn gave_up(&self) -> bool {
-        matches!(self, Self::GaveUp { .. })
+    pub(super) fn gave_up(&self) -> bool {
+        match self {
+            Self::GaveUp { .. } => true,
+            Self::Several(all) => all.iter().any(Self::gave_up),
+            _ => false,
+        }
     }
 
     /// Whether no other mirror can help.
     pub(super) const fn is_decisive(&self) -> bool {
-        matches!(self, Self::Disk(_) | Self::NoFlavor { .. } | Self::Offline { .. } | Self::OutOfTime { .. })
+        matches!(self, Self::Disk(_) | Self::NoFlavor { .. } | Self::Offline { .. })
     }
 
-    /// One error for the failures of all servers; where none has a file, that is what is said.
-    pub(super) fn of_all(mut errors: Vec<Self>) -> Self {
+    /// One error for the failures of all servers, each of them once; where none has a file, that is what is said.
+    pub(super) fn of_all(failures: Vec<Self>) -> Self {
+        let mut errors: Vec<Self> = Vec::new();
+        for failure in failures {
+            // A tarball is looked for on every mirror, whichever of them named it.
+            let parts = if let Self::Several(parts) = failure { parts } else { vec![failure] };
+            for part in parts {
+                if errors.iter().all(|known| known.to_string() != part.to_string()) {
+                    errors.push(part);
+                }
+            }
+        }
         let is_missing = |error: &Self| matches!(error, Self::NotFound { .. });
         if errors.len() == 1 || errors.iter().all(is_missing) {
             errors.truncate(1);

@@ -16,6 +16,9 @@ const LARGEST_UNPACKED: u64 = 512 << 20;
 /// The largest key or signature; real ones have less than 1 KiB.
 const LARGEST_FACT: u64 = 64 << 10;
 
+/// The largest busybox; a static one has two megabytes.
+const LARGEST_BUSYBOX: u64 = 16 << 20;
+
 /// How many keys and signatures are kept; real ones are a dozen.
 const MOST_FACTS: usize = 256;
 
@@ -30,6 +33,8 @@ pub struct InitramfsFacts {
     pub modloop_signatures: Vec<(String, Vec<u8>)>,
     /// The kernel release (`uname -r`) that its modules are for; `None` when it has no modules.
     pub kernel_version: Option<String>,
+    /// The machine its busybox is for (`e_machine` of the ELF specification); `None` when it has none.
+    pub machine: Option<u16>,
 }
 
 /// Why an initramfs has no facts.
@@ -65,7 +70,7 @@ impl InitramfsFacts {
     pub fn parse(bytes: &[u8]) -> Result<Self, InitramfsError> {
         let mut reader = Reader::new(bytes, LARGEST_UNPACKED);
         let (mut keys, mut signatures) = (BTreeMap::new(), BTreeMap::new());
-        let mut kernel_version: Option<String> = None;
+        let (mut kernel_version, mut machine): (Option<String>, Option<u16>) = (None, None);
         while let Some(entry) = reader.next_entry()? {
             if let Some(version) = modules_of(&entry.name) {
                 match &kernel_version {
@@ -76,6 +81,10 @@ impl InitramfsFacts {
                 }
             }
             if !entry.is_file() {
+                continue;
+            }
+            if matches!(entry.name.as_str(), "bin/busybox" | "usr/bin/busybox") {
+                machine = elf_machine(&reader.content(&entry, LARGEST_BUSYBOX)?);
                 continue;
             }
             // A later archive replaces what an earlier one had, in the kernel as here.
@@ -92,8 +101,18 @@ impl InitramfsFacts {
             apk_keys: keys.into_iter().collect(),
             modloop_signatures: signatures.into_iter().collect(),
             kernel_version,
+            machine,
         })
     }
+}
+
+/// The machine an ELF program is for (ELF specification, "ELF Header": `e_ident`, `e_machine`).
+fn elf_machine(bytes: &[u8]) -> Option<u16> {
+    const BIG_ENDIAN: u8 = 2;
+    let field: [u8; 2] = bytes.get(18..20)?.try_into().ok()?;
+    let is_big = *bytes.get(5)? == BIG_ENDIAN;
+    let machine = if is_big { u16::from_be_bytes(field) } else { u16::from_le_bytes(field) };
+    bytes.starts_with(b"\x7fELF").then_some(machine)
 }
 
 /// The name of a file that lies directly in a folder.
@@ -125,6 +144,7 @@ mod tests {
     fn keys_signatures_and_kernel_are_found() {
         let first = initramfs(&[
             ("init", b"#!/bin/sh"),
+            ("bin/busybox", b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0"),
             ("etc/apk/keys/b.rsa.pub", b"B"),
             ("etc/apk/keys/a.rsa.pub", b"old"),
             ("etc/apk/keys/deep/c.rsa.pub", b"C"),
@@ -139,6 +159,7 @@ mod tests {
             apk_keys: vec![("a.rsa.pub".to_owned(), b"A".to_vec()), ("b.rsa.pub".to_owned(), b"B".to_vec())],
             modloop_signatures: vec![("modloop-lts.SIGN.RSA.a.rsa.pub".to_owned(), b"signature".to_vec())],
             kernel_version: Some("6.12.30-0-lts".to_owned()),
+            machine: Some(62),
         };
         assert_eq!(facts, expected);
     }
@@ -146,7 +167,10 @@ mod tests {
     #[test]
     fn an_initramfs_without_modules_is_for_any_kernel() {
         let facts = InitramfsFacts::parse(&initramfs(&[("init", b"")])).unwrap();
-        assert_eq!(facts, InitramfsFacts { apk_keys: vec![], modloop_signatures: vec![], kernel_version: None });
+        assert_eq!(
+            facts,
+            InitramfsFacts { apk_keys: vec![], modloop_signatures: vec![], kernel_version: None, machine: None }
+        );
     }
 
     #[test]

@@ -2,27 +2,29 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{BufReader, Read as _};
+use std::io::BufReader;
 use std::path::Path;
 
 use tracing::warn;
 
 use super::modloop::verify_modloop;
 use super::record::{Facts, INITRAMFS, KERNEL, MODLOOP};
-use super::{Checks, FetchError, InitramfsFacts, Kernels};
+use super::{Checks, FetchError, InitramfsFacts, Kernels, Release};
 use crate::apk::KeyRing;
 use crate::disk;
 use crate::model::alpine::Flavor;
 use crate::model::check::Check;
-use crate::wire::{kernel, squashfs};
+use crate::wire::kernel::{self, KernelError};
+use crate::wire::squashfs;
 
 /// Looks into the files of one flavor, in the order kernel, initramfs, modloop, and checks them against each other.
 pub(super) fn inspect(
-    tarball: &str,
+    release: &Release,
     flavor: &Flavor,
     [kernel, initramfs, modloop]: [&Path; 3],
     checks: &Checks,
 ) -> Result<Facts, FetchError> {
+    let tarball = &release.file();
     let named = |kind: &str| format!("boot/{kind}-{flavor}");
     let of_initramfs = InitramfsFacts::load(initramfs).map_err(|source| FetchError::Initramfs {
         file: named(INITRAMFS),
@@ -32,11 +34,11 @@ pub(super) fn inspect(
     let mut made = BTreeSet::new();
     let mut kernel_release = None;
     if checks.makes(Check::Kernel) {
-        let image = kernel_of(kernel).map_err(|source| match source {
-            KernelFault::Disk(source) => source.into(),
-            KernelFault::Image(source) => {
-                FetchError::Kernel { file: named(KERNEL), tarball: tarball.to_owned(), source }
-            }
+        let file = File::open(kernel).map_err(disk::failed("open", kernel))?;
+        let image = kernel::release_in(file).map_err(|source| match source {
+            // The cache's own disk; another mirror has none that is better.
+            KernelError::Read(source) => disk::failed("read", kernel)(source).into(),
+            source => FetchError::Kernel { file: named(KERNEL), tarball: tarball.to_owned(), source },
         })?;
         let file = File::open(modloop).map_err(disk::failed("open", modloop))?;
         let modules = squashfs::kernels(BufReader::new(file)).map_err(|source| FetchError::Modloop {
@@ -45,7 +47,13 @@ pub(super) fn inspect(
             source,
         })?;
         let kernels = Kernels { image, initramfs: of_initramfs.kernel_version.clone(), modloop: modules };
-        kernel_release = kernels.one().map_err(|kernels| FetchError::NotOneSet {
+        if let (Some(expected), Some(found)) = (release.arch.elf_machine(), of_initramfs.machine)
+            && expected != found
+        {
+            let (file, tarball, arch) = (named(INITRAMFS), tarball.to_owned(), release.arch.clone());
+            return Err(FetchError::OtherArch { file, tarball, arch, found, expected });
+        }
+        kernel_release = kernels.one(&release.arch).map_err(|kernels| FetchError::NotOneSet {
             tarball: tarball.to_owned(),
             flavor: flavor.clone(),
             kernels,
@@ -93,16 +101,4 @@ fn trust(keys: &mut KeyRing, files: &[(String, Vec<u8>)]) {
 /// Key files as text. One that is not is no key: it stays visible, and is never trusted.
 fn texts(keys: &[(String, Vec<u8>)]) -> BTreeMap<String, String> {
     keys.iter().map(|(name, pem)| (name.clone(), String::from_utf8_lossy(pem).into_owned())).collect()
-}
-
-enum KernelFault {
-    Disk(disk::DiskError),
-    Image(kernel::KernelError),
-}
-
-fn kernel_of(path: &Path) -> Result<Option<String>, KernelFault> {
-    let failed = |source| KernelFault::Disk(disk::failed("read", path)(source));
-    let mut head = Vec::new();
-    File::open(path).and_then(|it| it.take(kernel::HEAD).read_to_end(&mut head)).map_err(failed)?;
-    kernel::release_of(&head).map_err(KernelFault::Image)
 }

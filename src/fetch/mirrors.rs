@@ -1,9 +1,10 @@
 //! Mirrors of Alpine: from what a profile asks for to a verified set of files, an index, a package.
 
+use std::cmp::Ordering;
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use tracing::warn;
 
@@ -104,17 +105,26 @@ impl Mirrors {
     /// # Errors
     /// When no mirror has what is asked for, or it is not what it should be; then nothing of it stays in the cache.
     pub async fn netboot_set(&self, wish: &Wish, cache: &Cache, checks: &Checks) -> Result<NetbootSet, FetchError> {
+        // Names and records are written even when nothing is downloaded.
+        let _shared = share(cache).await?;
         let is_exact = matches!(wish.release, ReleaseSpec::Version(_));
-        if (is_exact || self.is_offline)
-            && let Some(set) = known(cache, wish, checks).await?
-        {
-            return Ok(set);
-        }
-        if self.is_offline {
-            let what = format!("Alpine {} {} {}", wish.release, wish.arch, wish.flavor);
-            return Err(FetchError::Offline { what });
-        }
-        self.first_good(async |base, downloader| self.set_from(base, downloader, wish, cache, checks).await).await
+        let known = if is_exact || self.is_offline { known(cache, wish, checks).await? } else { None };
+        let set = match known {
+            Some(set) => set,
+            None if self.is_offline => {
+                let why = cache.lacks(wish, checks)?;
+                let what = format!("Alpine {} {} {}{why}", wish.release, wish.arch, wish.flavor);
+                return Err(FetchError::Offline { missing: vec![what] });
+            }
+            None => {
+                let ask = async |base: &str, downloader: &Downloader| {
+                    self.set_from(base, downloader, wish, cache, checks).await
+                };
+                self.first_good(ask).await?
+            }
+        };
+        discard_leftover(&cache.partial(&set.release))?;
+        Ok(set)
     }
 
     /// The verified index of a repository, and the name of the key that signed it.
@@ -138,11 +148,11 @@ impl Mirrors {
         if self.is_offline {
             return match disk::read_bounded(&path, LARGEST_INDEX) {
                 Ok(bytes) => {
-                    touch(&path)?;
+                    touch(&path);
                     open(&path.display().to_string(), &bytes)
                 }
                 Err(error) if error.is_not_found() => {
-                    Err(FetchError::Offline { what: format!("the package index of {place}") })
+                    Err(FetchError::Offline { missing: vec![format!("the package index of {place}")] })
                 }
                 Err(error) => Err(error.into()),
             };
@@ -173,11 +183,11 @@ impl Mirrors {
         if let Ok(bytes) = disk::read_bounded(&path, place.size)
             && let Ok(made) = check(&bytes)
         {
-            touch(&path)?;
+            touch(&path);
             return Ok(made);
         }
         if self.is_offline {
-            return Err(FetchError::Offline { what: format!("package {}", place.file) });
+            return Err(FetchError::Offline { missing: vec![format!("package {}", place.file)] });
         }
         let _shared = share(cache).await?;
         let PackagePlace { branch, repository, arch, file, size, .. } = *place;
@@ -240,13 +250,12 @@ impl Mirrors {
     ) -> Result<NetbootSet, FetchError> {
         let release = resolve(downloader, base, &wish.release, &wish.arch).await?;
         if checks.makes(Check::Replay) {
-            refuse_older(base, &release, wish, cache)?;
+            refuse_older(base, &release, wish, cache, checks)?;
         }
         if let Some(set) = cached(cache, &release, &wish.flavor, checks).await? {
             cache.remember(&wish.release, &release)?;
             return Ok(set);
         }
-        let _shared = share(cache).await?;
         let partial = self.claim(cache, &release).await?;
         // Whoever had it may have finished.
         let set = match cached(cache, &release, &wish.flavor, checks).await {
@@ -294,20 +303,25 @@ impl Mirrors {
             Err(failed) => std::panic::resume_unwind(failed.into_panic()),
         };
         let hashes = received?.hashes;
-        let release_key = match signature {
+        let signed = match signature {
             Some((url, signature)) => {
-                let signed = signature.verify(&hashes, &checks.release_keys);
+                let key = signature.verify(&hashes, &checks.release_keys);
                 let file = release.file();
-                Some(signed.map_err(|source| FetchError::Signature { url, file, source })?.to_string())
+                let key = key.map_err(|source| FetchError::Signature { url: url.clone(), file, source })?;
+                let signed_at = signature.created(&checks.release_keys);
+                if checks.makes(Check::Replay) {
+                    refuse_disorder(url, release, signed_at, cache)?;
+                }
+                (Some(key.to_string()), signed_at)
             }
-            None => None,
+            None => (None, None),
         };
         let (unpacked, scratch) = unpacked?;
         let what = format!("check {}", release.file());
         downloader.progress.started(&what, None);
         let kept = blocking({
             let (release, wish, cache, checks) = (release.clone(), wish.clone(), cache.clone(), checks.clone());
-            move || keep(&release, release_key, unpacked, &scratch, &wish.flavor, &cache, &checks)
+            move || keep(&release, signed, unpacked, &scratch, &wish.flavor, &cache, &checks)
         })
         .await;
         downloader.progress.finished(&what);
@@ -328,14 +342,14 @@ impl Mirrors {
 
     /// The unfinished tarball, when nobody else is at it any more.
     async fn claim(&self, cache: &Cache, release: &Release) -> Result<Partial, FetchError> {
-        let (path, what) = (cache.partial(release), "wait for another bivouac that is fetching");
+        let (path, what) = (cache.partial(release), format!("wait until {} is there", release.file()));
         let mut is_waiting = false;
         let partial = loop {
             match Partial::try_claim(&path) {
                 Ok(None) => {
                     if !is_waiting && path.exists() {
                         is_waiting = true;
-                        self.downloader.progress.started(what, None);
+                        self.downloader.progress.started(&what, None);
                     }
                     tokio::time::sleep(CLAIM_INTERVAL).await;
                 }
@@ -344,7 +358,7 @@ impl Mirrors {
             }
         };
         if is_waiting {
-            self.downloader.progress.finished(what);
+            self.downloader.progress.finished(&what);
         }
         Ok(partial?)
     }
@@ -394,6 +408,12 @@ async fn resolve(downloader: &Downloader, base: &str, spec: &ReleaseSpec, arch: 
         Err(FetchError::NotFound { .. }) => None,
         Err(error) => return Err(error),
     };
+    // A branch that gets releases, and a finished one: anything else would be taken for the newest for ever.
+    if let (ReleaseSpec::LatestStable, Some(newest)) = (spec, &newest)
+        && !newest.version.is_stable()
+    {
+        return Err(FetchError::Listing { url, source: ListingError::NotStable(newest.version) });
+    }
     let found = newest.as_ref().map(|it| it.branch);
     if let (Some(expected), Some(found)) = (branch, found)
         && expected != found
@@ -458,21 +478,54 @@ async fn signature(
     }
 }
 
-/// Refuses a release that is older than one the same name meant before, or another one of the same version: an old
-/// list is as validly signed as a new one.
-fn refuse_older(base: &str, release: &Release, wish: &Wish, cache: &Cache) -> Result<(), FetchError> {
+/// Refuses a release that is older than one of its branch, or than what the same name meant before; another one of the
+/// same version; and a tarball that was another release before. An old list is as well made as a new one, and a
+/// signature says nothing about what its tarball is called.
+fn refuse_older(base: &str, release: &Release, wish: &Wish, cache: &Cache, checks: &Checks) -> Result<(), FetchError> {
     let url = format!("{base}/{}/releases/{}/latest-releases.yaml", folder_of(&wish.release), wish.arch);
-    if let Some(newest) = cache.newest_seen(&wish.release, &wish.arch)?
-        && release.version < newest
-    {
-        return Err(FetchError::Replayed { url, expected: newest, found: release.version });
+    if !matches!(wish.release, ReleaseSpec::Version(_)) {
+        for name in [release.branch.to_string(), wish.release.to_string()] {
+            if let Some(newest) = cache.seen(&name, &wish.arch)?
+                && release.version < newest.version
+            {
+                return Err(FetchError::Replayed { url, expected: newest.version, found: release.version });
+            }
+        }
     }
-    match cache.version(release.version, &release.arch)? {
+    if let Some(before) = cache.tarball(&release.sha256, checks)?
+        && (before.version, &before.arch) != (release.version, &release.arch)
+    {
+        let (expected, found) = (before.file(), release.file());
+        return Err(FetchError::Renamed { url, sha256: release.sha256, expected, found });
+    }
+    match cache.version(release.version, &release.arch, checks)? {
         Some(before) if before.sha256 != release.sha256 => {
             Err(FetchError::Replaced { url, version: release.version, expected: before.sha256, found: release.sha256 })
         }
         _ => Ok(()),
     }
+}
+
+/// Refuses a tarball that was signed before one of an older version, or after one of a newer: its name is not its own.
+fn refuse_disorder(url: String, release: &Release, signed_at: Option<u64>, cache: &Cache) -> Result<(), FetchError> {
+    let Some(seen) = cache.seen(&release.branch.to_string(), &release.arch)? else { return Ok(()) };
+    let (Some(before), Some(now)) = (seen.signed_at, signed_at) else { return Ok(()) };
+    let is_in_order = match release.version.cmp(&seen.version) {
+        Ordering::Less => now <= before,
+        Ordering::Equal => true,
+        Ordering::Greater => now >= before,
+    };
+    if is_in_order {
+        return Ok(());
+    }
+    let at = |seconds: u64| UNIX_EPOCH + Duration::from_secs(seconds);
+    Err(FetchError::Disorder {
+        url,
+        version: release.version,
+        signed: at(now),
+        other: seen.version,
+        other_signed: at(before),
+    })
 }
 
 /// The mirror's folder of a release.
@@ -506,7 +559,7 @@ fn unpack_as_it_comes(
 /// Looks into the flavor that is asked for, and puts everything into the cache.
 fn keep(
     release: &Release,
-    release_key: Option<String>,
+    signed: (Option<String>, Option<u64>),
     unpacked: Unpacked,
     scratch: &Scratch,
     flavor: &Flavor,
@@ -520,7 +573,7 @@ fn keep(
     if !unpacked.flavors.contains_key(flavor) {
         let present = unpacked.flavors.keys().cloned().collect();
         // What was verified serves who asks for a flavor that is there.
-        cache.keep(release, release_key, unpacked, folder, None)?;
+        cache.keep(release, signed, unpacked, folder, None)?;
         return Err(FetchError::NoFlavor {
             flavor: flavor.clone(),
             version: release.version,
@@ -529,8 +582,18 @@ fn keep(
         });
     }
     let files = super::record::KINDS.map(|kind| folder.join(format!("{kind}-{flavor}")));
-    let facts = inspect(&release.file(), flavor, files.each_ref().map(|path| path.as_path()), checks)?;
-    cache.keep(release, release_key, unpacked, folder, Some((flavor, facts)))
+    let facts = inspect(release, flavor, files.each_ref().map(|path| path.as_path()), checks)?;
+    cache.keep(release, signed, unpacked, folder, Some((flavor, facts)))
+}
+
+/// Removes the tarball of a set that is complete: whoever was killed after that could not any more.
+fn discard_leftover(path: &Path) -> Result<(), FetchError> {
+    if path.exists()
+        && let Some(leftover) = Partial::try_claim(path)?
+    {
+        leftover.discard()?;
+    }
+    Ok(())
 }
 
 /// Keeps whoever cleans up out of the cache.
@@ -552,7 +615,7 @@ async fn cached(
 
 /// What the cache has for a wish, as far as it knows what the wish means.
 async fn known(cache: &Cache, wish: &Wish, checks: &Checks) -> Result<Option<NetbootSet>, FetchError> {
-    match cache.release(&wish.release, &wish.arch)? {
+    match cache.release(&wish.release, &wish.arch, checks)? {
         Some(release) => cached(cache, &release, &wish.flavor, checks).await,
         None => Ok(None),
     }

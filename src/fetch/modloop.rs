@@ -98,6 +98,7 @@ mod tests {
             apk_keys: Vec::new(),
             modloop_signatures: vec![(signed.to_owned(), SIGNATURE.to_vec())],
             kernel_version: None,
+            machine: None,
         };
         let mut ring = KeyRing::new();
         for name in keys {
@@ -128,7 +129,12 @@ mod tests {
 
     #[test]
     fn an_initramfs_without_signatures_asks_for_none() {
-        let facts = InitramfsFacts { apk_keys: Vec::new(), modloop_signatures: Vec::new(), kernel_version: None };
+        let facts = InitramfsFacts {
+            apk_keys: Vec::new(),
+            modloop_signatures: Vec::new(),
+            kernel_version: None,
+            machine: None,
+        };
         assert!(matches!(verify_modloop(Path::new("/nowhere"), "modloop-lts", &facts, &KeyRing::new()), Ok(None)));
     }
 }

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::Release;
-use crate::model::alpine::Flavor;
+use crate::model::alpine::{Flavor, Version};
 use crate::model::check::Check;
 use crate::model::digest::Digest;
 
 /// The version of the record's form; one of another form is fetched again.
-pub(super) const FORM: u32 = 2;
+pub(super) const FORM: u32 = 3;
 
 /// The three kinds of file of a netboot set, by how their names begin (REL-2).
 pub(super) const KERNEL: &str = "vmlinuz";
@@ -82,6 +82,8 @@ pub(super) struct Record {
     pub(super) release: Release,
     /// Fingerprint of the key that signed it.
     pub(super) release_key: Option<String>,
+    /// When it was signed, in seconds since 1970.
+    pub(super) signed_at: Option<u64>,
     pub(super) flavors: BTreeMap<Flavor, RecordedSet>,
     /// Flavors that have a kernel but lack something, and what.
     pub(super) incomplete: BTreeMap<Flavor, String>,
@@ -96,6 +98,15 @@ pub(super) struct RecordedSet {
     pub(super) modloop: Recorded,
     /// Nothing until somebody asked for the flavor.
     pub(super) facts: Option<Facts>,
+}
+
+/// The newest release of a branch that was fetched: a mirror that shows an older one lags behind or lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Seen {
+    pub(super) version: Version,
+    /// When its tarball was signed, in seconds since 1970; nothing when that was not checked.
+    pub(super) signed_at: Option<u64>,
 }
 
 impl RecordedSet {

@@ -85,6 +85,9 @@ pub enum ListingError {
         /// The branch of the entry.
         found: Branch,
     },
+    /// `latest-stable` leads to a snapshot or a candidate.
+    #[error("it names {0}, which is not a stable release")]
+    NotStable(Version),
     /// A checksum file does not name a checksum of the tarball.
     #[error("it has no line for `{0}`")]
     NoLine(String),

@@ -133,7 +133,7 @@ impl Mirrors {
     /// When none answers, or offline.
     pub async fn survey(&self, scope: &Scope) -> Result<Survey, FetchError> {
         if self.is_offline {
-            return Err(FetchError::Offline { what: "what mirrors offer".to_owned() });
+            return Err(FetchError::OfflineSurvey);
         }
         self.first_good(async |base, downloader| survey(&downloader.silent(), base, scope).await).await
     }

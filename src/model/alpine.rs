@@ -106,6 +106,33 @@ impl Version {
     }
 }
 
+impl Version {
+    /// Whether it is a finished release of a numbered branch.
+    #[must_use]
+    pub const fn is_stable(&self) -> bool {
+        matches!(self, Self::Numbered { stage: Stage::Final, .. })
+    }
+}
+
+impl Arch {
+    /// The machine (`e_machine` of the ELF specification) that programs of this architecture are for; nothing for one that
+    /// this program does not know.
+    #[must_use]
+    pub fn elf_machine(&self) -> Option<u16> {
+        Some(match self.as_str() {
+            "x86" => 3,
+            "ppc64le" => 21,
+            "s390x" => 22,
+            "armhf" | "armv7" => 40,
+            "x86_64" => 62,
+            "aarch64" => 183,
+            "riscv64" => 243,
+            "loongarch64" => 258,
+            _ => return None,
+        })
+    }
+}
+
 impl fmt::Display for Branch {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -22,12 +22,19 @@ impl Site {
     pub fn publish() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let site = Self { folder, bundle: String::new() };
-        let mirror = mirror();
-        site.run(&["fetch", "hello", "--mirror", mirror]);
-        site.run(&["build", "hello", "--mirror", mirror]);
+        let Mirror { address, release_key } = mirror();
+        for step in ["fetch", "build"] {
+            site.run(&[step, "hello", "--mirror", address, "--release-key", release_key]);
+        }
         site.run(&["publish", "hello"]);
         let list: serde_json::Value = serde_json::from_str(&site.run(&["list", "--json"])).unwrap();
         let bundle = list[0]["bundle"].as_str().unwrap().to_owned();
+        // A signature of real GnuPG, a real kernel and a real squashfs: each was looked at, and none was let pass.
+        let verified = &site.manifest()["verified"];
+        assert_eq!(verified["off"], serde_json::json!([]), "{verified:#}");
+        for found in ["release_key", "kernel", "modloop_key"] {
+            assert!(verified[found].is_string(), "{found}: {verified:#}");
+        }
         Self { bundle, ..site }
     }
 
@@ -38,9 +45,13 @@ impl Site {
 
     /// The file in the store that is the bundle's kernel.
     pub fn kernel_blob(&self) -> PathBuf {
-        let manifest: serde_json::Value = serde_json::from_str(&self.run(&["show", "hello", "--json"])).unwrap();
+        let manifest = self.manifest();
         let digest = manifest["kernel"]["sha256"].as_str().unwrap();
         self.state().join("store/blobs").join(&digest[..2]).join(digest)
+    }
+
+    fn manifest(&self) -> serde_json::Value {
+        serde_json::from_str(&self.run(&["show", "hello", "--json"])).unwrap()
     }
 
     fn run(&self, arguments: &[&str]) -> String {
@@ -56,15 +67,23 @@ impl Site {
     }
 }
 
-/// The address of the stand-in mirror, made once and served from the loopback.
-fn mirror() -> &'static str {
-    static MIRROR: OnceLock<String> = OnceLock::new();
+/// The stand-in mirror.
+struct Mirror {
+    address: String,
+    /// The file with the key that signed its tarballs.
+    release_key: String,
+}
+
+/// The stand-in mirror, made once and served from the loopback.
+fn mirror() -> &'static Mirror {
+    static MIRROR: OnceLock<Mirror> = OnceLock::new();
     MIRROR.get_or_init(|| {
         let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
         let folder = repository.join("target/stand-in-mirror");
         let made = Command::new(repository.join("scripts/stand-in-mirror")).arg(&folder).output().unwrap();
         assert!(made.status.success(), "the stand-in mirror cannot be made: {}", String::from_utf8_lossy(&made.stderr));
-        serve(folder)
+        let release_key = folder.join("keys/release-key.asc").to_str().unwrap().to_owned();
+        Mirror { address: serve(folder), release_key }
     })
 }
 

@@ -206,7 +206,7 @@ fn a_modloop_that_its_initramfs_did_not_sign_is_refused() {
 fn a_mirror_that_is_not_there_is_named() {
     let site = Site::new();
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    site.write("bivouac.toml", "");
+    site.write("bivouac.toml", "[fetch]\nattempts = 1\n");
     let ran = std::process::Command::new(env!("CARGO_BIN_EXE_bivouac"))
         .current_dir(site.folder.path())
         .args(["fetch", "hello", "--mirror", &format!("http://{closed}")])

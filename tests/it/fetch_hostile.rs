@@ -260,9 +260,13 @@ async fn files_of_different_kernels_are_refused() {
     );
     let refusal = refusal_of(mixed(&kernel(two), &initramfs(two, KEY), b"hsqs")).await;
     assert!(refusal.starts_with("cannot read boot/modloop-lts of TARBALL; the tarball is refused | "), "{refusal}");
-    // A kernel for another architecture tells nothing; then the others do.
-    let stage = Stage::with(mixed(b"MZ", &initramfs(two, KEY), &modloop(two))).await;
-    assert_eq!(stage.set("lts").await.unwrap().facts.kernel.as_deref(), Some(two));
+    // The kernel of another architecture has no such header, but it has the text in what it unpacks to.
+    let packed = pack(format!("Linux version {one} (build@host) #1").as_bytes());
+    let refusal = refusal_of(mixed(&packed, &initramfs(two, KEY), &modloop(two))).await;
+    assert!(refusal.contains(&format!("a kernel of {one}, an initramfs with modules of {two}")), "{refusal}");
+    // A kernel for a PC tells what it is.
+    let refusal = refusal_of(mixed(b"MZ", &initramfs(two, KEY), &modloop(two))).await;
+    assert!(refusal.contains("it has a kernel of an untold release"), "{refusal}");
     // The site may do without this check, and then the record says so.
     let mut stage = Stage::with(mixed(&kernel(one), &initramfs(two, KEY), &modloop(one))).await;
     stage.checks.off.insert(Check::Kernel);
@@ -345,4 +349,98 @@ async fn an_older_release_or_another_one_of_the_same_version_is_refused_once_the
     assert_eq!(stage.cached(), before);
     stage.checks.off.insert(Check::Replay);
     assert_eq!(stage.set("lts").await.unwrap().release.sha256, Digest::of(&other));
+}
+
+/// Puts a tarball onto the mirror as another version, signed at a time.
+fn offer(stage: &Stage, version: &str, tarball: &[u8], signed_at: u32) {
+    let branch = version.rsplit_once('.').unwrap().0;
+    let of = |path: &str| path.replace("v3.24", &format!("v{branch}")).replace("3.24.1", version);
+    let listed = list(tarball).replace("v3.24", &format!("v{branch}")).replace("3.24.1", version);
+    stage.server.put(of(LIST), Reply::File(listed.into_bytes()));
+    stage.server.put(of(TARBALL), Reply::File(tarball.to_vec()));
+    stage.server.put(of(SIGNATURE), Reply::File(signer().at(signed_at).sign(tarball).into_bytes()));
+}
+
+/// A good tarball with something of its own.
+fn another(name: &str) -> Vec<u8> {
+    tarball(&[members(), vec![Member::file(name, b"")]].into_iter().flatten().collect::<Vec<_>>())
+}
+
+#[tokio::test]
+async fn an_old_release_is_not_taken_for_a_new_one_whatever_it_is_called() {
+    let stage = Stage::good().await;
+    offer(&stage, "3.24.1", &another("boot/one"), 2_000);
+    stage.set("lts").await.unwrap();
+    // Signed before the one that is older by its name.
+    offer(&stage, "3.24.2", &another("boot/zero"), 1_000);
+    let refusal = stage.server.chain(&stage.set("lts").await.unwrap_err());
+    assert_eq!(
+        refusal,
+        format!(
+            "BASE{} was made 1970-01-01T00:16:40Z, and the signature of 3.24.1 1970-01-01T00:33:20Z; 3.24.2 cannot be that \
+             release: the mirror passes one release off as another, use another mirror, or switch the check `replay` off",
+            SIGNATURE.replace("3.24.1", "3.24.2")
+        )
+    );
+    // The very tarball under another name.
+    offer(&stage, "3.24.2", &another("boot/one"), 2_000);
+    let refusal = stage.server.chain(&stage.set("lts").await.unwrap_err());
+    assert!(refusal.contains("and it was fetched as alpine-netboot-3.24.1-x86_64.tar.gz"), "{refusal}");
+    // An older version is not a newer tarball either.
+    offer(&stage, "3.24.0", &another("boot/later"), 3_000);
+    let refusal = stage.server.chain(&stage.ask("3.24.0", "lts").await.unwrap_err());
+    assert!(refusal.contains("3.24.0 cannot be that release"), "{refusal}");
+    // What is in order is taken.
+    offer(&stage, "3.24.2", &another("boot/two"), 3_000);
+    assert_eq!(stage.set("lts").await.unwrap().release.version.to_string(), "3.24.2");
+}
+
+#[tokio::test]
+async fn what_latest_stable_led_to_is_not_forgotten_on_the_way_to_the_next_branch() {
+    let stage = Stage::good().await;
+    let latest = LIST.replace("v3.24", "latest-stable");
+    let lead = |version: &str, branch: &str| {
+        let text = list(&another(version)).replace("v3.24", branch).replace("3.24.1", version);
+        stage.server.put(&latest, Reply::File(text.into_bytes()));
+    };
+    for (version, branch, time) in [("3.24.2", "v3.24", 2_000), ("3.25.0", "v3.25", 3_000)] {
+        lead(version, branch);
+        offer(&stage, version, &another(version), time);
+        assert_eq!(stage.resolve("latest-stable").await.unwrap().version.to_string(), version);
+    }
+    offer(&stage, "3.24.1", &another("3.24.1"), 1_000);
+    let refusal = stage.server.chain(&stage.set("lts").await.unwrap_err());
+    assert!(refusal.contains("names release 3.24.1, and 3.24.2 was fetched before"), "{refusal}");
+    for (version, branch) in [("20260805", "edge"), ("3.26.0_rc1", "v3.26")] {
+        lead(version, branch);
+        let refusal = stage.server.chain(&stage.resolve("latest-stable").await.unwrap_err());
+        assert!(refusal.ends_with(&format!("it names {version}, which is not a stable release")), "{refusal}");
+    }
+}
+
+#[tokio::test]
+async fn a_tarball_for_another_architecture_is_refused() {
+    let mut programs = bivouac::wire::cpio::Writer::new(0);
+    programs.file("bin/busybox", 0o755, b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\xb7\0").unwrap();
+    let programs = bivouac::wire::gzip::gzip(&programs.finish());
+    let mut all = members();
+    for member in all.iter_mut().filter(|it| it.name.starts_with(b"boot/initramfs")) {
+        member.content.extend(&programs);
+    }
+    assert_eq!(
+        refusal_of(tarball(&all)).await,
+        "boot/initramfs-lts of TARBALL is for another architecture than x86_64 (ELF machine 183, expected 62); the tarball is \
+         refused"
+    );
+}
+
+#[tokio::test]
+async fn a_key_that_was_taken_out_vouches_for_nothing_any_more() {
+    let mut stage = Stage::good().await;
+    assert_eq!(stage.set("lts").await.unwrap().release_key, Some(signer().fingerprint()));
+    stage.checks = bivouac::fetch::Checks::default();
+    let refusal = stage.server.chain(&stage.set("lts").await.unwrap_err());
+    assert!(refusal.contains("is not a good signature of"), "{refusal}");
+    stage.checks.off.insert(Check::Signature);
+    assert_eq!(stage.set("lts").await.unwrap().release_key, None);
 }

@@ -63,16 +63,17 @@ async fn a_version_that_is_no_longer_listed_is_known_by_its_checksum_files() {
 async fn edge_is_found_by_its_name_and_by_the_date_of_a_snapshot() {
     let stage = Stage::good().await;
     let (bytes, folder) = (tarball(&members()), "/edge/releases/x86_64");
-    let snapshot = |date: &str| {
+    let older = tarball(&[members(), vec![Member::file("boot/older", b"")]].into_iter().flatten().collect::<Vec<_>>());
+    let snapshot = |date: &str, bytes: &[u8]| {
         let path = format!("{folder}/alpine-netboot-{date}-x86_64.tar.gz");
         let name = format!("alpine-netboot-{date}-x86_64.tar.gz");
-        stage.server.put(&path, Reply::File(bytes.clone()));
-        stage.server.put(format!("{path}.asc"), Reply::File(signer().sign(&bytes).into()));
-        stage.server.put(format!("{path}.sha256"), Reply::File(format!("{}  {name}\n", Digest::of(&bytes)).into()));
-        stage.server.put(format!("{path}.sha512"), Reply::File(format!("{}  {name}\n", Digest512::of(&bytes)).into()));
+        stage.server.put(&path, Reply::File(bytes.to_vec()));
+        stage.server.put(format!("{path}.asc"), Reply::File(signer().sign(bytes).into()));
+        stage.server.put(format!("{path}.sha256"), Reply::File(format!("{}  {name}\n", Digest::of(bytes)).into()));
+        stage.server.put(format!("{path}.sha512"), Reply::File(format!("{}  {name}\n", Digest512::of(bytes)).into()));
     };
-    snapshot("20260805");
-    snapshot("20260101");
+    snapshot("20260805", &bytes);
+    snapshot("20260101", &older);
     let newest = list(&bytes).replace("v3.24", "edge").replace("3.24.1", "20260805");
     stage.server.put(format!("{folder}/latest-releases.yaml"), Reply::File(newest.into()));
     let release = stage.resolve("edge").await.unwrap();
@@ -155,9 +156,9 @@ async fn a_set_is_unpacked_and_recorded() {
         assert_eq!((Digest::of(&bytes), bytes.len() as u64), (file.digest, file.size));
     }
     assert_eq!(set.facts.apk_keys.into_iter().collect::<Vec<_>>(), [("alpine.rsa.pub".to_owned(), "PEM".to_owned())]);
-    // Three files of each flavor, what is known of them, what `3.24` meant; not the tarball.
+    // Three files of each flavor, what is known of them, what `3.24` meant and what was seen; not the tarball.
     let cached = stage.cached();
-    assert_eq!(cached.len(), 8, "{cached:?}");
+    assert_eq!(cached.len(), 10, "{cached:?}");
     assert!(cached.contains(&format!("files/{}", set.kernel.digest)));
     assert!(cached.contains(&format!("releases/{}.json", set.release.sha256)));
     assert!(cached.contains(&"names/3.24-x86_64.json".to_owned()));
@@ -242,6 +243,26 @@ async fn leftovers_of_a_crash_are_swept() {
     stage.set("lts").await.unwrap();
     assert!(stage.cached().iter().all(|it| !it.contains("tmp")), "{:?}", stage.cached());
     assert!(!unpacking.exists());
+}
+
+#[tokio::test]
+async fn a_fetch_that_finds_everything_sweeps_the_leftovers_of_a_crash_too() {
+    let stage = Stage::good().await;
+    let (set, before) = (stage.set("lts").await.unwrap(), stage.cached());
+    let cache = stage.folder.path().join("cache");
+    // Killed after the last byte of the record, before the tarball was removed.
+    let partial = cache.join(format!("partial/{}.tar.gz", set.release.sha256));
+    for spec in ["3.24", "3.24.1"] {
+        fs::write(&partial, tarball(&members())).unwrap();
+        fs::write(cache.join("names/.tmp-crashed"), b"half").unwrap();
+        assert_eq!(stage.ask(spec, "lts").await.unwrap(), set);
+        assert_eq!(stage.cached(), before);
+    }
+    // Somebody who is still at it keeps it.
+    let held = fs::File::create(&partial).unwrap();
+    held.lock().unwrap();
+    assert_eq!(stage.set("lts").await.unwrap(), set);
+    assert!(partial.exists());
 }
 
 #[tokio::test]
@@ -333,7 +354,9 @@ async fn offline_only_the_cache_is_used_and_what_is_missing_is_named() {
     for spec in ["3.24", "3.24.1"] {
         assert_eq!(
             refusal(spec).await,
-            format!("Alpine {spec} x86_64 lts is not in the cache; fetch it once without --offline")
+            format!(
+                "Alpine {spec} x86_64 lts cannot be had offline; run `bivouac fetch --packages` once without --offline"
+            )
         );
     }
     let online = Mirrors::new(&[stage.server.base.clone()], downloader()).unwrap();
@@ -347,7 +370,7 @@ async fn offline_only_the_cache_is_used_and_what_is_missing_is_named() {
     }
     assert_eq!(
         refusal_of_stable(&stage).await,
-        "Alpine latest-stable x86_64 lts is not in the cache; fetch it once without --offline"
+        "Alpine latest-stable x86_64 lts (the cache has 3.24.1) cannot be had offline; run `bivouac fetch --packages` once without --offline"
     );
     assert_eq!(stage.server.requests(), Vec::<String>::new());
 }

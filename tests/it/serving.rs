@@ -205,7 +205,7 @@ fn check_ins_nobody_may_make_are_refused() {
     assert!(server.post("/check-in/x", "garbage").starts_with("HTTP/1.0 400"));
     assert!(server.post("/check-in/x", &"a".repeat(600 * 1024)).starts_with("HTTP/1.0 413"));
     let machines = site.run(&["machines"]).out;
-    assert_eq!(machines, "No machine has asked to boot yet. `bivouac serve` answers them.\n");
+    assert!(machines.starts_with("No machine has asked to boot yet. `bivouac serve` answers them.\n"), "{machines}");
 }
 
 #[test]

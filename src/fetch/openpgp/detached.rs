@@ -37,7 +37,7 @@ impl DetachedSignature {
     ///
     /// # Errors
     ///
-    /// [`SignatureError`] where the file is longer than [`FILE_LIMIT`](super::FILE_LIMIT), is no detached signature, is
+    /// [`SignatureError`] where the file is longer than 64 KiB, is no detached signature, is
     /// damaged, or has too many signatures; and why the first one cannot be used, where none can be.
     pub fn parse(file: &[u8]) -> Result<Self, SignatureError> {
         let packets = armor::dearmor(file, armor::SIGNATURE).map_err(|error| match error {
@@ -104,6 +104,14 @@ impl DetachedSignature {
             signer.get_or_insert(key.fingerprint());
         }
         signer.ok_or_else(|| self.untrusted(keys))
+    }
+
+    /// When the file was signed, in seconds since 1970, as those who signed it with a trusted key say; the earliest time
+    /// where there are several. It counts once [`Self::verify`] has succeeded.
+    #[must_use]
+    pub fn created(&self, keys: &ReleaseKeys) -> Option<u64> {
+        let named = self.0.iter().filter(|it| candidates(keys, &it.issuer).next().is_some());
+        named.map(|it| u64::from(it.signature.subpackets().created)).min()
     }
 
     /// Why no signature is by a trusted key.

@@ -32,7 +32,7 @@ impl ReleaseKey {
     ///
     /// # Errors
     ///
-    /// [`ReleaseKeyError`] where the file is longer than [`FILE_LIMIT`](super::FILE_LIMIT), is no key or several, or the
+    /// [`ReleaseKeyError`] where the file is longer than 64 KiB, is no key or several, or the
     /// key is of a kind that is not used or is revoked. A revocation that cannot be verified, such as one with SHA-1,
     /// counts; one by somebody else whom the key names for that is not looked for.
     pub fn parse(file: &[u8]) -> Result<Self, ReleaseKeyError> {

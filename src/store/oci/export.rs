@@ -73,6 +73,10 @@ impl<'a> Export<'a> {
         if path.is_dir() {
             return Err(LayoutError::Folder(path.to_owned()));
         }
+        // A device or pipe would be replaced by a file of its name.
+        if std::fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
+            return Err(LayoutError::NotRegular(path.to_owned()));
+        }
         let mut out = PartFile::open(path)?;
         write_member(&mut out, LAYOUT, &layout())?;
         write_member(&mut out, INDEX, &new_index(&self.entries))?;

@@ -77,6 +77,9 @@ pub enum LayoutError {
     /// An export as one file would replace a folder.
     #[error("{} is a folder; name a file, or write --oci for an OCI image layout in that folder", .0.display())]
     Folder(PathBuf),
+    /// An export as one file would replace a device, a pipe or a link.
+    #[error("{} is not a regular file; name a new file, or one that may be replaced", .0.display())]
+    NotRegular(PathBuf),
     /// What is to be imported is something else.
     #[error("{} does not hold exported bundles: {why}", place.display())]
     Other {

@@ -3,5 +3,5 @@
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     // Only that it returns counts.
-    let _ = bivouac::wire::kernel::release_of(bytes);
+    let _ = bivouac::wire::kernel::release_in(std::io::Cursor::new(bytes));
 });

@@ -155,6 +155,17 @@ pub fn release(server: &Server, tarball: &[u8]) {
     server.put(SIGNATURE, Reply::File(signer().sign(tarball).into_bytes()));
 }
 
+/// The files in a cache, besides the lock; none when there is no cache yet.
+pub fn files_of(cache: &Path) -> Vec<String> {
+    if !cache.exists() {
+        return Vec::new();
+    }
+    let walk = bivouac::disk::walk(cache).unwrap();
+    let files = walk.into_iter().filter(|it| it.kind != bivouac::disk::Kind::Folder);
+    let names = files.map(|it| it.relative.to_str().unwrap().to_owned());
+    names.filter(|it| it != "lock").collect()
+}
+
 /// The stage of most tests: a mirror, a client of it, a cache.
 pub struct Stage {
     pub server: Server,
@@ -204,10 +215,7 @@ impl Stage {
 
     /// The files in the cache, besides the lock.
     pub fn cached(&self) -> Vec<String> {
-        let walk = bivouac::disk::walk(&self.folder.path().join("cache")).unwrap();
-        let files = walk.into_iter().filter(|it| it.kind != bivouac::disk::Kind::Folder);
-        let names = files.map(|it| it.relative.to_str().unwrap().to_owned());
-        names.filter(|it| it != "lock").collect()
+        files_of(&self.folder.path().join("cache"))
     }
 
     pub fn read(&self, path: &Path) -> Vec<u8> {

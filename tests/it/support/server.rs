@@ -9,10 +9,11 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
-use axum::http::{HeaderMap, Response, StatusCode, header};
+use axum::http::{HeaderMap, Response, StatusCode, header, response};
 use bivouac::fetch::{Downloader, HttpSettings, Proxy};
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, once};
+use tokio::sync::watch;
 
 /// How a path is answered.
 #[derive(Clone)]
@@ -35,6 +36,33 @@ pub enum Reply {
     Status { status: u16, times: usize, bytes: Vec<u8> },
     /// Another address, with `BASE` for this server's.
     Redirect(&'static str),
+    /// The bytes as far as a gate lets them. Ranges work.
+    Gated(Vec<u8>, Gate),
+}
+
+/// How far a file is sent, counted from its start; whoever holds it lets more of it through, step by step.
+#[derive(Clone)]
+pub struct Gate(Arc<watch::Sender<usize>>);
+
+impl Gate {
+    /// A gate that lets the head of an answer through and nothing more.
+    pub fn closed() -> Self {
+        Self(Arc::new(watch::Sender::new(0)))
+    }
+
+    /// Lets this many bytes through, in all.
+    pub fn open_to(&self, bytes: usize) {
+        self.0.send_replace(bytes);
+    }
+}
+
+/// Which server's folder pages are imitated.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Pages {
+    /// Python's `http.server`: names only.
+    Python,
+    /// nginx's autoindex with exact sizes.
+    Nginx,
 }
 
 #[derive(Default)]
@@ -42,6 +70,8 @@ struct State {
     replies: BTreeMap<String, Reply>,
     /// Path and `Range` of each request, in order.
     requests: Vec<(String, Option<String>)>,
+    /// How folders are shown; not at all when absent.
+    pages: Option<Pages>,
 }
 
 /// The server; it ends with the test's runtime.
@@ -67,6 +97,16 @@ impl Server {
 
     pub fn put(&self, path: impl Into<String>, reply: Reply) {
         self.state.lock().unwrap().replies.insert(path.into(), reply);
+    }
+
+    /// Shows folders from now on.
+    pub fn show_folders(&self, pages: Pages) {
+        self.state.lock().unwrap().pages = Some(pages);
+    }
+
+    /// Whether a path is among the requests that [`Server::requests`] would tell.
+    pub fn was_asked(&self, path: &str) -> bool {
+        self.state.lock().unwrap().requests.iter().any(|(asked, _)| asked == path)
     }
 
     pub fn remove(&self, path: &str) {
@@ -99,9 +139,10 @@ impl Server {
         let (path, headers) = (request.uri().path().to_owned(), request.headers());
         let range = headers.get(header::RANGE).map(|it| it.to_str().unwrap().to_owned());
         state.requests.push((path.clone(), range));
-        let Some(reply) = state.replies.get_mut(&path) else {
-            return status(404);
-        };
+        if !state.replies.contains_key(&path) {
+            return state.page(&path).unwrap_or_else(|| status(404));
+        }
+        let reply = state.replies.get_mut(&path).unwrap();
         match reply {
             Reply::File(bytes) => file(bytes, headers, None),
             Reply::Cut { bytes, after, times } => {
@@ -146,7 +187,39 @@ impl Server {
                 let to = to.replace("BASE", &self.base);
                 Response::builder().status(302).header(header::LOCATION, to).body(Body::empty()).unwrap()
             }
+            Reply::Gated(bytes, gate) => gated(bytes, headers, gate),
         }
+    }
+}
+
+impl State {
+    /// The page of a folder, when there is something below it and folders are shown.
+    fn page(&self, path: &str) -> Option<Response<Body>> {
+        let style = self.pages.filter(|_| path.ends_with('/'))?;
+        let mut rows = BTreeMap::new();
+        for (file, reply) in &self.replies {
+            let Some(below) = file.strip_prefix(path) else { continue };
+            let (name, size) = match (below.split_once('/'), reply) {
+                (Some((folder, _)), _) => (format!("{folder}/"), "-".to_owned()),
+                (None, Reply::File(bytes)) => (below.to_owned(), bytes.len().to_string()),
+                (None, _) => continue,
+            };
+            let row = match style {
+                Pages::Python => format!("<li><a href=\"{name}\">{name}</a></li>\n"),
+                Pages::Nginx => format!("<a href=\"{name}\">{name}</a>  10-Jun-2026 09:14  {size}\r\n"),
+            };
+            rows.insert(name, row);
+        }
+        let rows: String = rows.into_values().collect();
+        if rows.is_empty() {
+            return None;
+        }
+        let text = match style {
+            Pages::Python => format!("<h1>Directory listing for {path}</h1>\n<hr>\n<ul>\n{rows}</ul>\n<hr>\n"),
+            Pages::Nginx => format!("<h1>Index of {path}</h1><hr><pre><a href=\"../\">../</a>\r\n{rows}</pre><hr>"),
+        };
+        let page = Response::builder().header(header::CONTENT_TYPE, "text/html; charset=utf-8");
+        Some(page.body(Body::from(text)).unwrap())
     }
 }
 
@@ -171,14 +244,14 @@ fn head(code: u16, tagged: &[u8]) -> axum::http::response::Builder {
     Response::builder().status(code).header(header::ETAG, format!("\"{tag}\""))
 }
 
-/// The file, or the rest that is asked for; `cut` counts from the start of the file.
-fn file(bytes: &[u8], headers: &HeaderMap, cut: Option<usize>) -> Response<Body> {
+/// The head of the file, or of the rest that is asked for, and where that begins; nothing when there is no rest.
+fn begin(bytes: &[u8], headers: &HeaderMap) -> Option<(response::Builder, usize)> {
     let tag = head(200, bytes).body(()).unwrap().headers()[header::ETAG].clone();
     let range = headers.get(header::RANGE).filter(|_| headers.get(header::IF_RANGE).is_none_or(|it| it == tag));
     let from: usize =
         range.map_or(0, |it| it.to_str().unwrap()["bytes=".len()..].trim_end_matches('-').parse().unwrap());
     if range.is_some() && from >= bytes.len() {
-        return status(416);
+        return None;
     }
     let response = if range.is_some() {
         let (last, all) = (bytes.len() - 1, bytes.len());
@@ -187,7 +260,12 @@ fn file(bytes: &[u8], headers: &HeaderMap, cut: Option<usize>) -> Response<Body>
     } else {
         head(200, bytes)
     };
-    let response = response.header(header::CONTENT_LENGTH, bytes.len() - from);
+    Some((response.header(header::CONTENT_LENGTH, bytes.len() - from), from))
+}
+
+/// The file, or the rest that is asked for; `cut` counts from the start of the file.
+fn file(bytes: &[u8], headers: &HeaderMap, cut: Option<usize>) -> Response<Body> {
+    let Some((response, from)) = begin(bytes, headers) else { return status(416) };
     let Some(cut) = cut else {
         return response.body(Body::from(bytes[from..].to_vec())).unwrap();
     };
@@ -198,4 +276,22 @@ fn file(bytes: &[u8], headers: &HeaderMap, cut: Option<usize>) -> Response<Body>
         Err(io::Error::other("cut"))
     });
     response.body(Body::from_stream(once(async { Ok(sent) }).chain(broken))).unwrap()
+}
+
+/// The file, or the rest that is asked for, as far as the gate is open.
+fn gated(bytes: &[u8], headers: &HeaderMap, gate: &Gate) -> Response<Body> {
+    let Some((response, from)) = begin(bytes, headers) else { return status(416) };
+    let (bytes, open) = (Bytes::copy_from_slice(bytes), gate.0.subscribe());
+    let body = stream::unfold((from, open), move |(at, mut open)| {
+        let bytes = bytes.clone();
+        async move {
+            if at == bytes.len() {
+                return None;
+            }
+            let to = *open.wait_for(|to| *to > at).await.ok()?;
+            let to = to.min(bytes.len());
+            Some((Ok::<_, Infallible>(bytes.slice(at..to)), (to, open)))
+        }
+    });
+    response.body(Body::from_stream(body)).unwrap()
 }

@@ -17,12 +17,19 @@ const CREATED: [u8; 4] = 1_767_225_600_u32.to_be_bytes();
 /// A key that signs release files.
 pub struct Signer {
     pair: Ed25519KeyPair,
+    signs_at: [u8; 4],
 }
 
 impl Signer {
     /// The key of a seed.
     pub fn new(seed: u8) -> Self {
-        Self { pair: Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).expect("a seed has 32 bytes") }
+        let pair = Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).expect("a seed has 32 bytes");
+        Self { pair, signs_at: CREATED }
+    }
+
+    /// The same key, whose signatures say they were made at a time, in seconds since 1970.
+    pub fn at(self, seconds: u32) -> Self {
+        Self { signs_at: seconds.to_be_bytes(), ..self }
     }
 
     /// The body of the key packet (RFC 4880, section 5.5.2).
@@ -50,7 +57,7 @@ impl Signer {
     /// The armored signature of a file.
     pub fn sign(&self, file: &[u8]) -> String {
         // Version 4, a file's bytes, SHA-512, one hashed subpacket of six bytes: the time.
-        let hashed = [&[4, 0, ALGORITHM, 10, 0, 6, 5, 2], &CREATED[..]].concat();
+        let hashed = [&[4, 0, ALGORITHM, 10, 0, 6, 5, 2], &self.signs_at[..]].concat();
         let trailer = [4, 0xff, 0, 0, 0, u8::try_from(hashed.len()).expect("there are twelve bytes")];
         let digest = Sha512::new().chain_update(file).chain_update(&hashed).chain_update(trailer).finalize();
         let signature = self.pair.sign(&digest);

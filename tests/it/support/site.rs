@@ -9,13 +9,13 @@ use std::sync::OnceLock;
 use bivouac::apk::{Index, KeyLength, PackageFile, PackageWriter, PkgInfo, SigningKey, write_index};
 use tokio::runtime::Runtime;
 
-use super::alpine::{members_trusting, release, signer, tarball};
+use super::alpine::{files_of, members_trusting, release, signer, tarball};
 use super::server::{Reply, Server};
 
 /// The repository of the release, as the mirror has it.
 pub const MAIN: &str = "/v3.24/main/x86_64";
 
-const KEY: &str = "mirror@example.net-00000001.rsa.pub";
+pub const KEY: &str = "mirror@example.net-00000001.rsa.pub";
 
 /// A working folder, and the mirror it builds from.
 pub struct Site {
@@ -26,6 +26,8 @@ pub struct Site {
 /// A mirror with one release and a few packages; it ends with this.
 pub struct Mirror {
     pub server: Server,
+    /// The netboot tarball of its release.
+    pub tarball: Vec<u8>,
     _runtime: Runtime,
 }
 
@@ -64,20 +66,27 @@ pub fn package(name: &str, depends: &[&str]) -> Vec<u8> {
     PackageWriter::new(info).file(&format!("usr/share/{name}"), 0o644, name.as_bytes()).write().unwrap()
 }
 
-/// A signed index of packages.
+/// An index of packages, signed by a key under the name of the mirror's.
 pub fn index(packages: &[Vec<u8>], key: &SigningKey) -> Vec<u8> {
+    index_by(packages, key, KEY)
+}
+
+/// An index of packages, signed by a key of this name.
+pub fn index_by(packages: &[Vec<u8>], key: &SigningKey, name: &str) -> Vec<u8> {
     let records: Vec<String> = packages.iter().map(|bytes| PackageFile::read(bytes).unwrap().index_record()).collect();
     let index = Index::parse(&records.join("\n\n")).unwrap();
-    key.sign_index(&write_index(index.packages(), "test"), &KEY.parse().unwrap()).unwrap()
+    key.sign_index(&write_index(index.packages(), "test"), &name.parse().unwrap()).unwrap()
 }
 
 impl Mirror {
-    fn start() -> Self {
+    /// A mirror that has what every other such mirror has.
+    pub fn start() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let server = runtime.block_on(Server::start());
         let key = signing_key();
-        release(&server, &tarball(&members_trusting((KEY, &key.public_pem().unwrap()))));
-        let mirror = Self { server, _runtime: runtime };
+        let tarball = tarball(&members_trusting((KEY, &key.public_pem().unwrap())));
+        let mirror = Self { server, tarball, _runtime: runtime };
+        mirror.release();
         mirror.offer(&[
             ("alpine-base", &["busybox", "openrc"]),
             ("busybox", &[]),
@@ -87,6 +96,11 @@ impl Mirror {
         let community = index(&[package("tiny", &[])], key);
         mirror.server.put("/v3.24/community/x86_64/APKINDEX.tar.gz", Reply::File(community));
         mirror
+    }
+
+    /// Puts its release where it belongs, as it should be.
+    pub fn release(&self) {
+        release(&self.server, &self.tarball);
     }
 
     /// Puts these packages and an index of them into the repository `main`.
@@ -145,6 +159,11 @@ impl Site {
         command
     }
 
+    /// The files in the cache, besides the lock.
+    pub fn cached(&self) -> Vec<String> {
+        files_of(&self.path("state/cache"))
+    }
+
     /// Runs the program to its end.
     pub fn run(&self, arguments: &[&str]) -> Ran {
         Ran::of(self.command(arguments).output().unwrap(), self)
@@ -171,7 +190,7 @@ impl Site {
 }
 
 impl Ran {
-    fn of(output: Output, site: &Site) -> Self {
+    pub fn of(output: Output, site: &Site) -> Self {
         let text = |bytes: Vec<u8>| {
             String::from_utf8(bytes)
                 .unwrap()
