@@ -27,7 +27,7 @@ use crate::model::digest::Digest;
 use crate::model::name::{OverlayName, ProfileName};
 use crate::model::profile::variable::Required;
 use crate::model::profile::{Allowed, FileRule, ProfileError};
-use crate::wire::apkovl::{Entry, Tree};
+use crate::wire::apkovl::{Entry, Node, Tree};
 use crate::wire::gzip::gzip;
 
 /// Where a machine finds the digest of the overlay it unpacked.
@@ -298,7 +298,20 @@ impl Recipe {
         let mut tree = self.tree.clone();
         let homes = self.accounts.write(base, &mut tree)?;
         merge::finish(&mut tree, &homes, &self.rules)?;
+        self.sound(&tree)?;
         Ok(tree)
+    }
+
+    /// Refuses a file in the place of a folder, which a file that follows from a value may have come to be.
+    fn sound(&self, tree: &Tree) -> Result<(), BuildError> {
+        for (path, _) in tree.iter() {
+            let Some((folder, _)) = path.rsplit_once('/') else { continue };
+            if tree.get(folder).is_none_or(|parent| parent.node != Node::Directory) {
+                let origin = self.trail.owner(Topic::File, path).unwrap_or("the profile").to_owned();
+                return Err(BuildError::TypeClash { path: folder.to_owned(), origin });
+            }
+        }
+        Ok(())
     }
 
     /// Writes the overlay archive; every file gets the time `epoch` (seconds since 1970).

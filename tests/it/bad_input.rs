@@ -50,7 +50,7 @@ fn a_broken_profile_is_named_with_file_line_and_key() {
         ("overlays = [\"base\"", &["cannot use profiles/broken/profile.toml", "TOML parse error at line 1"][..]),
         (
             "descripton = \"x\"",
-            &["profiles/broken/profile.toml", "line 1: unknown key `descripton`; did you mean `description`?"],
+            &["profiles/broken/profile.toml", "line 1", "unknown field `descripton`; did you mean `description`?"],
         ),
         ("[alpine]\nflavour = \"lts\"", &["unknown field `flavour`", "`flavor`"]),
         (
@@ -63,7 +63,7 @@ fn a_broken_profile_is_named_with_file_line_and_key() {
             &["`--allow-untrusted` would be an option on apk's command line"],
         ),
         ("overlays = [\"base\"]\npackages = [\"nanoo\"]", &["nanoo", "did you mean `nano`?"]),
-        ("packages = [\"nano\"]", &["root logs in without a password (OVL-16)", "use the overlay `base`"]),
+        ("packages = [\"nano\"]", &["no service is in runlevel sysinit", "(OVL-25)", "use the overlay `base`"]),
         (
             "overlays = [\"base\"]\n[alpine]\nrelease = \"three\"",
             &["`three` is not an Alpine release: write `latest-stable`"],
@@ -99,7 +99,7 @@ fn files_that_cannot_go_into_an_overlay_are_named_with_the_rule() {
         ("profiles/hello/root/etc/._motd", "leftover of macOS"),
         ("profiles/hello/root/etc/new\nline", "control character"),
         ("profiles/hello/root/home/alice/x", "`home/alice` would belong to root (OVL-21)"),
-        ("profiles/hello/root/etc/hosts/x", "profile hello has `etc/hosts`"),
+        ("profiles/hello/root/etc/hostname/x", "profile hello has `etc/hostname`"),
     ] {
         let site = Site::new();
         site.write(file, "");
