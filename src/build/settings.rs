@@ -6,7 +6,7 @@ use super::merge::{Merged, Shadowed, described};
 use super::trail::Topic;
 use crate::model::profile::Runlevel;
 use crate::model::profile::network::{Address, BOOT_CARD, Interface, Network, parts};
-use crate::wire::apkovl::{Entry, Tree};
+use crate::wire::apkovl::{Entry, Node, Tree};
 
 /// Who is named as the author of what follows from other values.
 const BIVOUAC: &str = "Bivouac";
@@ -40,6 +40,11 @@ fn put(merged: &mut Merged, path: &str, entry: Entry, because: &str) {
     merged.tree.insert(path, entry);
 }
 
+/// Whether a layer brings a file of its own.
+fn has(merged: &Merged, path: &str) -> bool {
+    merged.tree.get(path).is_some_and(|entry| entry.node != Node::Directory)
+}
+
 fn need_package(merged: &mut Merged, name: &str, because: &str) {
     if !merged.packages.iter().any(|known| known == name) {
         merged.packages.push(name.to_owned());
@@ -59,13 +64,13 @@ fn need_service(merged: &mut Merged, level: Runlevel, name: &str, because: &str)
 /// says a name too.
 fn hostname(merged: &mut Merged, profile: &str) {
     let is_said = merged.hostname.is_some();
-    if is_said || merged.tree.get("etc/hostname").is_none() {
+    if is_said || !has(merged, "etc/hostname") {
         let name = merged.hostname.clone().unwrap_or_else(|| profile.to_owned());
         let because = if is_said { "hostname" } else { "the profile's name" };
         put(merged, "etc/hostname", Entry::file(format!("{name}\n")), because);
         merged.hostname = Some(name);
     }
-    if let (Some(name), None) = (merged.hostname.clone(), merged.tree.get("etc/hosts")) {
+    if let Some(name) = merged.hostname.clone().filter(|_| !has(merged, "etc/hosts")) {
         let hosts = format!(
             "127.0.0.1\tlocalhost localhost.localdomain\n127.0.1.1\t{name}\n::1\t\tlocalhost localhost.localdomain\n"
         );
@@ -175,7 +180,6 @@ mod tests {
     use super::super::merge::merge;
     use super::*;
     use crate::model::profile::Layer;
-    use crate::wire::apkovl::Node;
 
     fn applied(toml: &str, files: &[(&str, &str)]) -> Merged {
         let files = files.iter().map(|(path, text)| ((*path).to_owned(), Entry::file(*text))).collect();
