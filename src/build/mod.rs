@@ -27,8 +27,7 @@ use crate::model::digest::Digest;
 use crate::model::name::{OverlayName, ProfileName};
 use crate::model::profile::variable::Required;
 use crate::model::profile::{Allowed, FileRule, ProfileError};
-use crate::wire::apkovl::{Entry, Node, Tree};
-use crate::wire::gzip::gzip;
+use crate::wire::apkovl::{Entry, Tree, pack};
 
 /// Where a machine finds the digest of the overlay it unpacked.
 pub const OVERLAY_FILE: &str = "etc/bivouac/overlay";
@@ -245,7 +244,7 @@ impl Recipe {
         let mut merged = merge::merge(sources)?;
         check_arguments(&merged.kernel_args)
             .map_err(|source| BuildError::Arguments { profile: name.clone(), source })?;
-        settings::apply(&mut merged, name.as_str());
+        settings::apply(&mut merged, name.as_str())?;
         for (variable, declaration) in &merged.vars {
             if declaration.required == Required::Profile && declaration.value.is_none() {
                 let description = declaration.description.clone();
@@ -253,10 +252,9 @@ impl Recipe {
             }
         }
         let world = packages::world(name, &merged.packages)?;
-        merged
-            .tree
-            .insert("etc/apk/world", Entry::file(world.iter().map(|name| format!("{name}\n")).collect::<String>()));
-        settings::enable(&mut merged.tree, &merged.services);
+        let lines = world.iter().map(|name| format!("{name}\n")).collect::<String>();
+        merge::put(&mut merged.tree, merge::WORLD, Entry::file(lines), "`packages`")?;
+        settings::enable(&mut merged.tree, &merged.services)?;
         let known = "these names are valid";
         let repositories = if merged.repositories.is_empty() {
             vec!["main".to_owned(), "community".to_owned()]
@@ -298,20 +296,7 @@ impl Recipe {
         let mut tree = self.tree.clone();
         let homes = self.accounts.write(base, &mut tree)?;
         merge::finish(&mut tree, &homes, &self.rules)?;
-        self.sound(&tree)?;
         Ok(tree)
-    }
-
-    /// Refuses a file in the place of a folder, which a file that follows from a value may have come to be.
-    fn sound(&self, tree: &Tree) -> Result<(), BuildError> {
-        for (path, _) in tree.iter() {
-            let Some((folder, _)) = path.rsplit_once('/') else { continue };
-            if tree.get(folder).is_none_or(|parent| parent.node != Node::Directory) {
-                let origin = self.trail.owner(Topic::File, path).unwrap_or("the profile").to_owned();
-                return Err(BuildError::TypeClash { path: folder.to_owned(), origin });
-            }
-        }
-        Ok(())
     }
 
     /// Writes the overlay archive; every file gets the time `epoch` (seconds since 1970).
@@ -320,8 +305,8 @@ impl Recipe {
     /// As [`Recipe::tree`].
     pub fn overlay(&self, base: &BaseAccounts, epoch: u64) -> Result<Overlay, BuildError> {
         let mut tree = self.tree(base)?;
-        let content = Digest::of(&tree.to_tar(epoch));
+        let content = tree.digest(epoch);
         tree.insert(OVERLAY_FILE, Entry::file(format!("{content}\n")));
-        Ok(Overlay { content, archive: gzip(&tree.to_tar(epoch)) })
+        Ok(Overlay { content, archive: pack(&tree, epoch) })
     }
 }
