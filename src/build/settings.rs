@@ -35,7 +35,11 @@ pub(super) fn apply(merged: &mut Merged, profile: &str) -> Result<(), BuildError
 
 /// Puts a file in that follows from a value, which wins over a layer's own file.
 fn put(merged: &mut Merged, path: &str, entry: Entry, because: &str) -> Result<(), BuildError> {
-    super::merge::put(&mut merged.tree, path, entry.clone(), &format!("`{because}`"))?;
+    // A folder of that name is the mistake of the layer that has something in it.
+    let below = format!("{path}/");
+    let within = merged.trail.iter().find(|(it, _)| it.kind == Topic::File && it.name.starts_with(&below));
+    let layer = within.and_then(|(_, steps)| steps.last()).map(|step| step.by.clone());
+    super::merge::put(&mut merged.tree, path, entry.clone(), &layer.unwrap_or_else(|| format!("`{because}`")))?;
     let by = format!("{BIVOUAC}, from `{because}`");
     if let Some(hidden) = merged.trail.owner(Topic::File, path).map(str::to_owned) {
         merged.shadowed.push(Shadowed { path: path.to_owned(), by: format!("`{because}`"), hidden });
@@ -156,7 +160,7 @@ fn stanzas(text: &mut String, name: &str, interface: &Interface, before: &str) {
         Address::Fixed(addresses) => {
             for (place, (address, length)) in addresses.iter().enumerate() {
                 let family = if address.is_ipv4() { "inet" } else { "inet6" };
-                let _ = write!(text, "iface {name} {family} static\n");
+                let _ = writeln!(text, "iface {name} {family} static");
                 // What brings the card up happens once.
                 text.push_str(if place == 0 { before } else { "" });
                 let _ = writeln!(text, "\taddress {address}/{length}");
