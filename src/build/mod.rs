@@ -8,6 +8,7 @@ mod layers;
 mod lint;
 mod merge;
 mod packages;
+mod services;
 mod settings;
 mod staged;
 mod trail;
@@ -173,6 +174,17 @@ pub enum BuildError {
         /// Who needs what.
         source: Box<crate::apk::Unsolvable>,
     },
+    /// Services that nothing brings.
+    #[error(
+        "profile `{profile}` starts services that neither its overlay nor its packages bring: {services}; add the package \
+         that has them, often called NAME-openrc, or take them out (OVL-26)"
+    )]
+    NoService {
+        /// The profile.
+        profile: ProfileName,
+        /// Each service, with a name like it.
+        services: String,
+    },
     /// A downloaded package is no package.
     #[error("package {name} cannot be read")]
     Unreadable {
@@ -298,15 +310,14 @@ impl Recipe {
         merge::finish(&mut tree, &homes, &self.rules)?;
         Ok(tree)
     }
+}
 
-    /// Writes the overlay archive; every file gets the time `epoch` (seconds since 1970).
-    ///
-    /// # Errors
-    /// As [`Recipe::tree`].
-    pub fn overlay(&self, base: &BaseAccounts, epoch: u64) -> Result<Overlay, BuildError> {
-        let mut tree = self.tree(base)?;
+impl Overlay {
+    /// Writes the archive of a tree; every file gets the time `epoch` (seconds since 1970).
+    #[must_use]
+    pub fn of(mut tree: Tree, epoch: u64) -> Self {
         let content = tree.digest(epoch);
         tree.insert(OVERLAY_FILE, Entry::file(format!("{content}\n")));
-        Ok(Overlay { content, archive: pack(&tree, epoch) })
+        Self { content, archive: pack(&tree, epoch) }
     }
 }
