@@ -121,6 +121,16 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show where each value, file, package and service of a profile comes from, and what it hid
+    Explain {
+        /// The profile
+        profile: ProfileName,
+        /// Only this: a path on the machine (or a folder), a package, service, kernel argument, user, variable or key
+        what: Option<String>,
+        /// As JSON: what was taken out has the value null
+        #[arg(long)]
+        json: bool,
+    },
     /// Write bundles into one file, for a site that no network leads to
     ///
     /// The file has everything the bundles need to boot, and nothing of this site: the same bundles give the same bytes

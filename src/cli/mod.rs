@@ -2,6 +2,7 @@
 
 mod air_gap;
 mod args;
+mod explain;
 mod fetch;
 mod gc;
 mod loaders;
@@ -77,6 +78,9 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<()> {
             Command::Export { references, file, oci } => {
                 let form = if oci { air_gap::Form::Folder } else { air_gap::Form::Archive };
                 air_gap::export(&settings, &references, &file, form, out)?;
+            }
+            Command::Explain { profile, what, json } => {
+                explain::explain(&settings, &profile, what.as_deref(), json, out)?;
             }
             Command::Import { file } => air_gap::import(&settings, &file, out)?,
             Command::Gc { unused, dry_run, json } => {

@@ -57,6 +57,12 @@ pub struct Owner {
     pub gid: u32,
 }
 
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.uid, self.gid)
+    }
+}
+
 impl FromStr for Owner {
     type Err = String;
 
