@@ -10,6 +10,7 @@ mod fetch_front_door;
 mod fetch_hostile;
 mod fetch_killed;
 mod fetch_releases;
+mod golden;
 mod layers;
 mod loaders;
 mod readme;
