@@ -5,6 +5,7 @@ mod air_gap;
 mod bad_input;
 mod cleaning;
 mod explain;
+mod extends;
 mod fetch_files;
 mod fetch_front_door;
 mod fetch_hostile;
