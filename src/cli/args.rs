@@ -121,6 +121,14 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Make the folder of a new profile, ready to build
+    New {
+        /// Its name
+        name: ProfileName,
+        /// A profile that the new one extends: it has everything of that one and changes some of it
+        #[arg(long, value_name = "PROFILE")]
+        from: Option<ProfileName>,
+    },
     /// Show where each value, file, package and service of a profile comes from, and what it hid
     Explain {
         /// The profile

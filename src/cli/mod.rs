@@ -7,6 +7,7 @@ mod fetch;
 mod gc;
 mod loaders;
 mod machines;
+mod new_profile;
 mod pipeline;
 mod progress;
 mod report;
@@ -82,6 +83,7 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<()> {
             Command::Explain { profile, what, json } => {
                 explain::explain(&settings, &profile, what.as_deref(), json, out)?;
             }
+            Command::New { name, from } => new_profile::new_profile(&settings, &name, from.as_ref(), out)?,
             Command::Import { file } => air_gap::import(&settings, &file, out)?,
             Command::Gc { unused, dry_run, json } => {
                 let rules = gc::Rules { unused: *unused, is_trial: dry_run, as_json: json };

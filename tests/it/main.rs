@@ -14,6 +14,7 @@ mod fetch_releases;
 mod golden;
 mod layers;
 mod loaders;
+mod new_profile;
 mod readme;
 mod reproducible;
 mod serving;
