@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use super::fetch::Extent;
 use super::loaders::LoadersArgs;
+use super::schema::Schemed;
 use super::to_publish::ToPublish;
 use super::workshop::Access;
 use crate::config::{Dhcp, File, Http, OneOrMore, Tftp, Verify};
@@ -138,6 +139,12 @@ pub(super) enum Command {
         /// As JSON: what was taken out has the value null
         #[arg(long)]
         json: bool,
+    },
+    /// Print a JSON schema of a file that people write, for their editors
+    Schema {
+        /// Of which file
+        #[arg(value_enum, default_value = "profile")]
+        of: Schemed,
     },
     /// Write bundles into one file, for a site that no network leads to
     ///

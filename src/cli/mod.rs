@@ -11,6 +11,7 @@ mod new_profile;
 mod pipeline;
 mod progress;
 mod report;
+mod schema;
 mod serve;
 mod show;
 mod site_key;
@@ -83,6 +84,7 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<()> {
             Command::Explain { profile, what, json } => {
                 explain::explain(&settings, &profile, what.as_deref(), json, out)?;
             }
+            Command::Schema { of } => schema::schema(of, out)?,
             Command::New { name, from } => new_profile::new_profile(&settings, &name, from.as_ref(), out)?,
             Command::Import { file } => air_gap::import(&settings, &file, out)?,
             Command::Gc { unused, dry_run, json } => {

@@ -17,6 +17,7 @@ mod loaders;
 mod new_profile;
 mod readme;
 mod reproducible;
+mod schema;
 mod serving;
 mod support;
 mod walk_through;

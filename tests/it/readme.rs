@@ -4,7 +4,7 @@ use bivouac::config::{File, Settings};
 use bivouac::model::profile::Profile;
 
 /// The TOML examples of the README, in order.
-fn examples() -> Vec<String> {
+pub fn examples() -> Vec<String> {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
     text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
 }
