@@ -294,6 +294,8 @@ impl Recipe {
         let homes = self.accounts.write(base, &mut tree, &mut trail)?;
         merge::finish(&mut tree, &homes, &self.rules, &mut trail)?;
         sound(&tree, &trail)?;
+        // It is added when everything else is known.
+        trail.say(Topic::File, OVERLAY_FILE, trail::BIVOUAC, "the digest of the overlay");
         Ok((tree, trail))
     }
 

@@ -76,7 +76,9 @@ impl<'a> Explained<'a> {
 
     fn row(&self) -> Vec<String> {
         let hidden: Vec<String> = self.hidden.iter().map(|step| hidden(step)).collect();
-        vec![self.subject.name.clone(), self.value(), self.last.by.clone(), hidden.join("; ")]
+        [self.subject.name.clone(), self.value(), self.last.by.clone(), hidden.join("; ")]
+            .map(|it| one_line(&it))
+            .to_vec()
     }
 
     fn describe(&self) -> Value {
@@ -103,6 +105,18 @@ impl<'a> Explained<'a> {
         }
         all
     }
+}
+
+/// A text of a profile as one line of a table, which the terminal takes for nothing else.
+fn one_line(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut line, c| {
+        if c.is_control() {
+            line.extend(c.escape_debug())
+        } else {
+            line.push(c)
+        }
+        line
+    })
 }
 
 /// What an earlier layer said, in words.

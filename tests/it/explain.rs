@@ -29,6 +29,7 @@ fn site() -> Site {
         "etc/ssh/sshd_config" = { mode = "0600" }
         [vars]
         host = "pve.example.net"
+        note = "a\nb\u001b[2J"
         "#,
     );
     site.write(
@@ -86,6 +87,7 @@ fn values_lists_and_what_was_taken_out_name_their_layers() {
         ("etc/hostname", "etc/hostname", json!("4 bytes"), "Bivouac, from `hostname`"),
         ("etc/timezone", "etc/timezone", json!("14 bytes"), "profile vdi, by `timezone`"),
         ("etc/apk/world", "etc/apk/world", json!("34 bytes"), "Bivouac, from `packages`"),
+        ("etc/bivouac/overlay", "etc/bivouac/overlay", json!("the digest of the overlay"), "Bivouac"),
         (
             "etc/runlevels/default/sshd",
             "etc/runlevels/default/sshd",
@@ -114,6 +116,7 @@ fn everything_is_listed_and_no_file_of_the_machine_is_missing() {
     {
         assert!(ran.out.lines().any(|line| line.starts_with(&format!("{title}  "))), "{title}:\n{}", ran.out);
     }
+    assert!(ran.out.contains("\nnote      a\\nb\\u{1b}[2J    profile vdi\n"), "{}", ran.out);
     let recipe =
         bivouac::build::Recipe::load(&site.path("profiles"), &site.path("overlays"), &"vdi".parse().unwrap()).unwrap();
     for (path, entry) in recipe.tree(&bivouac::build::BaseAccounts::default()).unwrap().iter() {
