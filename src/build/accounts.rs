@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::BuildError;
-use super::merge::put;
+use super::merge::{described, put};
+use super::trail::{BIVOUAC, Topic, Trail};
 use crate::model::profile::{Group, Owner, User};
 use crate::wire::apkovl::{Entry, Node, Tree};
 
@@ -17,9 +18,6 @@ pub(super) const SHADOW: &str = "etc/shadow";
 
 /// What an account of the base has in place of a password: nobody logs in with it.
 const NO_PASSWORD: &str = "*";
-
-/// Who writes the files, in messages.
-const ACCOUNTS: &str = "the accounts";
 
 /// The login shell of a user for whom the profile names none.
 const SHELL: &str = "/bin/ash";
@@ -104,7 +102,12 @@ impl Accounts {
     ///
     /// # Errors
     /// When a user has no id, two have the same, or a group does not exist.
-    pub(super) fn write(&self, base: &BaseAccounts, tree: &mut Tree) -> Result<Vec<(String, Owner)>, BuildError> {
+    pub(super) fn write(
+        &self,
+        base: &BaseAccounts,
+        tree: &mut Tree,
+        trail: &mut Trail,
+    ) -> Result<Vec<(String, Owner)>, BuildError> {
         let is_own = [PASSWD, GROUP].iter().any(|path| tree.get(path).is_some());
         let mut passwd = with_own(&base.passwd, tree, PASSWD);
         let mut group = with_own(&base.group, tree, GROUP);
@@ -124,13 +127,13 @@ impl Accounts {
         unique(&passwd, "user", 2)?;
         unique(&group, "group", 2)?;
         if is_own || !self.users.is_empty() || !self.groups.is_empty() {
-            put(tree, PASSWD, Entry::file(passwd.text()), ACCOUNTS)?;
-            put(tree, GROUP, Entry::file(group.text()), ACCOUNTS)?;
+            write(tree, trail, PASSWD, &passwd)?;
+            write(tree, trail, GROUP, &group)?;
         }
-        put(tree, SHADOW, Entry::file(shadow.text()), ACCOUNTS)?;
+        write(tree, trail, SHADOW, &shadow)?;
         let mut homes = Vec::new();
         for (name, user) in &self.users {
-            homes.extend(self.home(name, user, &passwd, tree)?);
+            homes.extend(self.home(name, user, &passwd, tree, trail)?);
         }
         Ok(homes)
     }
@@ -224,6 +227,7 @@ impl Accounts {
         user: &User,
         passwd: &Lines,
         tree: &mut Tree,
+        trail: &mut Trail,
     ) -> Result<Option<(String, Owner)>, BuildError> {
         let (Some(uid), Some(gid)) = (passwd.id(name, 2), passwd.id(name, 3)) else { return Ok(None) };
         let home = passwd.get(name).and_then(|fields| fields.get(5)).map(|home| home.trim_matches('/').to_owned());
@@ -234,18 +238,30 @@ impl Accounts {
         if home.is_empty() || (is_new && !is_wanted) {
             return Ok(None);
         }
-        let whose = format!("[users.{name}]");
+        let mut place = |path: String, entry: Entry, property: &str| {
+            let by = format!("{BIVOUAC}, from `users.{name}{property}`");
+            trail.say(Topic::File, path.clone(), &by, described(&entry));
+            put(tree, &path, entry, &format!("[users.{name}]"))
+        };
         if is_new {
-            put(tree, &home, Entry { mode: 0o700, ..Entry::directory() }, &whose)?;
+            place(home.clone(), Entry { mode: 0o700, ..Entry::directory() }, "")?;
         }
         if !user.ssh_keys.is_empty() {
             let keys: String = user.ssh_keys.iter().map(|key| format!("{key}\n")).collect();
-            put(tree, &format!("{home}/.ssh"), Entry { mode: 0o700, ..Entry::directory() }, &whose)?;
-            let keys = Entry { mode: 0o600, ..Entry::file(keys) };
-            put(tree, &format!("{home}/.ssh/authorized_keys"), keys, &whose)?;
+            place(format!("{home}/.ssh"), Entry { mode: 0o700, ..Entry::directory() }, ".ssh-keys")?;
+            place(format!("{home}/.ssh/authorized_keys"), Entry { mode: 0o600, ..Entry::file(keys) }, ".ssh-keys")?;
         }
         Ok(Some((home, Owner { uid, gid })))
     }
+}
+
+/// Puts one of the three files in. Lines of a layer's own file are in it too.
+fn write(tree: &mut Tree, trail: &mut Trail, path: &str, lines: &Lines) -> Result<(), BuildError> {
+    let own = trail.owner(Topic::File, path).map(|own| format!(" and the lines of {own}"));
+    let by = format!("{BIVOUAC}, from Alpine's own accounts, `users`, `groups`{}", own.unwrap_or_default());
+    let entry = Entry::file(lines.text());
+    trail.say(Topic::File, path, &by, described(&entry));
+    put(tree, path, entry, "the accounts")
 }
 
 fn shadow_line(name: &str, password: &str) -> Vec<String> {
@@ -293,12 +309,14 @@ mod tests {
     #[test]
     fn without_accounts_only_the_passwords_are_written_and_root_has_none_to_type() {
         let mut tree = Tree::default();
-        let homes = accounts("").write(&BaseAccounts::default(), &mut tree).unwrap();
+        let homes = accounts("").write(&BaseAccounts::default(), &mut tree, &mut Trail::default()).unwrap();
         assert!(homes.is_empty() && tree.get(PASSWD).is_none() && tree.get(GROUP).is_none());
         assert_eq!(line(&tree, SHADOW, "root"), "root:*::0:::::");
         assert_eq!(line(&tree, SHADOW, "sshd"), "sshd:!::0:::::");
         let mut tree = Tree::default();
-        accounts("allow-empty-root-password = true").write(&BaseAccounts::default(), &mut tree).unwrap();
+        accounts("allow-empty-root-password = true")
+            .write(&BaseAccounts::default(), &mut tree, &mut Trail::default())
+            .unwrap();
         assert_eq!(line(&tree, SHADOW, "root"), "root:::0:::::");
     }
 
@@ -308,7 +326,7 @@ mod tests {
                     ssh-keys = [\"ssh-ed25519 AAAA a\"]\n[users.root]\nssh-keys = [\"ssh-ed25519 AAAA b\"]\n\
                     [groups.printers]\ngid = 200\n[groups.audio]\n";
         let mut tree = Tree::default();
-        let homes = accounts(toml).write(&BaseAccounts::default(), &mut tree).unwrap();
+        let homes = accounts(toml).write(&BaseAccounts::default(), &mut tree, &mut Trail::default()).unwrap();
         assert_eq!(line(&tree, PASSWD, "kiosk"), "kiosk:x:1000:1000:kiosk:/home/kiosk:/bin/ash");
         assert_eq!(line(&tree, PASSWD, "nobody"), "nobody:x:65534:65534:nobody:/:/sbin/nologin");
         assert_eq!(line(&tree, GROUP, "kiosk"), "kiosk:x:1000:");
@@ -326,7 +344,7 @@ mod tests {
         let mut tree = Tree::default();
         tree.insert(PASSWD, Entry::file("root:x:0:0:me:/root:/bin/sh\nown:x:900:900::/srv:/bin/false\n"));
         tree.insert(SHADOW, Entry::file("root:$6$s$h::0:::::\n"));
-        accounts("").write(&BaseAccounts::default(), &mut tree).unwrap();
+        accounts("").write(&BaseAccounts::default(), &mut tree, &mut Trail::default()).unwrap();
         assert_eq!(line(&tree, PASSWD, "root"), "root:x:0:0:me:/root:/bin/sh");
         assert_eq!(line(&tree, PASSWD, "daemon"), "daemon:x:2:2:daemon:/sbin:/sbin/nologin");
         assert_eq!(line(&tree, SHADOW, "root"), "root:$6$s$h::0:::::");
@@ -342,7 +360,10 @@ mod tests {
             ("[users.kiosk]\nuid = 1000\ngroups = [\"audoi\"]", "there is no group `audoi`; did you mean `audio`?"),
             ("[users.kiosk]\nuid = 1000\ngroups = [\"zzz\"]", "there is no group `zzz`; declare it as [groups.zzz]"),
         ] {
-            let error = accounts(toml).write(&BaseAccounts::default(), &mut Tree::default()).unwrap_err().to_string();
+            let error = accounts(toml)
+                .write(&BaseAccounts::default(), &mut Tree::default(), &mut Trail::default())
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(said), "{toml}: {error}");
         }
     }

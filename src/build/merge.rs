@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::BuildError;
 use super::layers::Source;
-use super::trail::{Topic, Trail};
+use super::trail::{BIVOUAC, Topic, Trail};
 use crate::model::alpine::{Arch, Flavor, ReleaseSpec};
 use crate::model::profile::network::Network;
 use crate::model::profile::variable::{Declared, Kind, Required, Value, Variable};
@@ -51,6 +51,9 @@ pub struct Declaration {
     pub description: String,
 }
 
+/// What layers say of the owner and mode of a path or tree.
+pub(super) type Rules = BTreeMap<String, Vec<(String, FileRule)>>;
+
 /// All layers as one.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Merged {
@@ -71,7 +74,8 @@ pub(super) struct Merged {
     pub(super) allows_empty_root_password: bool,
     pub(super) vars: BTreeMap<String, Declaration>,
     pub(super) allowed: Vec<Allowed>,
-    pub(super) rules: BTreeMap<String, FileRule>,
+    /// The rules of `[files]` by their key, each with its layer, first to last.
+    pub(super) rules: Rules,
     pub(super) tree: Tree,
     pub(super) shadowed: Vec<Shadowed>,
     pub(super) trail: Trail,
@@ -176,7 +180,9 @@ impl Merged {
             self.variable(name, variable, &origin)?;
         }
         self.allowed.extend(layer.allow);
-        self.rules.extend(layer.files);
+        for (path, rule) in layer.files {
+            self.rules.entry(path).or_default().push((origin.clone(), rule));
+        }
         Ok(())
     }
 
@@ -212,15 +218,15 @@ impl Merged {
     fn network(&mut self, network: Network, origin: &str) {
         let known = self.network.get_or_insert_with(Network::default);
         for server in network.dns.into_iter().filter(|it| !known.dns.contains(it)).collect::<Vec<_>>() {
-            self.trail.say(Topic::Network, "dns", origin, server.to_string());
+            self.trail.say(Topic::Network, format!("dns {server}"), origin, "");
             known.dns.push(server);
         }
         for domain in network.search.into_iter().filter(|it| !known.search.contains(it)).collect::<Vec<_>>() {
-            self.trail.say(Topic::Network, "search", origin, domain.clone());
+            self.trail.say(Topic::Network, format!("search {domain}"), origin, "");
             known.search.push(domain);
         }
         for (name, interface) in network.interfaces {
-            self.trail.say(Topic::Network, name.clone(), origin, interface.to_string());
+            self.trail.say(Topic::Network, format!("interfaces.{name}"), origin, interface.to_string());
             known.interfaces.insert(name, interface);
         }
     }
@@ -349,56 +355,77 @@ pub(super) fn described(entry: &Entry) -> String {
 pub(super) fn finish(
     tree: &mut Tree,
     homes: &[(String, Owner)],
-    rules: &BTreeMap<String, FileRule>,
+    rules: &Rules,
+    trail: &mut Trail,
 ) -> Result<(), BuildError> {
-    strict_modes(tree);
     for (path, entry) in tree.iter_mut() {
+        strict(path, entry, trail);
         // The deepest home a path is in is its owner's.
         let home = homes.iter().filter(|(home, _)| path == home || path.starts_with(&format!("{home}/")));
-        if let Some((_, owner)) = home.max_by_key(|(home, _)| home.len()) {
-            entry.owner = *owner;
+        if let Some((home, owner)) = home.max_by_key(|(home, _)| home.len()) {
+            let by = format!("{BIVOUAC}, for the home /{home}");
+            own(path, entry, *owner, &by, trail);
         }
     }
-    apply_rules(tree, rules)
+    apply_rules(tree, rules, trail)
+}
+
+/// Gives a file an owner.
+fn own(path: &str, entry: &mut Entry, owner: Owner, by: &str, trail: &mut Trail) {
+    if entry.owner != owner {
+        trail.change(Topic::Owner, path, by, entry.owner.to_string(), owner.to_string());
+        entry.owner = owner;
+    }
+}
+
+/// Gives a file a mode.
+fn limit(path: &str, entry: &mut Entry, mode: u32, by: &str, trail: &mut Trail) {
+    if entry.mode != mode {
+        trail.change(Topic::Mode, path, by, format!("{:04o}", entry.mode), format!("{mode:04o}"));
+        entry.mode = mode;
+    }
 }
 
 /// Modes that must be strict whatever the working copy has, because the programs that read these files refuse others
 /// or because they hold secrets (OVL-17, OVL-18, OVL-22).
-fn strict_modes(tree: &mut Tree) {
+fn strict(path: &str, entry: &mut Entry, trail: &mut Trail) {
     /// Alpine's group `shadow`.
     const SHADOW: u32 = 42;
-    for (path, entry) in tree.iter_mut() {
-        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let is_directory = entry.node == Node::Directory;
-        if path == "etc/shadow" {
-            entry.mode = 0o640;
-            entry.owner.gid = SHADOW;
-        } else if name == ".ssh" && is_directory || path == "root" {
-            entry.mode = 0o700;
-        } else if folder.ends_with("/.ssh") && !is_directory
-            || folder == "etc/ssh" && name.starts_with("ssh_host_") && name.ends_with("_key")
-        {
-            entry.mode = 0o600;
-        }
+    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let is_directory = entry.node == Node::Directory;
+    let by = format!("{BIVOUAC}, because it must be strict");
+    if path == "etc/shadow" {
+        limit(path, entry, 0o640, &by, trail);
+        let owner = Owner { gid: SHADOW, ..entry.owner };
+        own(path, entry, owner, &by, trail);
+    } else if name == ".ssh" && is_directory || path == "root" {
+        limit(path, entry, 0o700, &by, trail);
+    } else if folder.ends_with("/.ssh") && !is_directory
+        || folder == "etc/ssh" && name.starts_with("ssh_host_") && name.ends_with("_key")
+    {
+        limit(path, entry, 0o600, &by, trail);
     }
 }
 
 /// Owners and modes from `[files]`: a tree rule (`home/kiosk/`) first, then the rule of the very path.
-fn apply_rules(tree: &mut Tree, rules: &BTreeMap<String, FileRule>) -> Result<(), BuildError> {
+fn apply_rules(tree: &mut Tree, rules: &Rules, trail: &mut Trail) -> Result<(), BuildError> {
     let mut used: Vec<&str> = Vec::new();
     for (path, entry) in tree.iter_mut() {
         let below = rules.iter().filter(|(key, _)| {
             key.strip_suffix('/').is_some_and(|folder| path == folder || path.starts_with(key.as_str()))
         });
         let exact = rules.get_key_value(path);
-        for (key, rule) in below.chain(exact) {
+        for (key, said) in below.chain(exact) {
             used.push(key);
-            if let Some(owner) = rule.owner {
-                entry.owner = owner;
-            }
-            // A tree rule's mode is for its files; a directory without its executable bits could not be entered.
-            if let Some(mode) = rule.mode.filter(|_| entry.node != Node::Directory || !key.ends_with('/')) {
-                entry.mode = mode.0;
+            for (origin, rule) in said {
+                let by = format!("{origin}, `[files]`");
+                if let Some(owner) = rule.owner {
+                    own(path, entry, owner, &by, trail);
+                }
+                // A tree rule's mode is for its files; a directory without its executable bits could not be entered.
+                if let Some(mode) = rule.mode.filter(|_| entry.node != Node::Directory || !key.ends_with('/')) {
+                    limit(path, entry, mode.0, &by, trail);
+                }
             }
         }
     }
@@ -421,7 +448,7 @@ mod tests {
     /// Merged, with the modes and owners that no account decides.
     fn finished(sources: Vec<Source>) -> Result<Merged, BuildError> {
         let mut merged = merge(sources)?;
-        finish(&mut merged.tree, &[], &merged.rules)?;
+        finish(&mut merged.tree, &[], &merged.rules, &mut merged.trail)?;
         Ok(merged)
     }
 
@@ -484,6 +511,21 @@ mod tests {
         assert_eq!((of("home/kiosk/run"), of("home/kiosk/conf")), ((1000, 0o755), (1000, 0o600)));
         let error = finished(vec![source("overlay a", "[files]\n\"etc/x\" = { mode = \"0600\" }", &[])]).unwrap_err();
         assert_eq!(error.to_string(), "`[files]` has a rule for `etc/x`, and no layer has such a file");
+    }
+
+    #[test]
+    fn a_rule_of_a_later_layer_adds_to_an_earlier_one_and_the_trail_says_both() {
+        let rule = |rule: &str| format!("[files]\n\"etc/x\" = {{ {rule} }}");
+        let files = [("etc/x", Entry::file(""))];
+        let merged = finished(vec![
+            source("overlay a", &rule("owner = \"1:2\", mode = \"0600\""), &files),
+            source("profile b", &rule("mode = \"0640\""), &[]),
+        ])
+        .unwrap();
+        let entry = merged.tree.get("etc/x").unwrap();
+        assert_eq!((entry.owner, entry.mode), (Owner { uid: 1, gid: 2 }, 0o640));
+        assert_eq!(merged.trail.owner(Topic::Mode, "etc/x"), Some("profile b, `[files]`"));
+        assert_eq!(merged.trail.owner(Topic::Owner, "etc/x"), Some("overlay a, `[files]`"));
     }
 
     #[test]

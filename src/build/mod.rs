@@ -20,14 +20,14 @@ pub use accounts::{Accounts, BaseAccounts};
 pub use merge::{AlpineChoice, Declaration, Shadowed};
 pub use packages::{Selection, Wanted, select};
 pub use staged::{Blob, Netboot, Staged, site_initrd};
-pub use trail::{Step, Subject, Topic, Trail};
+pub use trail::{DEFAULT, Step, Subject, Topic, Trail};
 
 use crate::disk::DiskError;
 use crate::model::cmdline::{ArgumentError, check_arguments};
 use crate::model::digest::Digest;
 use crate::model::name::{OverlayName, ProfileName};
 use crate::model::profile::variable::Required;
-use crate::model::profile::{Allowed, FileRule, ProfileError};
+use crate::model::profile::{Allowed, ProfileError};
 use crate::wire::apkovl::{Entry, Tree, pack};
 
 /// Where a machine finds the digest of the overlay it unpacked.
@@ -230,10 +230,10 @@ pub struct Recipe {
     pub allowed: Vec<Allowed>,
     /// Files that more than one layer has.
     pub shadowed: Vec<Shadowed>,
-    /// Which layer said what.
-    pub trail: Trail,
     accounts: Accounts,
-    rules: BTreeMap<String, FileRule>,
+    /// Which layer said what.
+    trail: Trail,
+    rules: merge::Rules,
     tree: Tree,
 }
 
@@ -264,24 +264,12 @@ impl Recipe {
             }
         }
         let world = packages::world(name, &merged.packages)?;
-        let lines = world.iter().map(|name| format!("{name}\n")).collect::<String>();
-        merge::put(&mut merged.tree, merge::WORLD, Entry::file(lines), "`packages`")?;
-        settings::enable(&mut merged.tree, &merged.services)?;
-        let known = "these names are valid";
-        let repositories = if merged.repositories.is_empty() {
-            vec!["main".to_owned(), "community".to_owned()]
-        } else {
-            merged.repositories
-        };
+        settings::world(&mut merged, &world)?;
+        settings::enable(&mut merged)?;
         let recipe = Self {
             name: name.clone(),
-            description: merged.description,
-            alpine: AlpineChoice {
-                release: merged.release.unwrap_or_else(|| "latest-stable".parse().expect(known)),
-                flavor: merged.flavor.unwrap_or_else(|| "virt".parse().expect(known)),
-                arch: merged.arch.unwrap_or_else(|| "x86_64".parse().expect(known)),
-                repositories,
-            },
+            description: std::mem::take(&mut merged.description),
+            alpine: settings::alpine(&mut merged),
             world,
             kernel_args: merged.kernel_args,
             vars: merged.vars,
@@ -305,10 +293,20 @@ impl Recipe {
     /// # Errors
     /// Accounts that contradict each other or the base, and owners for files that are not there.
     pub fn tree(&self, base: &BaseAccounts) -> Result<Tree, BuildError> {
-        let mut tree = self.tree.clone();
-        let homes = self.accounts.write(base, &mut tree)?;
-        merge::finish(&mut tree, &homes, &self.rules)?;
-        Ok(tree)
+        self.explained(base).map(|(tree, _)| tree)
+    }
+
+    /// The same tree, and which layer said what of it and of everything else.
+    ///
+    /// # Errors
+    /// As [`Recipe::tree`].
+    pub fn explained(&self, base: &BaseAccounts) -> Result<(Tree, Trail), BuildError> {
+        let (mut tree, mut trail) = (self.tree.clone(), self.trail.clone());
+        let homes = self.accounts.write(base, &mut tree, &mut trail)?;
+        merge::finish(&mut tree, &homes, &self.rules, &mut trail)?;
+        // It is added when everything else is known.
+        trail.say(Topic::File, OVERLAY_FILE, trail::BIVOUAC, "the digest of the overlay");
+        Ok((tree, trail))
     }
 }
 

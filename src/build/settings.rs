@@ -1,23 +1,22 @@
 //! Files that follow from a profile's values: host name, time zone, keyboard, network.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::BuildError;
-use super::merge::{Merged, Shadowed, described};
-use super::trail::Topic;
+use super::merge::{AlpineChoice, Merged, Shadowed, WORLD, described};
+use super::trail::{BIVOUAC, DEFAULT, Topic};
 use crate::model::profile::Runlevel;
 use crate::model::profile::network::{Address, BOOT_CARD, Interface, Network, parts};
-use crate::wire::apkovl::{Entry, Node, Tree};
-
-/// Who is named as the author of what follows from other values.
-const BIVOUAC: &str = "Bivouac";
+use crate::wire::apkovl::{Entry, Node};
 
 /// Where the service `boot-interface` finds what to put into `etc/network/interfaces`, with [`CARD`] for the card.
 const BOOT_INTERFACES: &str = "etc/bivouac/interfaces";
 
 /// What stands for the card the machine booted from until that has a name.
 const CARD: &str = "@boot@";
+
+/// The time zone of a machine without any files about it.
+const UTC: &str = "UTC";
 
 /// The name that card has on most machines, should the service not run.
 const LIKELY_CARD: &str = "eth0";
@@ -33,6 +32,33 @@ pub(super) fn apply(merged: &mut Merged, profile: &str) -> Result<(), BuildError
     merged.network.clone().map_or(Ok(()), |network| write_network(merged, &network))
 }
 
+/// Which Alpine it is, where no layer says it too.
+pub(super) fn alpine(merged: &mut Merged) -> AlpineChoice {
+    let Merged { release, flavor, arch, repositories, trail, .. } = merged;
+    let defaults = [
+        ("release", "latest-stable", release.is_none()),
+        ("flavor", "virt", flavor.is_none()),
+        ("arch", "x86_64", arch.is_none()),
+    ];
+    for (key, word, _) in defaults.iter().filter(|(_, _, is_unsaid)| *is_unsaid) {
+        trail.say(Topic::Value, format!("alpine.{key}"), DEFAULT, *word);
+    }
+    if repositories.is_empty() {
+        *repositories = ["main", "community"].map(str::to_owned).to_vec();
+        for name in repositories.iter() {
+            trail.say(Topic::Value, format!("alpine.repositories {name}"), DEFAULT, "");
+        }
+    }
+    let [(_, latest, _), (_, virt, _), (_, x86_64, _)] = defaults;
+    let known = "these names are valid";
+    AlpineChoice {
+        release: release.unwrap_or_else(|| latest.parse().expect(known)),
+        flavor: flavor.clone().unwrap_or_else(|| virt.parse().expect(known)),
+        arch: arch.clone().unwrap_or_else(|| x86_64.parse().expect(known)),
+        repositories: repositories.clone(),
+    }
+}
+
 /// Puts a file in that follows from a value, which wins over a layer's own file.
 fn put(merged: &mut Merged, path: &str, entry: Entry, because: &str) -> Result<(), BuildError> {
     // A folder of that name is the mistake of the layer that has something in it.
@@ -40,7 +66,8 @@ fn put(merged: &mut Merged, path: &str, entry: Entry, because: &str) -> Result<(
     let within = merged.trail.iter().find(|(it, _)| it.kind == Topic::File && it.name.starts_with(&below));
     let layer = within.and_then(|(_, steps)| steps.last()).map(|step| step.by.clone());
     super::merge::put(&mut merged.tree, path, entry.clone(), &layer.unwrap_or_else(|| format!("`{because}`")))?;
-    let by = format!("{BIVOUAC}, from `{because}`");
+    let author = merged.trail.owner(Topic::Value, because).filter(|by| *by != DEFAULT);
+    let by = author.map_or_else(|| format!("{BIVOUAC}, from `{because}`"), |by| format!("{by}, by `{because}`"));
     if let Some(hidden) = merged.trail.owner(Topic::File, path).map(str::to_owned) {
         merged.shadowed.push(Shadowed { path: path.to_owned(), by: format!("`{because}`"), hidden });
     }
@@ -74,8 +101,10 @@ fn hostname(merged: &mut Merged, profile: &str) -> Result<(), BuildError> {
     let is_said = merged.hostname.is_some();
     if is_said || !has(merged, "etc/hostname") {
         let name = merged.hostname.clone().unwrap_or_else(|| profile.to_owned());
-        let because = if is_said { "hostname" } else { "the profile's name" };
-        put(merged, "etc/hostname", Entry::file(format!("{name}\n")), because)?;
+        if !is_said {
+            merged.trail.say(Topic::Value, "hostname", DEFAULT, name.clone());
+        }
+        put(merged, "etc/hostname", Entry::file(format!("{name}\n")), "hostname")?;
         merged.hostname = Some(name);
     }
     if let Some(name) = merged.hostname.clone().filter(|_| !has(merged, "etc/hosts")) {
@@ -89,7 +118,10 @@ fn hostname(merged: &mut Merged, profile: &str) -> Result<(), BuildError> {
 
 /// A link into the zones of `tzdata`, which musl follows. UTC is what there is without any.
 fn timezone(merged: &mut Merged) -> Result<(), BuildError> {
-    let Some(zone) = merged.timezone.clone().filter(|zone| zone != "UTC") else { return Ok(()) };
+    if merged.timezone.is_none() {
+        merged.trail.say(Topic::Value, "timezone", DEFAULT, UTC);
+    }
+    let Some(zone) = merged.timezone.clone().filter(|zone| zone != UTC) else { return Ok(()) };
     need_package(merged, "tzdata", "timezone");
     put(merged, "etc/localtime", Entry::symlink(format!("/usr/share/zoneinfo/{zone}")), "timezone")?;
     put(merged, "etc/timezone", Entry::file(format!("{zone}\n")), "timezone")
@@ -177,14 +209,29 @@ fn stanzas(text: &mut String, name: &str, interface: &Interface, before: &str) {
 ///
 /// # Errors
 /// When a layer has something else in the place of a link.
-pub(super) fn enable(tree: &mut Tree, services: &BTreeMap<Runlevel, Vec<String>>) -> Result<(), BuildError> {
+pub(super) fn enable(merged: &mut Merged) -> Result<(), BuildError> {
+    let Merged { services, tree, trail, .. } = merged;
     for (level, names) in services {
         for name in names {
-            let link = Entry::symlink(format!("/etc/init.d/{name}"));
-            super::merge::put(tree, &format!("etc/runlevels/{level}/{name}"), link, "`services`")?;
+            let path = format!("etc/runlevels/{level}/{name}");
+            let entry = Entry::symlink(format!("/etc/init.d/{name}"));
+            let by = trail.owner(Topic::Service, &format!("{level}/{name}")).unwrap_or(BIVOUAC);
+            let by = format!("{by}, by `services.{level}`");
+            trail.say(Topic::File, path.clone(), &by, described(&entry));
+            super::merge::put(tree, &path, entry, "`services`")?;
         }
     }
     Ok(())
+}
+
+/// Writes the world, which has the packages of every layer.
+///
+/// # Errors
+/// When a layer has a folder in its place.
+pub(super) fn world(merged: &mut Merged, words: &[String]) -> Result<(), BuildError> {
+    let entry = Entry::file(words.iter().map(|word| format!("{word}\n")).collect::<String>());
+    merged.trail.say(Topic::File, WORLD, &format!("{BIVOUAC}, from `packages`"), described(&entry));
+    super::merge::put(&mut merged.tree, WORLD, entry, "`packages`")
 }
 
 #[cfg(test)]

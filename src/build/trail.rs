@@ -31,16 +31,26 @@ pub enum Topic {
     Variable,
     /// A path on the machine.
     File,
+    /// The mode of a path, where somebody set it.
+    Mode,
+    /// Owner and group of a path, where somebody set them.
+    Owner,
 }
 
 /// What one layer said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// The layer: `overlay base`, `profile vdi`, or `Bivouac` for what follows from other values.
+    /// The layer: `overlay base`, `profile vdi`, [`DEFAULT`], or `Bivouac` for what follows from other values.
     pub by: String,
-    /// What it said; nothing when it took the thing out.
+    /// What it said, empty when the name says everything; nothing when it took the thing out.
     pub said: Option<String>,
 }
+
+/// Who is named where no layer says anything.
+pub const DEFAULT: &str = "default";
+
+/// Who is named as the author of what follows from other values.
+pub(super) const BIVOUAC: &str = "Bivouac";
 
 /// Everything that was said, in the order in which it was.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,7 +58,7 @@ pub struct Trail(BTreeMap<Subject, Vec<Step>>);
 
 impl Topic {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Value,
         Self::Argument,
         Self::Package,
@@ -57,6 +67,8 @@ impl Topic {
         Self::Network,
         Self::Variable,
         Self::File,
+        Self::Mode,
+        Self::Owner,
     ];
 }
 
@@ -71,6 +83,8 @@ impl fmt::Display for Topic {
             Self::Network => "network",
             Self::Variable => "variable",
             Self::File => "file",
+            Self::Mode => "mode",
+            Self::Owner => "owner",
         })
     }
 }
@@ -84,6 +98,15 @@ impl Trail {
     /// Notes that a layer took something out.
     pub(super) fn take_out(&mut self, kind: Topic, name: impl Into<String>, by: &str) {
         self.step(kind, name.into(), Step { by: by.to_owned(), said: None });
+    }
+
+    /// Notes that something of a file was changed, and before the first change what it was.
+    pub(super) fn change(&mut self, kind: Topic, path: &str, by: &str, was: String, said: String) {
+        if !self.0.contains_key(&Subject { kind, name: path.to_owned() }) {
+            let author = self.owner(Topic::File, path).unwrap_or(DEFAULT).to_owned();
+            self.say(kind, path, &author, was);
+        }
+        self.say(kind, path, by, said);
     }
 
     fn step(&mut self, kind: Topic, name: String, step: Step) {

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use super::fetch::Extent;
 use super::loaders::LoadersArgs;
+use super::schema::Schemed;
 use super::to_publish::ToPublish;
 use super::workshop::Access;
 use crate::config::{Dhcp, File, Http, OneOrMore, Tftp, Verify};
@@ -120,6 +121,30 @@ pub(super) enum Command {
         /// As JSON: the manifest itself
         #[arg(long)]
         json: bool,
+    },
+    /// Make the folder of a new profile, ready to build
+    New {
+        /// Its name
+        name: ProfileName,
+        /// A profile that the new one extends: it has everything of that one and changes some of it
+        #[arg(long, value_name = "PROFILE")]
+        from: Option<ProfileName>,
+    },
+    /// Show where each value, file, package and service of a profile comes from, and what it hid
+    Explain {
+        /// The profile
+        profile: ProfileName,
+        /// Only this: a path on the machine (or a folder), a package, service, kernel argument, user, variable or key
+        what: Option<String>,
+        /// As JSON: what was taken out has the value null
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a JSON schema of a file that people write, for their editors
+    Schema {
+        /// Of which file
+        #[arg(value_enum, default_value = "profile")]
+        of: Schemed,
     },
     /// Write bundles into one file, for a site that no network leads to
     ///

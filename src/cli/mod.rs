@@ -2,13 +2,16 @@
 
 mod air_gap;
 mod args;
+mod explain;
 mod fetch;
 mod gc;
 mod loaders;
 mod machines;
+mod new_profile;
 mod pipeline;
 mod progress;
 mod report;
+mod schema;
 mod serve;
 mod show;
 mod site_key;
@@ -78,6 +81,11 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<()> {
                 let form = if oci { air_gap::Form::Folder } else { air_gap::Form::Archive };
                 air_gap::export(&settings, &references, &file, form, out)?;
             }
+            Command::Explain { profile, what, json } => {
+                explain::explain(&settings, &profile, what.as_deref(), json, out)?;
+            }
+            Command::Schema { of } => schema::schema(of, out)?,
+            Command::New { name, from } => new_profile::new_profile(&settings, &name, from.as_ref(), out)?,
             Command::Import { file } => air_gap::import(&settings, &file, out)?,
             Command::Gc { unused, dry_run, json } => {
                 let rules = gc::Rules { unused: *unused, is_trial: dry_run, as_json: json };

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::loader::Loader;
 use crate::model::name::{ChannelName, ProfileName};
 
 /// `bivouac.toml`.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct File {
     /// Folder of profiles; `profiles` when absent.
@@ -42,7 +43,7 @@ pub struct File {
 }
 
 /// A text, or a list of them.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a URL or a list of URLs")]
 pub enum OneOrMore {
     /// `"a"`
@@ -63,7 +64,7 @@ impl OneOrMore {
 }
 
 /// `[verify]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Verify {
     /// Files with OpenPGP keys that may sign netboot tarballs, besides Alpine's own.
@@ -75,7 +76,7 @@ pub struct Verify {
 }
 
 /// `[fetch]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Fetch {
     /// How often each server is asked for a file before its download fails; 5 when absent.
@@ -87,7 +88,7 @@ pub struct Fetch {
 }
 
 /// What a machine follows.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Follow {
     /// A profile.
@@ -97,7 +98,7 @@ pub struct Follow {
 }
 
 /// `[http]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Http {
     /// Address and port to listen on; `0.0.0.0:80` when absent.
@@ -107,7 +108,7 @@ pub struct Http {
 }
 
 /// `[tftp]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Tftp {
     /// Whether loaders are served by TFTP; yes when absent.
@@ -117,7 +118,7 @@ pub struct Tftp {
 }
 
 /// `[dhcp]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Dhcp {
     /// `proxy` (beside another DHCP server), `full` (with a pool) or `off`; `proxy` when absent.

@@ -1,5 +1,6 @@
 //! `[[loader]]`: which machines are handed which kind of iPXE.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::ConfigError;
@@ -8,7 +9,7 @@ use crate::model::loader::{LoaderKind, LoaderRule};
 use crate::model::mac_prefix::MacPrefix;
 
 /// One `[[loader]]`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Loader {
     /// Addresses of network cards, or how these begin; every machine when absent.

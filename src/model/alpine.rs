@@ -4,6 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Why a text is not one of Alpine's names.
@@ -20,13 +21,15 @@ const LONGEST_NAME: usize = 32;
 
 /// An architecture as Alpine's folders name it: `x86_64`, `aarch64`, `armv7` …; any name of that form, because Alpine
 /// adds architectures (REL-5).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(into = "String", try_from = "String")]
+#[schemars(description = "An architecture, such as `x86_64`, `aarch64` or `armv7`.")]
 pub struct Arch(String);
 
 /// A kernel flavor as the netboot file names carry it: `lts`, `virt`, `rpi` … (REL-2, REL-5).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(into = "String", try_from = "String")]
+#[schemars(description = "A kernel flavor, such as `lts`, `virt` or `rpi`.")]
 pub struct Flavor(String);
 
 /// A branch, written as the mirror's folder names it: `v3.24` or `edge` (REL-1).
@@ -74,8 +77,11 @@ pub enum Stage {
 }
 
 /// What a profile writes for its release (DESIGN section 7).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(into = "String", try_from = "String")]
+#[schemars(
+    description = "`latest-stable`, a branch such as `3.24`, a version such as `3.24.1`, `edge`, or one of its snapshots such as `20260805`."
+)]
 pub enum ReleaseSpec {
     /// `latest-stable`: the newest release of the newest branch.
     LatestStable,

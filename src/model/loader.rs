@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::firmware::Firmware;
@@ -12,7 +13,7 @@ use crate::model::mac_prefix::MacPrefix;
 ///
 /// Neither is right for every machine (netboot.md, "any: large HTTP bodies hang"): some cards hang under iPXE's own
 /// driver, some under the firmware's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LoaderKind {
     /// Its own: `ipxe.efi`, and `ipxe.pxe` on BIOS.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::mac::Mac;
@@ -16,8 +17,9 @@ use crate::model::mac::Mac;
 /// assert_eq!(maker.to_string(), "00:e0:4c");
 /// assert!(maker.covers(&"00:e0:4c:12:34:56".parse().unwrap()));
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(into = "String", try_from = "String")]
+#[schemars(description = "The first one to six bytes of an Ethernet address, such as `00:e0:4c`.")]
 pub struct MacPrefix {
     /// The bytes in the order they are sent; those behind `length` are zero.
     bytes: [u8; 6],

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{ProfileError, value};
@@ -10,7 +11,7 @@ use super::{ProfileError, value};
 const LARGEST_ID: u32 = 65_533;
 
 /// A user as one layer writes it. Another layer may add to it: what it says wins, its lists add up.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct User {
     /// User id. Some layer has to name it, because ids that are handed out in order would change with every new user.
@@ -32,7 +33,7 @@ pub struct User {
 }
 
 /// A group as one layer writes it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Group {
     /// Group id.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::account::{self, Group, User};
@@ -15,7 +16,7 @@ use crate::model::alpine::{Arch, Flavor, ReleaseSpec};
 use crate::model::name::{OverlayName, ProfileName};
 
 /// One layer of a machine. What is named once is won by the last layer that names it; lists add up.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Layer {
     /// Only in a profile: the profile whose layers all come before this one's.
@@ -57,7 +58,7 @@ pub struct Layer {
 }
 
 /// `[alpine]`.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AlpineKeys {
     /// The release, `latest-stable` when no layer says one.
@@ -66,23 +67,27 @@ pub struct AlpineKeys {
     pub flavor: Option<Flavor>,
     /// The architecture, `x86_64` when no layer says one; written as a name or as a list of one.
     #[serde(deserialize_with = "one_arch")]
+    #[schemars(with = "Option<OneArch>")]
     pub arch: Option<Arch>,
     /// The repositories packages may come from, in order; `main` and `community` when no layer says any. `!name` takes
     /// one out.
     pub repositories: Vec<String>,
 }
 
+/// An architecture as it is written.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "expected an architecture such as \"x86_64\"")]
+#[schemars(inline)]
+enum OneArch {
+    Name(Arch),
+    List(#[schemars(length(equal = 1))] Vec<Arch>),
+}
+
 /// A bundle is for one architecture, so a list has one.
 fn one_arch<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Option<Arch>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "expected an architecture such as \"x86_64\"")]
-    enum Written {
-        Name(Arch),
-        List(Vec<Arch>),
-    }
-    match Written::deserialize(input)? {
-        Written::Name(arch) => Ok(Some(arch)),
-        Written::List(list) => match <[Arch; 1]>::try_from(list) {
+    match OneArch::deserialize(input)? {
+        OneArch::Name(arch) => Ok(Some(arch)),
+        OneArch::List(list) => match <[Arch; 1]>::try_from(list) {
             Ok([arch]) => Ok(Some(arch)),
             Err(list) => Err(serde::de::Error::custom(format!(
                 "a bundle is for one architecture, and `arch` lists {}",
@@ -93,7 +98,7 @@ fn one_arch<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Option<Arch>, 
 }
 
 /// `[kernel]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Kernel {
     /// Arguments in order; `!argument` takes one out.
@@ -101,7 +106,7 @@ pub struct Kernel {
 }
 
 /// One of `[[allow]]`: a finding that is not a mistake here.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Allowed {
     /// The rule's id, such as `OVL-15`.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{ProfileError, value};
@@ -18,7 +19,7 @@ const LONGEST_NAME: usize = 15;
 const LARGEST_VLAN: u16 = 4094;
 
 /// `[network]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Network {
     /// Name servers, when DHCP does not name them.
@@ -30,7 +31,7 @@ pub struct Network {
 }
 
 /// One card, or one VLAN on it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Interface {
     /// `dhcp`, `none`, or addresses with the length of their network.
@@ -42,7 +43,7 @@ pub struct Interface {
 }
 
 /// How a card gets its address.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(try_from = "Written")]
 pub enum Address {
     /// By DHCP.
@@ -54,7 +55,8 @@ pub enum Address {
     Fixed(Vec<(IpAddr, u8)>),
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(inline)]
 #[serde(untagged, expecting = "expected \"dhcp\", \"none\", an address such as \"10.0.0.5/24\", or a list of them")]
 enum Written {
     One(String),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{ProfileError, value};
@@ -32,29 +33,48 @@ impl fmt::Display for Runlevel {
     }
 }
 
+impl JsonSchema for Runlevel {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Runlevel".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        // By hand, because only from a plain list of words does a map learn that it has no other keys.
+        schemars::json_schema!({ "type": "string", "enum": Self::ALL.map(|level| level.to_string()) })
+    }
+}
+
 impl Runlevel {
     /// Every runlevel, in the order in which a machine goes through them.
     pub const ALL: [Self; 4] = [Self::Sysinit, Self::Boot, Self::Default, Self::Shutdown];
 }
 
 /// Owner and mode of one path.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileRule {
     /// `uid:gid` in numbers, because names mean other things inside the initramfs (alpine.md 2.4).
+    #[schemars(description = "`uid:gid` in numbers.")]
     pub owner: Option<Owner>,
     /// Octal, such as `"0600"`.
     pub mode: Option<Mode>,
 }
 
-/// A numeric owner and group.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+/// A numeric owner and group, such as `1000:1000`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
+#[schemars(extend("pattern" = "^[0-9]+:[0-9]+$"))]
 pub struct Owner {
     /// User id.
     pub uid: u32,
     /// Group id.
     pub gid: u32,
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.uid, self.gid)
+    }
 }
 
 impl FromStr for Owner {
@@ -76,9 +96,10 @@ impl TryFrom<String> for Owner {
     }
 }
 
-/// Permission bits, `0o7777` at most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+/// Permission bits in octal, such as `0640`; `7777` at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
+#[schemars(extend("pattern" = "^[0-7]{3,}$"))]
 pub struct Mode(pub u32);
 
 impl TryFrom<String> for Mode {

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{ProfileError, value};
 
 /// What kind of value a variable has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Text.
@@ -34,7 +35,7 @@ pub enum Required {
 }
 
 /// The value of a variable.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a text, a whole number, true or false, or a list of texts")]
 pub enum Value {
     /// `true` or `false`.
@@ -48,7 +49,8 @@ pub enum Value {
 }
 
 /// A variable as one layer writes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(untagged)]
 pub enum Variable {
     /// `pve_host = "pve.example.net"`: a value, which declares the variable unless another layer did.
     Value(Value),
@@ -57,7 +59,7 @@ pub enum Variable {
 }
 
 /// A declaration.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Declared {
     /// The kind of its values.
@@ -67,24 +69,28 @@ pub struct Declared {
     pub default: Option<Value>,
     /// Whether somebody has to: `true`, or `"machine"` when each machine has to.
     #[serde(default, deserialize_with = "required")]
+    #[schemars(with = "WhoHasTo")]
     pub required: Required,
     /// What it is for.
     #[serde(default)]
     pub description: String,
 }
 
+/// [`Required`] as it is written.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "expected true, false or \"machine\"")]
+#[schemars(inline, description = "true, false, or \"machine\"")]
+enum WhoHasTo {
+    Flag(bool),
+    Word(#[schemars(extend("const" = "machine"))] String),
+}
+
 fn required<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Required, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "expected true, false or \"machine\"")]
-    enum Written {
-        Flag(bool),
-        Word(String),
-    }
-    match Written::deserialize(input)? {
-        Written::Flag(true) => Ok(Required::Profile),
-        Written::Flag(false) => Ok(Required::No),
-        Written::Word(word) if word == "machine" => Ok(Required::Machine),
-        Written::Word(word) => {
+    match WhoHasTo::deserialize(input)? {
+        WhoHasTo::Flag(true) => Ok(Required::Profile),
+        WhoHasTo::Flag(false) => Ok(Required::No),
+        WhoHasTo::Word(word) if word == "machine" => Ok(Required::Machine),
+        WhoHasTo::Word(word) => {
             Err(serde::de::Error::custom(format!("`{word}` is not an answer; write true, false or \"machine\"")))
         }
     }
