@@ -9,7 +9,7 @@ use crate::model::profile::network::{Address, BOOT_CARD, Interface, Network, par
 use crate::wire::apkovl::{Entry, Node, Tree};
 
 /// Who is named as the author of what follows from other values.
-const BIVOUAC: &str = "Bivouac";
+pub(super) const BIVOUAC: &str = "Bivouac";
 
 /// Where the service `boot-interface` finds what to put into `etc/network/interfaces`, with [`CARD`] for the card.
 const BOOT_INTERFACES: &str = "etc/bivouac/interfaces";
@@ -151,7 +151,7 @@ fn stanzas(text: &mut String, name: &str, interface: &Interface, before: &str) {
         Address::Fixed(addresses) => {
             for (place, (address, length)) in addresses.iter().enumerate() {
                 let family = if address.is_ipv4() { "inet" } else { "inet6" };
-                let _ = write!(text, "iface {name} {family} static\n");
+                let _ = writeln!(text, "iface {name} {family} static");
                 // What brings the card up happens once.
                 text.push_str(if place == 0 { before } else { "" });
                 let _ = writeln!(text, "\taddress {address}/{length}");
