@@ -3,6 +3,7 @@
 
 mod air_gap;
 mod bad_input;
+mod check;
 mod cleaning;
 mod fetch_files;
 mod fetch_front_door;

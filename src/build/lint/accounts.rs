@@ -70,9 +70,7 @@ fn lines(machine: &Machine<'_>) -> Vec<Finding> {
     for (file, fields) in [("etc/passwd", 7), ("etc/group", 4), ("etc/shadow", 9)] {
         for line in machine.text(file).unwrap_or_default().lines() {
             let name = line.split(':').next().unwrap_or_default();
-            if line.contains('\r') {
-                say(file, format!("the line of `{name}` ends in a carriage return"), "save it with Unix line ends");
-            } else if line.split(':').count() != fields {
+            if line.split(':').count() != fields {
                 say(
                     file,
                     format!("the line of `{name}` has not {fields} fields"),

@@ -51,7 +51,7 @@ fn hostname(machine: &Machine<'_>) -> Option<Finding> {
     const FILE: &str = "etc/hostname";
     const FIX: &str = "say a `hostname` in the profile: letters, digits and inner hyphens";
     let text = machine.text(FILE)?;
-    let name = text.lines().find(|line| !line.trim_start().starts_with('#')).unwrap_or_default().trim_end_matches('\n');
+    let name = text.split('\n').find(|line| !line.trim_start().starts_with('#')).unwrap_or_default();
     if name.trim().is_empty() {
         let what = "etc/hostname is empty".to_owned();
         return Some(machine.at(NO_HOST_NAME, FILE, what, "the machine is called localhost", FIX));
