@@ -152,7 +152,11 @@ pub enum BuildError {
         source: ArgumentError,
     },
     /// The overlay would make an insecure or broken machine.
-    #[error("the overlay of profile `{profile}` is not safe to boot: {}", mistakes.join("\n  and "))]
+    #[error(
+        "the overlay of profile `{profile}` is not safe to boot: {}\n  `bivouac check {profile}` says more; what is no \
+         mistake is allowed with `[[allow]]` in the profile",
+        mistakes.join("\n  and ")
+    )]
     Lint {
         /// The profile.
         profile: ProfileName,

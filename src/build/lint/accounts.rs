@@ -172,31 +172,26 @@ fn homes(machine: &Machine<'_>) -> Vec<Finding> {
     wrong.into_values().chain(missing).collect()
 }
 
-/// OVL-22: what sshd's StrictModes refuses.
+/// OVL-22: what sshd's StrictModes refuses of a home, its `.ssh` and the keys in it.
 fn ssh(machine: &Machine<'_>) -> Vec<Finding> {
     let people = people(machine);
     let mut found = Vec::new();
     for (path, entry) in machine.tree.iter() {
-        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let home = match name {
-            ".ssh" => folder,
-            "authorized_keys" => match folder.strip_suffix("/.ssh") {
-                Some(home) => home,
-                None => continue,
-            },
-            _ => continue,
-        };
+        let keys = path.strip_suffix("/authorized_keys").unwrap_or(path);
+        let home = keys.strip_suffix("/.ssh").unwrap_or(path);
+        // A link is as open as what it leads to, and a home without keys may be as open as its user likes.
+        if machine.tree.get(&format!("{home}/.ssh")).is_none() || matches!(entry.node, Node::Symlink(_)) {
+            continue;
+        }
         let uid = people.iter().find(|person| person.home == home).map(|person| person.uid);
         let is_foreign = entry.owner.uid != 0 && uid.is_some_and(|uid| uid != entry.owner.uid);
-        // A link is as open as what it leads to.
-        let is_open = entry.mode & 0o022 != 0 && !matches!(entry.node, Node::Symlink(_));
-        if is_open || is_foreign {
+        if entry.mode & 0o022 != 0 || is_foreign {
             found.push(machine.at(
                 SSH_FOLDER,
                 path,
                 format!("`{path}` has the mode {:04o} and belongs to {}", entry.mode, entry.owner.uid),
                 "sshd's StrictModes ignores the keys, and the user cannot log in with them",
-                "take its rule out of `[files]`; Bivouac gives it to its user, with 0700 for the folder and 0600 for keys",
+                "take its rule out of `[files]`; Bivouac makes homes and keys such that only their user may write them",
             ));
         }
     }

@@ -81,3 +81,28 @@ fn mistyped(name: &str) -> Option<&'static str> {
     let limit = if name.len().min(near.1.len()) < 6 { 1 } else { 2 };
     (near.0 <= limit).then_some(near.1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistyped_name_leads_to_the_nearest_and_one_that_is_known_to_nothing() {
+        for (name, meant) in [
+            ("modlues", "modules"),
+            ("Modloop", "modloop"),
+            ("alpine-repo", "alpine_repo"),
+            ("consol", "console"),
+            ("quite", "quiet"),
+            ("usb_delay", "usbdelay"),
+        ] {
+            assert_eq!(mistyped(name), Some(meant), "{name}");
+        }
+        let kernel = "loglevel mitigations net.ifnames i915.modeset acpi ro rw vga video pci mem hugepages rootwait \
+                      intel_iommu iommu isolcpus nosmp noapic nolapic fbcon earlyprintk tsc clocksource nosplash \
+                      audit selinux apparmor cgroup_enable zswap.enabled usbcore.autosuspend random.trust_cpu kiosk";
+        for name in kernel.split_whitespace().chain(KNOWN.split_whitespace()) {
+            assert_eq!(mistyped(name), None, "{name}");
+        }
+    }
+}

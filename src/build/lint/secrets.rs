@@ -207,3 +207,49 @@ fn assigned(line: &str) -> Option<(&str, &str)> {
     let word = value.trim().trim_end_matches([',', ';']).trim_matches(['"', '\'']);
     (is_password && key.bytes().all(|byte| is_word(byte) || byte == b'.') && !word.is_empty()).then_some((key, word))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_token_is_known_and_its_placeholder_is_not() {
+        for (prefix, length) in TOKENS {
+            let varied: String = "A1B2C3D4E5F6G7H8".chars().cycle().take(*length).collect();
+            assert_eq!(token(&format!("key = \"{prefix}{varied}\"")), Some(*prefix));
+            assert_eq!(token(&format!("x{prefix}{varied}")), None, "in the middle of a word");
+            let placeholder = "X".repeat(*length);
+            assert_eq!(token(&format!("{prefix}{placeholder}")), None);
+            let short: String = varied.chars().skip(1).collect();
+            assert_eq!(token(&format!("{prefix}{short}")), None);
+        }
+    }
+
+    #[test]
+    fn a_web_token_has_two_objects_and_a_signature() {
+        let (header, claims) = ("eyJhbGciOiJIUzI1NiJ9", "eyJzdWIiOiIxMjM0NTY3ODkwIn0");
+        let signature = "dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U";
+        assert_eq!(token(&format!("Bearer {header}.{claims}.{signature}\n")), Some("eyJ"));
+        for none in
+            [format!("{header}.{claims}"), format!("{header}.{signature}.{claims}"), format!("{header}.{claims}.x")]
+        {
+            assert_eq!(token(&none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_read_from_what_sets_it() {
+        for (line, read) in [
+            ("echo 'root:alpine' | chpasswd", Some(("root", "alpine"))),
+            ("echo -n root:alpine | /usr/sbin/chpasswd -c sha512", Some(("root", "alpine"))),
+            ("printf \"%s:%s\" root \"$word\" | chpasswd", None),
+            ("echo done | logger", None),
+            ("echo nothing", None),
+        ] {
+            assert_eq!(piped(line), read, "{line}");
+        }
+        assert_eq!(assigned("export VNC_PASSWORD=\"toor\""), Some(("VNC_PASSWORD", "toor")));
+        assert_eq!(assigned("  \"password\": \"secret\","), Some(("password", "secret")));
+        assert_eq!(assigned("password_file = x"), None);
+    }
+}

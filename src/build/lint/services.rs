@@ -11,8 +11,8 @@ const MARKER: &str = "etc/.default_boot_services";
 const ALWAYS: &str = "\
     acpid agetty binfmt bootmisc cgroups consolefont crond devfs dmesg firstboot fsck hostname hwclock hwdrivers \
     keymaps killprocs klogd loadkmap local localmount loopback machine-id mdev modloop modules mount-ro mtab \
-    net-online netmount networking ntpd numlock osclock procfs rdate root runsvdir s6-svscan save-keymaps save- \
-    termencoding savecache seedrng staticroute swap swclock sysctl sysfs sysfsconf syslog termencoding urandom \
+    net-online netmount networking ntpd numlock osclock procfs rdate root runsvdir s6-svscan save-keymaps \
+    save-termencoding savecache seedrng staticroute swap swclock sysctl sysfs sysfsconf syslog termencoding urandom \
     user watchdog";
 
 /// Services of well-known packages, each with the packages that bring it.
@@ -212,4 +212,20 @@ fn scripts(machine: &Machine<'_>) -> Vec<Finding> {
         )
     })
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_service_is_in_two_tables() {
+        let mut names: Vec<&str> = KNOWN.iter().chain(ALONG).map(|(name, _)| *name).collect();
+        names.extend(ALWAYS.split_whitespace());
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        assert!(KNOWN.iter().chain(ALONG).all(|(_, packages)| !packages.is_empty()));
+    }
 }

@@ -114,6 +114,15 @@ const CASES: &[(&str, Option<&str>, Case, Case)] = &[
         ("[users.kiosk]\nuid = 1000\nssh-keys = [\"ssh-ed25519 AAAA a\"]", &[]),
     ),
     (
+        "OVL-22",
+        Some("home/kiosk"),
+        (
+            "[users.kiosk]\nuid = 1000\nssh-keys = [\"ssh-ed25519 AAAA a\"]\n[files]\n\"home/kiosk\" = { mode = \"0775\" }",
+            &[],
+        ),
+        ("[users.kiosk]\nuid = 1000\n[files]\n\"home/kiosk\" = { mode = \"0775\" }", &[]),
+    ),
+    (
         "OVL-23",
         Some("etc/passwd"),
         ("", &[("etc/passwd", "own:x:900:901::/srv:/bin/false\n")]),
@@ -174,6 +183,12 @@ const CASES: &[(&str, Option<&str>, Case, Case)] = &[
         ("[alpine]\nrelease = \"3.24.1\"", &[("etc/apk/repositories", "http://example.net/v3.24/main\n")]),
     ),
     (
+        "OVL-35",
+        Some("etc/apk/repositories"),
+        ("[alpine]\nrelease = \"3.24\"", &[("etc/apk/repositories", "http://example.net/edge/main\n")]),
+        ("[alpine]\nrelease = \"3.24\"", &[("etc/apk/repositories", "http://example.net/v3.24/main\n")]),
+    ),
+    (
         "OVL-36",
         Some("etc/apk/keys/own.rsa.pub"),
         ("", &[("etc/apk/keys/own.rsa.pub", "ssh-rsa AAAA\n")]),
@@ -187,6 +202,7 @@ const CASES: &[(&str, Option<&str>, Case, Case)] = &[
         ("", &[("etc/hostname", "my-host\r\n")]),
         ("", &[("etc/hostname", "# whose\nmy-host.example.net\n")]),
     ),
+    ("OVL-39", Some("etc/hostname"), ("", &[("etc/hostname", "my_host\n")]), ("", &[("etc/hostname", "my-host\n")])),
     (
         "OVL-40",
         Some("etc/inittab"),
