@@ -137,6 +137,22 @@ impl<'a> PackageFile<'a> {
         Ok(found)
     }
 
+    /// The names of what the package has directly in a folder, which is written with its final slash.
+    ///
+    /// # Errors
+    /// [`PackageError`] where its data is not gzip and tar.
+    pub fn names(&self, folder: &str) -> Result<Vec<String>, PackageError> {
+        let mut archive = tar::Archive::new(flate2::bufread::MultiGzDecoder::new(self.data));
+        let mut names = Vec::new();
+        for entry in archive.entries().map_err(PackageError::Files)? {
+            let entry = entry.map_err(PackageError::Files)?;
+            let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            let name = path.strip_prefix(folder).filter(|name| !name.is_empty() && !name.contains('/'));
+            names.extend(name.map(str::to_owned));
+        }
+        Ok(names)
+    }
+
     /// What the package says of itself.
     #[must_use]
     pub fn info(&self) -> &PkgInfo {

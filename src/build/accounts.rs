@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::BuildError;
+use super::merge::put;
 use crate::model::profile::{Group, Owner, User};
 use crate::wire::apkovl::{Entry, Node, Tree};
 
@@ -16,6 +17,9 @@ pub(super) const SHADOW: &str = "etc/shadow";
 
 /// What an account of the base has in place of a password: nobody logs in with it.
 const NO_PASSWORD: &str = "*";
+
+/// Who writes the files, in messages.
+const ACCOUNTS: &str = "the accounts";
 
 /// The login shell of a user for whom the profile names none.
 const SHELL: &str = "/bin/ash";
@@ -120,13 +124,13 @@ impl Accounts {
         unique(&passwd, "user", 2)?;
         unique(&group, "group", 2)?;
         if is_own || !self.users.is_empty() || !self.groups.is_empty() {
-            tree.insert(PASSWD, Entry::file(passwd.text()));
-            tree.insert(GROUP, Entry::file(group.text()));
+            put(tree, PASSWD, Entry::file(passwd.text()), ACCOUNTS)?;
+            put(tree, GROUP, Entry::file(group.text()), ACCOUNTS)?;
         }
-        tree.insert(SHADOW, Entry::file(shadow.text()));
+        put(tree, SHADOW, Entry::file(shadow.text()), ACCOUNTS)?;
         let mut homes = Vec::new();
         for (name, user) in &self.users {
-            homes.extend(self.home(name, user, &passwd, tree));
+            homes.extend(self.home(name, user, &passwd, tree)?);
         }
         Ok(homes)
     }
@@ -214,25 +218,33 @@ impl Accounts {
     }
 
     /// A user's home and keys, and whose they are (OVL-21, OVL-22).
-    fn home(&self, name: &str, user: &User, passwd: &Lines, tree: &mut Tree) -> Option<(String, Owner)> {
-        let fields = passwd.get(name)?;
-        let (uid, gid) = (fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?);
-        let home = fields.get(5)?.trim_matches('/').to_owned();
+    fn home(
+        &self,
+        name: &str,
+        user: &User,
+        passwd: &Lines,
+        tree: &mut Tree,
+    ) -> Result<Option<(String, Owner)>, BuildError> {
+        let (Some(uid), Some(gid)) = (passwd.id(name, 2), passwd.id(name, 3)) else { return Ok(None) };
+        let home = passwd.get(name).and_then(|fields| fields.get(5)).map(|home| home.trim_matches('/').to_owned());
+        let home = home.unwrap_or_default();
         let is_new = tree.get(&home).is_none();
         // Homes of daemons, such as /dev/null, are not this profile's to make.
         let is_wanted = user.home.is_some() || home.starts_with("home/") || !user.ssh_keys.is_empty();
         if home.is_empty() || (is_new && !is_wanted) {
-            return None;
+            return Ok(None);
         }
+        let whose = format!("[users.{name}]");
         if is_new {
-            tree.insert(&home, Entry { mode: 0o700, ..Entry::directory() });
+            put(tree, &home, Entry { mode: 0o700, ..Entry::directory() }, &whose)?;
         }
         if !user.ssh_keys.is_empty() {
             let keys: String = user.ssh_keys.iter().map(|key| format!("{key}\n")).collect();
-            tree.insert(&format!("{home}/.ssh"), Entry { mode: 0o700, ..Entry::directory() });
-            tree.insert(&format!("{home}/.ssh/authorized_keys"), Entry { mode: 0o600, ..Entry::file(keys) });
+            put(tree, &format!("{home}/.ssh"), Entry { mode: 0o700, ..Entry::directory() }, &whose)?;
+            let keys = Entry { mode: 0o600, ..Entry::file(keys) };
+            put(tree, &format!("{home}/.ssh/authorized_keys"), keys, &whose)?;
         }
-        Some((home, Owner { uid, gid }))
+        Ok(Some((home, Owner { uid, gid })))
     }
 }
 

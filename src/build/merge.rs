@@ -12,7 +12,7 @@ use crate::model::profile::{Allowed, FileRule, Group, Owner, Runlevel, User};
 use crate::wire::apkovl::{Entry, Node, Tree};
 
 /// The file whose lines are merged with every layer's `packages`.
-const WORLD: &str = "etc/apk/world";
+pub(super) const WORLD: &str = "etc/apk/world";
 
 /// A file that more than one layer has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -278,19 +278,8 @@ impl Merged {
     }
 
     fn place(&mut self, origin: &str, path: String, entry: Entry) -> Result<(), BuildError> {
-        let is_directory = entry.node == Node::Directory;
-        // A file in the place of a directory, or below a file, is unpackable (alpine.md 2.4).
-        let clash = match self.tree.get(&path) {
-            Some(there) => (there.node == Node::Directory) != is_directory,
-            None => path
-                .match_indices('/')
-                .any(|(end, _)| self.tree.get(&path[..end]).is_some_and(|parent| parent.node != Node::Directory)),
-        };
-        if clash {
-            return Err(BuildError::TypeClash { path, origin: origin.to_owned() });
-        }
-        self.tree.insert(&path, entry.clone());
-        if !is_directory {
+        put(&mut self.tree, &path, entry.clone(), origin)?;
+        if !entry.is_directory() {
             if let Some(hidden) = self.trail.owner(Topic::File, &path).map(str::to_owned) {
                 self.shadowed.push(Shadowed { path: path.clone(), by: origin.to_owned(), hidden });
             }
@@ -313,13 +302,28 @@ impl Merged {
             let (name, origin) = (path.to_owned(), origin.to_owned());
             return Err(BuildError::NothingToRemove { what: "file", name, origin });
         }
-        for path in gone {
+        // From the bottom up, because a folder goes with all that is in it.
+        for path in gone.into_iter().rev() {
             if self.tree.remove(&path).is_some_and(|entry| entry.node != Node::Directory) {
                 self.trail.take_out(Topic::File, path, origin);
             }
         }
         Ok(())
     }
+}
+
+/// Puts an entry into a tree, unless it is a file in the place of a directory, or below a file: that cannot be unpacked
+/// (alpine.md 2.4).
+pub(super) fn put(tree: &mut Tree, path: &str, entry: Entry, origin: &str) -> Result<(), BuildError> {
+    let clash = match tree.get(path) {
+        Some(there) => there.is_directory() != entry.is_directory(),
+        None => path.match_indices('/').any(|(end, _)| tree.get(&path[..end]).is_some_and(|it| !it.is_directory())),
+    };
+    if clash {
+        return Err(BuildError::TypeClash { path: path.to_owned(), origin: origin.to_owned() });
+    }
+    tree.insert(path, entry);
+    Ok(())
 }
 
 /// A value of an account that is named once.
@@ -336,6 +340,8 @@ pub(super) fn described(entry: &Entry) -> String {
         Node::Directory => "a folder".to_owned(),
         Node::File(bytes) => format!("{} bytes", bytes.len()),
         Node::Symlink(target) => format!("a link to {target}"),
+        Node::CharDevice { major, minor } | Node::BlockDevice { major, minor } => format!("device {major}:{minor}"),
+        Node::Fifo => "a pipe".to_owned(),
     }
 }
 

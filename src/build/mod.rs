@@ -8,6 +8,7 @@ mod layers;
 mod lint;
 mod merge;
 mod packages;
+mod services;
 mod settings;
 mod staged;
 mod trail;
@@ -28,8 +29,7 @@ use crate::model::digest::Digest;
 use crate::model::name::{OverlayName, ProfileName, nearest};
 use crate::model::profile::variable::Required;
 use crate::model::profile::{Allowed, FileRule, ProfileError};
-use crate::wire::apkovl::{Entry, Node, Tree};
-use crate::wire::gzip::gzip;
+use crate::wire::apkovl::{Entry, Tree, pack};
 
 /// Where a machine finds the digest of the overlay it unpacked.
 pub const OVERLAY_FILE: &str = "etc/bivouac/overlay";
@@ -187,6 +187,17 @@ pub enum BuildError {
         /// Who needs what.
         source: Box<crate::apk::Unsolvable>,
     },
+    /// Services that nothing brings.
+    #[error(
+        "profile `{profile}` starts services that neither its overlay nor its packages bring: {services}; add the package \
+         that has them, often called NAME-openrc, or take them out (OVL-26)"
+    )]
+    NoService {
+        /// The profile.
+        profile: ProfileName,
+        /// Each service, with a name like it.
+        services: String,
+    },
     /// A downloaded package is no package.
     #[error("package {name} cannot be read")]
     Unreadable {
@@ -273,7 +284,7 @@ impl Recipe {
         let mut merged = merge::merge(sources)?;
         check_arguments(&merged.kernel_args)
             .map_err(|source| BuildError::Arguments { profile: name.clone(), source })?;
-        settings::apply(&mut merged, name.as_str());
+        settings::apply(&mut merged, name.as_str())?;
         for (variable, declaration) in &merged.vars {
             if declaration.required == Required::Profile && declaration.value.is_none() {
                 let description = declaration.description.clone();
@@ -281,10 +292,9 @@ impl Recipe {
             }
         }
         let world = packages::world(name, &merged.packages)?;
-        merged
-            .tree
-            .insert("etc/apk/world", Entry::file(world.iter().map(|name| format!("{name}\n")).collect::<String>()));
-        settings::enable(&mut merged.tree, &merged.services);
+        let lines = world.iter().map(|name| format!("{name}\n")).collect::<String>();
+        merge::put(&mut merged.tree, merge::WORLD, Entry::file(lines), "`packages`")?;
+        settings::enable(&mut merged.tree, &merged.services)?;
         let known = "these names are valid";
         let repositories = if merged.repositories.is_empty() {
             vec!["main".to_owned(), "community".to_owned()]
@@ -351,30 +361,16 @@ impl Recipe {
         let mut tree = self.tree.clone();
         let homes = self.accounts.write(base, &mut tree)?;
         merge::finish(&mut tree, &homes, &self.rules)?;
-        self.sound(&tree)?;
         Ok(tree)
     }
+}
 
-    /// Refuses a file in the place of a folder, which a file that follows from a value may have come to be.
-    fn sound(&self, tree: &Tree) -> Result<(), BuildError> {
-        for (path, _) in tree.iter() {
-            let Some((folder, _)) = path.rsplit_once('/') else { continue };
-            if tree.get(folder).is_none_or(|parent| parent.node != Node::Directory) {
-                let origin = self.trail.owner(Topic::File, path).unwrap_or("the profile").to_owned();
-                return Err(BuildError::TypeClash { path: folder.to_owned(), origin });
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes the overlay archive; every file gets the time `epoch` (seconds since 1970).
-    ///
-    /// # Errors
-    /// As [`Recipe::tree`].
-    pub fn overlay(&self, base: &BaseAccounts, epoch: u64) -> Result<Overlay, BuildError> {
-        let mut tree = self.tree(base)?;
-        let content = Digest::of(&tree.to_tar(epoch));
+impl Overlay {
+    /// Writes the archive of a tree; every file gets the time `epoch` (seconds since 1970).
+    #[must_use]
+    pub fn of(mut tree: Tree, epoch: u64) -> Self {
+        let content = tree.digest(epoch);
         tree.insert(OVERLAY_FILE, Entry::file(format!("{content}\n")));
-        Ok(Overlay { content, archive: gzip(&tree.to_tar(epoch)) })
+        Self { content, archive: pack(&tree, epoch) }
     }
 }

@@ -1,7 +1,9 @@
 //! Files that follow from a profile's values: host name, time zone, keyboard, network.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use super::BuildError;
 use super::merge::{Merged, Shadowed, described};
 use super::trail::Topic;
 use crate::model::profile::Runlevel;
@@ -21,23 +23,29 @@ const CARD: &str = "@boot@";
 const LIKELY_CARD: &str = "eth0";
 
 /// Writes the files, and adds the packages and services they need.
-pub(super) fn apply(merged: &mut Merged, profile: &str) {
-    hostname(merged, profile);
-    timezone(merged);
-    keymap(merged);
-    if let Some(network) = merged.network.clone() {
-        write_network(merged, &network);
-    }
+///
+/// # Errors
+/// When a layer has a folder where one of the files belongs.
+pub(super) fn apply(merged: &mut Merged, profile: &str) -> Result<(), BuildError> {
+    hostname(merged, profile)?;
+    timezone(merged)?;
+    keymap(merged)?;
+    merged.network.clone().map_or(Ok(()), |network| write_network(merged, &network))
 }
 
 /// Puts a file in that follows from a value, which wins over a layer's own file.
-fn put(merged: &mut Merged, path: &str, entry: Entry, because: &str) {
+fn put(merged: &mut Merged, path: &str, entry: Entry, because: &str) -> Result<(), BuildError> {
+    // A folder of that name is the mistake of the layer that has something in it.
+    let below = format!("{path}/");
+    let within = merged.trail.iter().find(|(it, _)| it.kind == Topic::File && it.name.starts_with(&below));
+    let layer = within.and_then(|(_, steps)| steps.last()).map(|step| step.by.clone());
+    super::merge::put(&mut merged.tree, path, entry.clone(), &layer.unwrap_or_else(|| format!("`{because}`")))?;
     let by = format!("{BIVOUAC}, from `{because}`");
     if let Some(hidden) = merged.trail.owner(Topic::File, path).map(str::to_owned) {
         merged.shadowed.push(Shadowed { path: path.to_owned(), by: format!("`{because}`"), hidden });
     }
     merged.trail.say(Topic::File, path, &by, described(&entry));
-    merged.tree.insert(path, entry);
+    Ok(())
 }
 
 /// Whether a layer brings a file of its own.
@@ -62,41 +70,42 @@ fn need_service(merged: &mut Merged, level: Runlevel, name: &str, because: &str)
 
 /// The host name, and a line of `etc/hosts` that resolves it (OVL-38). An author's own files stay, unless the profile
 /// says a name too.
-fn hostname(merged: &mut Merged, profile: &str) {
+fn hostname(merged: &mut Merged, profile: &str) -> Result<(), BuildError> {
     let is_said = merged.hostname.is_some();
     if is_said || !has(merged, "etc/hostname") {
         let name = merged.hostname.clone().unwrap_or_else(|| profile.to_owned());
         let because = if is_said { "hostname" } else { "the profile's name" };
-        put(merged, "etc/hostname", Entry::file(format!("{name}\n")), because);
+        put(merged, "etc/hostname", Entry::file(format!("{name}\n")), because)?;
         merged.hostname = Some(name);
     }
     if let Some(name) = merged.hostname.clone().filter(|_| !has(merged, "etc/hosts")) {
         let hosts = format!(
             "127.0.0.1\tlocalhost localhost.localdomain\n127.0.1.1\t{name}\n::1\t\tlocalhost localhost.localdomain\n"
         );
-        put(merged, "etc/hosts", Entry::file(hosts), "hostname");
+        put(merged, "etc/hosts", Entry::file(hosts), "hostname")?;
     }
+    Ok(())
 }
 
 /// A link into the zones of `tzdata`, which musl follows. UTC is what there is without any.
-fn timezone(merged: &mut Merged) {
-    let Some(zone) = merged.timezone.clone().filter(|zone| zone != "UTC") else { return };
+fn timezone(merged: &mut Merged) -> Result<(), BuildError> {
+    let Some(zone) = merged.timezone.clone().filter(|zone| zone != "UTC") else { return Ok(()) };
     need_package(merged, "tzdata", "timezone");
-    put(merged, "etc/localtime", Entry::symlink(format!("/usr/share/zoneinfo/{zone}")), "timezone");
-    put(merged, "etc/timezone", Entry::file(format!("{zone}\n")), "timezone");
+    put(merged, "etc/localtime", Entry::symlink(format!("/usr/share/zoneinfo/{zone}")), "timezone")?;
+    put(merged, "etc/timezone", Entry::file(format!("{zone}\n")), "timezone")
 }
 
 /// What `setup-keymap` leaves behind: the map's path for the service `loadkmap`.
-fn keymap(merged: &mut Merged) {
-    let Some(keymap) = merged.keymap.clone() else { return };
+fn keymap(merged: &mut Merged) -> Result<(), BuildError> {
+    let Some(keymap) = merged.keymap.clone() else { return Ok(()) };
     let (layout, variant) = keymap.split_once(' ').unwrap_or((&keymap, &keymap));
     need_package(merged, "kbd-bkeymaps", "keymap");
     need_service(merged, Runlevel::Boot, "loadkmap", "keymap");
     let text = format!("KEYMAP=/usr/share/bkeymaps/{layout}/{variant}.bmap.gz\n");
-    put(merged, "etc/conf.d/loadkmap", Entry::file(text), "keymap");
+    put(merged, "etc/conf.d/loadkmap", Entry::file(text), "keymap")
 }
 
-fn write_network(merged: &mut Merged, network: &Network) {
+fn write_network(merged: &mut Merged, network: &Network) -> Result<(), BuildError> {
     need_service(merged, Runlevel::Boot, "networking", "network");
     if !network.dns.is_empty() || !network.search.is_empty() {
         let mut text = String::new();
@@ -106,17 +115,17 @@ fn write_network(merged: &mut Merged, network: &Network) {
         for server in &network.dns {
             let _ = writeln!(text, "nameserver {server}");
         }
-        put(merged, "etc/resolv.conf", Entry::file(text), "network.dns");
+        put(merged, "etc/resolv.conf", Entry::file(text), "network.dns")?;
     }
     if network.interfaces.is_empty() {
-        return;
+        return Ok(());
     }
     let text = interfaces(network);
     if text.contains(CARD) {
         need_service(merged, Runlevel::Boot, "boot-interface", "network.interfaces.boot");
-        put(merged, BOOT_INTERFACES, Entry::file(text.clone()), "network.interfaces");
+        put(merged, BOOT_INTERFACES, Entry::file(text.clone()), "network.interfaces")?;
     }
-    put(merged, "etc/network/interfaces", Entry::file(text.replace(CARD, LIKELY_CARD)), "network.interfaces");
+    put(merged, "etc/network/interfaces", Entry::file(text.replace(CARD, LIKELY_CARD)), "network.interfaces")
 }
 
 /// `etc/network/interfaces`, in the words that both of Alpine's ifupdown programs know.
@@ -164,14 +173,18 @@ fn stanzas(text: &mut String, name: &str, interface: &Interface, before: &str) {
     }
 }
 
-/// The packages and services a tree refers to are added before this: services into their runlevels, as OpenRC's
-/// `rc-update` does, by links to `/etc/init.d/NAME` (OVL-27).
-pub(super) fn enable(tree: &mut Tree, services: &std::collections::BTreeMap<Runlevel, Vec<String>>) {
+/// Puts services into their runlevels, as OpenRC's `rc-update` does: by links to `/etc/init.d/NAME` (OVL-27).
+///
+/// # Errors
+/// When a layer has something else in the place of a link.
+pub(super) fn enable(tree: &mut Tree, services: &BTreeMap<Runlevel, Vec<String>>) -> Result<(), BuildError> {
     for (level, names) in services {
         for name in names {
-            tree.insert(&format!("etc/runlevels/{level}/{name}"), Entry::symlink(format!("/etc/init.d/{name}")));
+            let link = Entry::symlink(format!("/etc/init.d/{name}"));
+            super::merge::put(tree, &format!("etc/runlevels/{level}/{name}"), link, "`services`")?;
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -182,10 +195,11 @@ mod tests {
     use crate::model::profile::Layer;
 
     fn applied(toml: &str, files: &[(&str, &str)]) -> Merged {
-        let files = files.iter().map(|(path, text)| ((*path).to_owned(), Entry::file(*text))).collect();
+        let files =
+            files.iter().map(|(path, text)| ((*path).to_owned(), Entry::file(text.as_bytes().to_vec()))).collect();
         let layer = Layer::parse(toml).unwrap();
         let mut merged = merge(vec![Source { origin: "profile vdi".to_owned(), layer, files }]).unwrap();
-        apply(&mut merged, "vdi");
+        apply(&mut merged, "vdi").unwrap();
         merged
     }
 

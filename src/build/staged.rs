@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::accounts::{BaseAccounts, GROUP, PASSWD, SHADOW};
-use super::{BuildError, Recipe, Selection};
+use super::{BuildError, Overlay, Recipe, Selection, services};
 use crate::apk::PackageFile;
 use crate::disk;
 use crate::model::digest::Digest;
@@ -56,7 +56,8 @@ impl Staged {
     /// order; files of the overlay get the time `epoch`.
     ///
     /// # Errors
-    /// When accounts of the recipe contradict those of Alpine's base, or a package cannot be read.
+    /// When accounts of the recipe contradict those of Alpine's base, a service is started that nothing brings, or a
+    /// package cannot be read.
     pub fn assemble(
         recipe: &Recipe,
         netboot: &Netboot,
@@ -64,7 +65,9 @@ impl Staged {
         packages: Vec<(PackageEntry, PathBuf)>,
         epoch: u64,
     ) -> Result<Self, BuildError> {
-        let overlay = recipe.overlay(&base_accounts(&packages)?, epoch)?;
+        let tree = recipe.tree(&base_accounts(&packages)?)?;
+        services::check(recipe, &tree, &packages)?;
+        let overlay = Overlay::of(tree, epoch);
         let index = selection.index(&recipe.name);
         let mut blobs: Vec<Blob> = [&netboot.kernel, &netboot.initramfs, &netboot.modloop]
             .into_iter()

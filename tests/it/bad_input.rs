@@ -62,6 +62,13 @@ fn a_broken_profile_is_named_with_file_line_and_key() {
             "overlays = [\"base\"]\npackages = [\"--allow-untrusted\"]",
             &["`--allow-untrusted` would be an option on apk's command line"],
         ),
+        (
+            "overlays = [\"base\"]\n[services]\nboot = [\"networkin\"]\ndefault = [\"sshd\"]",
+            &[
+                "neither its overlay nor its packages bring: `networkin` (did you mean `networking`?), `sshd`; add",
+                "(OVL-26)",
+            ],
+        ),
         ("overlays = [\"base\"]\npackages = [\"nanoo\"]", &["nanoo", "did you mean `nano`?"]),
         ("packages = [\"nano\"]", &["no service is in runlevel sysinit", "(OVL-25)", "use the overlay `base`"]),
         (

@@ -2,6 +2,7 @@
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, reason = "tests")]
 
 mod air_gap;
+mod apkovl;
 mod bad_input;
 mod check;
 mod cleaning;

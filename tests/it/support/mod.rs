@@ -4,3 +4,4 @@ pub mod alpine;
 pub mod server;
 pub mod signer;
 pub mod site;
+pub mod trees;

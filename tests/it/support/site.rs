@@ -53,7 +53,25 @@ pub fn signing_key() -> &'static SigningKey {
     KEY.get_or_init(|| SigningKey::generate(KeyLength::Bits2048).unwrap())
 }
 
-/// A small package.
+/// What the package `alpine-base` of the tests brings: the services of the overlays, which real ones depend on.
+const SERVICES: [&str; 14] = [
+    "bootmisc",
+    "devfs",
+    "dmesg",
+    "hostname",
+    "hwdrivers",
+    "killprocs",
+    "mdev",
+    "modloop",
+    "modules",
+    "mount-ro",
+    "networking",
+    "savecache",
+    "sysctl",
+    "syslog",
+];
+
+/// A small package; `alpine-base` has services.
 pub fn package(name: &str, depends: &[&str]) -> Vec<u8> {
     let info = PkgInfo {
         name: name.to_owned(),
@@ -63,7 +81,13 @@ pub fn package(name: &str, depends: &[&str]) -> Vec<u8> {
         installed_size: 10,
         ..PkgInfo::default()
     };
-    PackageWriter::new(info).file(&format!("usr/share/{name}"), 0o644, name.as_bytes()).write().unwrap()
+    let mut writer = PackageWriter::new(info).file(&format!("usr/share/{name}"), 0o644, name.as_bytes());
+    if name == "alpine-base" {
+        for service in SERVICES {
+            writer = writer.file(&format!("etc/init.d/{service}"), 0o755, b"#!/sbin/openrc-run\n");
+        }
+    }
+    writer.write().unwrap()
 }
 
 /// An index of packages, signed by a key under the name of the mirror's.
