@@ -9,7 +9,7 @@ fn site() -> Site {
     let site = Site::new();
     site.write(
         "profiles/vdi/profile.toml",
-        "overlays = [\"base\", \"network\"]\n[services]\ndefault = [\"dbus\"]\n\
+        "overlays = [\"base\", \"network\"]\n[kernel]\nargs = [\"nomodeset\"]\n\
          [[allow]]\nrule = \"OVL-48\"\npath = \"etc/old/\"\nreason = \"a sample\"\n",
     );
     site.write("profiles/vdi/root/etc/local.d/a.start", "#!/bin/sh\n");
@@ -29,10 +29,10 @@ vdi: 1 error, 1 warning, 1 allowed
     `etc/old/motd~` looks like a leftover of an editor or of apk
     allowed: a sample
 
-  warning SVC-3  etc/runlevels/default/dbus  [profile vdi]
-    `dbus` starts in runlevel default, and the world does not name its package `dbus`
-    effect: unless another package brings it along, the service never starts
-    fix: add `dbus` to `packages`
+  warning ARG-4  [profile vdi]
+    the kernel argument `nomodeset` is set
+    effect: graphics fall back to a plain frame buffer
+    fix: take `nomodeset` out of the kernel arguments
 
 ";
 
@@ -103,14 +103,13 @@ fn errors_stop_a_build_all_at_once_and_warnings_do_not() {
     for part in ["`etc/local.d/a.start` is not executable (OVL-46)", "`etc/local.d/b.start` is not", "[profile vdi]"] {
         assert!(ran.err.contains(part), "{}", ran.err);
     }
-    assert!(!ran.err.contains("SVC-3"), "only errors stop a build: {}", ran.err);
+    assert!(!ran.err.contains("ARG-4"), "only errors stop a build: {}", ran.err);
     for name in ["a", "b"] {
         std::fs::remove_file(site.path(&format!("profiles/vdi/root/etc/local.d/{name}.start"))).unwrap();
     }
     let ran = site.run(&["build", "vdi"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    let warned =
-        "vdi: warning: `dbus` starts in runlevel default, and the world does not name its package `dbus` (SVC-3)";
+    let warned = "vdi: warning: the kernel argument `nomodeset` is set (ARG-4) [profile vdi]: graphics fall back";
     assert!(ran.err.contains(warned), "{}", ran.err);
     assert!(!ran.err.contains("OVL-48"), "what is allowed is not said again: {}", ran.err);
 }

@@ -83,7 +83,9 @@ pub(super) fn findings(machine: Machine<'_>, allowed: &[Allowed]) -> Vec<Finding
             .collect();
     let mut idle = Vec::new();
     for allow in allowed {
-        let mut is_used = false;
+        // A build looks for services in the packages too, and asks these then.
+        let is_later = |(_, _, path): (&str, &str, &str)| covers(allow, Some(path));
+        let mut is_used = allow.rule == rule::SERVICE_WITHOUT_PACKAGE.id && machine.services().any(is_later);
         for finding in found.iter_mut().filter(|finding| is_meant(allow, finding)) {
             finding.allowed.get_or_insert_with(|| allow.reason.clone());
             is_used = true;
@@ -111,17 +113,21 @@ fn order(finding: &Finding) -> (Level, usize, Option<&str>, &str) {
     (finding.rule.level, finding.rule.place(), finding.path.as_deref(), &finding.what)
 }
 
-/// Whether an `[[allow]]` is about a finding: its rule, and its path or the tree above.
+/// Whether an `[[allow]]` is about a finding: its rule and its path.
 fn is_meant(allow: &Allowed, finding: &Finding) -> bool {
-    let is_there = match (&allow.path, &finding.path) {
+    allow.rule == finding.rule.id && covers(allow, finding.path.as_deref())
+}
+
+/// Whether an `[[allow]]` is about a path: that very one, the tree above, or every one.
+fn covers(allow: &Allowed, path: Option<&str>) -> bool {
+    match (&allow.path, path) {
         (None, _) => true,
         (Some(_), None) => false,
         (Some(wanted), Some(path)) => match wanted.strip_suffix('/') {
             Some(folder) => path == folder || path.starts_with(wanted.as_str()),
             None => path == wanted,
         },
-    };
-    allow.rule == finding.rule.id && is_there
+    }
 }
 
 impl<'a> Machine<'a> {

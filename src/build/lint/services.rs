@@ -2,6 +2,7 @@
 
 use super::rule::{NO_MODLOOP, NO_RUNLEVELS, NOT_EXECUTABLE, RUNLEVEL_ENTRY, SERVICE_WITHOUT_PACKAGE, UNKNOWN_PACKAGE};
 use super::{Finding, Machine, listed};
+use crate::model::name::nearest;
 use crate::wire::apkovl::Node;
 
 /// With this file, init starts Alpine's own list of services.
@@ -171,20 +172,28 @@ fn packages(machine: &Machine<'_>) -> Vec<Finding> {
                 UNKNOWN_PACKAGE,
                 path,
                 format!("`{name}` starts in runlevel {level}, and the world does not name its package `{package}`"),
-                "unless another package brings it along, the service never starts",
+                "a build refuses it, unless another package of the world brings it along",
                 format!("add `{package}` to `packages`"),
             ),
             (_, None) => machine.at(
                 UNKNOWN_PACKAGE,
                 path,
                 format!("`{name}` starts in runlevel {level}, and Bivouac cannot tell which package it is of"),
-                "if no package of the bundle brings its script, the service never starts",
-                format!("check that one does; then allow SVC-3 for `{path}`"),
+                "a build refuses it, unless a package of the world brings its script",
+                match nearest(name, names()) {
+                    Some(near) => format!("did you mean `{near}`? Otherwise, if one does, allow SVC-3 for `{path}`"),
+                    None => format!("if one does, allow SVC-3 for `{path}`"),
+                },
             ),
         };
         found.push(finding);
     }
     found
+}
+
+/// Every service that is known.
+fn names() -> impl Iterator<Item = &'static str> {
+    ALWAYS.split_whitespace().chain(KNOWN.iter().chain(ALONG).map(|(name, _)| *name))
 }
 
 /// OVL-46: what OpenRC, `local` and crond pass over in silence.
@@ -220,8 +229,7 @@ mod tests {
 
     #[test]
     fn no_service_is_in_two_tables() {
-        let mut names: Vec<&str> = KNOWN.iter().chain(ALONG).map(|(name, _)| *name).collect();
-        names.extend(ALWAYS.split_whitespace());
+        let mut names: Vec<&str> = names().collect();
         let count = names.len();
         names.sort_unstable();
         names.dedup();

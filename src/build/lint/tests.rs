@@ -15,20 +15,22 @@ const BASE: &str =
 type Files = &'static [(&'static str, &'static str)];
 
 /// A profile: its settings and files.
-type Case = (&'static str, Files);
+type Case<'a> = (&'a str, Files);
 
 fn source(origin: &str, toml: &str, files: Files) -> Source {
     let entry = |(path, text): &(&str, &str)| {
         let entry = match text.strip_prefix("-> ") {
-            Some(target) => Entry::symlink(target),
-            None => Entry { mode: if path.ends_with('*') { 0o755 } else { 0o644 }, ..Entry::file(*text) },
+            Some(target) => Entry::symlink(target.to_owned()),
+            None => {
+                Entry { mode: if path.ends_with('*') { 0o755 } else { 0o644 }, ..Entry::file(text.as_bytes().to_vec()) }
+            }
         };
         (path.trim_end_matches('*').to_owned(), entry)
     };
     Source { origin: origin.to_owned(), layer: Layer::parse(toml).unwrap(), files: files.iter().map(entry).collect() }
 }
 
-fn recipe((toml, files): Case) -> Result<Recipe, BuildError> {
+fn recipe((toml, files): Case<'_>) -> Result<Recipe, BuildError> {
     // The marker in place of a base takes the base away.
     let mut layers = vec![source("profile vdi", toml, files)];
     if !toml.starts_with("# no base") {
@@ -37,12 +39,12 @@ fn recipe((toml, files): Case) -> Result<Recipe, BuildError> {
     Recipe::merged(&"vdi".parse().unwrap(), layers)
 }
 
-fn found(case: Case) -> Vec<Finding> {
+fn found(case: Case<'_>) -> Vec<Finding> {
     recipe(case).unwrap_or_else(|error| panic!("{case:?}: {error}")).findings().to_vec()
 }
 
 /// Rule, the path of the finding, a profile that breaks it, one that comes close and does not.
-const CASES: &[(&str, Option<&str>, Case, Case)] = &[
+const CASES: &[(&str, Option<&str>, Case<'static>, Case<'static>)] = &[
     (
         "OVL-13",
         Some("etc"),
@@ -371,6 +373,22 @@ fn what_the_profile_allows_is_shown_with_its_reason_and_stops_nothing() {
     assert_eq!((root.len(), root[0].rule.id, root[0].is_fatal()), (1, "OVL-16", false));
     let toor = found(("allow-empty-root-password = true", &[("etc/shadow", "toor::0:0:::::\n")]));
     assert!(toor.iter().any(Finding::is_fatal), "the word is about root only");
+}
+
+#[test]
+fn an_allow_of_a_service_is_not_idle_because_the_build_looks_for_it_again() {
+    let allow = "[[allow]]\nrule = \"OVL-26\"\npath = \"etc/runlevels/default/frobd\"\nreason = \"r\"\n";
+    for (services, idle) in [("[\"frobd\"]", 0), ("[]", 1)] {
+        let toml = format!("{allow}[services]\ndefault = {services}");
+        let all = found((&toml, &[]));
+        assert_eq!(all.iter().filter(|finding| finding.rule.id == "ALLOW-1").count(), idle, "{all:?}");
+    }
+}
+
+#[test]
+fn a_service_with_a_name_like_a_known_one_leads_to_that() {
+    let all = found(("[services]\nboot = [\"networkin\"]", &[]));
+    assert!(all[0].rule.id == "SVC-3" && all[0].fix.starts_with("did you mean `networking`? "), "{all:?}");
 }
 
 #[test]
