@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use accounts::{Accounts, BaseAccounts};
+pub use lint::{Finding, Level, RULES, Rule};
 pub use merge::{AlpineChoice, Declaration, Shadowed};
 pub use packages::{Selection, Wanted, select};
 pub use staged::{Blob, Netboot, Staged, site_initrd};
@@ -25,7 +26,7 @@ pub use trail::{DEFAULT, Step, Subject, Topic, Trail};
 use crate::disk::DiskError;
 use crate::model::cmdline::{ArgumentError, check_arguments};
 use crate::model::digest::Digest;
-use crate::model::name::{OverlayName, ProfileName};
+use crate::model::name::{OverlayName, ProfileName, nearest};
 use crate::model::profile::variable::Required;
 use crate::model::profile::{Allowed, ProfileError};
 use crate::wire::apkovl::{Entry, Tree, pack};
@@ -151,12 +152,24 @@ pub enum BuildError {
         source: ArgumentError,
     },
     /// The overlay would make an insecure or broken machine.
-    #[error("the overlay of profile `{profile}` is not safe to boot: {why}")]
+    #[error(
+        "the overlay of profile `{profile}` is not safe to boot: {}\n  `bivouac check {profile}` says more; what is no \
+         mistake is allowed with `[[allow]]` in the profile",
+        mistakes.join("\n  and ")
+    )]
     Lint {
         /// The profile.
         profile: ProfileName,
-        /// What is wrong, what would happen and what to do, with the rule's id.
-        why: String,
+        /// Each mistake with what is wrong, the rule's id, what would happen and what to do.
+        mistakes: Vec<String>,
+    },
+    /// An `[[allow]]` of a rule that does not exist.
+    #[error("`[[allow]]` names the rule `{rule}`, which does not exist{}", meant(near.as_deref()))]
+    NoRule {
+        /// The id as written.
+        rule: String,
+        /// An id like it.
+        near: Option<String>,
     },
     /// The world cannot be read.
     #[error("the packages of profile `{profile}` cannot be used")]
@@ -235,6 +248,7 @@ pub struct Recipe {
     trail: Trail,
     rules: merge::Rules,
     tree: Tree,
+    findings: Vec<Finding>,
 }
 
 /// An overlay archive.
@@ -247,12 +261,26 @@ pub struct Overlay {
 }
 
 impl Recipe {
-    /// Reads the profile `name`, what it extends and its overlays, merges them and looks for mistakes.
+    /// Reads the profile `name`, what it extends and its overlays, merges them and refuses mistakes.
     ///
     /// # Errors
-    /// The first thing that cannot be read, merged or safely booted.
+    /// The first thing that cannot be read or merged; every mistake that the profile does not allow.
     pub fn load(profiles: &Path, overlays: &Path, name: &ProfileName) -> Result<Self, BuildError> {
-        let sources = layers::load(profiles, overlays, name)?;
+        let recipe = Self::read(profiles, overlays, name)?;
+        let mistakes: Vec<String> = recipe.findings.iter().filter(|it| it.is_fatal()).map(Finding::line).collect();
+        if mistakes.is_empty() { Ok(recipe) } else { Err(BuildError::Lint { profile: name.clone(), mistakes }) }
+    }
+
+    /// The same for a look at its [`findings`](Self::findings), whatever they are.
+    ///
+    /// # Errors
+    /// The first thing that cannot be read or merged.
+    pub fn read(profiles: &Path, overlays: &Path, name: &ProfileName) -> Result<Self, BuildError> {
+        Self::merged(name, layers::load(profiles, overlays, name)?)
+    }
+
+    /// Merges layers and looks for mistakes.
+    fn merged(name: &ProfileName, sources: Vec<layers::Source>) -> Result<Self, BuildError> {
         let mut merged = merge::merge(sources)?;
         check_arguments(&merged.kernel_args)
             .map_err(|source| BuildError::Arguments { profile: name.clone(), source })?;
@@ -266,7 +294,7 @@ impl Recipe {
         let world = packages::world(name, &merged.packages)?;
         settings::world(&mut merged, &world)?;
         settings::enable(&mut merged)?;
-        let recipe = Self {
+        let mut recipe = Self {
             name: name.clone(),
             description: std::mem::take(&mut merged.description),
             alpine: settings::alpine(&mut merged),
@@ -283,9 +311,34 @@ impl Recipe {
             },
             rules: merged.rules,
             tree: merged.tree,
+            findings: Vec::new(),
         };
-        lint::check(name, &recipe.tree(&BaseAccounts::default())?, recipe.accounts.allows_empty_root_password)?;
+        recipe.findings = recipe.look()?;
         Ok(recipe)
+    }
+
+    /// What looks like a mistake, the worst first; those that `[[allow]]` names among them.
+    #[must_use]
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    fn look(&self) -> Result<Vec<Finding>, BuildError> {
+        let ids = || RULES.iter().map(|rule| rule.id);
+        if let Some(Allowed { rule, .. }) = self.allowed.iter().find(|allowed| !ids().any(|id| id == allowed.rule)) {
+            return Err(BuildError::NoRule { rule: rule.clone(), near: nearest(rule, ids()).map(str::to_owned) });
+        }
+        let base = BaseAccounts::default();
+        let machine = lint::Machine {
+            tree: &self.tree(&base)?,
+            trail: &self.trail,
+            world: &self.world,
+            arguments: &self.kernel_args,
+            alpine: &self.alpine,
+            base: &base,
+            allows_empty_root_password: self.accounts.allows_empty_root_password,
+        };
+        Ok(lint::findings(machine, &self.allowed))
     }
 
     /// The tree of the overlay, over the accounts that Alpine's base has.

@@ -88,6 +88,17 @@ pub(super) enum Command {
         #[command(flatten)]
         sources: Sources,
     },
+    /// Look for mistakes in profiles: what would break or expose their machines, and what to do
+    ///
+    /// Errors stop a build, warnings do not. A finding that is no mistake is allowed in the profile, with a reason:
+    /// `[[allow]]` with `rule`, `path` and `reason`. Ends with 1 when there are errors.
+    Check {
+        /// Profiles; all when none is named
+        profiles: Vec<ProfileName>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Make bundles from profiles, ready to publish
     Build {
         /// Profiles; all when none is named

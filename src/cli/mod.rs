@@ -2,6 +2,7 @@
 
 mod air_gap;
 mod args;
+mod check;
 mod explain;
 mod fetch;
 mod gc;
@@ -33,14 +34,25 @@ use fetch::Look;
 /// How long work on other threads may go on after a command ended.
 const SHUTDOWN: Duration = Duration::from_secs(2);
 
-/// Runs the program: exit code 0 when it did what was asked, 2 when it failed.
+/// How a command ended that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// It did what was asked.
+    Done,
+    /// It looked, and the answer is no.
+    Refused,
+}
+
+/// Runs the program: exit code 0 when it did what was asked, 1 when it checked something and the answer is no, 2 when it
+/// failed.
 #[must_use]
 pub fn main() -> ExitCode {
     let args = Args::parse();
     log(args.verbose);
     // Results go to standard output; progress, errors and the log to standard error.
     match run(args, &mut io::stdout()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Refused) => ExitCode::from(1),
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             report::error(&error, &mut io::stderr().lock());
@@ -49,7 +61,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<()> {
+fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
     let flags = args.command.flags(&args.site_flags);
     let mut settings = Settings::load(args.site.as_deref(), flags).context("the settings cannot be used")?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start the worker threads")?;
@@ -62,6 +74,7 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<()> {
             Command::Fetch { profiles, packages, sources, .. } => {
                 fetch::fetch(&settings, &profiles, args::extent(packages), sources.access(), out).await?;
             }
+            Command::Check { profiles, json } => return check::check(&settings, &profiles, json, out),
             Command::Build { profiles, sources } => {
                 pipeline::build(&settings, &profiles, sources.access(), out).await?;
             }
@@ -94,7 +107,7 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<()> {
             Command::Loaders(args) => loaders::run(&settings, args, out)?,
             Command::Machines { json } => machines::machines(&settings, json, out).await?,
         }
-        Ok(())
+        Ok(Outcome::Done)
     });
     // A thread that hangs on a dead disk must not keep the program from ending.
     runtime.shutdown_timeout(SHUTDOWN);

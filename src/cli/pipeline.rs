@@ -6,11 +6,11 @@ use std::time::SystemTime;
 use anyhow::Context as _;
 
 use super::progress::say;
-use super::report::size;
+use super::report::{plain, size};
 use super::site_key::SiteKey;
 use super::to_publish::ToPublish;
 use super::workshop::{Access, Workshop};
-use crate::build::{Blob, Recipe, Staged, site_initrd};
+use crate::build::{Blob, Level, Recipe, Staged, site_initrd};
 use crate::config::Settings;
 use crate::disk;
 use crate::model::check::Check;
@@ -98,6 +98,9 @@ async fn build_all(
         let name = &recipe.name;
         for shadowed in &recipe.shadowed {
             say(&format!("{name}: {} of {} hides that of {}", shadowed.path, shadowed.by, shadowed.hidden));
+        }
+        for finding in recipe.findings().iter().filter(|it| it.rule.level == Level::Warning && it.allowed.is_none()) {
+            say(&plain(&format!("{name}: warning: {}", finding.line())));
         }
         let before = store.staged(name).ok();
         let manifest =

@@ -22,7 +22,7 @@ pub(super) fn error(error: &anyhow::Error, out: &mut dyn Write) {
 }
 
 /// The text without what a terminal takes for commands: causes quote what stood in files from elsewhere.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut plain, c| {
         match c {
             '\n' | '\t' => plain.push(c),

@@ -63,9 +63,9 @@ fn a_broken_profile_is_named_with_file_line_and_key() {
             &["`--allow-untrusted` would be an option on apk's command line"],
         ),
         (
-            "overlays = [\"base\"]\n[services]\nboot = [\"networkin\"]\ndefault = [\"sshd\"]",
+            "overlays = [\"base\"]\n[services]\nboot = [\"networkin\"]\ndefault = [\"zabbix\"]",
             &[
-                "neither its overlay nor its packages bring: `networkin` (did you mean `networking`?), `sshd`; add",
+                "neither its overlay nor its packages bring: `networkin` (did you mean `networking`?), `zabbix`; add",
                 "(OVL-26)",
             ],
         ),

@@ -4,6 +4,7 @@
 mod air_gap;
 mod apkovl;
 mod bad_input;
+mod check;
 mod cleaning;
 mod explain;
 mod extends;
