@@ -32,7 +32,7 @@ fn the_profile_of_the_readme_is_one() {
 
 #[test]
 fn the_site_file_of_the_readme_is_one_with_its_commented_lines_too() {
-    let example = &examples()[2];
+    let example = &examples()[1];
     Settings::check(File::parse(example).unwrap()).unwrap();
     let full = example.replace("\n# ", "\n").replace("mode = \"proxy\"", "mode = \"full\"");
     let settings = Settings::check(File::parse(&full).unwrap()).unwrap();
