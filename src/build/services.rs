@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use super::lint::covers;
 use super::{BuildError, Recipe};
 use crate::apk::PackageFile;
 use crate::disk;
@@ -21,17 +22,13 @@ const RULE: &str = "OVL-26";
 /// Refuses a service whose script neither the overlay nor a package brings. The packages are read one after the other
 /// until nothing is missing, those first that are likely to have services.
 pub(super) fn check(recipe: &Recipe, tree: &Tree, packages: &[(PackageEntry, PathBuf)]) -> Result<(), BuildError> {
+    let is_allowed = |path: &str| recipe.allowed.iter().any(|allow| allow.rule == RULE && covers(allow, Some(path)));
     let mut missing: BTreeSet<&str> = tree
         .iter()
+        .filter(|(path, _)| !is_allowed(path))
         .filter_map(|(path, _)| path.strip_prefix(RUNLEVELS)?.split_once('/').map(|(_, name)| name))
         .filter(|name| !name.contains('/') && tree.get(&format!("{SCRIPTS}{name}")).is_none())
         .collect();
-    let is_allowed = |name: &str| {
-        recipe.allowed.iter().any(|allowed| {
-            allowed.rule == RULE && allowed.path.as_ref().is_none_or(|path| path.ends_with(&format!("/{name}")))
-        })
-    };
-    missing.retain(|name| !is_allowed(name));
     let mut known = BTreeSet::new();
     let mut likely: Vec<&(PackageEntry, PathBuf)> = packages.iter().collect();
     likely.sort_by_key(|(package, _)| !(package.name == "openrc" || package.name.ends_with("-openrc")));

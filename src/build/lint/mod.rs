@@ -119,7 +119,7 @@ fn is_meant(allow: &Allowed, finding: &Finding) -> bool {
 }
 
 /// Whether an `[[allow]]` is about a path: that very one, the tree above, or every one.
-fn covers(allow: &Allowed, path: Option<&str>) -> bool {
+pub(super) fn covers(allow: &Allowed, path: Option<&str>) -> bool {
     match (&allow.path, path) {
         (None, _) => true,
         (Some(_), None) => false,
