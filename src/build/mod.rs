@@ -27,8 +27,7 @@ use crate::model::digest::Digest;
 use crate::model::name::{OverlayName, ProfileName};
 use crate::model::profile::variable::Required;
 use crate::model::profile::{Allowed, FileRule, ProfileError};
-use crate::wire::apkovl::{Entry, Node, Tree};
-use crate::wire::gzip::gzip;
+use crate::wire::apkovl::{Entry, Node, Tree, pack};
 
 /// Where a machine finds the digest of the overlay it unpacked.
 pub const OVERLAY_FILE: &str = "etc/bivouac/overlay";
@@ -320,8 +319,8 @@ impl Recipe {
     /// As [`Recipe::tree`].
     pub fn overlay(&self, base: &BaseAccounts, epoch: u64) -> Result<Overlay, BuildError> {
         let mut tree = self.tree(base)?;
-        let content = Digest::of(&tree.to_tar(epoch));
+        let content = tree.digest(epoch);
         tree.insert(OVERLAY_FILE, Entry::file(format!("{content}\n")));
-        Ok(Overlay { content, archive: gzip(&tree.to_tar(epoch)) })
+        Ok(Overlay { content, archive: pack(&tree, epoch) })
     }
 }

@@ -1,6 +1,9 @@
 //! Gzip that gives the same bytes for the same input, wherever and whenever it is made.
 
 use std::io::Write as _;
+use std::num::NonZero;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use flate2::{Compression, GzBuilder};
 
@@ -14,6 +17,38 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzBuilder::new().mtime(0).operating_system(3).write(Vec::new(), Compression::best());
     encoder.write_all(bytes).expect("writing to memory does not fail");
     encoder.finish().expect("writing to memory does not fail")
+}
+
+/// Compresses every piece to a member of its own, as [`gzip`] does, and joins them in their order: gzip again
+/// (RFC 1952, section 2.2), whose bytes depend on where the pieces were cut but not on `threads`.
+///
+/// As many pieces are in memory at a time as there are threads, this one among them; fewer threads do when the system
+/// gives no more.
+#[must_use]
+pub fn gzip_each(pieces: impl Iterator<Item = Vec<u8>> + Send, threads: NonZero<usize>) -> Vec<u8> {
+    let pieces = Mutex::new(pieces.enumerate());
+    // A piece is taken under the lock and compressed without it. Poisoned is as good as not: no one comes back to it.
+    let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || {
+        let mut members = Vec::new();
+        while let Some((place, piece)) = next() {
+            members.push((place, gzip(&piece)));
+        }
+        members
+    };
+    let mut members = thread::scope(|scope| {
+        let helpers: Vec<_> =
+            (1..threads.get()).map_while(|_| thread::Builder::new().spawn_scoped(scope, work).ok()).collect();
+        let mut members = work();
+        for helper in helpers {
+            members.extend(helper.join().expect("compressing does not panic"));
+        }
+        members
+    });
+    members.sort_unstable_by_key(|(place, _)| *place);
+    let mut joined = Vec::with_capacity(members.iter().map(|(_, member)| member.len()).sum());
+    members.iter().for_each(|(_, member)| joined.extend_from_slice(member));
+    joined
 }
 
 #[cfg(test)]
@@ -46,5 +81,18 @@ mod tests {
             Digest::of(&gzip(&sample())).to_string(),
             "848dd0832e78dad25dbbd3e0569bdb9cc4263e3b309693f0667c4c69d9e12614"
         );
+    }
+
+    #[test]
+    fn pieces_become_the_same_members_in_the_same_order_on_any_number_of_threads() {
+        let sample = sample();
+        let pieces = || sample.chunks(50_000).map(<[u8]>::to_vec);
+        let expected: Vec<u8> = pieces().flat_map(|piece| gzip(&piece)).collect();
+        for threads in [1, 2, 3, 50] {
+            assert!(gzip_each(pieces(), NonZero::new(threads).unwrap()) == expected, "{threads} threads");
+        }
+        let mut out = Vec::new();
+        flate2::read::MultiGzDecoder::new(expected.as_slice()).read_to_end(&mut out).unwrap();
+        assert_eq!(out, sample);
     }
 }
