@@ -15,8 +15,8 @@ const CHUNK: usize = 1 << 20;
 
 /// The archive of a tree, compressed, with every entry's time set to `epoch` (seconds since 1970).
 ///
-/// Every [`CHUNK`] of the archive is a gzip member of its own, so that all processors can work at once and the bytes
-/// are the same with one of them; a tree that fits in one chunk is one member. GNU tar, bsdtar and busybox read several
+/// Every MiB of the archive is a gzip member of its own, so that all processors can work at once and the bytes
+/// are the same with one of them; a tree that fits in one of them is one member. GNU tar, bsdtar and busybox read several
 /// members as one stream.
 #[must_use]
 pub fn pack(tree: &Tree, epoch: u64) -> Vec<u8> {
