@@ -49,6 +49,8 @@ pub enum What {
         /// What it becomes on the machine.
         becomes: u32,
     },
+    /// It is a link with an owner other than root, to whom init's tar gives all links.
+    LinkOwner(Owner),
     /// It has extended attributes, capabilities or access control lists, which no overlay carries; left out.
     Attributes(Vec<String>),
     /// It is not in the archive though something below it is; the tree has it as 0755 root:root.
@@ -144,6 +146,13 @@ impl fmt::Display for What {
                 return write!(
                     out,
                     "belongs to `{name}`, which init's tar makes {becomes} whatever the number says: {number}"
+                );
+            }
+            Self::LinkOwner(owner) => {
+                return write!(
+                    out,
+                    "is a link that belongs to {}:{}; init's tar gives it to root",
+                    owner.uid, owner.gid
                 );
             }
             Self::Attributes(names) => {

@@ -169,6 +169,10 @@ impl Assembly {
     /// Notes where the owner on the machine would not be the one in the tree.
     fn owner(&mut self, member: &Member) -> Result<(), Problem> {
         let Member { name, owner, record, owner_names: [user, group], .. } = member;
+        if matches!(member.kind, Kind::Symlink(_)) {
+            let is_roots = *record == Owner::default();
+            return if is_roots { Ok(()) } else { self.note(name, What::LinkOwner(*record)) };
+        }
         if record != owner {
             self.note(name, What::PaxOwner { record: *record, header: *owner })?;
         }

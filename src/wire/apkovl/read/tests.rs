@@ -296,6 +296,7 @@ fn owners_are_those_of_the_records_and_the_machines_are_noted() {
             header.gname[..5].copy_from_slice(b"wheel");
         }),
         Raw::file("etc/large", b"").change(|header| header.uid = number(4_000_000_000)),
+        Raw::link(b'2', "etc/link", "x").change(|header| header.uid = number(7)),
     ]);
     let owner = |path: &str| (read.tree.get(path).unwrap().owner.uid, read.tree.get(path).unwrap().owner.gid);
     assert_eq!(
@@ -308,6 +309,7 @@ fn owners_are_those_of_the_records_and_the_machines_are_noted() {
         [
             ("etc/pax", &What::PaxOwner { record, header }),
             ("etc/name", &What::OwnerName { name: "wheel".to_owned(), number: 1000, becomes: 10 }),
+            ("etc/link", &What::LinkOwner(Owner { uid: 7, gid: 0 })),
         ]
     );
 }
@@ -561,7 +563,8 @@ proptest! {
         }
         if let Ok(found) = read(&gzip(&archive), &limits) {
             let again = read(&pack(&found.tree, 0), &Limits::default()).unwrap();
-            prop_assert_eq!(again, Read { tree: found.tree, notes: Vec::new() });
+            prop_assert_eq!(again.tree, found.tree);
+            prop_assert!(again.notes.iter().all(|note| matches!(note.what, What::LinkOwner(_))), "{:?}", again.notes);
         }
     }
 }
