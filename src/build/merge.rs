@@ -1,14 +1,17 @@
 //! Puts the layers of a profile on top of each other. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
-use super::BuildError;
+use super::accounts::{GROUP, PASSWD, SHADOW};
 use super::layers::Source;
 use super::trail::{Topic, Trail};
+use super::{BuildError, OVERLAY_FILE};
 use crate::model::alpine::{Arch, Flavor, ReleaseSpec};
 use crate::model::profile::network::Network;
-use crate::model::profile::variable::{Declared, Kind, Required, Value, Variable};
+use crate::model::profile::variable::{Declaration, Declared, Kind, Value, Variable};
 use crate::model::profile::{Allowed, FileRule, Group, Owner, Runlevel, User};
+use crate::model::template::SUFFIX;
 use crate::wire::apkovl::{Entry, Node, Tree};
 
 /// The file whose lines are merged with every layer's `packages`.
@@ -38,19 +41,6 @@ pub struct AlpineChoice {
     pub repositories: Vec<String>,
 }
 
-/// A variable of templates after all layers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Declaration {
-    /// The kind of its values.
-    pub kind: Kind,
-    /// Its value, when some layer gave one.
-    pub value: Option<Value>,
-    /// Who has to give it one.
-    pub required: Required,
-    /// What it is for.
-    pub description: String,
-}
-
 /// All layers as one.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Merged {
@@ -72,7 +62,10 @@ pub(super) struct Merged {
     pub(super) vars: BTreeMap<String, Declaration>,
     pub(super) allowed: Vec<Allowed>,
     pub(super) rules: BTreeMap<String, FileRule>,
+    /// With the text of each template in the place of its file.
     pub(super) tree: Tree,
+    /// The files of the tree that are templates yet.
+    pub(super) templates: BTreeSet<String>,
     pub(super) shadowed: Vec<Shadowed>,
     pub(super) trail: Trail,
 }
@@ -279,6 +272,12 @@ impl Merged {
 
     fn place(&mut self, origin: &str, path: String, entry: Entry) -> Result<(), BuildError> {
         let is_directory = entry.node == Node::Directory;
+        let bare = path.strip_suffix(SUFFIX).filter(|_| matches!(entry.node, Node::File(_)));
+        let is_template = bare.is_some();
+        let path = match bare {
+            Some(bare) => templated(bare)?,
+            None => path,
+        };
         // A file in the place of a directory, or below a file, is unpackable (alpine.md 2.4).
         let clash = match self.tree.get(&path) {
             Some(there) => (there.node == Node::Directory) != is_directory,
@@ -290,6 +289,11 @@ impl Merged {
             return Err(BuildError::TypeClash { path, origin: origin.to_owned() });
         }
         self.tree.insert(&path, entry.clone());
+        if is_template {
+            self.templates.insert(path.clone());
+        } else {
+            self.templates.remove(&path);
+        }
         if !is_directory {
             if let Some(hidden) = self.trail.owner(Topic::File, &path).map(str::to_owned) {
                 self.shadowed.push(Shadowed { path: path.clone(), by: origin.to_owned(), hidden });
@@ -314,12 +318,27 @@ impl Merged {
             return Err(BuildError::NothingToRemove { what: "file", name, origin });
         }
         for path in gone {
+            self.templates.remove(&path);
             if self.tree.remove(&path).is_some_and(|entry| entry.node != Node::Directory) {
                 self.trail.take_out(Topic::File, path, origin);
             }
         }
         Ok(())
     }
+}
+
+/// The path of the file that a template makes.
+fn templated(bare: &str) -> Result<String, BuildError> {
+    let bad = |why| Err(BuildError::BadFile { path: PathBuf::from(format!("{bare}{SUFFIX}")), why });
+    if bare.is_empty() || bare.ends_with('/') {
+        return bad("a template has the name of its file before `.tmpl`");
+    }
+    if [PASSWD, GROUP, SHADOW, WORLD, OVERLAY_FILE].contains(&bare) {
+        return bad(
+            "this file is put together from all layers and is the same on every machine; say it in profile.toml",
+        );
+    }
+    Ok(bare.to_owned())
 }
 
 /// A value of an account that is named once.
@@ -336,6 +355,8 @@ pub(super) fn described(entry: &Entry) -> String {
         Node::Directory => "a folder".to_owned(),
         Node::File(bytes) => format!("{} bytes", bytes.len()),
         Node::Symlink(target) => format!("a link to {target}"),
+        Node::CharDevice { .. } | Node::BlockDevice { .. } => "a device".to_owned(),
+        Node::Fifo => "a named pipe".to_owned(),
     }
 }
 

@@ -10,13 +10,15 @@ mod merge;
 mod packages;
 mod settings;
 mod staged;
+mod templates;
 mod trail;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+pub use crate::model::profile::variable::Declaration;
 pub use accounts::{Accounts, BaseAccounts};
-pub use merge::{AlpineChoice, Declaration, Shadowed};
+pub use merge::{AlpineChoice, Shadowed};
 pub use packages::{Selection, Wanted, select};
 pub use staged::{Blob, Netboot, Staged, site_initrd};
 pub use trail::{Step, Subject, Topic, Trail};
@@ -27,7 +29,8 @@ use crate::model::digest::Digest;
 use crate::model::name::{OverlayName, ProfileName};
 use crate::model::profile::variable::Required;
 use crate::model::profile::{Allowed, FileRule, ProfileError};
-use crate::wire::apkovl::{Entry, Node, Tree, pack};
+use crate::model::template::TemplateError;
+use crate::wire::apkovl::{Entry, Node, Prefix, Tree, pack};
 
 /// Where a machine finds the digest of the overlay it unpacked.
 pub const OVERLAY_FILE: &str = "etc/bivouac/overlay";
@@ -149,6 +152,14 @@ pub enum BuildError {
         /// Why.
         source: ArgumentError,
     },
+    /// A template is wrong.
+    #[error("a template of {origin} cannot be used")]
+    Template {
+        /// The layer.
+        origin: String,
+        /// Where and why.
+        source: TemplateError,
+    },
     /// The overlay would make an insecure or broken machine.
     #[error("the overlay of profile `{profile}` is not safe to boot: {why}")]
     Lint {
@@ -222,7 +233,12 @@ pub struct Recipe {
     pub trail: Trail,
     accounts: Accounts,
     rules: BTreeMap<String, FileRule>,
+    /// With the text of each template in the place of its file.
     tree: Tree,
+    /// The files of the tree that are templates.
+    templates: BTreeSet<String>,
+    /// What templates know as `profile`.
+    facts: BTreeMap<String, String>,
 }
 
 /// An overlay archive.
@@ -230,8 +246,11 @@ pub struct Recipe {
 pub struct Overlay {
     /// Digest of the contents, which the archive carries in [`OVERLAY_FILE`].
     pub content: Digest,
-    /// The archive, compressed.
+    /// The archive, compressed. With templates, it is the beginning of every machine's
+    /// ([`Prefix::recover`](crate::wire::apkovl::Prefix::recover)).
     pub archive: Vec<u8>,
+    /// The document with the templates of files that are made for each machine, when there are any.
+    pub templates: Option<Vec<u8>>,
 }
 
 impl Recipe {
@@ -262,15 +281,24 @@ impl Recipe {
         } else {
             merged.repositories
         };
+        let alpine = AlpineChoice {
+            release: merged.release.unwrap_or_else(|| "latest-stable".parse().expect(known)),
+            flavor: merged.flavor.unwrap_or_else(|| "virt".parse().expect(known)),
+            arch: merged.arch.unwrap_or_else(|| "x86_64".parse().expect(known)),
+            repositories,
+        };
+        let facts = [
+            ("name", name.to_string()),
+            ("hostname", merged.hostname.unwrap_or_else(|| name.to_string())),
+            ("arch", alpine.arch.to_string()),
+            ("flavor", alpine.flavor.to_string()),
+        ];
         let recipe = Self {
             name: name.clone(),
             description: merged.description,
-            alpine: AlpineChoice {
-                release: merged.release.unwrap_or_else(|| "latest-stable".parse().expect(known)),
-                flavor: merged.flavor.unwrap_or_else(|| "virt".parse().expect(known)),
-                arch: merged.arch.unwrap_or_else(|| "x86_64".parse().expect(known)),
-                repositories,
-            },
+            alpine,
+            templates: merged.templates,
+            facts: facts.map(|(fact, text)| (fact.to_owned(), text)).into(),
             world,
             kernel_args: merged.kernel_args,
             vars: merged.vars,
@@ -285,15 +313,24 @@ impl Recipe {
             rules: merged.rules,
             tree: merged.tree,
         };
+        recipe.check_templates()?;
         lint::check(name, &recipe.tree(&BaseAccounts::default())?, recipe.accounts.allows_empty_root_password)?;
         Ok(recipe)
     }
 
-    /// The tree of the overlay, over the accounts that Alpine's base has.
+    /// The tree of the overlay, over the accounts that Alpine's base has. Files that are made from templates are in it
+    /// as some machine would have them.
     ///
     /// # Errors
     /// Accounts that contradict each other or the base, and owners for files that are not there.
     pub fn tree(&self, base: &BaseAccounts) -> Result<Tree, BuildError> {
+        let mut tree = self.raw_tree(base)?;
+        self.show_samples(&mut tree)?;
+        Ok(tree)
+    }
+
+    /// The tree with the text of each template in the place of its file.
+    fn raw_tree(&self, base: &BaseAccounts) -> Result<Tree, BuildError> {
         let mut tree = self.tree.clone();
         let homes = self.accounts.write(base, &mut tree)?;
         merge::finish(&mut tree, &homes, &self.rules)?;
@@ -318,9 +355,16 @@ impl Recipe {
     /// # Errors
     /// As [`Recipe::tree`].
     pub fn overlay(&self, base: &BaseAccounts, epoch: u64) -> Result<Overlay, BuildError> {
-        let mut tree = self.tree(base)?;
-        let content = tree.digest(epoch);
+        let mut tree = self.raw_tree(base)?;
+        let templates = self.split(&mut tree, epoch)?.map(|set| set.to_bytes());
+        let shared = tree.digest(epoch);
+        let content = match &templates {
+            // What a machine unpacks follows from both.
+            Some(templates) => Digest::of(format!("{shared} {}", Digest::of(templates)).as_bytes()),
+            None => shared,
+        };
         tree.insert(OVERLAY_FILE, Entry::file(format!("{content}\n")));
-        Ok(Overlay { content, archive: pack(&tree, epoch) })
+        let archive = if templates.is_some() { Prefix::of(&tree, epoch).with(&[]) } else { pack(&tree, epoch) };
+        Ok(Overlay { content, archive, templates })
     }
 }

@@ -38,6 +38,7 @@ fn put(merged: &mut Merged, path: &str, entry: Entry, because: &str) {
     }
     merged.trail.say(Topic::File, path, &by, described(&entry));
     merged.tree.insert(path, entry);
+    merged.templates.remove(path);
 }
 
 /// Whether a layer brings a file of its own.
@@ -182,7 +183,7 @@ mod tests {
     use crate::model::profile::Layer;
 
     fn applied(toml: &str, files: &[(&str, &str)]) -> Merged {
-        let files = files.iter().map(|(path, text)| ((*path).to_owned(), Entry::file(*text))).collect();
+        let files = files.iter().map(|(path, text)| ((*path).to_owned(), Entry::file((*text).to_owned()))).collect();
         let layer = Layer::parse(toml).unwrap();
         let mut merged = merge(vec![Source { origin: "profile vdi".to_owned(), layer, files }]).unwrap();
         apply(&mut merged, "vdi");

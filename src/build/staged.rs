@@ -11,6 +11,9 @@ use crate::model::manifest::{Alpine, FORMAT, FileEntry, Manifest, PackageEntry, 
 use crate::wire::cpio::{ArchiveError, Writer};
 use crate::wire::gzip::gzip;
 
+/// The name of the document with a bundle's templates.
+const TEMPLATES: &str = "templates.json";
+
 /// A verified netboot set in a cache.
 #[derive(Debug, Clone)]
 pub struct Netboot {
@@ -80,12 +83,14 @@ impl Staged {
             modloop: netboot.modloop.0.clone(),
             apkovl: entry(format!("{}.apkovl.tar.gz", recipe.name), &overlay.archive),
             overlay: overlay.content,
+            templates: overlay.templates.as_deref().map(|bytes| entry(TEMPLATES.to_owned(), bytes)),
             kernel_args: recipe.kernel_args.clone(),
             world: recipe.world.clone(),
             index: entry("APKINDEX.tar.gz".to_owned(), &index),
             packages: packages.iter().map(|(package, _)| package.clone()).collect(),
         };
         blobs.push(Blob::Bytes(overlay.archive));
+        blobs.extend(overlay.templates.map(Blob::Bytes));
         blobs.push(Blob::Bytes(index));
         blobs.extend(packages.into_iter().map(|(package, path)| Blob::File {
             path,

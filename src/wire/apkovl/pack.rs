@@ -47,6 +47,18 @@ impl Prefix {
         Self { members, late, epoch }
     }
 
+    /// What [`with`](Self::with) made an archive of nothing but the shared tree from; nothing when `archive` is not
+    /// one.
+    #[must_use]
+    pub fn recover(mut archive: Bytes, epoch: u64) -> Option<Self> {
+        let end = gzip(END);
+        let length = archive.len().checked_sub(end.len())?;
+        // With something in the last member besides the end, it would not be these bytes.
+        let is_end = archive.ends_with(&end);
+        archive.truncate(length);
+        is_end.then(|| Self { members: archive, late: Vec::new(), epoch })
+    }
+
     /// The archive of one machine: what is shared, and `entries` by their paths (as [`Tree`] has them).
     ///
     /// The caller sees to it that no path is in the shared tree, and that the parents of every path are: a second
@@ -196,6 +208,19 @@ mod tests {
         let mut own = own;
         own.reverse();
         assert_eq!(prefix.with(&own), archive, "their order makes no difference");
+    }
+
+    #[test]
+    fn a_beginning_is_found_again_in_an_archive_of_it_alone() {
+        let mut shared = tree_of(10_240);
+        let prefix = Prefix::of(&shared, 3);
+        let own = [("etc/hostname", Entry::file("pc7"))];
+        let again = Prefix::recover(prefix.with(&[]).into(), 3).unwrap();
+        assert_eq!(again.with(&own), prefix.with(&own));
+        shared.insert("late", Entry::file(""));
+        for other in [Prefix::of(&shared, 3).with(&[]), pack(&tree_of(10_240), 3), prefix.with(&own), Vec::new()] {
+            assert!(Prefix::recover(other.into(), 3).is_none());
+        }
     }
 
     #[test]
