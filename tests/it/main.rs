@@ -15,4 +15,5 @@ mod readme;
 mod reproducible;
 mod serving;
 mod support;
+mod templates;
 mod walk_through;

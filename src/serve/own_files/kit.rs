@@ -1,0 +1,160 @@
+//! What is needed to make the initrds of one bundle's machines.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::model::identity::Identity;
+use crate::model::manifest::{BundleId, FileEntry};
+use crate::model::template::{Renderer, SetError, TemplateError, TemplateSet, Vars};
+use crate::store::{Store, StoreError};
+use crate::wire::apkovl::{Entry, Node, Prefix};
+use crate::wire::cpio::{ArchiveError, CpioError, Reader, Writer};
+use crate::wire::gzip::Stored;
+
+/// The largest initrd that is looked into for the site's keys.
+const LARGEST_INITRD: u64 = 512 << 20;
+
+/// The largest key.
+const LARGEST_KEY: u64 = 64 << 10;
+
+/// Where init takes keys from.
+const KEYS: &str = "etc/apk/keys/";
+
+/// Why the files of a machine cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum KitError {
+    /// The store does not give the bundle.
+    #[error("the bundle cannot be read")]
+    Store(#[from] StoreError),
+    /// The templates are none.
+    #[error("the templates of the bundle cannot be used")]
+    Set(#[from] SetError),
+    /// A template fails.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// The overlay archive is no beginning of another.
+    #[error("the overlay archive of the bundle is not one that files can be added to; build the profile again")]
+    Archive,
+    /// The initrd of the publication cannot be read.
+    #[error("the initrd of the bundle cannot be read; publish the profile again")]
+    Initrd(#[from] InitrdError),
+    /// The program is going down.
+    #[error("the server is stopping")]
+    Stopped,
+}
+
+/// Why an initrd cannot be read or made.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum InitrdError {
+    /// It is no archive.
+    #[error("it is no archive")]
+    Cpio(#[from] CpioError),
+    /// Something cannot stand in one.
+    #[error(transparent)]
+    Write(#[from] ArchiveError),
+}
+
+/// The files of a machine, by the places of their templates; its JSON is what their digest is of.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Content {
+    pub(super) bundle: BundleId,
+    files: Vec<String>,
+}
+
+impl Content {
+    pub(super) fn to_text(&self) -> String {
+        serde_json::to_string(self).expect("it holds only texts")
+    }
+}
+
+/// The kit.
+#[derive(Debug)]
+pub(super) struct Kit {
+    bundle: BundleId,
+    renderer: Renderer,
+    apkovl: String,
+    /// The rest of the initrd: the site's keys.
+    keys: Writer,
+    prefix: Prefix,
+    /// The shared beginning of all archives, as all initrds have it.
+    shared: Stored,
+}
+
+impl Kit {
+    /// Reads it from the store.
+    pub(super) fn read(store: &Store, bundle: BundleId) -> Result<Self, KitError> {
+        let manifest = store.manifest(&bundle)?;
+        let site = store.site_parts(&bundle)?;
+        let templates = match &manifest.templates {
+            Some(file) => read_blob(store, file)?,
+            None => Vec::new(),
+        };
+        let archive = read_blob(store, &manifest.apkovl)?;
+        let keys = keys(&read_blob(store, &site.initrd)?)?;
+        Self::new(bundle, &templates, (manifest.apkovl.name, archive.into()), keys)
+    }
+
+    fn new(bundle: BundleId, templates: &[u8], apkovl: (String, Bytes), keys: Writer) -> Result<Self, KitError> {
+        let set = TemplateSet::parse(templates)?;
+        let prefix = Prefix::recover(apkovl.1, set.epoch).ok_or(KitError::Archive)?;
+        let shared = Stored::of(prefix.shared());
+        Ok(Self { bundle, renderer: Renderer::new(set)?, apkovl: apkovl.0, keys, prefix, shared })
+    }
+
+    pub(super) const fn renderer(&self) -> &Renderer {
+        &self.renderer
+    }
+
+    /// Makes the files of a machine.
+    pub(super) fn render(&self, machine: &Identity, own: &Vars) -> Result<Content, KitError> {
+        let files = self.renderer.render(machine, own)?;
+        Ok(Content { bundle: self.bundle, files: files.into_iter().map(|file| file.text).collect() })
+    }
+
+    /// The initrd with these files, and how many of its bytes it has for itself.
+    pub(super) fn initrd(&self, content: &Content) -> Result<(Vec<Bytes>, usize), KitError> {
+        let templates = &self.renderer.set().files;
+        if templates.len() != content.files.len() {
+            return Err(KitError::Archive);
+        }
+        let entries: Vec<(&str, Entry)> = templates
+            .iter()
+            .zip(&content.files)
+            .map(|(template, text)| {
+                let node = Node::File(text.clone().into());
+                (template.path.as_str(), Entry { node, mode: template.mode, owner: template.owner() })
+            })
+            .collect();
+        let mut rest = self.prefix.rest(&entries);
+        let size = self.prefix.shared().len() + rest.len();
+        let around = self.keys.clone().around(&self.apkovl, 0o644, size);
+        let (before, after) = around.map_err(InitrdError::from)?;
+        rest.extend_from_slice(&after);
+        let own = before.len() + rest.len();
+        Ok((Stored::member(&[&Stored::of(&before), &self.shared, &Stored::of(&rest)]), own))
+    }
+}
+
+/// A blob, checked: nothing on a machine would notice that a disk failed.
+fn read_blob(store: &Store, file: &FileEntry) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = Vec::new();
+    store.read_blob::<StoreError>(&file.sha256, &mut |piece| {
+        bytes.extend_from_slice(piece);
+        Ok(())
+    })?;
+    Ok(bytes)
+}
+
+/// The site's keys, out of the initrd a publication made.
+fn keys(initrd: &[u8]) -> Result<Writer, InitrdError> {
+    let mut reader = Reader::new(initrd, LARGEST_INITRD);
+    let mut keys = Writer::new(0);
+    while let Some(entry) = reader.next_entry()? {
+        if entry.is_file() && entry.name.starts_with(KEYS) {
+            let key = reader.content(&entry, LARGEST_KEY)?;
+            keys.file(&entry.name, 0o644, &key)?;
+        }
+    }
+    Ok(keys)
+}
