@@ -152,7 +152,7 @@ fn stanzas(text: &mut String, name: &str, interface: &Interface, before: &str) {
         Address::Fixed(addresses) => {
             for (place, (address, length)) in addresses.iter().enumerate() {
                 let family = if address.is_ipv4() { "inet" } else { "inet6" };
-                let _ = write!(text, "iface {name} {family} static\n");
+                let _ = writeln!(text, "iface {name} {family} static");
                 // What brings the card up happens once.
                 text.push_str(if place == 0 { before } else { "" });
                 let _ = writeln!(text, "\taddress {address}/{length}");

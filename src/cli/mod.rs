@@ -8,6 +8,7 @@ mod loaders;
 mod machines;
 mod pipeline;
 mod progress;
+mod render;
 mod report;
 mod serve;
 mod show;
@@ -84,6 +85,7 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<()> {
                 gc::gc(&settings, rules, out)?;
             }
             Command::Loaders(args) => loaders::run(&settings, args, out)?,
+            Command::Render(args) => render::render(&settings, args, out).await?,
             Command::Machines { json } => machines::machines(&settings, json, out).await?,
         }
         Ok(())

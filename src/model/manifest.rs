@@ -181,7 +181,6 @@ impl Manifest {
     }
 
     /// The files of the bundle that are not packages.
-    #[must_use]
     pub fn files(&self) -> impl Iterator<Item = &FileEntry> {
         let always = [&self.kernel, &self.initramfs, &self.modloop, &self.apkovl, &self.index];
         always.into_iter().chain(&self.templates)

@@ -11,7 +11,7 @@ pub mod interfaces;
 mod library;
 pub mod loaders;
 pub mod observe;
-mod own_files;
+pub mod own_files;
 pub mod port_owner;
 pub mod tftp;
 mod udp;

@@ -1,7 +1,7 @@
 //! The files of each machine that are made from templates: made when it asks for its script, shared by all machines
 //! for which they come out the same, and never anything less than all of them.
 
-mod kit;
+pub mod kit;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

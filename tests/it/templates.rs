@@ -174,3 +174,33 @@ fn a_mistake_in_a_template_stops_the_build() {
         ran.err
     );
 }
+
+#[test]
+fn render_shows_what_a_machine_will_get_before_anything_is_built() {
+    let site = Site::new();
+    site.write("profiles/desk/profile.toml", &format!("{PROFILE}[files]\n\"etc/host\" = {{ mode = \"0600\" }}\n"));
+    site.write("profiles/desk/root/etc/host.tmpl", "{{ vars.host }} for {{ machine.mac }}");
+    site.write("profiles/desk/root/etc/issue.tmpl", "{{ profile.name }}\n");
+    site.write("bivouac.toml", "[machines.\"52:54:00:00:00:02\"]\nprofile = \"desk\"\nvars = { host = \"other\" }\n");
+    let render = |arguments: &[&str]| site.run(&[&["render", "desk", "--machine"], arguments].concat());
+    assert_eq!(render(&["52:54:00:00:00:01", "etc/host"]).out, "pve for 52:54:00:00:00:01");
+    assert_eq!(render(&["52:54:00:00:00:02", "/etc/host.tmpl"]).out, "other for 52:54:00:00:00:02");
+    assert_eq!(render(&["52-54-00-00-00-02", "etc/host", "--var", "host=x"]).out, "x for 52:54:00:00:00:02");
+    assert_eq!(
+        render(&["52:54:00:00:00:02"]).out,
+        "==> etc/host (mode 0600, owner 0:0) <==\nother for 52:54:00:00:00:02\n\n\
+         ==> etc/issue (mode 0644, owner 0:0) <==\ndesk\n"
+    );
+    let json: serde_json::Value = serde_json::from_str(&render(&["52:54:00:00:00:02", "--json"]).out).unwrap();
+    assert_eq!((&json[0]["mode"], &json[1]["text"]), (&"0600".into(), &"desk\n".into()));
+    for (arguments, said) in [
+        (&["52:54:00:00:00:01", "etc/hots"][..], "no template makes `etc/hots`; did you mean `etc/host`?"),
+        (&["52:54:00:00:00:01", "--var", "hots=1"], "the profile has no variable `hots`; did you mean `host`?"),
+        (&["52:54:00:00:00:01", "--var", "host"], "`host` is no value; write NAME=VALUE"),
+    ] {
+        let ran = render(arguments);
+        assert!(ran.code == Some(2) && ran.err.contains(said), "{arguments:?}: {}", ran.err);
+    }
+    let ran = site.run(&["render", "hello", "--machine", "52:54:00:00:00:01"]);
+    assert!(ran.code == Some(2) && ran.err.contains("profile `hello` has no templates"), "{}", ran.err);
+}

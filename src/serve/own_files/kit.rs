@@ -22,7 +22,7 @@ const KEYS: &str = "etc/apk/keys/";
 
 /// Why the files of a machine cannot be made.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum KitError {
+pub enum KitError {
     /// The store does not give the bundle.
     #[error("the bundle cannot be read")]
     Store(#[from] StoreError),
@@ -45,7 +45,7 @@ pub(super) enum KitError {
 
 /// Why an initrd cannot be read or made.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum InitrdError {
+pub enum InitrdError {
     /// It is no archive.
     #[error("it is no archive")]
     Cpio(#[from] CpioError),
@@ -57,20 +57,23 @@ pub(super) enum InitrdError {
 /// The files of a machine, by the places of their templates; its JSON is what their digest is of.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Content {
-    pub(super) bundle: BundleId,
+pub struct Content {
+    /// The bundle with the templates.
+    pub bundle: BundleId,
     files: Vec<String>,
 }
 
 impl Content {
-    pub(super) fn to_text(&self) -> String {
+    /// What the digest of the files is of.
+    #[must_use]
+    pub fn to_text(&self) -> String {
         serde_json::to_string(self).expect("it holds only texts")
     }
 }
 
 /// The kit.
 #[derive(Debug)]
-pub(super) struct Kit {
+pub struct Kit {
     bundle: BundleId,
     renderer: Renderer,
     apkovl: String,
@@ -83,7 +86,10 @@ pub(super) struct Kit {
 
 impl Kit {
     /// Reads it from the store.
-    pub(super) fn read(store: &Store, bundle: BundleId) -> Result<Self, KitError> {
+    ///
+    /// # Errors
+    /// As [`Kit::new`], and when the store does not give its parts.
+    pub fn read(store: &Store, bundle: BundleId) -> Result<Self, KitError> {
         let manifest = store.manifest(&bundle)?;
         let site = store.site_parts(&bundle)?;
         let templates = match &manifest.templates {
@@ -95,25 +101,38 @@ impl Kit {
         Self::new(bundle, &templates, (manifest.apkovl.name, archive.into()), keys)
     }
 
-    fn new(bundle: BundleId, templates: &[u8], apkovl: (String, Bytes), keys: Writer) -> Result<Self, KitError> {
+    /// Joins the parts: the document with the templates, name and bytes of the overlay archive, and an archive with the
+    /// site's keys.
+    ///
+    /// # Errors
+    /// When the templates cannot be used, or the archive is not one that files can be added to.
+    pub fn new(bundle: BundleId, templates: &[u8], apkovl: (String, Bytes), keys: Writer) -> Result<Self, KitError> {
         let set = TemplateSet::parse(templates)?;
         let prefix = Prefix::recover(apkovl.1, set.epoch).ok_or(KitError::Archive)?;
         let shared = Stored::of(prefix.shared());
         Ok(Self { bundle, renderer: Renderer::new(set)?, apkovl: apkovl.0, keys, prefix, shared })
     }
 
-    pub(super) const fn renderer(&self) -> &Renderer {
+    /// The templates.
+    #[must_use]
+    pub const fn renderer(&self) -> &Renderer {
         &self.renderer
     }
 
-    /// Makes the files of a machine.
-    pub(super) fn render(&self, machine: &Identity, own: &Vars) -> Result<Content, KitError> {
+    /// Makes the files of a machine, to which `own` are the values it gives itself.
+    ///
+    /// # Errors
+    /// When a template fails.
+    pub fn render(&self, machine: &Identity, own: &Vars) -> Result<Content, KitError> {
         let files = self.renderer.render(machine, own)?;
         Ok(Content { bundle: self.bundle, files: files.into_iter().map(|file| file.text).collect() })
     }
 
-    /// The initrd with these files, and how many of its bytes it has for itself.
-    pub(super) fn initrd(&self, content: &Content) -> Result<(Vec<Bytes>, usize), KitError> {
+    /// The initrd with these files, in pieces of which most are shared, and how many of its bytes it has for itself.
+    ///
+    /// # Errors
+    /// When the files are not of this bundle, or the name of the archive cannot stand in one.
+    pub fn initrd(&self, content: &Content) -> Result<(Vec<Bytes>, usize), KitError> {
         let templates = &self.renderer.set().files;
         if templates.len() != content.files.len() {
             return Err(KitError::Archive);

@@ -8,10 +8,13 @@ use bytes::Bytes;
 
 use super::write::{self, END};
 use super::{BLOCK, Entry, Tree};
-use crate::wire::gzip::{gzip, gzip_each};
+use crate::wire::gzip::{Stored, gzip, gzip_each};
 
 /// How much of an archive one gzip member holds. Part of the format: another length gives other bytes.
 const CHUNK: usize = 1 << 20;
+
+/// What a machine's own part has at most to be stored as it is.
+const SMALL: usize = 32 << 10;
 
 /// The archive of a tree, compressed, with every entry's time set to `epoch` (seconds since 1970).
 ///
@@ -51,7 +54,7 @@ impl Prefix {
     /// one.
     #[must_use]
     pub fn recover(mut archive: Bytes, epoch: u64) -> Option<Self> {
-        let end = gzip(END);
+        let end = member(END);
         let length = archive.len().checked_sub(end.len())?;
         // With something in the last member besides the end, it would not be these bytes.
         let is_end = archive.ends_with(&end);
@@ -89,8 +92,14 @@ impl Prefix {
             write::pieces(path, entry, self.epoch).iter().for_each(|piece| rest.extend_from_slice(piece));
         }
         rest.extend_from_slice(END);
-        gzip(&rest)
+        member(&rest)
     }
+}
+
+/// What a machine has of its own, as a gzip member: stored when it is small, because setting up the compression costs
+/// more than all the rest, for thousands of machines, and saves them next to nothing.
+fn member(rest: &[u8]) -> Vec<u8> {
+    if rest.len() <= SMALL { Stored::member(&[&Stored::of(rest)]).concat() } else { gzip(rest) }
 }
 
 /// How many threads a tree is worth: one for each chunk, and no more than there are processors.
