@@ -30,7 +30,7 @@ use crate::model::name::{OverlayName, ProfileName};
 use crate::model::profile::variable::Required;
 use crate::model::profile::{Allowed, FileRule, ProfileError};
 use crate::model::template::TemplateError;
-use crate::wire::apkovl::{Entry, Node, Prefix, Tree, pack};
+use crate::wire::apkovl::{Entry, Prefix, Tree, pack};
 
 /// Where a machine finds the digest of the overlay it unpacked.
 pub const OVERLAY_FILE: &str = "etc/bivouac/overlay";
@@ -263,6 +263,7 @@ impl Recipe {
         let mut merged = merge::merge(sources)?;
         check_arguments(&merged.kernel_args)
             .map_err(|source| BuildError::Arguments { profile: name.clone(), source })?;
+        let authored = merged.tree.clone();
         settings::apply(&mut merged, name.as_str());
         for (variable, declaration) in &merged.vars {
             if declaration.required == Required::Profile && declaration.value.is_none() {
@@ -275,6 +276,7 @@ impl Recipe {
             .tree
             .insert("etc/apk/world", Entry::file(world.iter().map(|name| format!("{name}\n")).collect::<String>()));
         settings::enable(&mut merged.tree, &merged.services);
+        keeps_kinds(&authored, &merged.tree, &merged.trail)?;
         let known = "these names are valid";
         let repositories = if merged.repositories.is_empty() {
             vec!["main".to_owned(), "community".to_owned()]
@@ -334,20 +336,8 @@ impl Recipe {
         let mut tree = self.tree.clone();
         let homes = self.accounts.write(base, &mut tree)?;
         merge::finish(&mut tree, &homes, &self.rules)?;
-        self.sound(&tree)?;
+        keeps_kinds(&self.tree, &tree, &self.trail)?;
         Ok(tree)
-    }
-
-    /// Refuses a file in the place of a folder, which a file that follows from a value may have come to be.
-    fn sound(&self, tree: &Tree) -> Result<(), BuildError> {
-        for (path, _) in tree.iter() {
-            let Some((folder, _)) = path.rsplit_once('/') else { continue };
-            if tree.get(folder).is_none_or(|parent| parent.node != Node::Directory) {
-                let origin = self.trail.owner(Topic::File, path).unwrap_or("the profile").to_owned();
-                return Err(BuildError::TypeClash { path: folder.to_owned(), origin });
-            }
-        }
-        Ok(())
     }
 
     /// Writes the overlay archive; every file gets the time `epoch` (seconds since 1970).
@@ -367,4 +357,22 @@ impl Recipe {
         let archive = if templates.is_some() { Prefix::of(&tree, epoch).with(&[]) } else { pack(&tree, epoch) };
         Ok(Overlay { content, archive, templates })
     }
+}
+
+/// Refuses a file in the place of a folder, and a folder in the place of a file, which what follows from values may have
+/// come to be; what was there before would be gone without a word.
+fn keeps_kinds(before: &Tree, after: &Tree, trail: &Trail) -> Result<(), BuildError> {
+    for (path, entry) in before.iter() {
+        if after.get(path).is_some_and(|now| now.is_directory() == entry.is_directory()) {
+            continue;
+        }
+        // A folder is whose files are in it.
+        let is_part = |known: &str| known.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
+        let mut parts = before.iter().map(|(known, _)| known).filter(|known| *known == path || is_part(known));
+        let said =
+            parts.find_map(|known| trail.owner(Topic::File, known).filter(|_| !entry.is_directory() || is_part(known)));
+        let origin = said.unwrap_or("the profile").to_owned();
+        return Err(BuildError::TypeClash { path: path.to_owned(), origin });
+    }
+    Ok(())
 }
