@@ -204,3 +204,18 @@ fn render_shows_what_a_machine_will_get_before_anything_is_built() {
     let ran = site.run(&["render", "hello", "--machine", "52:54:00:00:00:01"]);
     assert!(ran.code == Some(2) && ran.err.contains("profile `hello` has no templates"), "{}", ran.err);
 }
+
+#[test]
+fn templates_go_along_with_an_export() {
+    let site = site(&[("etc/host", "{{ vars.host }} for {{ machine.mac }}")]);
+    assert_eq!(site.run(&["export", "desk", "desk.tar"]).code, Some(0));
+    let other = Site::new();
+    std::fs::copy(site.path("desk.tar"), other.path("desk.tar")).unwrap();
+    for arguments in [&["import", "desk.tar"][..], &["publish", "desk"]] {
+        let ran = other.run(arguments);
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+    }
+    let server = other.serve_with("", &["--dhcp", "off", "--default-profile", "desk"]);
+    let path = initrd(&script(&server, "52:54:00:00:00:01"));
+    assert_eq!(file(&overlay(&server, &path), "etc/host"), "pve for 52:54:00:00:00:01");
+}
