@@ -177,3 +177,88 @@ fn keys(initrd: &[u8]) -> Result<Writer, InitrdError> {
     }
     Ok(keys)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::digest::Digest;
+    use crate::model::template::Template;
+    use crate::wire::apkovl::Tree;
+
+    fn kit(texts: &[&str]) -> Kit {
+        let mut shared = Tree::default();
+        shared.insert("etc/x", Entry::file("shared"));
+        let template = |(number, text): (usize, &&str)| {
+            let (path, text) = (format!("etc/own{number}"), (*text).to_owned());
+            Template { path, mode: 0o600, uid: 5, gid: 6, text }
+        };
+        let files = texts.iter().enumerate().map(template).collect();
+        let set = TemplateSet::new(3, [].into(), [].into(), files);
+        let archive = Prefix::of(&shared, 3).with(&[]);
+        let mut keys = Writer::new(0);
+        keys.file("etc/apk/keys/site.rsa.pub", 0o644, b"key").unwrap();
+        Kit::new(Digest::of(b"bundle"), &set.to_bytes(), ("x.apkovl.tar.gz".to_owned(), archive.into()), keys).unwrap()
+    }
+
+    /// Paths, modes and contents of the overlay in an initrd.
+    fn overlay(initrd: &[Bytes]) -> Vec<(String, u32, Vec<u8>)> {
+        let bytes = initrd.concat();
+        let mut reader = Reader::new(&bytes, 64 << 20);
+        let (mut names, mut archive) = (Vec::new(), Vec::new());
+        while let Some(entry) = reader.next_entry().unwrap() {
+            if entry.is_file() {
+                archive = reader.content(&entry, 64 << 20).unwrap();
+                names.push(entry.name);
+            }
+        }
+        assert_eq!(names, ["etc/apk/keys/site.rsa.pub", "x.apkovl.tar.gz"]);
+        let mut tar = tar::Archive::new(flate2::read::MultiGzDecoder::new(archive.as_slice()));
+        let members = tar.entries().unwrap().map(|member| {
+            let mut member = member.unwrap();
+            let mut content = Vec::new();
+            member.read_to_end(&mut content).unwrap();
+            let path = String::from_utf8(member.path_bytes().into_owned()).unwrap();
+            (path, member.header().mode().unwrap(), content)
+        });
+        members.filter(|(path, _, _)| !path.ends_with('/')).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn every_archive_is_whole_whatever_the_files_are(
+            first in "\\PC{0,2000}", second in proptest::collection::vec(any::<char>(), 0..40_000),
+        ) {
+            let second: String = second.into_iter().collect();
+            let kit = kit(&["a", "b"]);
+            let content = Content { bundle: kit.bundle, files: vec![first.clone(), second.clone()] };
+            let (initrd, _) = kit.initrd(&content).unwrap();
+            let expected = [
+                ("etc/x".to_owned(), 0o644, b"shared".to_vec()),
+                ("etc/own0".to_owned(), 0o600, first.into_bytes()),
+                ("etc/own1".to_owned(), 0o600, second.into_bytes()),
+            ];
+            prop_assert!(overlay(&initrd) == expected);
+        }
+    }
+
+    #[test]
+    fn the_content_of_another_bundle_makes_no_archive() {
+        let kit = kit(&["a", "b"]);
+        let content = Content { bundle: kit.bundle, files: vec!["one".to_owned()] };
+        assert!(matches!(kit.initrd(&content), Err(KitError::Archive)));
+    }
+
+    #[test]
+    fn an_archive_that_has_its_end_in_another_member_is_refused() {
+        let set = TemplateSet::new(3, [].into(), [].into(), Vec::new());
+        let archive = crate::wire::apkovl::pack(&Tree::default(), 3);
+        let other = [archive.as_slice(), b"x"].concat();
+        let made = Kit::new(Digest::of(b""), &set.to_bytes(), ("x".to_owned(), other.into()), Writer::new(0));
+        assert!(matches!(made, Err(KitError::Archive)));
+    }
+}
