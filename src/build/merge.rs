@@ -1,14 +1,17 @@
 //! Puts the layers of a profile on top of each other. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
-use super::BuildError;
+use super::accounts::{GROUP, PASSWD, SHADOW};
 use super::layers::Source;
 use super::trail::{BIVOUAC, Topic, Trail};
+use super::{BuildError, OVERLAY_FILE};
 use crate::model::alpine::{Arch, Flavor, ReleaseSpec};
 use crate::model::profile::network::Network;
-use crate::model::profile::variable::{Declared, Kind, Required, Value, Variable};
+use crate::model::profile::variable::{Declaration, Declared, Kind, Value, Variable};
 use crate::model::profile::{Allowed, FileRule, Group, Owner, Runlevel, User};
+use crate::model::template::SUFFIX;
 use crate::wire::apkovl::{Entry, Node, Tree};
 
 /// The file whose lines are merged with every layer's `packages`.
@@ -38,19 +41,6 @@ pub struct AlpineChoice {
     pub repositories: Vec<String>,
 }
 
-/// A variable of templates after all layers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Declaration {
-    /// The kind of its values.
-    pub kind: Kind,
-    /// Its value, when some layer gave one.
-    pub value: Option<Value>,
-    /// Who has to give it one.
-    pub required: Required,
-    /// What it is for.
-    pub description: String,
-}
-
 /// What layers say of the owner and mode of a path or tree.
 pub(super) type Rules = BTreeMap<String, Vec<(String, FileRule)>>;
 
@@ -76,7 +66,10 @@ pub(super) struct Merged {
     pub(super) allowed: Vec<Allowed>,
     /// The rules of `[files]` by their key, each with its layer, first to last.
     pub(super) rules: Rules,
+    /// With the text of each template in the place of its file.
     pub(super) tree: Tree,
+    /// The files of the tree that are templates yet.
+    pub(super) templates: BTreeSet<String>,
     pub(super) shadowed: Vec<Shadowed>,
     pub(super) trail: Trail,
 }
@@ -284,7 +277,18 @@ impl Merged {
     }
 
     fn place(&mut self, origin: &str, path: String, entry: Entry) -> Result<(), BuildError> {
+        let bare = path.strip_suffix(SUFFIX).filter(|_| matches!(entry.node, Node::File(_)));
+        let is_template = bare.is_some();
+        let path = match bare {
+            Some(bare) => templated(bare)?,
+            None => path,
+        };
         put(&mut self.tree, &path, entry.clone(), origin)?;
+        if is_template {
+            self.templates.insert(path.clone());
+        } else {
+            self.templates.remove(&path);
+        }
         if !entry.is_directory() {
             if let Some(hidden) = self.trail.owner(Topic::File, &path).map(str::to_owned) {
                 self.shadowed.push(Shadowed { path: path.clone(), by: origin.to_owned(), hidden });
@@ -310,6 +314,7 @@ impl Merged {
         }
         // From the bottom up, because a folder goes with all that is in it.
         for path in gone.into_iter().rev() {
+            self.templates.remove(&path);
             if self.tree.remove(&path).is_some_and(|entry| entry.node != Node::Directory) {
                 self.trail.take_out(Topic::File, path, origin);
             }
@@ -330,6 +335,20 @@ pub(super) fn put(tree: &mut Tree, path: &str, entry: Entry, origin: &str) -> Re
     }
     tree.insert(path, entry);
     Ok(())
+}
+
+/// The path of the file that a template makes.
+fn templated(bare: &str) -> Result<String, BuildError> {
+    let bad = |why| Err(BuildError::BadFile { path: PathBuf::from(format!("{bare}{SUFFIX}")), why });
+    if bare.is_empty() || bare.ends_with('/') {
+        return bad("a template has the name of its file before `.tmpl`");
+    }
+    if [PASSWD, GROUP, SHADOW, WORLD, OVERLAY_FILE].contains(&bare) {
+        return bad(
+            "this file is put together from all layers and is the same on every machine; say it in profile.toml",
+        );
+    }
+    Ok(bare.to_owned())
 }
 
 /// A value of an account that is named once.

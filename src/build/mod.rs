@@ -11,14 +11,16 @@ mod packages;
 mod services;
 mod settings;
 mod staged;
+mod templates;
 mod trail;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+pub use crate::model::profile::variable::Declaration;
 pub use accounts::{Accounts, BaseAccounts};
 pub use lint::{Finding, Level, RULES, Rule};
-pub use merge::{AlpineChoice, Declaration, Shadowed};
+pub use merge::{AlpineChoice, Shadowed};
 pub use packages::{Selection, Wanted, select};
 pub use staged::{Blob, Netboot, Staged, site_initrd};
 pub use trail::{DEFAULT, Step, Subject, Topic, Trail};
@@ -29,7 +31,8 @@ use crate::model::digest::Digest;
 use crate::model::name::{OverlayName, ProfileName, nearest};
 use crate::model::profile::variable::Required;
 use crate::model::profile::{Allowed, ProfileError};
-use crate::wire::apkovl::{Entry, Tree, pack};
+use crate::model::template::TemplateError;
+use crate::wire::apkovl::{Entry, Prefix, Tree, pack};
 
 /// Where a machine finds the digest of the overlay it unpacked.
 pub const OVERLAY_FILE: &str = "etc/bivouac/overlay";
@@ -151,6 +154,14 @@ pub enum BuildError {
         /// Why.
         source: ArgumentError,
     },
+    /// A template is wrong.
+    #[error("a template of {origin} cannot be used")]
+    Template {
+        /// The layer.
+        origin: String,
+        /// Where and why.
+        source: TemplateError,
+    },
     /// The overlay would make an insecure or broken machine.
     #[error(
         "the overlay of profile `{profile}` is not safe to boot: {}\n  `bivouac check {profile}` says more; what is no \
@@ -247,7 +258,12 @@ pub struct Recipe {
     /// Which layer said what.
     trail: Trail,
     rules: merge::Rules,
+    /// With the text of each template in the place of its file.
     tree: Tree,
+    /// The files of the tree that are templates.
+    templates: BTreeSet<String>,
+    /// What templates know as `profile`.
+    facts: BTreeMap<String, String>,
     findings: Vec<Finding>,
 }
 
@@ -256,8 +272,11 @@ pub struct Recipe {
 pub struct Overlay {
     /// Digest of the contents, which the archive carries in [`OVERLAY_FILE`].
     pub content: Digest,
-    /// The archive, compressed.
+    /// The archive, compressed. With templates, it is the beginning of every machine's
+    /// ([`Prefix::recover`](crate::wire::apkovl::Prefix::recover)).
     pub archive: Vec<u8>,
+    /// The document with the templates of files that are made for each machine, when there are any.
+    pub templates: Option<Vec<u8>>,
 }
 
 impl Recipe {
@@ -294,10 +313,19 @@ impl Recipe {
         let world = packages::world(name, &merged.packages)?;
         settings::world(&mut merged, &world)?;
         settings::enable(&mut merged)?;
+        let alpine = settings::alpine(&mut merged);
+        let facts = [
+            ("name", name.to_string()),
+            ("hostname", merged.hostname.clone().unwrap_or_else(|| name.to_string())),
+            ("arch", alpine.arch.to_string()),
+            ("flavor", alpine.flavor.to_string()),
+        ];
         let mut recipe = Self {
             name: name.clone(),
             description: std::mem::take(&mut merged.description),
-            alpine: settings::alpine(&mut merged),
+            alpine,
+            templates: merged.templates,
+            facts: facts.map(|(fact, text)| (fact.to_owned(), text)).into(),
             world,
             kernel_args: merged.kernel_args,
             vars: merged.vars,
@@ -313,6 +341,7 @@ impl Recipe {
             tree: merged.tree,
             findings: Vec::new(),
         };
+        recipe.check_templates()?;
         recipe.findings = recipe.look()?;
         Ok(recipe)
     }
@@ -341,7 +370,8 @@ impl Recipe {
         Ok(lint::findings(machine, &self.allowed))
     }
 
-    /// The tree of the overlay, over the accounts that Alpine's base has.
+    /// The tree of the overlay, over the accounts that Alpine's base has. Files that are made from templates are in it
+    /// as some machine would have them.
     ///
     /// # Errors
     /// Accounts that contradict each other or the base, and owners for files that are not there.
@@ -354,6 +384,17 @@ impl Recipe {
     /// # Errors
     /// As [`Recipe::tree`].
     pub fn explained(&self, base: &BaseAccounts) -> Result<(Tree, Trail), BuildError> {
+        let (mut tree, trail) = self.raw(base)?;
+        self.show_samples(&mut tree)?;
+        Ok((tree, trail))
+    }
+
+    /// The tree with the text of each template in the place of its file.
+    fn raw_tree(&self, base: &BaseAccounts) -> Result<Tree, BuildError> {
+        self.raw(base).map(|(tree, _)| tree)
+    }
+
+    fn raw(&self, base: &BaseAccounts) -> Result<(Tree, Trail), BuildError> {
         let (mut tree, mut trail) = (self.tree.clone(), self.trail.clone());
         let homes = self.accounts.write(base, &mut tree, &mut trail)?;
         merge::finish(&mut tree, &homes, &self.rules, &mut trail)?;
@@ -361,14 +402,22 @@ impl Recipe {
         trail.say(Topic::File, OVERLAY_FILE, trail::BIVOUAC, "the digest of the overlay");
         Ok((tree, trail))
     }
-}
 
-impl Overlay {
-    /// Writes the archive of a tree; every file gets the time `epoch` (seconds since 1970).
-    #[must_use]
-    pub fn of(mut tree: Tree, epoch: u64) -> Self {
-        let content = tree.digest(epoch);
+    /// Writes the overlay archive; every file gets the time `epoch` (seconds since 1970).
+    ///
+    /// # Errors
+    /// As [`Recipe::tree`].
+    pub fn overlay(&self, base: &BaseAccounts, epoch: u64) -> Result<Overlay, BuildError> {
+        let mut tree = self.raw_tree(base)?;
+        let templates = self.split(&mut tree, epoch)?.map(|set| set.to_bytes());
+        let shared = tree.digest(epoch);
+        let content = match &templates {
+            // What a machine unpacks follows from both.
+            Some(templates) => Digest::of(format!("{shared} {}", Digest::of(templates)).as_bytes()),
+            None => shared,
+        };
         tree.insert(OVERLAY_FILE, Entry::file(format!("{content}\n")));
-        Self { content, archive: pack(&tree, epoch) }
+        let archive = if templates.is_some() { Prefix::of(&tree, epoch).with(&[]) } else { pack(&tree, epoch) };
+        Ok(Overlay { content, archive, templates })
     }
 }

@@ -72,6 +72,7 @@ fn put(merged: &mut Merged, path: &str, entry: Entry, because: &str) -> Result<(
         merged.shadowed.push(Shadowed { path: path.to_owned(), by: format!("`{because}`"), hidden });
     }
     merged.trail.say(Topic::File, path, &by, described(&entry));
+    merged.templates.remove(path);
     Ok(())
 }
 

@@ -3,13 +3,16 @@
 use std::path::PathBuf;
 
 use super::accounts::{BaseAccounts, GROUP, PASSWD, SHADOW};
-use super::{BuildError, Overlay, Recipe, Selection, services};
+use super::{BuildError, Recipe, Selection, services};
 use crate::apk::PackageFile;
 use crate::disk;
 use crate::model::digest::Digest;
 use crate::model::manifest::{Alpine, FORMAT, FileEntry, Manifest, PackageEntry, Verified};
 use crate::wire::cpio::{ArchiveError, Writer};
 use crate::wire::gzip::gzip;
+
+/// The name of the document with a bundle's templates.
+const TEMPLATES: &str = "templates.json";
 
 /// A verified netboot set in a cache.
 #[derive(Debug, Clone)]
@@ -65,9 +68,9 @@ impl Staged {
         packages: Vec<(PackageEntry, PathBuf)>,
         epoch: u64,
     ) -> Result<Self, BuildError> {
-        let tree = recipe.tree(&base_accounts(&packages)?)?;
-        services::check(recipe, &tree, &packages)?;
-        let overlay = Overlay::of(tree, epoch);
+        let base = base_accounts(&packages)?;
+        services::check(recipe, &recipe.tree(&base)?, &packages)?;
+        let overlay = recipe.overlay(&base, epoch)?;
         let index = selection.index(&recipe.name);
         let mut blobs: Vec<Blob> = [&netboot.kernel, &netboot.initramfs, &netboot.modloop]
             .into_iter()
@@ -83,12 +86,14 @@ impl Staged {
             modloop: netboot.modloop.0.clone(),
             apkovl: entry(format!("{}.apkovl.tar.gz", recipe.name), &overlay.archive),
             overlay: overlay.content,
+            templates: overlay.templates.as_deref().map(|bytes| entry(TEMPLATES.to_owned(), bytes)),
             kernel_args: recipe.kernel_args.clone(),
             world: recipe.world.clone(),
             index: entry("APKINDEX.tar.gz".to_owned(), &index),
             packages: packages.iter().map(|(package, _)| package.clone()).collect(),
         };
         blobs.push(Blob::Bytes(overlay.archive));
+        blobs.extend(overlay.templates.map(Blob::Bytes));
         blobs.push(Blob::Bytes(index));
         blobs.extend(packages.into_iter().map(|(package, path)| Blob::File {
             path,

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use super::fetch::Extent;
 use super::loaders::LoadersArgs;
+use super::render::RenderArgs;
 use super::schema::Schemed;
 use super::to_publish::ToPublish;
 use super::workshop::Access;
@@ -199,6 +200,10 @@ pub(super) enum Command {
     },
     /// List the iPXE loaders there are, add and remove some, tell which one a machine gets
     Loaders(LoadersArgs),
+    /// Show the files that templates make for a machine
+    ///
+    /// From the profile's folder as it is now, without a build: to try out a template.
+    Render(RenderArgs),
     /// List machines: what they boot, how far they got, what they run
     Machines {
         /// As JSON

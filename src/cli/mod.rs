@@ -11,6 +11,7 @@ mod machines;
 mod new_profile;
 mod pipeline;
 mod progress;
+mod render;
 mod report;
 mod schema;
 mod serve;
@@ -105,6 +106,7 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
                 gc::gc(&settings, rules, out)?;
             }
             Command::Loaders(args) => loaders::run(&settings, args, out)?,
+            Command::Render(args) => render::render(&settings, args, out).await?,
             Command::Machines { json } => machines::machines(&settings, json, out).await?,
         }
         Ok(Outcome::Done)

@@ -66,6 +66,9 @@ impl Ready {
         for unmet in self.loaders.unmet().into_iter().filter(|unmet| wanted(unmet.firmware)) {
             warn!("{unmet}");
         }
+        if let Some((mac, why)) = self.app.wrong_vars().await.into_iter().next() {
+            return Err(anyhow::Error::new(why).context(format!("`machines.\"{mac}\".vars` cannot be used")));
+        }
         let stop = stop_on_signal()?;
         for line in self.server.addresses() {
             writeln!(out, "{line}")?;

@@ -122,7 +122,7 @@ pub(super) fn show(
     writeln!(out, "arguments   {}", kernel_args.join(" "))?;
     writeln!(out, "world       {}", world.join(" "))?;
     writeln!(out)?;
-    let files = manifest.files().into_iter().map(|file| (file.name.clone(), file.size));
+    let files = manifest.files().map(|file| (file.name.clone(), file.size));
     let packages = packages.iter().map(|package| (package.file_name(), package.size));
     let rows = files.chain(packages).map(|(name, bytes)| vec![name, size(bytes)]).collect();
     out.write_all(table(&["FILE", "SIZE"], rows).as_bytes())?;

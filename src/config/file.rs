@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::loader::Loader;
 use crate::model::name::{ChannelName, ProfileName};
+use crate::model::template::Vars;
 
 /// `bivouac.toml`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
@@ -91,10 +92,13 @@ pub struct Fetch {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Follow {
-    /// A profile.
-    pub profile: ProfileName,
+    /// A profile; `default-profile` when absent.
+    pub profile: Option<ProfileName>,
     /// One of its channels; `stable` when absent.
     pub channel: Option<ChannelName>,
+    /// Its own values of variables, which win over the profile's.
+    #[serde(default)]
+    pub vars: Vars,
 }
 
 /// `[http]`.

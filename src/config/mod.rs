@@ -163,13 +163,23 @@ impl Settings {
     pub fn check(file: File) -> Result<Self, ConfigError> {
         let fallback = file.default_profile.map(|profile| follow(profile, None));
         let mut assignments = Assignments { fallback, ..Assignments::default() };
-        for (mac, Follow { profile, channel }) in file.machines.unwrap_or_default() {
+        for (mac, Follow { profile, channel, vars }) in file.machines.unwrap_or_default() {
             let address: Mac = mac.parse().map_err(|_| ConfigError::Value {
                 key: "machines",
                 value: mac.clone(),
                 why: "write the address of the network card, such as \"52:54:00:12:34:56\"".to_owned(),
             })?;
-            if assignments.by_mac.insert(address, follow(profile, channel)).is_some() {
+            if profile.is_none() && channel.is_some() {
+                return Err(ConfigError::Value {
+                    key: "machines",
+                    value: mac,
+                    why: "a channel is one of a profile; name the profile too".to_owned(),
+                });
+            }
+            if let Some(profile) = profile {
+                assignments.by_mac.insert(address, follow(profile, channel));
+            }
+            if assignments.vars.insert(address, vars).is_some() {
                 return Err(ConfigError::Value {
                     key: "machines",
                     value: mac,

@@ -1,5 +1,6 @@
 //! The fleet in SQLite: one row for each machine, one for each of its boots.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,7 +9,8 @@ use sqlx::sqlite::{
 };
 use sqlx::{Row as _, SqliteConnection};
 
-use super::{FleetError, Machine, Session, Write};
+use super::{FleetError, Machine, Made, Session, Write};
+use crate::model::digest::Digest;
 use crate::model::identity::Identity;
 use crate::model::mac::Mac;
 
@@ -16,6 +18,19 @@ use crate::model::mac::Mac;
 pub(super) const VERSION: i64 = 1;
 
 const SCHEMA: &str = include_str!("schema.sql");
+
+/// Tables that came later and that older programs do not look at, so they need no other version. `made` has the files
+/// of machines that were made from templates, each content once; `last_made` says which ones a machine was given last.
+const MADE_SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS made (files TEXT PRIMARY KEY, content TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS last_made (
+    mac     TEXT PRIMARY KEY,
+    profile TEXT NOT NULL,
+    release BIGINT NOT NULL,
+    bundle  TEXT NOT NULL,
+    files   TEXT NOT NULL
+);
+";
 
 /// How long a statement waits for another program's lock.
 const BUSY: Duration = Duration::from_secs(5);
@@ -122,10 +137,43 @@ impl Database {
             match write {
                 Write::Save(row, _) => save(&mut transaction, &row.0).await?,
                 Write::Forget(mac) => forget(&mut transaction, mac).await?,
+                Write::Made(mac, made, content) => save_made(&mut transaction, mac, made, content).await?,
                 Write::Flush(_) => {}
             }
         }
         transaction.commit().await
+    }
+
+    /// The last good files of each machine, by their digests; contents that nobody has any more go.
+    pub(super) async fn load_made(&self) -> Result<HashMap<Mac, Made>, FleetError> {
+        sqlx::raw_sql(MADE_SCHEMA).execute(&self.pool).await.map_err(|error| self.failed(error))?;
+        sqlx::query("DELETE FROM made WHERE files NOT IN (SELECT files FROM last_made)")
+            .execute(&self.pool)
+            .await
+            .map_err(|error| self.failed(error))?;
+        let rows = sqlx::query("SELECT mac, profile, release, bundle, files FROM last_made")
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.failed(error))?;
+        let made = |row: &SqliteRow| {
+            let text = |column: &str| row.try_get::<String, _>(column);
+            let made = Made {
+                profile: parsed("profile", &text("profile")?)?,
+                release: u64::try_from(row.try_get::<i64, _>("release")?).unwrap_or_default(),
+                bundle: parsed("bundle", &text("bundle")?)?,
+                files: parsed("files", &text("files")?)?,
+            };
+            Ok((parsed("mac", &text("mac")?)?, made))
+        };
+        rows.iter().map(made).collect::<Result<_, _>>().map_err(|error| self.failed(error))
+    }
+
+    /// The content of a machine's files.
+    pub(super) async fn made_content(&self, files: &Digest) -> Result<Option<String>, sqlx::Error> {
+        sqlx::query_scalar("SELECT content FROM made WHERE files = $1")
+            .bind(files.to_string())
+            .fetch_optional(&self.pool)
+            .await
     }
 
     fn failed(&self, source: sqlx::Error) -> FleetError {
@@ -133,8 +181,38 @@ impl Database {
     }
 }
 
+async fn save_made(
+    connection: &mut SqliteConnection,
+    mac: &Mac,
+    made: &Made,
+    content: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("INSERT INTO made (files, content) VALUES ($1, $2) ON CONFLICT (files) DO NOTHING")
+        .bind(made.files.to_string())
+        .bind(content)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query(
+        "INSERT INTO last_made (mac, profile, release, bundle, files) VALUES ($1, $2, $3, $4, $5) \
+         ON CONFLICT (mac) DO UPDATE SET profile = excluded.profile, release = excluded.release, \
+         bundle = excluded.bundle, files = excluded.files",
+    )
+    .bind(mac.to_string())
+    .bind(made.profile.to_string())
+    .bind(i64::try_from(made.release).unwrap_or(i64::MAX))
+    .bind(made.bundle.to_string())
+    .bind(made.files.to_string())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 async fn forget(connection: &mut SqliteConnection, mac: &Mac) -> Result<(), sqlx::Error> {
-    for statement in ["DELETE FROM sessions WHERE mac = $1", "DELETE FROM machines WHERE mac = $1"] {
+    for statement in [
+        "DELETE FROM sessions WHERE mac = $1",
+        "DELETE FROM machines WHERE mac = $1",
+        "DELETE FROM last_made WHERE mac = $1",
+    ] {
         sqlx::query(statement).bind(mac.to_string()).execute(&mut *connection).await?;
     }
     Ok(())
@@ -228,6 +306,7 @@ fn machine(row: &SqliteRow) -> Result<Machine, sqlx::Error> {
             step_at: time("step_at")?,
             report,
             problems: problems.unwrap_or_default(),
+            alarm: None,
         },
         earlier: Vec::new(),
     })

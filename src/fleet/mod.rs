@@ -7,20 +7,24 @@
 mod database;
 mod roster;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
+use roster::MAX_MACHINES;
 pub use roster::{Change, CheckInError, Machine, Outcome, Roster, Seen, Session};
 
 use crate::model::boot::Step;
 use crate::model::checkin::Report;
+use crate::model::digest::Digest;
 use crate::model::identity::Identity;
 use crate::model::mac::Mac;
 use crate::model::manifest::BundleId;
+use crate::model::name::ProfileName;
 use crate::model::plan::Plan;
 use database::{Database, Row};
 
@@ -29,6 +33,9 @@ const QUEUE: usize = 8192;
 
 /// How long a script waits for its session to be on disk before the machine is answered all the same.
 const COMMIT_WAIT: Duration = Duration::from_millis(500);
+
+/// How long a machine waits for its files to be read back; then it is told to ask again.
+const READ_WAIT: Duration = Duration::from_secs(2);
 
 /// The pause before the database is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -61,13 +68,30 @@ pub enum FleetError {
 #[derive(Debug)]
 pub struct Fleet {
     roster: Mutex<Roster>,
+    /// The last files of each machine that were made well.
+    made: Mutex<HashMap<Mac, Made>>,
+    database: Arc<Database>,
     writes: mpsc::Sender<Write>,
+}
+
+/// Which files a machine was given, made from the templates of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    /// The profile of the bundle.
+    pub profile: ProfileName,
+    /// Its release.
+    pub release: u64,
+    /// The bundle.
+    pub bundle: BundleId,
+    /// The digest of their contents.
+    pub files: Digest,
 }
 
 #[derive(Debug)]
 enum Write {
     Save(Box<Row>, Option<oneshot::Sender<()>>),
     Forget(Mac),
+    Made(Mac, Made, Arc<str>),
     Flush(oneshot::Sender<()>),
 }
 
@@ -82,10 +106,12 @@ impl Fleet {
         for machine in &mut machines {
             machine.session.report = None;
         }
+        let made = database.load_made().await?;
         let roster = Roster::from_machines(machines);
         let (writes, queue) = mpsc::channel(QUEUE);
-        tokio::spawn(write_behind(database, queue));
-        Ok(Self { roster: Mutex::new(roster), writes })
+        let database = Arc::new(database);
+        tokio::spawn(write_behind(Arc::clone(&database), queue));
+        Ok(Self { roster: Mutex::new(roster), made: Mutex::new(made), database, writes })
     }
 
     /// Every machine in the database at `path`, by address; none when nothing was ever served.
@@ -109,11 +135,21 @@ impl Fleet {
 
     /// A machine was told to boot `plan` and checks in with `token`. The answer waits for the disk only so long, because
     /// a machine must boot with a dead database too.
-    pub async fn scripted(&self, identity: &Identity, plan: &Plan, token: String, now: SystemTime) {
+    /// An `alarm` is something wrong that a person should know of although the machine boots.
+    pub async fn scripted(
+        &self,
+        identity: &Identity,
+        plan: &Plan,
+        token: String,
+        alarm: Option<String>,
+        now: SystemTime,
+    ) {
         let (row, forgotten) = {
             let mut roster = self.lock();
             let Change { machine, forgotten } = roster.scripted(identity, plan, token, now);
-            (Row::of(machine), forgotten)
+            let row = Row::of(machine);
+            let row = alarm.and_then(|why| roster.alarm(&identity.mac, why).map(Row::of)).unwrap_or(row);
+            (row, forgotten)
         };
         self.forget(forgotten);
         let (done, committed) = oneshot::channel();
@@ -132,6 +168,42 @@ impl Fleet {
         };
         self.forget(forgotten);
         self.save(row, None);
+    }
+
+    /// The files of a machine were made well; `content` is what has the digest `made.files`.
+    pub fn made(&self, mac: Mac, made: Made, content: &Arc<str>) {
+        let mut all = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = all.contains_key(&mac);
+        if all.get(&mac) == Some(&made) || !is_known && all.len() >= MAX_MACHINES {
+            return;
+        }
+        all.insert(mac, made.clone());
+        drop(all);
+        if self.writes.try_send(Write::Made(mac, made, Arc::clone(content))).is_err() {
+            warn!("the fleet database cannot keep up; a machine's last good files were not written");
+        }
+    }
+
+    /// The last files of a machine that were made well.
+    #[must_use]
+    pub fn last_made(&self, mac: &Mac) -> Option<Made> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).get(mac).cloned()
+    }
+
+    /// What has this digest, of the files that were made well for some machine.
+    pub async fn made_content(&self, files: &Digest) -> Option<String> {
+        let read = tokio::time::timeout(READ_WAIT, self.database.made_content(files)).await;
+        match read {
+            Ok(Ok(content)) => content,
+            Ok(Err(error)) => {
+                warn!(%error, "the files of a machine cannot be read from the fleet database");
+                None
+            }
+            Err(_) => {
+                warn!("the fleet database is slow; the files of a machine cannot be read now");
+                None
+            }
+        }
     }
 
     /// The bundle the boot with `token` was told to load.
@@ -172,6 +244,9 @@ impl Fleet {
     }
 
     fn forget(&self, mac: Option<Mac>) {
+        if let Some(mac) = &mac {
+            self.made.lock().unwrap_or_else(PoisonError::into_inner).remove(mac);
+        }
         if let Some(mac) = mac
             && self.writes.try_send(Write::Forget(mac)).is_err()
         {
@@ -193,7 +268,7 @@ impl Fleet {
 
 /// Writes what comes, many changes in one transaction when they come fast. What cannot be written now is tried again
 /// until it can: others wait in the queue, in order.
-async fn write_behind(database: Database, mut queue: mpsc::Receiver<Write>) {
+async fn write_behind(database: Arc<Database>, mut queue: mpsc::Receiver<Write>) {
     const BATCH: usize = 256;
     let mut batch = Vec::with_capacity(BATCH);
     while queue.recv_many(&mut batch, BATCH).await > 0 {
@@ -205,7 +280,7 @@ async fn write_behind(database: Database, mut queue: mpsc::Receiver<Write>) {
             let done = match write {
                 Write::Save(_, done) => done,
                 Write::Flush(done) => Some(done),
-                Write::Forget(_) => None,
+                Write::Forget(_) | Write::Made(..) => None,
             };
             if let Some(done) = done {
                 // Whoever waited may have given up.
@@ -217,8 +292,6 @@ async fn write_behind(database: Database, mut queue: mpsc::Receiver<Write>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use sqlx::sqlite::SqlitePool;
 
     use super::*;
@@ -239,7 +312,7 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_181_304_123);
         let fleet = Fleet::open(&path).await.unwrap();
         fleet.reached(identity.mac, Step::Discover, Seen::ByMac, now);
-        fleet.scripted(&identity, &plan(), "t1".to_owned(), now).await;
+        fleet.scripted(&identity, &plan(), "t1".to_owned(), Some("a template failed".to_owned()), now).await;
         fleet.reached(identity.mac, Step::Kernel, Seen::ByAddress, now);
         fleet.flush().await;
         let machines = Fleet::read(&path).await.unwrap();
@@ -247,8 +320,33 @@ mod tests {
         assert_eq!(machines[0].identity, identity);
         assert_eq!((machines[0].session.step, machines[0].session.step_at), (Step::Kernel, now));
         assert_eq!(machines[0].session.told.as_ref().unwrap().1, 12);
+        assert_eq!(machines[0].session.problems, ["a template failed"]);
         let again = Fleet::open(&path).await.unwrap();
         assert_eq!(again.told("t1"), Some(plan().published.bundle));
+    }
+
+    #[tokio::test]
+    async fn the_last_good_files_of_a_machine_survive_a_restart_and_shared_ones_are_kept_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fleet.sqlite");
+        let mac = |last: u8| -> Mac { format!("52:54:00:00:00:{last:02x}").parse().unwrap() };
+        let made = |text: &str, release| Made {
+            profile: "vdi".parse().unwrap(),
+            release,
+            bundle: Digest::of(b"bundle"),
+            files: Digest::of(text.as_bytes()),
+        };
+        let fleet = Fleet::open(&path).await.unwrap();
+        for (last, text, release) in [(1, "old", 1), (1, "new", 2), (2, "new", 2)] {
+            fleet.made(mac(last), made(text, release), &text.into());
+        }
+        fleet.flush().await;
+        let again = Fleet::open(&path).await.unwrap();
+        assert_eq!(again.last_made(&mac(1)), Some(made("new", 2)));
+        assert_eq!(again.last_made(&mac(2)), Some(made("new", 2)));
+        assert_eq!(again.last_made(&mac(3)), None);
+        assert_eq!(again.made_content(&Digest::of(b"new")).await.as_deref(), Some("new"));
+        assert_eq!(again.made_content(&Digest::of(b"old")).await, None, "nobody has it any more");
     }
 
     #[tokio::test]
@@ -259,7 +357,7 @@ mod tests {
         let other = SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap();
         let lock = other.begin_with("BEGIN EXCLUSIVE").await.unwrap();
         let identity = Identity::of("52:54:00:00:00:01".parse().unwrap());
-        fleet.scripted(&identity, &plan(), "t1".to_owned(), SystemTime::now()).await;
+        fleet.scripted(&identity, &plan(), "t1".to_owned(), None, SystemTime::now()).await;
         assert_eq!(fleet.told("t1"), Some(plan().published.bundle));
         lock.rollback().await.unwrap();
         fleet.flush().await;

@@ -12,7 +12,7 @@ use crate::model::name::ProfileName;
 use crate::model::plan::Plan;
 
 /// How many machines are remembered; addresses are free to invent, memory is not.
-const MAX_MACHINES: usize = 20_000;
+pub(super) const MAX_MACHINES: usize = 20_000;
 
 /// How many earlier boots of a machine may still check in: a script that somebody only looked at must not make the boot
 /// under way look lost.
@@ -54,6 +54,8 @@ pub struct Session {
     /// Why it was refused a script, or how what it reported differs from what it was told to boot; empty means that
     /// nothing is wrong.
     pub problems: Vec<String>,
+    /// The problem that was known before the machine came up; in a running server only.
+    pub alarm: Option<String>,
 }
 
 /// What a check-in showed.
@@ -153,6 +155,14 @@ impl Roster {
         self.answered(identity, Session { token, told: Some(told), ..Session::begin(Step::Script, now) }, now)
     }
 
+    /// Something is wrong with the machine's boot although it was told to go on; a check-in does not take that away.
+    pub fn alarm(&mut self, mac: &Mac, why: String) -> Option<&Machine> {
+        let machine = self.machines.get_mut(mac)?;
+        machine.session.problems.push(why.clone());
+        machine.session.alarm = Some(why);
+        Some(machine)
+    }
+
     /// The machine asked for a script and may not have one; `why` is what it was shown.
     pub fn refused(&mut self, identity: &Identity, why: String, now: SystemTime) -> Change<'_> {
         self.answered(identity, Session { problems: vec![why], ..Session::begin(Step::Script, now) }, now)
@@ -227,7 +237,7 @@ impl Roster {
         machine.session.step = Step::CheckIn;
         machine.session.step_at = now;
         machine.session.report = Some(report);
-        machine.session.problems.clone_from(&problems);
+        machine.session.problems = machine.session.alarm.iter().chain(&problems).cloned().collect();
         Ok((machine, Outcome { mac, bundle, problems }))
     }
 }
@@ -244,7 +254,16 @@ impl Machine {
 
 impl Session {
     fn begin(step: Step, now: SystemTime) -> Self {
-        Self { token: String::new(), started: now, told: None, step, step_at: now, report: None, problems: Vec::new() }
+        Self {
+            token: String::new(),
+            started: now,
+            told: None,
+            step,
+            step_at: now,
+            report: None,
+            problems: Vec::new(),
+            alarm: None,
+        }
     }
 }
 

@@ -122,6 +122,11 @@ pub struct Manifest {
     /// Digest of the overlay's contents, which the archive itself carries in `etc/bivouac/overlay`: a machine that
     /// reports it has unpacked this overlay and no other.
     pub overlay: Digest,
+    /// The templates of files that are made for each machine, when there are any
+    /// ([`TemplateSet`](crate::model::template::TemplateSet)); then [`apkovl`](Self::apkovl) has all the other files,
+    /// and `overlay` covers the templates too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub templates: Option<FileEntry>,
     /// Kernel arguments of the profile, in order.
     pub kernel_args: Vec<String>,
     /// The world: what the overlay asks apk to install, sorted.
@@ -171,15 +176,14 @@ impl Manifest {
     /// Every blob of the bundle with its length, in manifest order.
     pub fn blobs(&self) -> impl Iterator<Item = (Digest, u64)> + '_ {
         self.files()
-            .into_iter()
             .map(|file| (file.sha256, file.size))
             .chain(self.packages.iter().map(|package| (package.sha256, package.size)))
     }
 
     /// The files of the bundle that are not packages.
-    #[must_use]
-    pub fn files(&self) -> [&FileEntry; 5] {
-        [&self.kernel, &self.initramfs, &self.modloop, &self.apkovl, &self.index]
+    pub fn files(&self) -> impl Iterator<Item = &FileEntry> {
+        let always = [&self.kernel, &self.initramfs, &self.modloop, &self.apkovl, &self.index];
+        always.into_iter().chain(&self.templates)
     }
 }
 
@@ -212,6 +216,7 @@ pub(crate) mod tests {
             modloop: file("modloop-virt"),
             apkovl: file(&format!("{profile}.apkovl.tar.gz")),
             overlay: Digest::of(b"overlay"),
+            templates: None,
             kernel_args: vec!["quiet".to_owned()],
             world: vec!["alpine-base".to_owned()],
             index: file("APKINDEX.tar.gz"),
@@ -226,6 +231,16 @@ pub(crate) mod tests {
         assert_eq!(Manifest::parse(&bytes).unwrap(), manifest);
         assert_eq!(manifest.id(), Digest::of(&bytes));
         assert_ne!(manifest.id(), sample("kiosk").id());
+    }
+
+    #[test]
+    fn templates_are_one_more_blob_and_a_bundle_without_them_does_not_mention_them() {
+        let without = sample("vdi");
+        assert!(!String::from_utf8(without.to_bytes()).unwrap().contains("templates"));
+        let file = FileEntry { name: "templates.json".to_owned(), sha256: Digest::of(b"t"), size: 1 };
+        let with = Manifest { templates: Some(file), ..without.clone() };
+        assert_eq!(Manifest::parse(&with.to_bytes()).unwrap(), with);
+        assert_eq!(with.blobs().count(), without.blobs().count() + 1);
     }
 
     #[test]

@@ -17,3 +17,4 @@ pub mod net;
 pub mod plan;
 pub mod profile;
 pub mod script;
+pub mod template;

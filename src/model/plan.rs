@@ -7,6 +7,7 @@ use crate::model::identity::Identity;
 use crate::model::mac::Mac;
 use crate::model::manifest::{BundleId, Manifest};
 use crate::model::name::{ChannelName, ProfileName};
+use crate::model::template::Vars;
 
 /// Which profile and channel a machine follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct Assignment {
 pub struct Assignments {
     /// Machines named in the site file.
     pub by_mac: BTreeMap<Mac, Assignment>,
+    /// The values machines give to variables of templates.
+    pub vars: BTreeMap<Mac, Vars>,
     /// What a machine follows that is not named; without it such machines do not boot.
     pub fallback: Option<Assignment>,
 }

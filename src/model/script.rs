@@ -4,6 +4,7 @@
 //! bundle, and every later URL of that boot names the same bundle.
 
 use crate::model::cmdline::CommandLine;
+use crate::model::digest::Digest;
 use crate::model::manifest::{BundleId, Manifest};
 
 /// The name under which the initrd with the overlay and the site's key is served.
@@ -36,10 +37,15 @@ pub fn entry(base: &str) -> String {
 /// The script that boots one bundle.
 ///
 /// A download that fails is tried again, because nothing may boot without its overlay (DESIGN 4.3); after
-/// some attempts the machine asks anew, since the answer may have changed meanwhile.
+/// some attempts the machine asks anew, since the answer may have changed meanwhile. `own_files` is the digest of what
+/// was made from the bundle's templates for this machine, when it has some.
 #[must_use]
-pub fn boot(base: &str, id: &BundleId, manifest: &Manifest, token: &str) -> String {
+pub fn boot(base: &str, id: &BundleId, manifest: &Manifest, token: &str, own_files: Option<&Digest>) -> String {
     let bundle = format!("{base}/b/{id}");
+    let site = match own_files {
+        Some(files) => format!("{base}/m/{files}/{SITE_INITRD}"),
+        None => format!("{bundle}/{SITE_INITRD}"),
+    };
     let kernel = &manifest.kernel.name;
     let initramfs = &manifest.initramfs.name;
     let line = CommandLine {
@@ -59,7 +65,7 @@ pub fn boot(base: &str, id: &BundleId, manifest: &Manifest, token: &str) -> Stri
          imgfree\n\
          kernel {bundle}/{kernel} {line} || goto failed\n\
          initrd {bundle}/{initramfs} || goto failed\n\
-         initrd {bundle}/{SITE_INITRD} || goto failed\n\
+         initrd {site} || goto failed\n\
          boot || goto failed\n\
          :failed\n\
          inc attempt\n\
@@ -106,7 +112,7 @@ mod tests {
     fn every_url_of_a_boot_names_the_bundle() {
         let manifest = sample("vdi");
         let id = manifest.id();
-        let script = boot("http://10.0.0.1", &id, &manifest, "t0");
+        let script = boot("http://10.0.0.1", &id, &manifest, "t0", None);
         for file in ["vmlinuz-virt", "initramfs-virt", "site.img", "modloop-virt", "packages"] {
             assert!(script.contains(&format!("http://10.0.0.1/b/{id}/{file}")), "{file}");
         }
@@ -115,6 +121,14 @@ mod tests {
         for line in script.lines().filter(|line| line.starts_with("kernel") || line.starts_with("initrd")) {
             assert!(line.ends_with("|| goto failed"), "{line}");
         }
+    }
+
+    #[test]
+    fn a_machine_with_files_of_its_own_gets_them_by_their_digest() {
+        let (manifest, files) = (sample("vdi"), Digest::of(b"files"));
+        let script = boot("http://10.0.0.1", &manifest.id(), &manifest, "t0", Some(&files));
+        assert!(script.contains(&format!("initrd http://10.0.0.1/m/{files}/site.img || goto failed\n")), "{script}");
+        assert_eq!(script.matches("site.img").count(), 2, "{script}");
     }
 
     #[test]

@@ -105,8 +105,11 @@ fn files(manifest: &Manifest, site: &SiteParts) -> Files {
     put(manifest.kernel.name.clone(), manifest.kernel.sha256, Some(Step::Kernel));
     put(manifest.initramfs.name.clone(), manifest.initramfs.sha256, Some(Step::Initramfs));
     put(manifest.modloop.name.clone(), manifest.modloop.sha256, Some(Step::Modloop));
-    put(manifest.apkovl.name.clone(), manifest.apkovl.sha256, Some(Step::Overlay));
-    put(SITE_INITRD.to_owned(), site.initrd.sha256, Some(Step::Overlay));
+    // With templates, these have not all the files that a machine needs.
+    if manifest.templates.is_none() {
+        put(manifest.apkovl.name.clone(), manifest.apkovl.sha256, Some(Step::Overlay));
+        put(SITE_INITRD.to_owned(), site.initrd.sha256, Some(Step::Overlay));
+    }
     put(format!("packages/{arch}/APKINDEX.tar.gz"), site.index.sha256, Some(Step::Packages));
     for package in &manifest.packages {
         put(format!("packages/{arch}/{}", package.file_name()), package.sha256, None);

@@ -11,6 +11,7 @@ pub mod interfaces;
 mod library;
 pub mod loaders;
 pub mod observe;
+pub mod own_files;
 pub mod port_owner;
 pub mod tftp;
 mod udp;
@@ -34,6 +35,7 @@ use self::interfaces::InterfaceError;
 use self::library::{Bundles, Links};
 use self::loaders::Loaders;
 use self::observe::{Observed, Observer};
+use self::own_files::OwnFiles;
 use self::port_owner::Protocol;
 use self::tftp::{Files, TftpServer};
 use crate::fleet::{Fleet, Seen};
@@ -100,6 +102,7 @@ pub struct App {
     reading: Arc<Semaphore>,
     bundles: Bundles,
     links: Links,
+    own_files: OwnFiles,
 }
 
 impl App {
@@ -122,6 +125,7 @@ impl App {
             catalog: Mutex::new(Arc::new(catalog)),
             bundles: Bundles::default(),
             links: Links::default(),
+            own_files: OwnFiles::default(),
         })
     }
 

@@ -76,7 +76,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::WrongBlob`] when they are not, which `take` has seen by then; when they cannot be read; what `take`
     /// says.
-    pub(super) fn read_blob<E: From<StoreError>>(
+    pub(crate) fn read_blob<E: From<StoreError>>(
         &self,
         digest: &Digest,
         take: &mut dyn FnMut(&[u8]) -> Result<(), E>,

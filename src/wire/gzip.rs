@@ -5,7 +5,8 @@ use std::num::NonZero;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use flate2::{Compression, GzBuilder};
+use bytes::Bytes;
+use flate2::{Compression, Crc, GzBuilder};
 
 /// Compresses to one gzip member (RFC 1952) without time or name, marked as made on Unix.
 ///
@@ -51,6 +52,56 @@ pub fn gzip_each(pieces: impl Iterator<Item = Vec<u8>> + Send, threads: NonZero<
     joined
 }
 
+/// The header of a member without time or name, made on Unix (RFC 1952, section 2.3).
+const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
+
+/// A last block with nothing in it (RFC 1951, section 3.2.4).
+const LAST: [u8; 5] = [1, 0, 0, 0xff, 0xff];
+
+/// How much a stored block holds at most.
+const LONGEST_BLOCK: usize = 0xffff;
+
+/// A piece of a gzip member that is stored as it is: what costs nothing to make, around contents that are compressed
+/// already. Many members may have one piece in common.
+#[derive(Debug)]
+pub struct Stored {
+    blocks: Bytes,
+    crc: Crc,
+}
+
+impl Stored {
+    /// Cuts bytes into blocks that others may follow.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut crc = Crc::new();
+        crc.update(bytes);
+        let mut blocks = Vec::with_capacity(bytes.len() + 5 * (bytes.len() / LONGEST_BLOCK + 1));
+        for block in bytes.chunks(LONGEST_BLOCK) {
+            let length = u16::try_from(block.len()).expect("no chunk is longer");
+            blocks.push(0);
+            blocks.extend_from_slice(&length.to_le_bytes());
+            blocks.extend_from_slice(&(!length).to_le_bytes());
+            blocks.extend_from_slice(block);
+        }
+        Self { blocks: blocks.into(), crc }
+    }
+
+    /// One gzip member of these pieces, to be sent one after the other.
+    #[must_use]
+    pub fn member(pieces: &[&Self]) -> Vec<Bytes> {
+        let mut crc = Crc::new();
+        let mut member = vec![Bytes::from_static(&HEADER)];
+        for piece in pieces {
+            crc.combine(&piece.crc);
+            member.push(piece.blocks.clone());
+        }
+        // The length counts modulo 2^32, as the header's field does.
+        let end = [&LAST[..], &crc.sum().to_le_bytes(), &crc.amount().to_le_bytes()].concat();
+        member.push(end.into());
+        member
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Read as _;
@@ -81,6 +132,19 @@ mod tests {
             Digest::of(&gzip(&sample())).to_string(),
             "848dd0832e78dad25dbbd3e0569bdb9cc4263e3b309693f0667c4c69d9e12614"
         );
+    }
+
+    #[test]
+    fn stored_pieces_are_one_member_that_inflates_to_all_of_them() {
+        for lengths in [[0, 0, 0], [1, 0, 3], [70_000, 65_535, 65_536], [5, 200_000, 7]] {
+            let sample = sample();
+            let parts = lengths.map(|length| &sample[..length]);
+            let stored = parts.map(Stored::of);
+            let member = Stored::member(&stored.each_ref()).concat();
+            let mut out = Vec::new();
+            flate2::bufread::GzDecoder::new(member.as_slice()).read_to_end(&mut out).unwrap();
+            assert!(out == parts.concat(), "{lengths:?}");
+        }
     }
 
     #[test]

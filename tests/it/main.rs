@@ -22,4 +22,5 @@ mod reproducible;
 mod schema;
 mod serving;
 mod support;
+mod templates;
 mod walk_through;

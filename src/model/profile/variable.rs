@@ -58,6 +58,20 @@ pub enum Variable {
     Declared(Declared),
 }
 
+/// A variable of templates after all layers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Declaration {
+    /// The kind of its values.
+    pub kind: Kind,
+    /// Its value, when some layer gave one.
+    pub value: Option<Value>,
+    /// Who has to give it one.
+    pub required: Required,
+    /// What it is for.
+    pub description: String,
+}
+
 /// A declaration.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]

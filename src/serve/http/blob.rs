@@ -1,5 +1,6 @@
 //! Files out of the page cache: a blob is mapped, never copied through the program.
 
+use std::convert::Infallible;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -8,6 +9,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use futures_util::stream;
 use memmap2::Mmap;
 
 use crate::model::digest::Digest;
@@ -32,6 +34,23 @@ pub(super) fn map(path: &Path) -> io::Result<Bytes> {
 
 /// An answer with immutable bytes. Its length is always said, because UEFI firmware and iPXE want it (netboot.md, D4).
 pub(super) fn respond(request: &HeaderMap, bytes: Bytes, digest: &Digest, content_type: &'static str) -> Response {
+    let length = bytes.len();
+    answer(request, Body::from(bytes), length, digest, content_type)
+}
+
+/// The same with bytes that are in several pieces.
+pub(super) fn respond_pieces(
+    request: &HeaderMap,
+    pieces: Vec<Bytes>,
+    digest: &Digest,
+    content_type: &'static str,
+) -> Response {
+    let length = pieces.iter().map(Bytes::len).sum();
+    let body = Body::from_stream(stream::iter(pieces.into_iter().map(Ok::<_, Infallible>)));
+    answer(request, body, length, digest, content_type)
+}
+
+fn answer(request: &HeaderMap, body: Body, length: usize, digest: &Digest, content_type: &'static str) -> Response {
     let etag = format!("\"{digest}\"");
     let known = request.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
     if known.is_some_and(|tags| tags.split(',').any(|tag| tag.trim() == etag)) {
@@ -39,10 +58,10 @@ pub(super) fn respond(request: &HeaderMap, bytes: Bytes, digest: &Digest, conten
     }
     let headers = [
         (header::CONTENT_TYPE, content_type.to_owned()),
-        (header::CONTENT_LENGTH, bytes.len().to_string()),
+        (header::CONTENT_LENGTH, length.to_string()),
         (header::ETAG, etag),
         (header::ACCEPT_RANGES, "none".to_owned()),
         (header::CACHE_CONTROL, "public, max-age=31536000, immutable".to_owned()),
     ];
-    (headers, Body::from(bytes)).into_response()
+    (headers, body).into_response()
 }

@@ -15,6 +15,7 @@ use crate::model::mac::Mac;
 use crate::model::plan::decide;
 use crate::model::script;
 use crate::serve::App;
+use crate::serve::own_files::Told;
 
 /// What the first script hands over; every value may be missing or garbage.
 #[derive(Debug, Default, Deserialize)]
@@ -59,14 +60,25 @@ pub(super) async fn script(
             return ipxe(script::notice(&base, &refusal.to_string()));
         }
     };
+    let Told { plan, own_files, alarm } = match app.own_files(&machine, plan).await {
+        Ok(told) => told,
+        Err(why) => {
+            error!(%mac, %why, "the files of a machine cannot be made and there are none from before; it does not boot");
+            app.fleet.refused(&machine, why.clone(), SystemTime::now());
+            return ipxe(script::notice(&base, &why));
+        }
+    };
+    if let Some(alarm) = &alarm {
+        warn!(%mac, bundle = %plan.published.bundle.short(), "{alarm}");
+    }
     let Ok(token) = new_token() else {
         error!(%mac, "the system gives no random numbers, so no machine can be given a token");
         return ipxe(script::notice(&base, "the server has no random numbers, see its log"));
     };
     let published = &plan.published;
-    let text = script::boot(&base, &published.bundle, &published.manifest, &token);
+    let text = script::boot(&base, &published.bundle, &published.manifest, &token, own_files.as_ref());
     app.links.learn(link.peer.ip(), mac);
-    app.fleet.scripted(&machine, &plan, token, SystemTime::now()).await;
+    app.fleet.scripted(&machine, &plan, token, alarm, SystemTime::now()).await;
     info!(%mac, profile = %plan.profile, release = published.release, bundle = %published.bundle.short(), "script");
     ipxe(text)
 }

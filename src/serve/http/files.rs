@@ -11,7 +11,9 @@ use tracing::{debug, error, info};
 use super::{Link, blob, plain};
 use crate::fleet::Seen;
 use crate::model::boot::Step;
+use crate::model::digest::Digest;
 use crate::model::manifest::BundleId;
+use crate::model::script::SITE_INITRD;
 use crate::serve::App;
 
 /// What UEFI HTTP Boot takes for a program (netboot.md, D4).
@@ -80,6 +82,26 @@ pub(super) async fn file(
         note(&app, &link, &path, file.step);
     }
     blob::respond(&headers, bytes, &file.digest, BYTES)
+}
+
+/// The initrd with the files of a machine that were made from templates.
+pub(super) async fn own(
+    State(app): State<Arc<App>>,
+    ConnectInfo(link): ConnectInfo<Link>,
+    Path(files): Path<String>,
+    method: Method,
+    headers: HeaderMap,
+) -> Response {
+    let Ok(digest) = files.parse::<Digest>() else {
+        return plain(StatusCode::NOT_FOUND, "that is not a digest\n");
+    };
+    let Some(pieces) = app.own_initrd(&digest).await else {
+        return plain(StatusCode::NOT_FOUND, "no machine was told to load that; ask for a script again\n");
+    };
+    if method == Method::GET {
+        note(&app, &link, SITE_INITRD, Some(Step::Overlay));
+    }
+    blob::respond_pieces(&headers, pieces, &digest, BYTES)
 }
 
 /// Remembers how far the machine behind this connection is.

@@ -6,6 +6,7 @@
 //! GET  /loader/NAME                        an iPXE binary, for UEFI HTTP Boot
 //! GET  /b/ID/FILE                          kernel, initramfs, modloop, overlay of a bundle
 //! GET  /b/ID/site.img                      the initrd with the overlay and the site's key
+//! GET  /m/DIGEST/site.img                  the same for machines whose files were made from templates to this content
 //! GET  /b/ID/packages/ARCH/FILE            the bundle's packages and their signed index
 //! POST /check-in/TOKEN                     what a booted machine reports
 //! ```
@@ -62,6 +63,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/script", get(boot::script))
         .route("/loader/{name}", get(files::loader))
         .route("/b/{bundle}/{*path}", get(files::file))
+        .route("/m/{files}/site.img", get(files::own))
         .route("/check-in/{token}", post(check_in::check_in))
         .layer(DefaultBodyLimit::max(MAX_REPORT))
         .with_state(app)

@@ -201,7 +201,7 @@ pub(super) fn describe(manifest: &Manifest) -> Described {
 
 /// What each blob of [`Manifest::blobs`] is called.
 fn titles(manifest: &Manifest) -> impl Iterator<Item = String> + '_ {
-    let files = manifest.files().into_iter().map(|file| file.name.clone());
+    let files = manifest.files().map(|file| file.name.clone());
     files.chain(manifest.packages.iter().map(|package| format!("packages/{}", package.file_name())))
 }
 

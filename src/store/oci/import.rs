@@ -180,7 +180,7 @@ fn bundle(layout: &Layout, image_digest: &Digest, image: &Image, left: &mut u64)
 fn check(manifest: &Manifest) -> Result<(), String> {
     let packages: Vec<String> = manifest.packages.iter().map(|package| package.file_name()).collect();
     let mut names = BTreeSet::new();
-    for name in manifest.files().map(|file| file.name.as_str()).into_iter().chain(packages.iter().map(String::as_str)) {
+    for name in manifest.files().map(|file| file.name.as_str()).chain(packages.iter().map(String::as_str)) {
         if !is_plain(name) {
             return Err(format!("`{}` is not a name for a file", shortened(name)));
         }
@@ -194,7 +194,7 @@ fn check(manifest: &Manifest) -> Result<(), String> {
     if let Some(text) = shown.into_iter().find(|text| text.chars().any(char::is_control)) {
         return Err(format!("`{}` has a control character", shortened(text)));
     }
-    for file in [&manifest.apkovl, &manifest.index] {
+    for file in [&manifest.apkovl, &manifest.index].into_iter().chain(&manifest.templates) {
         if file.size > LARGEST_IN_MEMORY {
             return Err(format!("{} has {} bytes, and {LARGEST_IN_MEMORY} are allowed", file.name, file.size));
         }

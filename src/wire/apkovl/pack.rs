@@ -8,10 +8,13 @@ use bytes::Bytes;
 
 use super::write::{self, END};
 use super::{BLOCK, Entry, Tree};
-use crate::wire::gzip::{gzip, gzip_each};
+use crate::wire::gzip::{Stored, gzip, gzip_each};
 
 /// How much of an archive one gzip member holds. Part of the format: another length gives other bytes.
 const CHUNK: usize = 1 << 20;
+
+/// What a machine's own part has at most to be stored as it is.
+const SMALL: usize = 32 << 10;
 
 /// The archive of a tree, compressed, with every entry's time set to `epoch` (seconds since 1970).
 ///
@@ -47,6 +50,18 @@ impl Prefix {
         Self { members, late, epoch }
     }
 
+    /// What [`with`](Self::with) made an archive of nothing but the shared tree from; nothing when `archive` is not
+    /// one.
+    #[must_use]
+    pub fn recover(mut archive: Bytes, epoch: u64) -> Option<Self> {
+        let end = member(END);
+        let length = archive.len().checked_sub(end.len())?;
+        // With something in the last member besides the end, it would not be these bytes.
+        let is_end = archive.ends_with(&end);
+        archive.truncate(length);
+        is_end.then(|| Self { members: archive, late: Vec::new(), epoch })
+    }
+
     /// The archive of one machine: what is shared, and `entries` by their paths (as [`Tree`] has them).
     ///
     /// The caller sees to it that no path is in the shared tree, and that the parents of every path are: a second
@@ -77,8 +92,14 @@ impl Prefix {
             write::pieces(path, entry, self.epoch).iter().for_each(|piece| rest.extend_from_slice(piece));
         }
         rest.extend_from_slice(END);
-        gzip(&rest)
+        member(&rest)
     }
+}
+
+/// What a machine has of its own, as a gzip member: stored when it is small, because setting up the compression costs
+/// more than all the rest, for thousands of machines, and saves them next to nothing.
+fn member(rest: &[u8]) -> Vec<u8> {
+    if rest.len() <= SMALL { Stored::member(&[&Stored::of(rest)]).concat() } else { gzip(rest) }
 }
 
 /// How many threads a tree is worth: one for each chunk, and no more than there are processors.
@@ -196,6 +217,19 @@ mod tests {
         let mut own = own;
         own.reverse();
         assert_eq!(prefix.with(&own), archive, "their order makes no difference");
+    }
+
+    #[test]
+    fn a_beginning_is_found_again_in_an_archive_of_it_alone() {
+        let mut shared = tree_of(10_240);
+        let prefix = Prefix::of(&shared, 3);
+        let own = [("etc/hostname", Entry::file("pc7"))];
+        let again = Prefix::recover(prefix.with(&[]).into(), 3).unwrap();
+        assert_eq!(again.with(&own), prefix.with(&own));
+        shared.insert("late", Entry::file(""));
+        for other in [Prefix::of(&shared, 3).with(&[]), pack(&tree_of(10_240), 3), prefix.with(&own), Vec::new()] {
+            assert!(Prefix::recover(other.into(), 3).is_none());
+        }
     }
 
     #[test]

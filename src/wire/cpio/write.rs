@@ -84,6 +84,28 @@ impl Writer {
         out
     }
 
+    /// The archive in two parts, between which the content of one more, last file belongs: `size` bytes that the
+    /// archive does not hold itself. Its name stands alone, without a folder.
+    ///
+    /// # Errors
+    /// As [`Writer::file`].
+    pub fn around(mut self, name: &str, mode: u32, size: usize) -> Result<(Vec<u8>, Vec<u8>), ArchiveError> {
+        let size = u32::try_from(size).map_err(|_| ArchiveError::TooLarge(name.to_owned()))?;
+        self.add(name, Member { mode: FILE | mode & 0o7777, content: Vec::new() })?;
+        let last = self.members.remove(name).ok_or_else(|| ArchiveError::Name(name.to_owned()))?;
+        let mut before = Vec::new();
+        let mut count = 0;
+        for (inode, (name, member)) in (1..).zip(&self.members) {
+            encode(&mut before, name, member, [inode, self.mtime]);
+            count = inode;
+        }
+        head(&mut before, name, last.mode, size, [count + 1, self.mtime]);
+        let mut after = Vec::new();
+        fill(&mut after, u64::from(size));
+        encode(&mut after, TRAILER, &Member { mode: 0, content: Vec::new() }, [0, 0]);
+        Ok((before, after))
+    }
+
     fn add(&mut self, name: &str, member: Member) -> Result<(), ArchiveError> {
         let is_plain = name.split('/').all(|part| !matches!(part, "" | "." | ".."));
         if !is_plain || name.contains('\0') || name.len() >= LONGEST_NAME || name == TRAILER {
@@ -107,11 +129,18 @@ impl Writer {
 
 /// Appends one member: header, name, content, each of the latter two filled up to a multiple of four.
 fn encode(out: &mut Vec<u8>, name: &str, member: &Member, [inode, mtime]: [u32; 2]) {
-    let links = if member.mode & FOLDER == FOLDER { 2 } else { 1 };
     let size = u32::try_from(member.content.len()).expect("checked when the member was added");
+    head(out, name, member.mode, size, [inode, mtime]);
+    out.extend_from_slice(&member.content);
+    fill(out, u64::from(size));
+}
+
+/// Appends header and name of a member, filled up.
+fn head(out: &mut Vec<u8>, name: &str, mode: u32, size: u32, [inode, mtime]: [u32; 2]) {
+    let links = if mode & FOLDER == FOLDER { 2 } else { 1 };
     let name_size = u32::try_from(name.len() + 1).expect("checked when the member was added");
     // inode, mode, uid, gid, links, mtime, size, device (2), device of a node (2), length of the name, checksum
-    let numbers = [inode, member.mode, 0, 0, links, mtime, size, 0, 0, 0, 0, name_size, 0];
+    let numbers = [inode, mode, 0, 0, links, mtime, size, 0, 0, 0, 0, name_size, 0];
     out.extend_from_slice(b"070701");
     for number in numbers {
         out.extend_from_slice(format!("{number:08x}").as_bytes());
@@ -119,8 +148,6 @@ fn encode(out: &mut Vec<u8>, name: &str, member: &Member, [inode, mtime]: [u32; 
     out.extend_from_slice(name.as_bytes());
     out.push(0);
     fill(out, HEADER as u64 + u64::from(name_size));
-    out.extend_from_slice(&member.content);
-    fill(out, u64::from(size));
 }
 
 fn fill(out: &mut Vec<u8>, length: u64) {
@@ -170,6 +197,21 @@ mod tests {
                 "100600 hello.apkovl.tar.gz 7",
             ]
         );
+    }
+
+    #[test]
+    fn an_archive_around_a_file_is_the_one_with_the_file_in_it() {
+        for content in [&b""[..], b"abc", b"12345678"] {
+            let mut writer = Writer::new(5);
+            writer.file("etc/key", 0o644, b"key").unwrap();
+            let mut whole = writer.clone();
+            whole.file("x.tar.gz", 0o600, content).unwrap();
+            let (before, after) = writer.around("x.tar.gz", 0o600, content.len()).unwrap();
+            assert_eq!([&before, content, &after].concat(), whole.finish());
+        }
+        let mut taken = Writer::new(0);
+        taken.file("x", 0o600, b"").unwrap();
+        assert!(taken.around("x", 0o600, 0).is_err());
     }
 
     #[test]

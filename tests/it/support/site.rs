@@ -251,11 +251,23 @@ impl Serving {
 
     /// Sends a raw HTTP/1.0 request and returns the whole answer, head and body.
     pub fn http(&self, request: &str) -> String {
+        String::from_utf8_lossy(&self.raw_http(request)).into_owned()
+    }
+
+    fn raw_http(&self, request: &str) -> Vec<u8> {
         let mut stream = std::net::TcpStream::connect(self.address("HTTP")).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
-        String::from_utf8_lossy(&answer).into_owned()
+        answer
+    }
+
+    /// The body of a good answer.
+    pub fn get_bytes(&self, path: &str) -> Vec<u8> {
+        let answer = self.raw_http(&format!("GET {path} HTTP/1.0\r\n\r\n"));
+        assert!(answer.starts_with(b"HTTP/1.0 200 OK"), "{}", String::from_utf8_lossy(&answer));
+        let end = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+        answer[end..].to_vec()
     }
 
     pub fn get(&self, path: &str) -> String {

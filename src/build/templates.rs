@@ -1,0 +1,180 @@
+//! The templates of a profile: checked when it is read, made where they are the same for all machines, and put aside
+//! where they are not.
+
+use super::{BaseAccounts, BuildError, Recipe, Topic};
+use crate::model::template::{Renderer, Template, TemplateError, TemplateSet};
+use crate::wire::apkovl::{Node, Tree};
+
+impl Recipe {
+    /// Every template of the profile, with the owners and modes that their files will have; what `render` shows.
+    ///
+    /// # Errors
+    /// As [`Recipe::tree`], and when a template is wrong.
+    pub fn templates(&self, base: &BaseAccounts, epoch: u64) -> Result<Renderer, BuildError> {
+        self.renderer(&self.raw_tree(base)?, epoch)
+    }
+
+    /// Looks for mistakes in the templates.
+    pub(super) fn check_templates(&self) -> Result<(), BuildError> {
+        self.renderer(&self.tree, 0)?.check().map_err(|source| self.wrong(source))
+    }
+
+    /// Puts into the place of each template what some machine would have there.
+    pub(super) fn show_samples(&self, tree: &mut Tree) -> Result<(), BuildError> {
+        let renderer = self.renderer(tree, 0)?;
+        // Where no machine that can be thought of will do, the template itself is shown.
+        for made in renderer.sample().unwrap_or_default() {
+            let Some(template) = renderer.set().files.get(made.template) else { continue };
+            put(tree, &template.path, made.text);
+        }
+        Ok(())
+    }
+
+    /// Makes the files that are the same on every machine, and takes the templates of the others out of the tree.
+    pub(super) fn split(&self, tree: &mut Tree, epoch: u64) -> Result<Option<TemplateSet>, BuildError> {
+        let renderer = self.renderer(tree, epoch)?;
+        let set = renderer.set().clone();
+        let (common, own): (Vec<_>, Vec<_>) = set.files.into_iter().partition(|file| renderer.is_common(&file.path));
+        let common = self.parsed(TemplateSet::new(epoch, set.profile.clone(), set.vars.clone(), common))?;
+        for made in common.sample().map_err(|source| self.wrong(source))? {
+            let Some(template) = common.set().files.get(made.template) else { continue };
+            put(tree, &template.path, made.text);
+        }
+        for template in &own {
+            tree.remove(&template.path);
+        }
+        Ok((!own.is_empty()).then(|| TemplateSet::new(epoch, set.profile, set.vars, own)))
+    }
+
+    fn renderer(&self, tree: &Tree, epoch: u64) -> Result<Renderer, BuildError> {
+        let mut files = Vec::new();
+        for path in &self.templates {
+            // A link to a service may have taken its place.
+            let Some((entry, Node::File(bytes))) = tree.get(path).map(|entry| (entry, &entry.node)) else { continue };
+            let text = String::from_utf8(bytes.to_vec()).map_err(|_| {
+                let why = "it is not UTF-8 text".to_owned();
+                self.wrong(TemplateError::Template { path: path.clone(), line: 1, why })
+            })?;
+            let (uid, gid) = (entry.owner.uid, entry.owner.gid);
+            files.push(Template { path: path.clone(), mode: entry.mode, uid, gid, text });
+        }
+        self.parsed(TemplateSet::new(epoch, self.facts.clone(), self.vars.clone(), files))
+    }
+
+    fn parsed(&self, set: TemplateSet) -> Result<Renderer, BuildError> {
+        Renderer::new(set).map_err(|source| self.wrong(source))
+    }
+
+    /// An error with the layer whose template it is.
+    fn wrong(&self, source: TemplateError) -> BuildError {
+        let path = match &source {
+            TemplateError::Template { path, .. } | TemplateError::TooLarge { path } => Some(path),
+            _ => None,
+        };
+        let owner = path.and_then(|path| self.trail.owner(Topic::File, path));
+        let origin = owner.map_or_else(|| format!("profile {}", self.name), str::to_owned);
+        BuildError::Template { origin, source }
+    }
+}
+
+/// Gives a file another content.
+fn put(tree: &mut Tree, path: &str, text: String) {
+    if let Some(mut entry) = tree.get(path).cloned() {
+        entry.node = Node::File(text.into());
+        tree.insert(path, entry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::build::{OVERLAY_FILE, Overlay};
+    use crate::wire::apkovl::Prefix;
+
+    const SHADOW: &str = "root:*:0:0:99999:7:::\n";
+
+    /// A profile with these files in its `root/`, read.
+    fn read(toml: &str, files: &[(&str, &str)]) -> Result<Recipe, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write("p/x/profile.toml", &format!("services.sysinit = [\"devfs\"]\n{toml}"));
+        write("p/x/root/etc/shadow", SHADOW);
+        files.iter().for_each(|(name, text)| write(&format!("p/x/root/{name}"), text));
+        let recipe = Recipe::load(&folder.path().join("p"), Path::new("none"), &"x".parse().unwrap());
+        recipe.map_err(|error| {
+            let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            format!("{error}: {source}")
+        })
+    }
+
+    fn overlay(recipe: &Recipe) -> Overlay {
+        recipe.overlay(&BaseAccounts::default(), 7).unwrap()
+    }
+
+    fn text(tree: &Tree, path: &str) -> String {
+        match &tree.get(path).unwrap().node {
+            Node::File(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_the_same_on_every_machine_is_made_by_the_build() {
+        let recipe = read("", &[("etc/motd.tmpl", "This is {{ profile.name }}.\n")]).unwrap();
+        let made = overlay(&recipe);
+        assert_eq!(made.templates, None);
+        let mut tree = recipe.raw_tree(&BaseAccounts::default()).unwrap();
+        recipe.split(&mut tree, 7).unwrap();
+        assert_eq!(text(&tree, "etc/motd"), "This is x.\n");
+        assert!(tree.get("etc/motd.tmpl").is_none());
+    }
+
+    #[test]
+    fn what_is_not_goes_into_a_document_with_its_mode_and_owner_and_out_of_the_archive() {
+        let toml = "[vars]\nseat = \"none\"\n[files]\n\"etc/seat\" = { mode = \"0600\", owner = \"5:6\" }\n\
+                    [[allow]]\nrule = \"OVL-14\"\nreason = \"a test\"";
+        let recipe =
+            read(toml, &[("etc/seat.tmpl", "{{ vars.seat }}"), ("etc/motd.tmpl", "{{ profile.name }}")]).unwrap();
+        let made = overlay(&recipe);
+        let set = TemplateSet::parse(&made.templates.clone().unwrap()).unwrap();
+        assert_eq!(set.epoch, 7);
+        let [file] = &set.files[..] else { panic!("{set:?}") };
+        assert_eq!((file.path.as_str(), file.mode, file.uid, file.gid), ("etc/seat", 0o600, 5, 6));
+        assert!(Prefix::recover(made.archive.clone().into(), 7).is_some());
+        let mut tree = recipe.raw_tree(&BaseAccounts::default()).unwrap();
+        recipe.split(&mut tree, 7).unwrap();
+        assert!(tree.get("etc/seat").is_none() && tree.get(OVERLAY_FILE).is_none());
+        assert_eq!(text(&recipe.tree(&BaseAccounts::default()).unwrap(), "etc/seat"), "none");
+        let other =
+            read(toml, &[("etc/seat.tmpl", "{{ vars.seat }}!"), ("etc/motd.tmpl", "{{ profile.name }}")]).unwrap();
+        assert_ne!(overlay(&other).content, made.content, "a machine's report tells the templates apart");
+        assert_eq!(overlay(&recipe).archive, made.archive);
+    }
+
+    #[test]
+    fn a_mistake_stops_the_build_and_names_layer_file_and_line() {
+        let error = read("[vars]\nseat = \"1\"", &[("etc/x.tmpl", "a\n{{ vars.sat }}")]).unwrap_err();
+        assert_eq!(
+            error,
+            "a template of profile x cannot be used: etc/x.tmpl, line 2: there is no `vars.sat`; did you mean `vars.seat`?"
+        );
+        for reserved in ["etc/passwd.tmpl", "etc/apk/world.tmpl", "etc/bivouac/overlay.tmpl", "etc/.tmpl"] {
+            let error = read("", &[(reserved, "x")]).unwrap_err();
+            assert!(error.starts_with(&format!("{reserved} cannot go into an overlay: ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_later_file_wins_over_a_template_and_a_later_template_over_a_file() {
+        let recipe = read("hostname = \"said\"", &[("etc/hostname.tmpl", "{{ machine.mac }}")]).unwrap();
+        assert_eq!(overlay(&recipe).templates, None, "the profile says a name");
+        let recipe = read("", &[("etc/hostname.tmpl", "{{ machine.mac }}")]).unwrap();
+        assert!(overlay(&recipe).templates.is_some());
+    }
+}

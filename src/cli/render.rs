@@ -1,0 +1,151 @@
+//! `bivouac render`: what templates make of a machine, from the working copy.
+
+use std::io::Write;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use serde_json::{Value as Json, json};
+
+use super::pipeline::load;
+use crate::build::BaseAccounts;
+use crate::config::Settings;
+use crate::fleet::Fleet;
+use crate::model::identity::Identity;
+use crate::model::mac::Mac;
+use crate::model::name::{ProfileName, nearest};
+use crate::model::profile::variable::{Kind, Value};
+use crate::model::template::{Renderer, SUFFIX, Vars};
+
+/// What to render, and for whom.
+#[derive(Debug, Args)]
+pub(super) struct RenderArgs {
+    /// The profile, as it is in its folder now
+    profile: ProfileName,
+    /// The file on the machine, such as etc/hostname; every file with a template when absent
+    file: Option<String>,
+    /// The machine, by the address of its network card. What it said of itself when it booted last is known, and its
+    /// `vars` are those of the site file
+    #[arg(long, value_name = "MAC")]
+    machine: Mac,
+    /// A value of a variable, instead of the machine's or the profile's; may be repeated. A list has commas
+    #[arg(long = "var", value_name = "NAME=VALUE")]
+    vars: Vec<String>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn render(settings: &Settings, args: RenderArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let RenderArgs { profile, file, machine, vars, json } = args;
+    let recipe = load(settings, &profile)?;
+    let renderer = recipe.templates(&BaseAccounts::default(), 0)?;
+    let files = &renderer.set().files;
+    if files.is_empty() {
+        bail!("profile `{profile}` has no templates; a file of a root/ folder whose name ends in `{SUFFIX}` is one");
+    }
+    let wanted = file.as_deref().map(|file| place(&renderer, file)).transpose()?;
+    let own = values(settings, &profile, &machine, &vars, &renderer)?;
+    let known = Fleet::read(&settings.fleet()).await?.into_iter().map(|machine| machine.identity);
+    let identity = known.into_iter().find(|it| it.mac == machine).unwrap_or_else(|| Identity::of(machine));
+    let made = renderer.render(&identity, &own).with_context(|| format!("machine {machine} has no files"))?;
+    let shown: Vec<_> = made
+        .iter()
+        .filter(|made| wanted.is_none_or(|wanted| made.template == wanted))
+        .filter_map(|made| Some((files.get(made.template)?, &made.text)))
+        .collect();
+    if json {
+        let list: Vec<Json> = shown
+            .iter()
+            .map(|(file, text)| {
+                let mode = format!("{:04o}", file.mode);
+                json!({ "path": file.path, "mode": mode, "uid": file.uid, "gid": file.gid, "text": text })
+            })
+            .collect();
+        serde_json::to_writer_pretty(&mut *out, &list)?;
+        writeln!(out)?;
+    } else if wanted.is_some() {
+        shown.iter().try_for_each(|(_, text)| out.write_all(text.as_bytes()))?;
+    } else {
+        for (number, (file, text)) in shown.iter().enumerate() {
+            let gap = if number == 0 { "" } else { "\n" };
+            let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+            write!(
+                out,
+                "{gap}==> {} (mode {:04o}, owner {}:{}) <==\n{text}{end}",
+                file.path, file.mode, file.uid, file.gid
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// The place of the template of a file, which may be written with a slash before it or with the template's name.
+fn place(renderer: &Renderer, file: &str) -> anyhow::Result<usize> {
+    let wanted = file.trim_start_matches('/');
+    let wanted = wanted.strip_suffix(SUFFIX).unwrap_or(wanted);
+    let known = || renderer.set().files.iter().map(|file| file.path.as_str());
+    known().position(|path| path == wanted).with_context(|| match nearest(wanted, known()) {
+        Some(near) => format!("no template makes `{wanted}`; did you mean `{near}`?"),
+        None => {
+            format!("no template makes `{wanted}`; there are templates of {}", known().collect::<Vec<_>>().join(", "))
+        }
+    })
+}
+
+/// The values of a machine: those of the site file, then those of the command line.
+fn values(
+    settings: &Settings,
+    profile: &ProfileName,
+    machine: &Mac,
+    written: &[String],
+    renderer: &Renderer,
+) -> anyhow::Result<Vars> {
+    let assignments = &settings.assignments;
+    let mut vars = assignments.vars.get(machine).cloned().unwrap_or_default();
+    if assignments.of(machine).is_some_and(|follows| follows.profile != *profile) {
+        // Its values are for another profile.
+        vars.retain(|name, _| renderer.set().vars.contains_key(name));
+    }
+    for assigned in written {
+        let (name, text) =
+            assigned.split_once('=').with_context(|| format!("`{assigned}` is no value; write NAME=VALUE"))?;
+        let kind = renderer.set().vars.get(name).map_or(Kind::String, |declaration| declaration.kind);
+        let value = read(kind, text)
+            .with_context(|| format!("the variable `{name}` is of type {}, and `{text}` is not", kind.word()))?;
+        vars.insert(name.to_owned(), value);
+    }
+    renderer.accepts(&vars)?;
+    Ok(vars)
+}
+
+/// A value as somebody writes it on a command line.
+fn read(kind: Kind, text: &str) -> Option<Value> {
+    Some(match kind {
+        Kind::String => Value::String(text.to_owned()),
+        Kind::Integer => Value::Integer(text.parse().ok()?),
+        Kind::Boolean => Value::Boolean(text.parse().ok()?),
+        Kind::List if text.is_empty() => Value::List(Vec::new()),
+        Kind::List => Value::List(text.split(',').map(|part| part.trim().to_owned()).collect()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_read_as_their_kind() {
+        let list = |items: &[&str]| Value::List(items.iter().map(|item| (*item).to_owned()).collect());
+        for (kind, text, value) in [
+            (Kind::String, "80", Some(Value::String("80".to_owned()))),
+            (Kind::Integer, "-80", Some(Value::Integer(-80))),
+            (Kind::Integer, "x", None),
+            (Kind::Boolean, "true", Some(Value::Boolean(true))),
+            (Kind::Boolean, "yes", None),
+            (Kind::List, "a, b", Some(list(&["a", "b"]))),
+            (Kind::List, "", Some(list(&[]))),
+        ] {
+            assert_eq!(read(kind, text), value, "{text}");
+        }
+    }
+}
