@@ -28,7 +28,7 @@ fn password(tree: &Tree) -> Option<String> {
 }
 
 /// The first account of a file without a password: its second field is empty.
-fn empty_password(tree: &Tree, file: &str) -> Option<String> {
+pub(super) fn empty_password(tree: &Tree, file: &str) -> Option<String> {
     let Some(Node::File(bytes)) = tree.get(file).map(|entry| &entry.node) else { return None };
     let text = String::from_utf8_lossy(bytes);
     let name = text.lines().find_map(|line| line.split_once(':').filter(|(_, rest)| rest.starts_with(':')))?.0;

@@ -4,6 +4,8 @@
 //! It never downloads and never writes to a store; `cli` joins it with both.
 
 mod accounts;
+mod compare;
+mod import;
 mod layers;
 mod lint;
 mod merge;
@@ -16,6 +18,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use accounts::{Accounts, BaseAccounts};
+pub use compare::{Difference, compare, kind};
+pub use import::{Became, Import, Remark};
 pub use merge::{AlpineChoice, Declaration, Shadowed};
 pub use packages::{Selection, Wanted, select};
 pub use staged::{Blob, Netboot, Staged, site_initrd};

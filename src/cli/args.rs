@@ -137,14 +137,20 @@ pub(super) enum Command {
         #[arg(long)]
         oci: bool,
     },
-    /// Take in the bundles of an export, ready to publish
+    /// Take in the bundles of an export, or make a profile of an archive of lbu
     ///
-    /// Every byte is verified; an archive of which anything is missing or different is refused. What is in the store
+    /// An archive of lbu (HOST.apkovl.tar.gz) becomes profiles/NAME, which builds back to an archive with the same
+    /// files, owners and modes. What became a setting, what was left out and why is said. Host keys and other secrets go
+    /// to secrets/NAME beside the folder of profiles, and into no bundle.
+    ///
+    /// The bundles of an export are ready to publish then. Every byte is verified; an archive of which anything is missing or different is refused. What is in the store
     /// already is not copied again, so an import that was stopped goes on. Compare the ids it prints with those the
     /// export printed: an archive says what it holds, not who made it.
     Import {
-        /// The file or, of `export --oci`, the folder
+        /// The archive; of `export --oci`, the folder
         file: PathBuf,
+        /// For an archive of lbu: the profile to make
+        name: Option<ProfileName>,
     },
     /// Remove what is not needed any more from the cache and the store
     ///

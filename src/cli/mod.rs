@@ -4,6 +4,7 @@ mod air_gap;
 mod args;
 mod fetch;
 mod gc;
+mod lbu;
 mod loaders;
 mod machines;
 mod pipeline;
@@ -78,7 +79,12 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<()> {
                 let form = if oci { air_gap::Form::Folder } else { air_gap::Form::Archive };
                 air_gap::export(&settings, &references, &file, form, out)?;
             }
-            Command::Import { file } => air_gap::import(&settings, &file, out)?,
+            Command::Import { file, name } => match (lbu::form(&file), name) {
+                (lbu::Form::Other, None) => air_gap::import(&settings, &file, out)?,
+                (lbu::Form::Other, Some(name)) => return Err(air_gap::named(&file, &name)),
+                (_, None) => return Err(lbu::nameless(&file)),
+                (_, Some(name)) => lbu::import(&settings, &file, &name, out)?,
+            },
             Command::Gc { unused, dry_run, json } => {
                 let rules = gc::Rules { unused: *unused, is_trial: dry_run, as_json: json };
                 gc::gc(&settings, rules, out)?;

@@ -11,6 +11,7 @@ mod fetch_hostile;
 mod fetch_killed;
 mod fetch_releases;
 mod layers;
+mod lbu;
 mod loaders;
 mod readme;
 mod reproducible;
