@@ -104,7 +104,7 @@ pub(super) fn named(place: &Path, name: &ProfileName) -> anyhow::Error {
 
 /// The bundle a reference means. A profile that has no release is what its last build made: a site that only builds
 /// for others need not publish.
-fn meant(store: &Store, reference: &BundleRef) -> anyhow::Result<Manifest> {
+pub(super) fn meant(store: &Store, reference: &BundleRef) -> anyhow::Result<Manifest> {
     let error = match store.resolve(reference) {
         Ok(id) => return Ok(store.manifest(&id)?),
         Err(error) => error,

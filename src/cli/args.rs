@@ -152,6 +152,34 @@ pub(super) enum Command {
         /// For an archive of lbu: the profile to make
         name: Option<ProfileName>,
     },
+    /// List what is in an overlay archive, and what Alpine's init would make of it
+    ///
+    /// Takes a file (HOST.apkovl.tar.gz), a bundle, or a profile as it stands (`NAME/`). Nothing is written.
+    Inspect {
+        /// A file, NAME/, or PROFILE, PROFILE@NUMBER, PROFILE:CHANNEL, or a bundle id or its beginning
+        #[arg(value_name = "WHAT")]
+        what: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what two archives, bundles or profiles do not have alike
+    ///
+    /// Each is a file (HOST.apkovl.tar.gz); a bundle: PROFILE@NUMBER, PROFILE:CHANNEL, an id or its beginning; or a
+    /// profile as it stands: `NAME/`, or the path of its folder. NAME alone is what channel stable has, else what was
+    /// built last, else the profile as it stands. Exit code 0 means no difference, 1 that there is one, 2 that it
+    /// failed.
+    Diff {
+        /// What it was
+        #[arg(value_name = "A")]
+        before: String,
+        /// What it is
+        #[arg(value_name = "B")]
+        after: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Remove what is not needed any more from the cache and the store
     ///
     /// From the cache: releases, packages and indexes that nothing has used for a while, unfinished downloads, and what

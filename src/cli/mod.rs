@@ -2,8 +2,10 @@
 
 mod air_gap;
 mod args;
+mod diff;
 mod fetch;
 mod gc;
+mod inspect;
 mod lbu;
 mod loaders;
 mod machines;
@@ -12,6 +14,7 @@ mod progress;
 mod report;
 mod serve;
 mod show;
+mod side;
 mod site_key;
 mod to_publish;
 mod workshop;
@@ -31,14 +34,24 @@ use fetch::Look;
 /// How long work on other threads may go on after a command ended.
 const SHUTDOWN: Duration = Duration::from_secs(2);
 
-/// Runs the program: exit code 0 when it did what was asked, 2 when it failed.
+/// How a command ended that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// It did what was asked.
+    Done,
+    /// It did, and its answer is no: there is a difference.
+    Refused,
+}
+
+/// Runs the program: exit code 0 when it did what was asked, 1 when its answer is no, 2 when it failed.
 #[must_use]
 pub fn main() -> ExitCode {
     let args = Args::parse();
     log(args.verbose);
     // Results go to standard output; progress, errors and the log to standard error.
     match run(args, &mut io::stdout()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Refused) => ExitCode::from(1),
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             report::error(&error, &mut io::stderr().lock());
@@ -47,7 +60,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<()> {
+fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
     let flags = args.command.flags(&args.site_flags);
     let mut settings = Settings::load(args.site.as_deref(), flags).context("the settings cannot be used")?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start the worker threads")?;
@@ -85,6 +98,8 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<()> {
                 (_, None) => return Err(lbu::nameless(&file)),
                 (_, Some(name)) => lbu::import(&settings, &file, &name, out)?,
             },
+            Command::Inspect { what, json } => inspect::inspect(&settings, &what, json, out)?,
+            Command::Diff { before, after, json } => return diff::diff(&settings, [&before, &after], json, out),
             Command::Gc { unused, dry_run, json } => {
                 let rules = gc::Rules { unused: *unused, is_trial: dry_run, as_json: json };
                 gc::gc(&settings, rules, out)?;
@@ -92,7 +107,7 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<()> {
             Command::Loaders(args) => loaders::run(&settings, args, out)?,
             Command::Machines { json } => machines::machines(&settings, json, out).await?,
         }
-        Ok(())
+        Ok(Outcome::Done)
     });
     // A thread that hangs on a dead disk must not keep the program from ending.
     runtime.shutdown_timeout(SHUTDOWN);

@@ -263,6 +263,19 @@ fn a_hostile_archive_is_refused_and_writes_nothing() {
 }
 
 #[test]
+fn a_hostile_archive_is_not_listed_either() {
+    let site = Site::new();
+    for (bytes, said) in hostile() {
+        fs::write(site.path("gate.apkovl.tar.gz"), bytes).unwrap();
+        let before = listing(&site);
+        let ran = site.run(&["inspect", "gate.apkovl.tar.gz"]);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{said}: {}", ran.err);
+        assert!(ran.err.contains(said) && !ran.err.contains("panicked"), "should say {said:?}: {}", ran.err);
+        assert_eq!(listing(&site), before, "{said}");
+    }
+}
+
+#[test]
 fn names_and_links_that_lead_out_or_spoil_a_terminal_do_neither() {
     let site = Site::new();
     let outside = tempfile::tempdir().unwrap();

@@ -5,6 +5,7 @@ mod air_gap;
 mod apkovl;
 mod bad_input;
 mod cleaning;
+mod diff;
 mod fetch_files;
 mod fetch_front_door;
 mod fetch_hostile;

@@ -155,6 +155,9 @@ pub fn machine() -> Vec<Member> {
         folder("home/alice/.ssh/", 0o700).owned(1000, 1000),
         file("home/alice/.ssh/authorized_keys", 0o644, "ssh-ed25519 AAAA alice\n").owned(1000, 1000),
         folder("home/alice/empty/", 0o755).owned(1000, 1000),
+        folder(&format!("home/alice/{}/", "long".repeat(40)), 0o755).owned(1000, 1000),
+        file(&format!("home/alice/{}/x", "long".repeat(40)), 0o644, "x\n").owned(1000, 1000),
+        link("home/alice/far", &"../".repeat(50)).owned(1000, 1000),
         folder("root/", 0o700),
         file("root/.profile", 0o644, "x\n"),
     ]);
