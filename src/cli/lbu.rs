@@ -201,6 +201,11 @@ impl Told<'_> {
         for note in notes {
             writeln!(out, "  {note}")?;
         }
+        writeln!(
+            out,
+            "An archive does not say which kernel it ran: the flavor is `virt`; for real hardware write `flavor = \"lts\"` \
+             into [alpine]."
+        )?;
         match built {
             Ok(built) => {
                 let differences = self.import.differences(&built);

@@ -88,6 +88,13 @@ shutdown = ["killprocs"]
     let differing: Vec<_> = bivouac::build::compare(&expected, &built);
     assert_eq!(differing, []);
     assert!(ran.out.contains("\nIt builds to the same files, owners and modes.\n"), "{}", ran.out);
+    assert!(ran.out.contains("\n  home/alice/empty: an empty folder, which git does not keep\n"), "{}", ran.out);
+    assert_eq!(
+        ran.out.matches("  etc/apk/repositories: ").count(),
+        2,
+        "a setting, and a line that is none:\n{}",
+        ran.out
+    );
     assert!(ran.out.ends_with("next: read profiles/gate/profile.toml, then bivouac build gate\n"), "{}", ran.out);
     for path in secret {
         let kept = site.path("secrets/gate").join(path);
@@ -228,8 +235,9 @@ fn hostile() -> Vec<(Vec<u8>, &'static str)> {
     sparse.kind = b'S';
     let good = archive(&machine());
     let mut damaged = good.clone();
-    let middle = damaged.len() / 2;
-    damaged[middle] ^= 0x55;
+    // The checksum at its end.
+    let checksum = damaged.len() - 6;
+    damaged[checksum] ^= 0x55;
     let many: Vec<Member> = (0..100_001).map(|number| folder(&format!("d{number}/"), 0o755)).collect();
     vec![
         (archive(&[file("../../escaped", 0o644, "x")]), "`..` in its name"),

@@ -87,6 +87,12 @@ impl Import {
         }
         let settings = Settings::of(tree, &expected, &mut remarks);
         let root = files(&expected, &settings.covered);
+        for (path, _) in
+            root.iter().filter(|(path, entry)| entry.is_directory() && root.below(&format!("{path}/")).next().is_none())
+        {
+            let said = "an empty folder, which git does not keep".to_owned();
+            remarks.push(Remark { path: path.to_owned(), became: Became::Noted(said) });
+        }
         let profile = settings.text(name, &rules::of(&expected, &root));
         remarks.sort_by(|a, b| a.path.cmp(&b.path));
         Self { profile, root, secrets, remarks, expected }

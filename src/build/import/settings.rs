@@ -139,6 +139,8 @@ impl Settings {
             Some(release) => format!("`alpine.release = \"{release}\"`, repositories {}", self.repositories.join(", ")),
             None => return,
         };
+        // It is told as a setting, and not as left out too.
+        remarks.retain(|it| it.path != REPOSITORIES || !matches!(it.became, Became::Dropped(_)));
         remarks.push(setting(REPOSITORIES, said));
     }
 
