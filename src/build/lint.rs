@@ -48,10 +48,13 @@ fn runlevels(tree: &Tree) -> Option<String> {
     })
 }
 
-/// OVL-21: a home that belongs to root locks its user out.
+/// OVL-21: a home that belongs to root locks its user out. Links are passed over: init gives them all to root, and
+/// nothing looks at whose they are.
 fn homes(tree: &Tree) -> Option<String> {
     let (path, _) = tree.iter().find(|(path, entry)| {
-        path.strip_prefix("home/").is_some_and(|rest| !rest.is_empty()) && entry.owner.uid == 0
+        path.strip_prefix("home/").is_some_and(|rest| !rest.is_empty())
+            && entry.owner.uid == 0
+            && !matches!(entry.node, Node::Symlink(_))
     })?;
     let user = path.split('/').nth(1).unwrap_or_default();
     Some(format!(
@@ -107,6 +110,7 @@ mod tests {
             entry.owner = Owner { uid: 1000, gid: 1000 };
             tree.insert(path, entry);
         }
+        tree.insert("home/kiosk/link", Entry::symlink("x"));
         assert_eq!(found(&tree), "nothing");
     }
 }
