@@ -314,3 +314,40 @@ fn names_and_links_that_lead_out_or_spoil_a_terminal_do_neither() {
     assert!(site.path("profiles/gate/root/etc/absolute").exists());
     built(&site);
 }
+
+/// Unpacks a machine's files, packs them as lbu does, by busybox itself, and takes that in. Needs root, for owners.
+#[cfg(feature = "boot-tests")]
+#[test]
+fn what_busybox_packs_comes_back_too() {
+    use bivouac::model::profile::Owner;
+    use bivouac::wire::apkovl::Node;
+
+    let site = Site::new();
+    let bytes = archive(&machine());
+    fs::write(site.path("first.apkovl.tar.gz"), &bytes).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let names: Vec<String> = machine().into_iter().map(|member| member.name).collect();
+    let script = "set -e; umask 022; first=$1; second=$2; shift 2; busybox tar -xzpf \"$first\"\n\
+                  busybox tar -c --no-recursion -z -f \"$second\" \"$@\"";
+    let status = std::process::Command::new("sh")
+        .args(["-c", script, "sh"])
+        .args([site.path("first.apkovl.tar.gz"), site.path("second.apkovl.tar.gz")])
+        .args(&names)
+        .current_dir(folder.path())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let packed = fs::read(site.path("second.apkovl.tar.gz")).unwrap();
+    let tree = |bytes: &[u8]| {
+        let mut tree = read(bytes, &Limits::default()).unwrap().tree;
+        // Busybox gives links to root when it unpacks them.
+        for (_, entry) in tree.iter_mut().filter(|(_, entry)| matches!(entry.node, Node::Symlink(_))) {
+            entry.owner = Owner::default();
+        }
+        tree
+    };
+    assert_eq!(bivouac::build::compare(&tree(&bytes), &tree(&packed)), []);
+    let ran = import(&site, &packed);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.out.contains("\nIt builds to the same files, owners and modes.\n"), "{}", ran.out);
+}
