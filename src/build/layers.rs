@@ -14,7 +14,7 @@ use crate::wire::apkovl::Entry;
 const MAX_TOML: u64 = 1 << 20;
 
 /// The largest file of a `root/` tree: an overlay is unpacked into the memory of every machine.
-const MAX_FILE: u64 = 256 << 20;
+pub(super) const MAX_FILE: u64 = 256 << 20;
 
 /// An overlay, or the profile itself, as read.
 #[derive(Debug, Clone)]

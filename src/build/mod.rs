@@ -4,6 +4,8 @@
 //! It never downloads and never writes to a store; `cli` joins it with both.
 
 mod accounts;
+mod compare;
+mod import;
 mod layers;
 mod lint;
 mod merge;
@@ -19,6 +21,8 @@ use std::path::{Path, PathBuf};
 
 pub use crate::model::profile::variable::Declaration;
 pub use accounts::{Accounts, BaseAccounts};
+pub use compare::{Difference, compare, kind};
+pub use import::{Became, Import, Remark};
 pub use lint::{Finding, Level, RULES, Rule};
 pub use merge::{AlpineChoice, Shadowed};
 pub use packages::{Selection, Wanted, select};

@@ -90,9 +90,21 @@ pub(super) fn import(settings: &Settings, place: &Path, out: &mut dyn Write) -> 
     Ok(())
 }
 
+/// `bivouac import FILE NAME` of something that is no archive of lbu.
+pub(super) fn named(place: &Path, name: &ProfileName) -> anyhow::Error {
+    let shown = place.display();
+    if !place.exists() {
+        return anyhow::anyhow!("there is no file {shown}");
+    }
+    anyhow::anyhow!(
+        "{shown} is no overlay archive (apkovl), which is a gzip file, so `{name}` means nothing here; for an export of \
+         bundles, which keep the names of their profiles: bivouac import {shown}"
+    )
+}
+
 /// The bundle a reference means. A profile that has no release is what its last build made: a site that only builds
 /// for others need not publish.
-fn meant(store: &Store, reference: &BundleRef) -> anyhow::Result<Manifest> {
+pub(super) fn meant(store: &Store, reference: &BundleRef) -> anyhow::Result<Manifest> {
     let error = match store.resolve(reference) {
         Ok(id) => return Ok(store.manifest(&id)?),
         Err(error) => error,

@@ -174,14 +174,48 @@ pub(super) enum Command {
         #[arg(long)]
         oci: bool,
     },
-    /// Take in the bundles of an export, ready to publish
+    /// Take in the bundles of an export, or make a profile of an archive of lbu
     ///
-    /// Every byte is verified; an archive of which anything is missing or different is refused. What is in the store
+    /// An archive of lbu (HOST.apkovl.tar.gz) becomes profiles/NAME, which builds back to an archive with the same
+    /// files, owners and modes. What became a setting, what was left out and why is said. Host keys and other secrets go
+    /// to secrets/NAME beside the folder of profiles, and into no bundle.
+    ///
+    /// The bundles of an export are ready to publish then. Every byte is verified; an archive of which anything is missing or different is refused. What is in the store
     /// already is not copied again, so an import that was stopped goes on. Compare the ids it prints with those the
     /// export printed: an archive says what it holds, not who made it.
     Import {
-        /// The file or, of `export --oci`, the folder
+        /// The archive; of `export --oci`, the folder
         file: PathBuf,
+        /// For an archive of lbu: the profile to make
+        name: Option<ProfileName>,
+    },
+    /// List what is in an overlay archive, and what Alpine's init would make of it
+    ///
+    /// Takes a file (HOST.apkovl.tar.gz), a bundle, or a profile as it stands (`NAME/`). Nothing is written.
+    Inspect {
+        /// A file, NAME/, or PROFILE, PROFILE@NUMBER, PROFILE:CHANNEL, or a bundle id or its beginning
+        #[arg(value_name = "WHAT")]
+        what: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what two archives, bundles or profiles do not have alike
+    ///
+    /// Each is a file (HOST.apkovl.tar.gz); a bundle: PROFILE@NUMBER, PROFILE:CHANNEL, an id or its beginning; or a
+    /// profile as it stands: `NAME/`, or the path of its folder. NAME alone is what channel stable has, else what was
+    /// built last, else the profile as it stands. Exit code 0 means no difference, 1 that there is one, 2 that it
+    /// failed.
+    Diff {
+        /// What it was
+        #[arg(value_name = "A")]
+        before: String,
+        /// What it is
+        #[arg(value_name = "B")]
+        after: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Remove what is not needed any more from the cache and the store
     ///

@@ -3,9 +3,12 @@
 mod air_gap;
 mod args;
 mod check;
+mod diff;
 mod explain;
 mod fetch;
 mod gc;
+mod inspect;
+mod lbu;
 mod loaders;
 mod machines;
 mod new_profile;
@@ -16,6 +19,7 @@ mod report;
 mod schema;
 mod serve;
 mod show;
+mod side;
 mod site_key;
 mod to_publish;
 mod workshop;
@@ -100,7 +104,14 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
             }
             Command::Schema { of } => schema::schema(of, out)?,
             Command::New { name, from } => new_profile::new_profile(&settings, &name, from.as_ref(), out)?,
-            Command::Import { file } => air_gap::import(&settings, &file, out)?,
+            Command::Import { file, name } => match (lbu::form(&file), name) {
+                (lbu::Form::Other, None) => air_gap::import(&settings, &file, out)?,
+                (lbu::Form::Other, Some(name)) => return Err(air_gap::named(&file, &name)),
+                (_, None) => return Err(lbu::nameless(&file)),
+                (_, Some(name)) => lbu::import(&settings, &file, &name, out)?,
+            },
+            Command::Inspect { what, json } => inspect::inspect(&settings, &what, json, out)?,
+            Command::Diff { before, after, json } => return diff::diff(&settings, [&before, &after], json, out),
             Command::Gc { unused, dry_run, json } => {
                 let rules = gc::Rules { unused: *unused, is_trial: dry_run, as_json: json };
                 gc::gc(&settings, rules, out)?;

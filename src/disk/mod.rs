@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 mod clean;
+mod create;
 mod lock;
 mod part;
 mod temporary;
@@ -14,6 +15,7 @@ mod walk;
 mod write;
 
 pub use clean::Clean;
+pub use create::{create_file, create_folder, create_link, move_folder};
 pub use lock::Lock;
 pub use part::PartFile;
 pub use temporary::{Scratch, TempFile, sweep, sweep_all};

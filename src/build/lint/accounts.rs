@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::rule::{ACCOUNT_LINES, EMPTY_PASSWORD, HOME, SHADOW_MODE, SSH_FOLDER};
 use super::{Finding, Machine};
-use crate::wire::apkovl::Node;
+use crate::wire::apkovl::{Entry, Node};
 
 /// The first id that Alpine gives to people.
 const FIRST_PERSON: u32 = 1000;
@@ -133,7 +133,10 @@ fn homes(machine: &Machine<'_>) -> Vec<Finding> {
     const EFFECT: &str = "its user can write nothing there, and sshd ignores the user's keys";
     let people = people(machine);
     let mut wrong: BTreeMap<String, Finding> = BTreeMap::new();
-    for (path, entry) in machine.tree.iter().filter(|(path, _)| path.starts_with("home/")) {
+    // Init's tar gives every link to root, whatever the archive says.
+    let is_owned = |entry: &Entry| !matches!(entry.node, Node::Symlink(_));
+    let in_homes = machine.tree.iter().filter(|(path, entry)| path.starts_with("home/") && is_owned(entry));
+    for (path, entry) in in_homes {
         let owner = people.iter().find(|person| {
             path.strip_prefix(&person.home).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         });

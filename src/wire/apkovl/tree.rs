@@ -143,17 +143,16 @@ impl Tree {
         self.0.iter_mut().map(|(path, entry)| (path.as_str(), entry))
     }
 
+    /// Entries below a folder, whose path ends in a slash here, in the order of the paths' bytes.
+    pub fn below(&self, folder: &str) -> impl Iterator<Item = (&str, &Entry)> {
+        let range = (Bound::Excluded(folder), Bound::Unbounded);
+        let entries = self.0.range::<str, _>(range).map(|(path, entry)| (path.as_str(), entry));
+        entries.take_while(move |(path, _)| path.starts_with(folder))
+    }
+
     /// Takes out what is below `path`.
     fn clear(&mut self, path: &str) {
-        let folder = format!("{path}/");
-        let range = (Bound::Excluded(folder.as_str()), Bound::Unbounded);
-        let below: Vec<String> = self
-            .0
-            .range::<str, _>(range)
-            .map(|(path, _)| path)
-            .take_while(|path| path.starts_with(&folder))
-            .cloned()
-            .collect();
+        let below: Vec<String> = self.below(&format!("{path}/")).map(|(path, _)| path.to_owned()).collect();
         for path in below {
             self.0.remove(&path);
         }

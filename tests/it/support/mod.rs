@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub mod alpine;
+pub mod lbu;
 pub mod server;
 pub mod signer;
 pub mod site;

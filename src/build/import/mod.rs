@@ -1,0 +1,148 @@
+//! An archive that lbu made on a running machine, as a profile that builds back to an equal one. Pure: writing it down is
+//! `cli`'s part.
+//!
+//! What a profile has words for goes into `profile.toml`; the rest stays in files, accounts among them, because their
+//! files hold more (the day of the last change, the order) than a profile says.
+
+mod fate;
+mod rules;
+mod settings;
+
+use std::collections::BTreeSet;
+
+use super::accounts::{GROUP, PASSWD, SHADOW};
+use super::compare::{Difference, compare};
+use super::merge::WORLD;
+use crate::model::name::ProfileName;
+use crate::wire::apkovl::{Entry, Node, Tree};
+use fate::Fate;
+use settings::Settings;
+
+/// The largest file a profile is read with.
+const LARGEST: usize = super::layers::MAX_FILE as usize;
+
+/// A profile in the making.
+#[derive(Debug, Clone)]
+pub struct Import {
+    /// `profile.toml`.
+    pub profile: String,
+    /// The `root/` tree: what goes into files. Owners and modes are in `profile.toml` too, where a tree of files says
+    /// something else.
+    pub root: Tree,
+    /// What must not go into a bundle, by its path on the machine.
+    pub secrets: Tree,
+    /// What became a setting, was left out or moved, and why.
+    pub remarks: Vec<Remark>,
+    /// What the profile has to build to: the archive without what was left out and moved.
+    pub expected: Tree,
+}
+
+/// What became of a path that does not stand in `root/` as it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remark {
+    /// The path on the machine.
+    pub path: String,
+    /// What became of it.
+    pub became: Became,
+}
+
+/// What became of a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Became {
+    /// Settings, in the words of `profile.toml`.
+    Setting(String),
+    /// Nothing, for this reason.
+    Dropped(String),
+    /// A secret, beside the profile.
+    Secret,
+    /// Something to know or do about it.
+    Noted(String),
+}
+
+impl Import {
+    /// Makes a profile of the tree of an archive.
+    #[must_use]
+    pub fn of(tree: &Tree, name: &ProfileName) -> Self {
+        let (mut expected, mut secrets, mut remarks) = (tree.clone(), Tree::default(), Vec::new());
+        for (path, entry) in tree.iter() {
+            if expected.get(path).is_none() {
+                // What it was in has been dropped, with its reason.
+                continue;
+            }
+            let became = match fate::of(path, entry) {
+                Fate::Kept => match &entry.node {
+                    Node::File(bytes) if bytes.len() > LARGEST => {
+                        Became::Dropped(format!("larger than the {LARGEST} bytes a file of a root/ tree may have"))
+                    }
+                    _ => continue,
+                },
+                Fate::Dropped(why) => Became::Dropped(why.to_owned()),
+                Fate::Secret => {
+                    secrets.insert(path, entry.clone());
+                    Became::Secret
+                }
+            };
+            expected.remove(path);
+            remarks.push(Remark { path: path.to_owned(), became });
+        }
+        let settings = Settings::of(tree, &expected, &mut remarks);
+        let root = files(&expected, &settings.covered);
+        for (path, _) in
+            root.iter().filter(|(path, entry)| entry.is_directory() && root.below(&format!("{path}/")).next().is_none())
+        {
+            let said = "an empty folder, which git does not keep".to_owned();
+            remarks.push(Remark { path: path.to_owned(), became: Became::Noted(said) });
+        }
+        let profile = settings.text(name, &rules::of(&expected, &root));
+        remarks.sort_by(|a, b| a.path.cmp(&b.path));
+        Self { profile, root, secrets, remarks, expected }
+    }
+
+    /// What the profile builds to, held against the archive: what is not as it was, and why.
+    #[must_use]
+    pub fn differences(&self, built: &Tree) -> Vec<(Difference, &'static str)> {
+        let reason = |difference: &Difference| match difference.path.as_str() {
+            PASSWD | GROUP | SHADOW => "the accounts of Alpine's base are always there, and come first",
+            WORLD => "packages are sorted as apk sorts them, once each",
+            "etc/hostname" => "a machine has a name: that of its profile when nothing else says one",
+            "etc/hosts" => "the host name is resolved",
+            _ if difference.before.is_none() => "the folder of what is added",
+            _ => "not as it was",
+        };
+        compare(&self.expected, built).into_iter().map(|it| (it.clone(), reason(&it))).collect()
+    }
+}
+
+/// What goes into files: all that no setting stands for, without folders that were there for the sake of that only.
+fn files(expected: &Tree, covered: &BTreeSet<String>) -> Tree {
+    let mut root = expected.clone();
+    for path in covered {
+        root.remove(path);
+        let mut folder = path.as_str();
+        while let Some((above, _)) = folder.rsplit_once('/') {
+            folder = above;
+            let start = format!("{folder}/");
+            if root.below(&start).next().is_some() {
+                break;
+            }
+            root.remove(folder);
+        }
+    }
+    root
+}
+
+/// The text of a file of a tree.
+fn text(tree: &Tree, path: &str) -> Option<String> {
+    match tree.get(path).map(|entry| &entry.node) {
+        Some(Node::File(bytes)) => Some(String::from_utf8_lossy(bytes).into_owned()),
+        _ => None,
+    }
+}
+
+/// Whether an entry is a file that its owner may execute.
+fn is_executable(entry: &Entry) -> bool {
+    matches!(entry.node, Node::File(_)) && entry.mode & 0o100 != 0
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+//! `inspect` and `diff`: what is in archives, bundles and profiles, and what they do not have alike.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::support::lbu::{archive, file, folder, link, machine};
+use crate::support::site::Site;
+
+#[test]
+fn two_archives_are_compared_file_by_file() {
+    let site = Site::new();
+    let before = [
+        file("etc/apk/world", 0o644, "alpine-base\nnano\n"),
+        file("etc/gone", 0o644, "x"),
+        file("etc/motd", 0o644, "one\ntwo\nthree\n"),
+        link("etc/link", "old"),
+        link("etc/runlevels/default/sshd", "/etc/init.d/sshd"),
+        file("etc/shadow", 0o640, "root:$6$a$old:1:0:::::\n").owned(0, 42),
+        file("etc/binary", 0o644, "a\0b"),
+        file("etc/same", 0o644, "same"),
+    ];
+    let after = [
+        file("etc/shadow", 0o640, "root:$6$a$new:1:0:::::\n").owned(0, 42),
+        file("etc/binary", 0o644, "a\0c"),
+        file("etc/same", 0o644, "same"),
+        file("etc/apk/world", 0o644, "alpine-base\nzsh\n"),
+        file("etc/motd", 0o600, "one\n2\nthree\n").owned(1, 0),
+        link("etc/link", "new\x1b"),
+        folder("srv/", 0o755),
+    ];
+    fs::write(site.path("a.apkovl.tar.gz"), archive(&before)).unwrap();
+    fs::write(site.path("b.apkovl.tar.gz"), archive(&after)).unwrap();
+    let ran = site.run(&["diff", "a.apkovl.tar.gz", "b.apkovl.tar.gz"]);
+    assert_eq!((ran.code, ran.err.as_str()), (Some(1), ""));
+    assert_eq!(
+        ran.out,
+        "\
+--- archive a.apkovl.tar.gz
++++ archive b.apkovl.tar.gz
+packages asked for:
+  - nano
+  + zsh
+services:
+  - default/sshd
+accounts:
+  ~ user root password: another hash
+files:
+  ~ etc/apk/world: content
+      @@ -1,2 +1,2 @@
+       alpine-base
+      -nano
+      +zsh
+  ~ etc/binary: content
+      -3 bytes, SHA-256 59b271ae1bbcb1d31d41929817f4b16fb439eb4f31520b5ad1d5ce98920a7138
+      +3 bytes, SHA-256 b179f49283f586ae1922b625af4017aecdf77e7ee175c0af675abea14252a666
+  - etc/gone: file 0644 0:0, 1 bytes
+  ~ etc/link: target old → new\\u{1b}
+  ~ etc/motd: mode 0644 → 0600, owner 0:0 → 1:0
+      @@ -1,3 +1,3 @@
+       one
+      -two
+      +2
+       three
+  - etc/runlevels: folder 0755 0:0
+  - etc/runlevels/default: folder 0755 0:0
+  - etc/runlevels/default/sshd: link 0777 0:0 to /etc/init.d/sshd
+  ~ etc/shadow: content
+      the lines are not shown, because they are hashes of passwords
+  + srv: folder 0755 0:0
+"
+    );
+    let same = site.run(&["diff", "a.apkovl.tar.gz", "a.apkovl.tar.gz"]);
+    assert_eq!(same.code, Some(0));
+    assert!(same.out.ends_with("no difference\n"), "{}", same.out);
+    let ran = site.run(&["diff", "a.apkovl.tar.gz", "b.apkovl.tar.gz", "--json"]);
+    assert_eq!(ran.code, Some(1));
+    let json: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(json["same"], false);
+    assert_eq!(json["services"][0]["name"], "default/sshd");
+    let motd = json["files"].as_array().unwrap().iter().find(|it| it["path"] == "etc/motd").unwrap();
+    assert_eq!((&motd["before"]["mode"], &motd["after"]["owner"]), (&Value::from("0644"), &Value::from("1:0")));
+    assert!(!ran.out.contains("$6$"), "a hash is shown");
+}
+
+#[test]
+fn releases_and_profiles_are_compared_with_their_packages_and_arguments() {
+    let site = Site::published();
+    let ran = site.run(&["diff", "hello", "hello/"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let profile = fs::read_to_string(site.path("profiles/hello/profile.toml")).unwrap();
+    site.write(
+        "profiles/hello/profile.toml",
+        &format!("packages = [\"nano\"]\nhostname = \"other\"\n{profile}\n[users.kiosk]\nuid = 1000\n")
+            .replace("\npackages = ", "\n# "),
+    );
+    site.write("profiles/hello/root/etc/motd", "hello\n");
+    assert_eq!(site.run(&["build", "hello"]).code, Some(0));
+    assert_eq!(site.run(&["publish", "hello"]).code, Some(0));
+    let ran = site.run(&["diff", "hello@1", "hello@2"]);
+    assert_eq!((ran.code, ran.err.as_str()), (Some(1), ""));
+    for said in [
+        "\npackages asked for:\n  + nano\n",
+        "\npackages:\n  + nano 1.0-r0\n",
+        "  + user kiosk uid 1000\n",
+        "  + etc/motd: file 0644 0:0, 6 bytes\n      @@ -0,0 +1 @@\n      +hello\n",
+    ] {
+        assert!(ran.out.contains(said), "should say {said:?}:\n{}", ran.out);
+    }
+    // What stands in the folder is what was published, and the first release is not.
+    assert_eq!(site.run(&["diff", "hello", "profiles/hello"]).code, Some(0));
+    assert_eq!(site.run(&["diff", "hello@1", "hello/"]).code, Some(1));
+    site.write("profiles/hello/root/etc/motd", "changed\n");
+    let ran = site.run(&["diff", "hello", "hello/"]);
+    assert!(
+        ran.out.contains("  ~ etc/motd: content\n      @@ -1 +1 @@\n      -hello\n      +changed\n"),
+        "{}",
+        ran.out
+    );
+    assert!(ran.out.ends_with("not compared, because only one of them says it: package versions\n"), "{}", ran.out);
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_an_error_that_says_so() {
+    let site = Site::new();
+    fs::write(site.path("bad.apkovl.tar.gz"), "no archive").unwrap();
+    for (what, said) in [
+        ("bad.apkovl.tar.gz", "the archive is not gzip"),
+        ("./nothing.tar.gz", "there is no file or folder ./nothing.tar.gz"),
+        ("overlays/base", "overlays/base is no archive and no folder of a profile"),
+        ("helo", "helo"),
+        ("hello@7", "hello"),
+        ("../x@1", "there is no file or folder ../x@1"),
+    ] {
+        for arguments in [&["inspect", what][..], &["diff", what, "hello/"], &["diff", "hello/", what]] {
+            let ran = site.run(arguments);
+            assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{arguments:?}: {ran:?}");
+            assert!(ran.err.contains(said) && !ran.err.contains("panicked"), "should say {said:?}: {}", ran.err);
+        }
+    }
+    // Nothing was built of it, so its name means the profile as it stands.
+    assert_eq!(site.run(&["diff", "hello", "hello/"]).code, Some(0));
+    assert!(!site.path("state").exists());
+}
+
+#[test]
+fn an_archive_is_listed_with_what_init_makes_of_it() {
+    let site = Site::new();
+    let members = [
+        folder("etc/dir/", 0o700).owned(5, 6),
+        file("etc/file", 0o4755, "12345"),
+        link("etc/link", "a\x1b[2Jb"),
+        file("./etc/dotted", 0o644, ""),
+        file("etc/a\nb", 0o644, ""),
+    ];
+    fs::write(site.path("a.apkovl.tar.gz"), archive(&members)).unwrap();
+    let before = bivouac::disk::walk(site.folder.path()).unwrap();
+    let ran = site.run(&["inspect", "a.apkovl.tar.gz"]);
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
+    assert_eq!(
+        ran.out,
+        "\
+MODE   OWNER  SIZE  PATH
+d0755  0:0          etc/
+d0700  5:6          etc/dir/
+-0644  0:0    0     etc/dotted
+-4755  0:0    5     etc/file
+l0777  0:0          etc/link -> a\\u{1b}[2Jb
+
+about the archive:
+  `./etc/dotted` has `.` or an empty part in its name, so apk does not protect it from packages (OVL-3)
+  `etc/a\\nb` has a control character in its name, which corrupts init's list of files; it is left out (OVL-49)
+"
+    );
+    let ran = site.run(&["inspect", "a.apkovl.tar.gz", "--json"]);
+    let json: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(json["entries"][4]["target"], "a\x1b[2Jb");
+    assert_eq!(json["notes"].as_array().unwrap().len(), 2);
+    assert_eq!(bivouac::disk::walk(site.folder.path()).unwrap(), before);
+    assert_eq!(site.run(&["inspect", "hello/"]).code, Some(0));
+}
+
+#[test]
+fn an_import_differs_from_its_archive_only_by_what_was_said() {
+    let site = Site::new();
+    fs::write(site.path("gate.apkovl.tar.gz"), archive(&machine())).unwrap();
+    assert_eq!(site.run(&["import", "gate.apkovl.tar.gz", "gate"]).code, Some(0));
+    let ran = site.run(&["diff", "gate.apkovl.tar.gz", "gate/"]);
+    assert_eq!(ran.code, Some(1));
+    let lines = ran.out.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    assert!(lines.clone().count() > 20 && lines.clone().all(|line| line.starts_with("  - etc/")), "{}", ran.out);
+}
