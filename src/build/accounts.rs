@@ -113,8 +113,12 @@ impl Accounts {
         let mut group = with_own(&base.group, tree, GROUP);
         let mut shadow = with_own(&base.shadow, tree, SHADOW);
         self.groups(&mut group)?;
+        // Every user's own group first, because users may be in each other's.
         for (name, user) in &self.users {
             self.user(name, user, &mut passwd, &mut group, &mut shadow)?;
+        }
+        for (name, user) in &self.users {
+            user.groups.iter().try_for_each(|wanted| join(name, wanted, &mut group))?;
         }
         self.root(&mut shadow, tree);
         // Whoever is in passwd has a line in shadow, or no login program would know what to do (OVL-23).
@@ -165,7 +169,25 @@ impl Accounts {
             name: name.to_owned(),
             why: format!("the user has no id; write `uid` into [users.{name}]"),
         })?;
-        let gid = user.gid.or(passwd.id(name, 3)).unwrap_or(uid);
+        let said = user.gid.or(passwd.id(name, 3)).or(group.id(name, 2));
+        let gid = said.unwrap_or(uid);
+        // A user without a group of that id gets one of its own name.
+        match group.0.iter().find(|fields| fields.get(2).is_some_and(|id| *id == gid.to_string())) {
+            Some(other) if said.is_none() => {
+                let other = other.first().map(String::as_str).unwrap_or_default();
+                let why = format!(
+                    "the user's own group would have the id {gid}, which is the group `{other}`; write `gid` into \
+                     [users.{name}], or choose another `uid`"
+                );
+                return Err(BuildError::Account { name: name.to_owned(), why });
+            }
+            Some(_) => {}
+            None if group.get(name).is_some() => {
+                let why = format!("no group has the id {gid}, and the group `{name}` has another one");
+                return Err(BuildError::Account { name: name.to_owned(), why });
+            }
+            None => group.put(vec![name.to_owned(), "x".to_owned(), gid.to_string(), String::new()]),
+        }
         passwd.put(vec![
             name.to_owned(),
             "x".to_owned(),
@@ -175,29 +197,6 @@ impl Accounts {
             user.home.clone().or(field(5)).unwrap_or_else(|| format!("/home/{name}")),
             user.shell.clone().or(field(6)).unwrap_or_else(|| SHELL.to_owned()),
         ]);
-        // A user without a group of that id gets one of its own name.
-        if !group.0.iter().any(|fields| fields.get(2).is_some_and(|id| *id == gid.to_string())) {
-            group.put(vec![name.to_owned(), "x".to_owned(), gid.to_string(), String::new()]);
-        }
-        for wanted in &user.groups {
-            let known = group.0.iter().filter_map(|fields| fields.first()).cloned().collect::<BTreeSet<_>>();
-            let Some(line) = group.0.iter_mut().find(|fields| fields.first() == Some(wanted)) else {
-                let near = crate::model::name::nearest(wanted, known.iter().map(String::as_str));
-                let hint = near.map_or_else(
-                    || format!("; declare it as [groups.{wanted}] with its `gid`"),
-                    |near| format!("; did you mean `{near}`?"),
-                );
-                let why = format!("there is no group `{wanted}`{hint}");
-                return Err(BuildError::Account { name: name.to_owned(), why });
-            };
-            line.resize(4, String::new());
-            if let Some(members) = line.get_mut(3)
-                && !members.split(',').any(|member| member == name)
-            {
-                let comma = if members.is_empty() { "" } else { "," };
-                members.push_str(&format!("{comma}{name}"));
-            }
-        }
         if let Some(password) = &user.password {
             shadow.put(shadow_line(name, password));
         } else if shadow.get(name).is_none() {
@@ -267,6 +266,28 @@ fn write(tree: &mut Tree, trail: &mut Trail, path: &str, lines: &Lines) -> Resul
 fn shadow_line(name: &str, password: &str) -> Vec<String> {
     // No day of the last change: it would make the bundle depend on the day it was built.
     [name, password, "", "0", "", "", "", "", ""].map(str::to_owned).to_vec()
+}
+
+/// Puts a user into a group.
+fn join(name: &str, wanted: &str, group: &mut Lines) -> Result<(), BuildError> {
+    let known = group.0.iter().filter_map(|fields| fields.first()).cloned().collect::<BTreeSet<_>>();
+    let Some(line) = group.0.iter_mut().find(|fields| fields.first().is_some_and(|it| it == wanted)) else {
+        let near = crate::model::name::nearest(wanted, known.iter().map(String::as_str));
+        let hint = near.map_or_else(
+            || format!("; declare it as [groups.{wanted}] with its `gid`"),
+            |near| format!("; did you mean `{near}`?"),
+        );
+        let why = format!("there is no group `{wanted}`{hint}");
+        return Err(BuildError::Account { name: name.to_owned(), why });
+    };
+    line.resize(4, String::new());
+    if let Some(members) = line.get_mut(3)
+        && !members.split(',').any(|member| member == name)
+    {
+        let comma = if members.is_empty() { "" } else { "," };
+        members.push_str(&format!("{comma}{name}"));
+    }
+    Ok(())
 }
 
 /// Refuses two names with one id.
@@ -352,11 +373,27 @@ mod tests {
     }
 
     #[test]
+    fn a_user_whose_group_is_there_is_put_into_it_and_its_members_stay() {
+        let toml = "[groups.kiosk]\ngid = 200\n[users.alice]\nuid = 1001\ngroups = [\"kiosk\", \"audio\"]\n\
+                    [users.audio]\nuid = 1002\n[users.kiosk]\nuid = 1000\n";
+        let mut tree = Tree::default();
+        accounts(toml).write(&BaseAccounts::default(), &mut tree, &mut Trail::default()).unwrap();
+        assert_eq!(line(&tree, GROUP, "kiosk"), "kiosk:x:200:alice");
+        assert_eq!(line(&tree, GROUP, "audio"), "audio:x:18:alice");
+        assert_eq!(line(&tree, PASSWD, "kiosk"), "kiosk:x:1000:200:kiosk:/home/kiosk:/bin/ash");
+    }
+
+    #[test]
     fn accounts_that_contradict_themselves_are_refused() {
         for (toml, said) in [
             ("[users.kiosk]\ncomment = \"x\"", "account `kiosk`: the user has no id; write `uid` into [users.kiosk]"),
             ("[groups.x]\n", "account `x`: the group has no id"),
-            ("[users.kiosk]\nuid = 2", "account `kiosk`: the user has the id 2, which `daemon` has too"),
+            ("[users.kiosk]\nuid = 2\ngid = 100", "account `kiosk`: the user has the id 2, which `daemon` has too"),
+            ("[users.backup]\nuid = 42", "own group would have the id 42, which is the group `shadow`"),
+            (
+                "[users.audio]\nuid = 1002\ngid = 1002",
+                "no group has the id 1002, and the group `audio` has another one",
+            ),
             ("[users.kiosk]\nuid = 1000\ngroups = [\"audoi\"]", "there is no group `audoi`; did you mean `audio`?"),
             ("[users.kiosk]\nuid = 1000\ngroups = [\"zzz\"]", "there is no group `zzz`; declare it as [groups.zzz]"),
         ] {

@@ -312,11 +312,23 @@ impl Merged {
             let (name, origin) = (path.to_owned(), origin.to_owned());
             return Err(BuildError::NothingToRemove { what: "file", name, origin });
         }
+        let matches = |key: &str, path: &str| match key.strip_suffix('/') {
+            Some(folder) => path == folder || path.starts_with(key),
+            None => path == key,
+        };
+        let touched: Vec<String> =
+            self.rules.keys().filter(|key| gone.iter().any(|path| matches(key, path))).cloned().collect();
         // From the bottom up, because a folder goes with all that is in it.
         for path in gone.into_iter().rev() {
             self.templates.remove(&path);
             if self.tree.remove(&path).is_some_and(|entry| entry.node != Node::Directory) {
                 self.trail.take_out(Topic::File, path, origin);
+            }
+        }
+        // Rules about what is gone go with it, unless they are about something else too.
+        for key in touched {
+            if !self.tree.iter().any(|(path, _)| matches(&key, path)) {
+                self.rules.remove(&key);
             }
         }
         Ok(())
@@ -573,6 +585,15 @@ mod tests {
             let error = merge(layers).unwrap_err().to_string();
             assert_eq!(error, format!("overlay b takes out the file `{wrong}`, which no layer before it names"));
         }
+    }
+
+    #[test]
+    fn a_file_goes_with_the_rule_that_came_with_it() {
+        let rule = "[files]\n\"etc/doas.conf\" = { mode = \"0600\" }\n\"etc/\" = { owner = \"0:0\" }";
+        let files = [("etc/doas.conf", Entry::file("")), ("etc/motd", Entry::file(""))];
+        let removed = source("profile b", "remove = [\"etc/doas.conf\"]", &[]);
+        let merged = finished(vec![source("overlay a", rule, &files), removed]).unwrap();
+        assert_eq!(merged.rules.keys().collect::<Vec<_>>(), ["etc/"]);
     }
 
     #[test]

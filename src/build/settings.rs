@@ -169,11 +169,11 @@ fn interfaces(network: &Network) -> String {
         let card = if card == BOOT_CARD { CARD } else { card };
         let name = vlan.map_or_else(|| card.to_owned(), |vlan| format!("{card}.{vlan}"));
         let _ = write!(text, "\nauto {name}\n");
-        // The lower card may have no entry of its own.
+        // The lower card may have no entry of its own. One of Alpine's two programs makes the VLAN by itself, before this.
         let before = vlan.map(|vlan| {
             format!(
-                "\tpre-up ip link set {card} up\n\tpre-up ip link add link {card} name {name} type vlan id {vlan}\n\
-                 \tpost-down ip link del {name}\n"
+                "\tpre-up ip link set {card} up\n\tpre-up [ -d /sys/class/net/{name} ] || ip link add link {card} \
+                 name {name} type vlan id {vlan}\n\tpost-down ip link del {name} 2>/dev/null || true\n"
             )
         });
         stanzas(&mut text, &name, interface, &before.unwrap_or_default());
@@ -291,7 +291,8 @@ mod tests {
             text(&merged, BOOT_INTERFACES),
             "auto lo\niface lo inet loopback\n\nauto @boot@\niface @boot@ inet dhcp\n\nauto @boot@.20\n\
              iface @boot@.20 inet static\n\tpre-up ip link set @boot@ up\n\
-             \tpre-up ip link add link @boot@ name @boot@.20 type vlan id 20\n\tpost-down ip link del @boot@.20\n\
+             \tpre-up [ -d /sys/class/net/@boot@.20 ] || ip link add link @boot@ name @boot@.20 type vlan id 20\n\
+             \tpost-down ip link del @boot@.20 2>/dev/null || true\n\
              \taddress 10.0.20.5/24\n\tgateway 10.0.20.1\niface @boot@.20 inet6 static\n\taddress fd00::5/64\n\n\
              auto eth1\niface eth1 inet manual\n\tup ip link set eth1 up\n"
         );

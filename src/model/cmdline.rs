@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Arguments Bivouac writes itself, exactly once each. `root` ends diskless mode, so it is not for a profile either.
 /// Nor are those that keep the machine from ever reaching its check-in: another init, and init's words for a shell (INIT-2).
-const RESERVED: [&str; 13] = [
+const RESERVED: [&str; 15] = [
     "initrd",
     "ip",
     "BOOTIF",
@@ -15,6 +15,8 @@ const RESERVED: [&str; 13] = [
     "bivouac_bundle",
     "root",
     "init",
+    "rdinit",
+    "noinitrd",
     "single",
     "s",
     "1",
@@ -49,7 +51,8 @@ pub fn check_argument(argument: &str) -> Result<(), ArgumentError> {
         return Err(ArgumentError::Characters(argument.escape_debug().take(80).collect()));
     }
     let name = argument.split('=').next().unwrap_or(argument);
-    if RESERVED.contains(&name) {
+    // Init reads `noX` as `X=no` (INIT-2), whatever came before it.
+    if RESERVED.contains(&name) || name.strip_prefix("no").is_some_and(|bare| RESERVED.contains(&bare)) {
         return Err(ArgumentError::Reserved(name.to_owned()));
     }
     Ok(())
@@ -129,6 +132,8 @@ mod tests {
     fn what_bivouac_writes_itself_and_root_are_refused() {
         for name in RESERVED {
             assert_eq!(check_argument(&format!("{name}=x")), Err(ArgumentError::Reserved(name.to_owned())));
+            let no = format!("no{name}");
+            assert_eq!(check_argument(&no), Err(ArgumentError::Reserved(no.clone())), "init reads it as `{name}=no`");
         }
     }
 

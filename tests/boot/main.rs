@@ -16,6 +16,11 @@ const FULL: [&str; 4] = ["--dhcp", "full", "--pool", "10.77.0.100-10.77.0.199"];
 
 /// The machine came up with what it was told to boot, and `bivouac machines` says so.
 fn assert_up(machine: &serde_json::Value, site: &Site) {
+    assert_up_as(machine, site, "hello");
+}
+
+/// The same, under a host name of its own.
+fn assert_up_as(machine: &serde_json::Value, site: &Site, hostname: &str) {
     assert_eq!(machine["problems"], serde_json::json!([]), "{machine:#}");
     assert_eq!(machine["state"], "up", "{machine:#}");
     assert_eq!(machine["mac"], MAC);
@@ -26,7 +31,7 @@ fn assert_up(machine: &serde_json::Value, site: &Site) {
     assert_eq!(machine["step"], "check-in");
     assert_eq!(machine["bundle"].as_str(), Some(site.bundle.as_str()));
     assert_eq!(machine["running"]["bundle"], machine["bundle"]);
-    assert_eq!(machine["running"]["hostname"], "hello");
+    assert_eq!(machine["running"]["hostname"], hostname);
     assert_eq!(machine["running"]["modloop"], true);
     let world = machine["running"]["world"].as_array().unwrap();
     assert!(world.iter().any(|name| name == "alpine-base"), "{machine:#}");
@@ -56,12 +61,13 @@ fn a_uefi_machine_boots_by_pxe_beside_the_dhcp_server_of_the_site() {
 }
 
 #[test]
-fn a_uefi_machine_boots_by_http() {
-    let (site, lab) = (Site::publish(), Lab::new("http"));
+fn a_uefi_machine_boots_by_http_and_has_files_of_its_own() {
+    let name = "pc-{{ machine.mac | replace(':', '') }}\n";
+    let (site, lab) = (Site::publish_with("etc/hostname.tmpl", name), Lab::new("http"));
     let mut server = lab.serve(&site.state(), &FULL);
     let mut machine = lab.power_on(Machine::UefiHttp);
     let up = lab.expect_check_in(&site.state(), &mut server, &mut machine);
-    assert_up(&up, &site);
+    assert_up_as(&up, &site, &format!("pc-{}", MAC.replace(':', "")));
     assert!(server.text().contains("loader=ipxe.efi"), "iPXE came by HTTP:\n{}", server.text());
 }
 

@@ -13,6 +13,7 @@ use axum::http::{Response, StatusCode};
 /// A state folder with `hello@1`.
 pub struct Site {
     folder: tempfile::TempDir,
+    profiles: PathBuf,
     /// The id of the published bundle.
     pub bundle: String,
 }
@@ -20,8 +21,22 @@ pub struct Site {
 impl Site {
     /// Fetches, builds and publishes `hello` with the program, as a user would.
     pub fn publish() -> Self {
+        let profiles = Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles");
+        Self::publish_from(tempfile::tempdir().unwrap(), profiles)
+    }
+
+    /// The same with one file more in the profile.
+    pub fn publish_with(path: &str, text: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let site = Self { folder, bundle: String::new() };
+        let profiles = folder.path().join("profiles");
+        let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles");
+        assert!(Command::new("cp").arg("-r").arg(ours).arg(&profiles).status().unwrap().success());
+        std::fs::write(profiles.join("hello/root").join(path), text).unwrap();
+        Self::publish_from(folder, profiles)
+    }
+
+    fn publish_from(folder: tempfile::TempDir, profiles: PathBuf) -> Self {
+        let site = Self { folder, profiles, bundle: String::new() };
         let Mirror { address, release_key } = mirror();
         for step in ["fetch", "build"] {
             site.run(&[step, "hello", "--mirror", address, "--release-key", release_key]);
@@ -60,6 +75,8 @@ impl Site {
             .args(arguments)
             .arg("--state")
             .arg(self.state())
+            .arg("--profiles")
+            .arg(&self.profiles)
             .output()
             .unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));

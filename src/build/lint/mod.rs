@@ -86,7 +86,9 @@ pub(super) fn findings(machine: Machine<'_>, allowed: &[Allowed]) -> Vec<Finding
         // A build looks for services in the packages too, and asks these then.
         let is_later = |(_, _, path): (&str, &str, &str)| covers(allow, Some(path));
         let mut is_used = allow.rule == rule::SERVICE_WITHOUT_PACKAGE.id && machine.services().any(is_later);
-        for finding in found.iter_mut().filter(|finding| is_meant(allow, finding)) {
+        // Root's has words of its own.
+        let has_words = |finding: &Finding| finding.rule == rule::EMPTY_PASSWORD && finding.what.contains("`root`");
+        for finding in found.iter_mut().filter(|finding| is_meant(allow, finding) && !has_words(finding)) {
             finding.allowed.get_or_insert_with(|| allow.reason.clone());
             is_used = true;
         }

@@ -107,7 +107,8 @@ impl fmt::Display for Interface {
 #[must_use]
 pub fn parts(name: &str) -> (&str, Option<u16>) {
     match name.split_once('.') {
-        Some((card, vlan)) => (card, vlan.parse().ok()),
+        // One spelling for each: `020` would be a second name of VLAN 20.
+        Some((card, vlan)) => (card, vlan.parse().ok().filter(|number: &u16| number.to_string() == vlan)),
         None => (name, None),
     }
 }
@@ -132,6 +133,12 @@ pub(super) fn check(network: &Network) -> Result<(), ProfileError> {
                 &gateway.to_string(),
                 "only fixed addresses have a gateway",
             ));
+        }
+        if let (Some(gateway), Address::Fixed(fixed)) = (interface.gateway, &interface.address)
+            && !fixed.iter().any(|(address, _)| address.is_ipv4() == gateway.is_ipv4())
+        {
+            let why = "no address of the card is of its kind; write one of the same version of IP";
+            return Err(value("network.interfaces.gateway", &gateway.to_string(), why));
         }
     }
     for domain in &network.search {
@@ -176,6 +183,8 @@ mod tests {
             ("[interfaces]\neth0 = { address = \"10.0.0.5/33\" }", "is not an address"),
             ("[interfaces]\neth0 = { address = [] }", "needs one"),
             ("[interfaces]\neth0 = { gateway = \"10.0.0.1\" }", "only fixed addresses have a gateway"),
+            ("[interfaces]\n\"boot.020\" = {}", "write the name of a card"),
+            ("[interfaces]\neth0 = { address = \"10.0.0.5/24\", gateway = \"fd00::1\" }", "the same version of IP"),
             ("search = [\"a b\"]", "write a domain"),
             ("[interfaces]\neth0 = { adress = \"dhcp\" }", "unknown field `adress`"),
         ] {
