@@ -31,7 +31,7 @@ use database::{Database, Row};
 /// How many changes may wait for the database before new ones are dropped, with a warning.
 const QUEUE: usize = 8192;
 
-/// How long a script waits for its session to be on disk before the machine is answered all the same.
+/// How long a script or check-in waits to be on disk before the machine is answered all the same.
 const COMMIT_WAIT: Duration = Duration::from_millis(500);
 
 /// How long a machine waits for its files to be read back; then it is told to ask again.
@@ -152,11 +152,7 @@ impl Fleet {
             (row, forgotten)
         };
         self.forget(forgotten);
-        let (done, committed) = oneshot::channel();
-        self.save(row, Some(done));
-        if tokio::time::timeout(COMMIT_WAIT, committed).await.is_err() {
-            warn!(mac = %identity.mac, "the fleet database is slow; answered before the session was on disk");
-        }
+        self.commit(row, identity.mac).await;
     }
 
     /// A machine asked for a script and may not have one; `why` is what it was shown.
@@ -212,11 +208,12 @@ impl Fleet {
         self.lock().told(token)
     }
 
-    /// A machine checked in with `token`; `problems` is how its report differs from what it was told to boot.
+    /// A machine checked in with `token`; `problems` is how its report differs from what it was told to boot. Like
+    /// [`Self::scripted`], it waits for the disk so long that whoever reads the database next finds the machine up.
     ///
     /// # Errors
     /// When no boot was given that token.
-    pub fn check_in(
+    pub async fn check_in(
         &self,
         token: &str,
         report: Report,
@@ -230,7 +227,7 @@ impl Fleet {
             machine.session.report = None;
             (row, outcome)
         };
-        self.save(row, None);
+        self.commit(row, outcome.mac).await;
         Ok(outcome)
     }
 
@@ -251,6 +248,15 @@ impl Fleet {
             && self.writes.try_send(Write::Forget(mac)).is_err()
         {
             warn!("the fleet database cannot keep up; a forgotten machine stays in it");
+        }
+    }
+
+    /// Saves a change and waits until it is on disk, but not longer than a machine may wait.
+    async fn commit(&self, row: Row, mac: Mac) {
+        let (done, committed) = oneshot::channel();
+        self.save(row, Some(done));
+        if tokio::time::timeout(COMMIT_WAIT, committed).await.is_err() {
+            warn!(%mac, "the fleet database is slow; answered before the change was on disk");
         }
     }
 

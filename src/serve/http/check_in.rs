@@ -34,7 +34,7 @@ pub(super) async fn check_in(
         None => Vec::new(),
     };
     let hostname = report.hostname.clone();
-    match app.fleet.check_in(&token, report, problems, SystemTime::now()) {
+    match app.fleet.check_in(&token, report, problems, SystemTime::now()).await {
         Ok(outcome) if outcome.problems.is_empty() => {
             info!(mac = %outcome.mac, %hostname, bundle = %outcome.bundle.short(), "check-in");
             plain(StatusCode::OK, "ok\n")
