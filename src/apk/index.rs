@@ -118,6 +118,12 @@ impl Index {
         Ok(Self { description: String::new(), packages })
     }
 
+    /// An index of these packages, which may come from several others.
+    #[must_use]
+    pub fn of(packages: Vec<IndexPackage>) -> Self {
+        Self { description: String::new(), packages }
+    }
+
     /// The same index with the content of its `DESCRIPTION` file.
     #[must_use]
     pub fn with_description(self, description: &str) -> Self {

@@ -21,7 +21,7 @@ pub use gzip::GzipError;
 pub use identity::{Identity, IdentityError};
 pub use index::{Index, IndexError, IndexPackage, Unusable};
 pub use keys::{Algorithm, KeyError, KeyLength, KeyName, KeyRing, PublicKey, SigningKey};
-pub use package::{CONTROL_LIMIT, Mismatch, PackageError, PackageFile};
+pub use package::{CONTROL_LIMIT, Expected, Mismatch, PackageError, PackageFile};
 pub use pkginfo::PkgInfo;
 pub use segment::NameError;
 pub use sign::{INDEX_LIMIT, SignedBy, SignedIndex, SignedIndexError, write_index};

@@ -67,7 +67,26 @@ pub enum PackageError {
     Missing(&'static str),
 }
 
-/// A package file that is not the one the index speaks of.
+/// What is known of a package file before it is there, from a signed index or from a lock that was made of one.
+#[derive(Debug, Clone, Copy)]
+pub struct Expected<'e> {
+    /// Its name.
+    pub name: &'e str,
+    /// Its version.
+    pub version: &'e str,
+    /// The digest of its control data.
+    pub identity: Identity,
+    /// Bytes of the whole file.
+    pub size: u64,
+}
+
+impl<'e> From<&'e IndexPackage> for Expected<'e> {
+    fn from(package: &'e IndexPackage) -> Self {
+        Self { name: package.name(), version: package.version(), identity: package.identity(), size: package.size() }
+    }
+}
+
+/// A package file that is not the one that is expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{package} is not the package in the index: its {what} is {found}, expected {expected}")]
 pub struct Mismatch {
@@ -178,33 +197,34 @@ impl<'a> PackageFile<'a> {
         self.size
     }
 
-    /// Checks that this is, to the last byte that is installed, the package of the index.
+    /// Checks that this is, to the last byte that is installed, the package of the index, or of a lock.
     ///
     /// # Errors
     ///
     /// [`Mismatch`] says what differs first: the size, the checksum of the control data, the
     /// checksum of the files, name or version.
-    pub fn verify_against(&self, package: &IndexPackage) -> Result<(), Mismatch> {
+    pub fn verify_against<'e>(&self, expected: impl Into<Expected<'e>>) -> Result<(), Mismatch> {
+        let Expected { name, version, identity, size } = expected.into();
         let check = |what, expected: String, found: String| {
             if expected == found {
                 return Ok(());
             }
-            Err(Mismatch { package: package.to_string(), what, expected, found })
+            Err(Mismatch { package: format!("{name}-{version}"), what, expected, found })
         };
-        check("size in bytes", package.size().to_string(), self.size.to_string())?;
-        let expected = package.identity();
-        let found = expected.of_same_kind(self.control);
-        check("checksum", expected.to_string(), found.to_string())?;
+        check("size in bytes", size.to_string(), self.size.to_string())?;
+        let found = identity.of_same_kind(self.control);
+        check("checksum", identity.to_string(), found.to_string())?;
         let data = hex(&Sha256::digest(self.data));
         check("data hash", self.info.data_hash.clone(), data)?;
-        check("name", package.name().to_owned(), self.info.name.clone())?;
-        check("version", package.version().to_owned(), self.info.version.clone())
+        check("name", name.to_owned(), self.info.name.clone())?;
+        check("version", version.to_owned(), self.info.version.clone())
     }
 
-    /// The record for an index that has this package: for packages made by the operator.
+    /// The record for an index of the architecture `arch`, as `apk index --rewrite-arch` makes it: apk looks for a
+    /// package in the folder of the architecture that its record names, so none is of `noarch`.
     #[must_use]
-    pub fn index_record(&self) -> String {
-        self.info.index_record(self.identity(), self.size)
+    pub fn index_record(&self, arch: &str) -> String {
+        self.info.index_record(self.identity(), self.size, arch)
     }
 }
 

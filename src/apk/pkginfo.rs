@@ -121,8 +121,8 @@ impl PkgInfo {
         text
     }
 
-    /// The record of an index, without a line end after it.
-    pub(super) fn index_record(&self, identity: Identity, size: u64) -> String {
+    /// The record of an index of an architecture, without a line end after it.
+    pub(super) fn index_record(&self, identity: Identity, size: u64, arch: &str) -> String {
         let (identity, size) = (identity.to_string(), size.to_string());
         let installed_size = self.installed_size.to_string();
         let priority = self.provider_priority_text();
@@ -131,7 +131,7 @@ impl PkgInfo {
             ("C", identity.as_str()),
             ("P", &self.name),
             ("V", &self.version),
-            ("A", &self.arch),
+            ("A", arch),
             ("S", &size),
             ("I", &installed_size),
             ("T", &self.description),
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_record_for_an_index_has_its_fields_in_order() {
-        let record = PkgInfo::parse(TEXT).index_record(Identity::Sha1([0; 20]), 507_000);
+        let record = PkgInfo::parse(TEXT).index_record(Identity::Sha1([0; 20]), 507_000, "x86_64");
         assert_eq!(
             record,
             "C:Q1AAAAAAAAAAAAAAAAAAAAAAAAAAA=\nP:busybox\nV:1.36.1-r19\nA:x86_64\nS:507000\nI:946176\n\

@@ -156,7 +156,7 @@ mod tests {
     }
 
     fn index(bytes: &[u8]) -> Index {
-        Index::parse(&PackageFile::read(bytes).unwrap().index_record()).unwrap()
+        Index::parse(&PackageFile::read(bytes).unwrap().index_record("x86_64")).unwrap()
     }
 
     #[test]
@@ -249,7 +249,7 @@ mod tests {
             let at = at % bytes.len();
             bytes[at] = value;
             if let Ok(file) = PackageFile::read(&bytes) {
-                let _ = file.index_record();
+                let _ = file.index_record("x86_64");
             }
             let _ = PackageFile::read(&bytes[..at]);
         }
