@@ -8,6 +8,7 @@ mod compare;
 mod import;
 mod layers;
 mod lint;
+mod lock;
 mod merge;
 mod packages;
 mod services;
@@ -24,8 +25,9 @@ pub use accounts::{Accounts, BaseAccounts};
 pub use compare::{Difference, compare, kind};
 pub use import::{Became, Import, Remark};
 pub use lint::{Finding, Level, RULES, Rule};
+pub use lock::{Offered, Update, boot_world, make_lock};
 pub use merge::{AlpineChoice, Shadowed};
-pub use packages::{Selection, Wanted, select};
+pub use packages::{Verified, verified};
 pub use staged::{Blob, Netboot, Staged, site_initrd};
 pub use trail::{DEFAULT, Step, Subject, Topic, Trail};
 
@@ -213,6 +215,25 @@ pub enum BuildError {
         /// Each service, with a name like it.
         services: String,
     },
+    /// An update of a package that is not in the lock.
+    #[error("the lock has no package `{name}`{}", meant(near.as_deref()))]
+    NotLocked {
+        /// The name.
+        name: String,
+        /// A package of the lock with a name like it.
+        near: Option<String>,
+    },
+    /// A lock was changed by hand.
+    #[error("the lock has no usable identity for package {name}; delete it, and `bivouac lock` makes it anew")]
+    LockedIdentity {
+        /// Name and version.
+        name: String,
+        /// What is wrong with it.
+        source: crate::apk::IdentityError,
+    },
+    /// Packages whose own descriptions make no index.
+    #[error("the packages describe themselves in a way that no package index can repeat")]
+    Index(#[source] crate::apk::IndexError),
     /// A downloaded package is no package.
     #[error("package {name} cannot be read")]
     Unreadable {
@@ -222,7 +243,7 @@ pub enum BuildError {
         source: crate::apk::PackageError,
     },
     /// A downloaded package is not the one the index names.
-    #[error("package {name} is not the one the index names")]
+    #[error("package {name} is not the one that was expected")]
     OtherPackage {
         /// Name and version.
         name: String,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::accounts::{BaseAccounts, GROUP, PASSWD, SHADOW};
-use super::{BuildError, Recipe, Selection, services};
+use super::{BuildError, Recipe, packages, services};
 use crate::apk::PackageFile;
 use crate::disk;
 use crate::model::digest::Digest;
@@ -55,23 +55,23 @@ pub struct Staged {
 }
 
 impl Staged {
-    /// Joins a recipe with Alpine's files and packages. `packages` are the entries and files of `selection`, in its
-    /// order; files of the overlay get the time `epoch`.
+    /// Joins a recipe with Alpine's files and packages: the entries and files of the packages its lock names, sorted by
+    /// name, and their index records. Files of the overlay get the time `epoch`.
     ///
     /// # Errors
     /// When accounts of the recipe contradict those of Alpine's base, a service is started that nothing brings, or a
-    /// package cannot be read.
+    /// package cannot be read or described.
     pub fn assemble(
         recipe: &Recipe,
         netboot: &Netboot,
-        selection: &Selection,
+        records: &[String],
         packages: Vec<(PackageEntry, PathBuf)>,
         epoch: u64,
     ) -> Result<Self, BuildError> {
         let base = base_accounts(&packages)?;
         services::check(recipe, &recipe.tree(&base)?, &packages)?;
         let overlay = recipe.overlay(&base, epoch)?;
-        let index = selection.index(&recipe.name);
+        let index = packages::index(records, &recipe.name)?;
         let mut blobs: Vec<Blob> = [&netboot.kernel, &netboot.initramfs, &netboot.modloop]
             .into_iter()
             .map(|(file, path)| Blob::File { path: path.clone(), digest: file.sha256, size: file.size })

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use super::fetch::Extent;
 use super::loaders::LoadersArgs;
+use super::pipeline::How;
 use super::render::RenderArgs;
 use super::schema::Schemed;
 use super::to_publish::ToPublish;
@@ -69,7 +70,7 @@ pub(super) enum Command {
         /// Profiles to build; all when none is named
         profiles: Vec<ProfileName>,
         #[command(flatten)]
-        sources: Sources,
+        how: Building,
         #[command(flatten)]
         serve: ServeFlags,
     },
@@ -100,12 +101,35 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Write down the exact release and packages of profiles, or refresh what is written
+    ///
+    /// What a profile's packages come to is kept in profiles/NAME/lock.toml, and builds use it until it is refreshed; a
+    /// build makes it where there is none. Keep it in version control. Without --update, a lock changes only as far as its
+    /// profile has. Every difference is shown.
+    Lock {
+        /// Profiles; all when none is named
+        profiles: Vec<ProfileName>,
+        /// Take the newest release and packages; only of the packages named, with what has to go along with them, when
+        /// some are
+        #[arg(long, value_name = "PACKAGE", num_args = 0..)]
+        update: Option<Vec<String>>,
+        /// Write nothing, only show what would change
+        #[arg(long)]
+        dry_run: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        sources: Sources,
+    },
     /// Make bundles from profiles, ready to publish
+    ///
+    /// Each is built from the exact packages of its lock, profiles/NAME/lock.toml, which is made where there is none.
     Build {
         /// Profiles; all when none is named
         profiles: Vec<ProfileName>,
         #[command(flatten)]
-        sources: Sources,
+        how: Building,
     },
     /// Make built or imported bundles the newest release of their profiles
     Publish {
@@ -279,6 +303,22 @@ pub(super) struct Sources {
 impl Sources {
     pub(super) const fn access(self) -> Access {
         if self.offline { Access::Offline } else { Access::Online }
+    }
+}
+
+/// Flags of the commands that build.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(super) struct Building {
+    /// Fail where a profile has no lock that fits, instead of making one
+    #[arg(long)]
+    locked: bool,
+    #[command(flatten)]
+    sources: Sources,
+}
+
+impl Building {
+    pub(super) const fn how(self) -> How {
+        How { access: self.sources.access(), is_locked: self.locked }
     }
 }
 

@@ -6,15 +6,17 @@ use anyhow::Context as _;
 use futures_util::StreamExt as _;
 use serde_json::json;
 
+use super::lock;
 use super::pipeline::{all_or, load};
 use super::progress::say;
 use super::report::{departures, size, table};
 use super::workshop::{Access, Workshop};
-use crate::build::Recipe;
+use crate::build::{Recipe, Update};
 use crate::config::Settings;
 use crate::fetch::{FetchError, NetbootSet, Offer, Scope, Survey};
 use crate::model::alpine::{Arch, Branch, ReleaseSpec, Version};
 use crate::model::check::Check;
+use crate::model::lock::Lock;
 use crate::model::name::ProfileName;
 
 /// How many sets are fetched at once; they share mirrors, so more would not be quicker.
@@ -44,22 +46,25 @@ pub(super) async fn fetch(
     let names = all_or(settings, profiles)?;
     let recipes: Vec<Recipe> = names.iter().map(|name| load(settings, name)).collect::<Result<_, _>>()?;
     let failed = |recipe: &Recipe| format!("cannot fetch what profile `{}` needs", recipe.name);
-    let sets = recipes.iter().map(|recipe| workshop.netboot_set(recipe));
+    let locks: Vec<Option<Lock>> = names.iter().map(|name| lock::read(settings, name)).collect::<Result<_, _>>()?;
+    let sets = recipes.iter().zip(&locks).map(|(recipe, lock)| workshop.netboot_set(recipe, lock.as_ref()));
     let sets: Vec<_> = futures_util::stream::iter(sets).buffered(PARALLEL).collect().await;
     // Offline, what is missing is told of all profiles at once.
-    let missing = |set: &Result<NetbootSet, FetchError>| match set {
-        Err(FetchError::Offline { missing }) => missing.clone(),
+    let missing = |set: &anyhow::Result<NetbootSet>| match set.as_ref().map_err(|error| error.downcast_ref()) {
+        Err(Some(FetchError::Offline { missing })) => missing.clone(),
         _ => Vec::new(),
     };
     let missing: Vec<String> = sets.iter().flat_map(missing).collect();
     if missing.len() > 1 {
         return Err(FetchError::Offline { missing }).context("cannot fetch what the profiles need");
     }
-    for (recipe, set) in recipes.iter().zip(sets) {
+    for ((recipe, lock), set) in recipes.iter().zip(&locks).zip(sets) {
         let set = set.with_context(|| failed(recipe))?;
         writeln!(out, "{}: {}", recipe.name, described(&workshop, &set))?;
         if extent == Extent::Everything {
-            let packages = workshop.supplies(recipe, set).await.with_context(|| failed(recipe))?.packages;
+            let failed = || failed(recipe);
+            let lock = workshop.agree(recipe, &set, lock.as_ref(), &Update::Needed).await.with_context(failed)?;
+            let packages = workshop.supplies(&recipe.name, set, &lock).await.with_context(failed)?.packages;
             let bytes = packages.iter().map(|(package, _)| package.size).sum();
             writeln!(out, "{}: {} packages, {}", recipe.name, packages.len(), size(bytes))?;
         }

@@ -10,6 +10,7 @@ mod gc;
 mod inspect;
 mod lbu;
 mod loaders;
+mod lock;
 mod machines;
 mod new_profile;
 mod pipeline;
@@ -80,17 +81,20 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
                 fetch::fetch(&settings, &profiles, args::extent(packages), sources.access(), out).await?;
             }
             Command::Check { profiles, json } => return check::check(&settings, &profiles, json, out),
-            Command::Build { profiles, sources } => {
-                pipeline::build(&settings, &profiles, sources.access(), out).await?;
+            Command::Lock { profiles, update, dry_run, json, sources } => {
+                let access = sources.access();
+                let rules = lock::Rules { update: lock::update(update), is_trial: dry_run, as_json: json, access };
+                lock::lock(&settings, &profiles, &rules, out).await?;
             }
+            Command::Build { profiles, how } => pipeline::build(&settings, &profiles, how.how(), out).await?,
             Command::Publish { wanted, channel } => pipeline::publish(&settings, &wanted, &channel, out)?,
             Command::Serve(_) => serve::bind(&settings, &[]).await?.run(out).await?,
-            Command::Up { profiles, sources, .. } => {
+            Command::Up { profiles, how, .. } => {
                 // Ports before bundles: who cannot serve must not publish what another server then hands out.
                 let names = pipeline::meant(&settings, &profiles)?;
                 serve::default_to_only(&mut settings, &names);
                 let server = serve::bind(&settings, &names).await?;
-                pipeline::build_and_publish(&settings, &names, sources.access(), out).await?;
+                pipeline::build_and_publish(&settings, &names, how.how(), out).await?;
                 server.run(out).await?;
             }
             Command::List { json } => show::list(&settings, json, out)?,

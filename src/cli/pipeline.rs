@@ -5,29 +5,39 @@ use std::time::SystemTime;
 
 use anyhow::Context as _;
 
+use super::lock;
 use super::progress::say;
 use super::report::{plain, size};
 use super::site_key::SiteKey;
 use super::to_publish::ToPublish;
 use super::workshop::{Access, Workshop};
-use crate::build::{Blob, Level, Recipe, Staged, site_initrd};
+use crate::build::{Blob, Level, Recipe, Staged, Update, site_initrd};
 use crate::config::Settings;
 use crate::disk;
 use crate::model::check::Check;
 use crate::model::digest::Digest;
+use crate::model::lock::Lock;
 use crate::model::manifest::{FileEntry, Manifest};
 use crate::model::name::{ChannelName, ProfileName};
 use crate::model::script::SITE_INITRD;
 use crate::store::{Publication, SiteParts, Store, StoreError};
 
+/// How bundles are built.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct How {
+    pub(super) access: Access,
+    /// Only from locks that are there and fit.
+    pub(super) is_locked: bool,
+}
+
 /// `bivouac build`.
 pub(super) async fn build(
     settings: &Settings,
     profiles: &[ProfileName],
-    access: Access,
+    how: How,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    build_all(settings, profiles, access, out).await
+    build_all(settings, profiles, how, out).await
 }
 
 /// `bivouac publish`.
@@ -75,25 +85,20 @@ pub(super) fn meant(settings: &Settings, named: &[ProfileName]) -> anyhow::Resul
 pub(super) async fn build_and_publish(
     settings: &Settings,
     profiles: &[ProfileName],
-    access: Access,
+    how: How,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    build_all(settings, profiles, access, out).await?;
+    build_all(settings, profiles, how, out).await?;
     let built: Vec<ToPublish> = profiles.iter().cloned().map(ToPublish::Staged).collect();
     publish(settings, &built, &ChannelName::default_channel(), out)
 }
 
-async fn build_all(
-    settings: &Settings,
-    profiles: &[ProfileName],
-    access: Access,
-    out: &mut dyn Write,
-) -> anyhow::Result<()> {
+async fn build_all(settings: &Settings, profiles: &[ProfileName], how: How, out: &mut dyn Write) -> anyhow::Result<()> {
     let names = all_or(settings, profiles)?;
     // Every profile is read before the first download: a typing error costs nobody minutes.
     let recipes: Vec<Recipe> = names.iter().map(|name| load(settings, name)).collect::<Result<_, _>>()?;
     let store = Store::open(&settings.store())?;
-    let mut workshop = Workshop::open(settings, access)?;
+    let mut workshop = Workshop::open(settings, how.access)?;
     for recipe in &recipes {
         let name = &recipe.name;
         for shadowed in &recipe.shadowed {
@@ -103,8 +108,19 @@ async fn build_all(
             say(&plain(&format!("{name}: warning: {}", finding.line())));
         }
         let before = store.staged(name).ok();
-        let manifest =
-            build_one(&mut workshop, recipe, &store).await.with_context(|| format!("cannot build profile `{name}`"))?;
+        let failed = || format!("cannot build profile `{name}`");
+        let lock = lock::read(settings, name)?;
+        let (manifest, agreed) =
+            build_one(&mut workshop, recipe, lock.as_ref(), how.is_locked, &store).await.with_context(failed)?;
+        if lock.as_ref() != Some(&agreed) {
+            for change in lock::changes(lock.as_ref(), &agreed) {
+                say(&format!("{name}: {change}"));
+            }
+            // The bundle is whole without it.
+            if let Err(error) = lock::write(settings, name, &agreed) {
+                say(&plain(&format!("{name}: warning: {error:#}; another build may take other packages")));
+            }
+        }
         let bytes: u64 = manifest.blobs().map(|(_, size)| size).sum();
         let verb = if before.as_ref() == Some(&manifest) { "is unchanged" } else { "built" };
         let (id, count) = (manifest.id(), manifest.packages.len());
@@ -115,14 +131,26 @@ async fn build_all(
     Ok(())
 }
 
-/// Builds a bundle and puts it into the store. A file of the cache that turns out to be damaged is fetched again, once.
-async fn build_one(workshop: &mut Workshop, recipe: &Recipe, store: &Store) -> anyhow::Result<Manifest> {
+/// Builds a bundle and puts it into the store; returns the lock it was built from too. A file of the cache that turns
+/// out to be damaged is fetched again, once.
+async fn build_one(
+    workshop: &mut Workshop,
+    recipe: &Recipe,
+    lock: Option<&Lock>,
+    is_locked: bool,
+    store: &Store,
+) -> anyhow::Result<(Manifest, Lock)> {
     let mut is_repaired = false;
     loop {
-        let staged = workshop.stage(recipe).await?;
+        let set = workshop.netboot_set(recipe, lock).await?;
+        if is_locked {
+            lock::insist(recipe, &set, lock)?;
+        }
+        let agreed = workshop.agree(recipe, &set, lock, &Update::Needed).await?;
+        let staged = workshop.stage(recipe, set, &agreed).await?;
         let (keep, manifest) = (store.clone(), staged.manifest.clone());
         match tokio::task::spawn_blocking(move || keep_all(&keep, &staged)).await? {
-            Ok(()) => return Ok(manifest),
+            Ok(()) => return Ok((manifest, agreed)),
             Err(StoreError::WrongBlob { path, .. }) if !is_repaired && workshop.cache().discard(&path)? => {
                 say(&format!("{} was damaged; fetching it again", path.display()));
                 is_repaired = true;

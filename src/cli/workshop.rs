@@ -1,6 +1,6 @@
 //! Where bundles are made: mirrors, cache, packages, and the builder over them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,17 +8,21 @@ use anyhow::Context as _;
 use futures_util::StreamExt as _;
 
 use super::progress::Shown;
-use crate::apk::{Index, KeyRing};
-use crate::build::{Netboot, Recipe, Selection, Staged, Wanted, select};
+use crate::apk::KeyRing;
+use crate::build::{
+    Netboot, Offered, Recipe, Staged, Update, Verified as VerifiedPackage, boot_world, make_lock, verified,
+};
 use crate::config::{FetchSettings, Settings, VerifySettings};
 use crate::disk;
 use crate::fetch::{
-    Cache, CachedFile, Checks, Downloader, FetchError, HttpSettings, Mirrors, NetbootSet, PackagePlace, ReleaseKey,
-    Wish,
+    Cache, CachedFile, Checks, Downloader, FetchError, FetchedIndex, HttpSettings, Mirrors, NetbootSet, PackagePlace,
+    ReleaseKey, Wish,
 };
-use crate::model::alpine::{Arch, Branch};
+use crate::model::alpine::{Arch, Branch, ReleaseSpec};
 use crate::model::check::Check;
+use crate::model::lock::{Asked, Lock, LockedPackage, LockedRelease, LockedRepository};
 use crate::model::manifest::{Alpine, FileEntry, PackageEntry, Verified};
+use crate::model::name::ProfileName;
 
 /// How many files are downloaded at once.
 const PARALLEL: usize = 8;
@@ -40,8 +44,8 @@ pub(super) struct Workshop {
     mirrors: Mirrors,
     cache: Cache,
     checks: Checks,
-    /// Indexes and their keys by place: profiles share them.
-    indexes: HashMap<String, (Index, String)>,
+    /// Indexes by place: profiles share them.
+    indexes: HashMap<String, FetchedIndex>,
     /// `SOURCE_DATE_EPOCH`, the time every file of an overlay gets.
     epoch: u64,
 }
@@ -67,11 +71,24 @@ impl Workshop {
         &self.mirrors
     }
 
-    /// The netboot set of a recipe.
-    pub(super) async fn netboot_set(&self, recipe: &Recipe) -> Result<NetbootSet, FetchError> {
+    /// The netboot set of a recipe: of the release in its lock, where that is for what the recipe asks for.
+    pub(super) async fn netboot_set(&self, recipe: &Recipe, lock: Option<&Lock>) -> anyhow::Result<NetbootSet> {
         let choice = &recipe.alpine;
-        let wish = Wish { release: choice.release, arch: choice.arch.clone(), flavor: choice.flavor.clone() };
-        self.mirrors.netboot_set(&wish, &self.cache, &self.checks).await
+        let locked = lock.map(|lock| &lock.alpine).filter(|_| lock.is_some_and(|lock| lock.is_of(&asked(recipe))));
+        let release = locked.map_or(choice.release, |locked| ReleaseSpec::Version(locked.version));
+        let wish = Wish { release, arch: choice.arch.clone(), flavor: choice.flavor.clone() };
+        let set = self.mirrors.netboot_set(&wish, &self.cache, &self.checks).await?;
+        if let Some(locked) = locked {
+            anyhow::ensure!(
+                locked.tarball == set.release.sha256,
+                "{} has SHA-256 {}, and {} is in the lock; nobody replaces a release, so look into it before you make \
+                 the lock anew",
+                set.release.file(),
+                set.release.sha256,
+                locked.tarball
+            );
+        }
+        Ok(set)
     }
 
     /// Who an OpenPGP key belongs to, as far as it says itself.
@@ -92,52 +109,103 @@ impl Workshop {
         unchecked
     }
 
-    /// The packages of a recipe for its netboot set, all of them in the cache.
-    pub(super) async fn supplies(&mut self, recipe: &Recipe, set: NetbootSet) -> anyhow::Result<Supplies> {
+    /// The lock a recipe is built from, for its netboot set: the one `before` where that fits and `update` asks for
+    /// nothing else, or a new one.
+    pub(super) async fn agree(
+        &mut self,
+        recipe: &Recipe,
+        set: &NetbootSet,
+        before: Option<&Lock>,
+        update: &Update,
+    ) -> anyhow::Result<Lock> {
+        let lacks = before.map(|lock| misfit(recipe, set, lock));
+        if let (Some(lock), Some(None), Update::Needed) = (before, lacks, update) {
+            return Ok(lock.clone());
+        }
         let keys = set.facts.keys(&self.checks.package_keys);
-        let mut verified = Verified {
-            tarball: set.release.sha256,
-            release_key: set.release_key.clone(),
-            kernel: set.facts.kernel.clone(),
-            modloop_key: set.facts.modloop_key.clone(),
-            index_keys: BTreeMap::new(),
-            off: self.unchecked(&set),
-        };
-        let (mut indexes, mut missing) = (Vec::new(), Vec::new());
+        let (mut offered, mut missing) = (Vec::new(), Vec::new());
         for repository in &recipe.alpine.repositories {
             match self.index(set.release.branch, repository, &set.release.arch, &keys).await {
-                Ok((index, key)) => {
-                    verified.index_keys.insert(repository.clone(), key);
-                    indexes.push(index);
+                Ok(FetchedIndex { index, key, digest }) => {
+                    offered.push(Offered { name: repository.clone(), index, digest, key });
                 }
                 Err(FetchError::Offline { missing: more }) => missing.extend(more),
                 Err(error) => return Err(error.into()),
             }
         }
         all_there(missing)?;
-        let selection = select(recipe, &indexes, set.facts.modloop_is_signed)?;
-        let packages = self.packages(&selection, &recipe.alpine.repositories, &set).await?;
-        Ok(Supplies { set, verified, selection, packages })
+        let release = LockedRelease {
+            wanted: recipe.alpine.release,
+            version: set.release.version,
+            arch: set.release.arch.clone(),
+            tarball: set.release.sha256,
+        };
+        let before = before.map(|lock| (lock, update));
+        let carried = |package: &LockedPackage| {
+            let bytes = disk::read_bounded(&self.cache.package(&package.identity), package.size).ok()?;
+            Some(verified(package, &set.release.arch, &bytes).ok()?.record)
+        };
+        Ok(make_lock(recipe, release, set.facts.modloop_is_signed, &offered, before, &carried)?)
     }
 
-    pub(super) async fn stage(&mut self, recipe: &Recipe) -> anyhow::Result<Staged> {
-        let set = self.netboot_set(recipe).await?;
-        let Supplies { set, verified, selection, packages } = self.supplies(recipe, set).await?;
+    /// The packages of a lock that fits the set, all of them in the cache.
+    pub(super) async fn supplies(
+        &self,
+        profile: &ProfileName,
+        set: NetbootSet,
+        lock: &Lock,
+    ) -> anyhow::Result<Supplies> {
+        let keys = set.facts.keys(&self.checks.package_keys);
+        for LockedRepository { name, key, .. } in &lock.repositories {
+            anyhow::ensure!(
+                keys.key(key).is_some(),
+                "the index of repository `{name}` in the lock was signed by {key}, which is not trusted now; make the \
+                 lock anew with `bivouac lock {profile} --update`, or trust the key in `verify.package-keys`"
+            );
+        }
+        let fetched = lock.packages.iter().map(|package| self.package(package, &set));
+        let mut fetched = futures_util::stream::iter(fetched).buffered(PARALLEL);
+        let (mut packages, mut records, mut missing) = (Vec::new(), Vec::new(), Vec::new());
+        for locked in &lock.packages {
+            match fetched.next().await.context("every package is asked for")? {
+                Ok((package, path)) => {
+                    packages.push((package.entry, path));
+                    records.push(package.record);
+                }
+                Err(FetchError::Offline { missing: more }) => missing.extend(more),
+                Err(error) => return Err(gone(profile, locked, error)),
+            }
+        }
+        drop(fetched);
+        all_there(missing)?;
+        let verified = Verified {
+            tarball: set.release.sha256,
+            release_key: set.release_key.clone(),
+            kernel: set.facts.kernel.clone(),
+            modloop_key: set.facts.modloop_key.clone(),
+            index_keys: lock.repositories.iter().map(|it| (it.name.clone(), it.key.clone())).collect(),
+            off: self.unchecked(&set),
+        };
+        Ok(Supplies { set, verified, records, packages })
+    }
+
+    /// A bundle of the recipe with the packages of its lock.
+    pub(super) async fn stage(&self, recipe: &Recipe, set: NetbootSet, lock: &Lock) -> anyhow::Result<Staged> {
+        let Supplies { set, verified, records, packages } = self.supplies(&recipe.name, set, lock).await?;
         let (recipe, netboot, epoch) = (recipe.clone(), netboot(&set, verified), self.epoch);
         let staged =
-            tokio::task::spawn_blocking(move || Staged::assemble(&recipe, &netboot, &selection, packages, epoch))
-                .await?;
+            tokio::task::spawn_blocking(move || Staged::assemble(&recipe, &netboot, &records, packages, epoch)).await?;
         Ok(staged?)
     }
 
-    /// A repository's index, and the key that signed it.
+    /// A repository's index.
     async fn index(
         &mut self,
         branch: Branch,
         repository: &str,
         arch: &Arch,
         keys: &KeyRing,
-    ) -> Result<(Index, String), FetchError> {
+    ) -> Result<FetchedIndex, FetchError> {
         let place = format!("{branch}/{repository}/{arch}");
         if let Some(known) = self.indexes.get(&place) {
             return Ok(known.clone());
@@ -147,55 +215,58 @@ impl Workshop {
         Ok(found)
     }
 
-    /// Every selected package, from the cache or a mirror, verified against its index.
-    async fn packages(
-        &self,
-        selection: &Selection,
-        repositories: &[String],
-        set: &NetbootSet,
-    ) -> anyhow::Result<Vec<(PackageEntry, PathBuf)>> {
-        let fetched = selection.wanted.iter().map(|wanted| {
-            let repository = repositories.get(wanted.repository).map(String::as_str).unwrap_or_default();
-            self.package(wanted, repository, set)
-        });
-        let mut fetched = futures_util::stream::iter(fetched).buffered(PARALLEL);
-        let (mut packages, mut missing) = (Vec::new(), Vec::new());
-        while let Some(package) = fetched.next().await {
-            match package {
-                Ok(package) => packages.push(package),
-                Err(FetchError::Offline { missing: more }) => missing.extend(more),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        all_there(missing)?;
-        Ok(packages)
-    }
-
+    /// A locked package, from the cache or a mirror.
     async fn package(
         &self,
-        wanted: &Wanted,
-        repository: &str,
+        package: &LockedPackage,
         set: &NetbootSet,
-    ) -> Result<(PackageEntry, PathBuf), FetchError> {
-        let identity = wanted.package.identity().to_string();
+    ) -> Result<(VerifiedPackage, PathBuf), FetchError> {
         let place = PackagePlace {
             branch: set.release.branch,
-            repository,
+            repository: &package.repository,
             arch: &set.release.arch,
-            file: &wanted.package.file_name(),
-            size: wanted.package.size(),
-            identity: &identity,
+            file: &package.file_name(),
+            size: package.size,
+            identity: &package.identity,
         };
-        let entry = self.mirrors.package(&place, &self.cache, |bytes| wanted.verified(bytes)).await?;
-        Ok((entry, self.cache.package(&identity)))
+        let check = |bytes: &[u8]| verified(package, &set.release.arch, bytes);
+        let found = self.mirrors.package(&place, &self.cache, check).await?;
+        Ok((found, self.cache.package(&package.identity)))
     }
+}
+
+/// Why a locked package cannot be had; where no mirror has it any more, with what to do.
+fn gone(profile: &ProfileName, package: &LockedPackage, error: FetchError) -> anyhow::Error {
+    let is_gone = matches!(error, FetchError::NotFound { .. });
+    let error = anyhow::Error::from(error);
+    if !is_gone {
+        return error;
+    }
+    let LockedPackage { name, version, .. } = package;
+    error.context(format!(
+        "package {name}-{version} of the lock cannot be had any more: mirrors delete what is superseded; take the newest \
+         with `bivouac lock {profile} --update {name}`, or bring the package from a site that has it with `export`"
+    ))
+}
+
+/// Why a lock is none for a recipe with this set, in words that follow "the lock".
+pub(super) fn misfit(recipe: &Recipe, set: &NetbootSet, lock: &Lock) -> Option<String> {
+    let world = boot_world(recipe, set.facts.modloop_is_signed);
+    lock.misfit(&Asked { world: &world, ..asked(recipe) })
+}
+
+/// What a recipe asks for, as far as it is known without its netboot set.
+fn asked(recipe: &Recipe) -> Asked<'_> {
+    let choice = &recipe.alpine;
+    Asked { release: choice.release, arch: &choice.arch, repositories: &choice.repositories, world: &[] }
 }
 
 /// What a bundle is made of, apart from the recipe.
 pub(super) struct Supplies {
     pub(super) set: NetbootSet,
     pub(super) verified: Verified,
-    pub(super) selection: Selection,
+    /// The index record of each package.
+    pub(super) records: Vec<String>,
     pub(super) packages: Vec<(PackageEntry, PathBuf)>,
 }
 

@@ -21,6 +21,7 @@ use crate::apk::{Index, KeyRing, SignedIndex};
 use crate::disk::{self, Lock, Scratch};
 use crate::model::alpine::{Arch, Branch, Flavor, ReleaseSpec, Version};
 use crate::model::check::Check;
+use crate::model::digest::Digest;
 
 /// The largest list of releases, and the largest checksum or signature file; a list has a few hundred lines, a checksum
 /// file one, a signature a dozen.
@@ -57,6 +58,17 @@ pub struct Wish {
     pub arch: Arch,
     /// The kernel flavor.
     pub flavor: Flavor,
+}
+
+/// The index of a package repository, verified.
+#[derive(Debug, Clone)]
+pub struct FetchedIndex {
+    /// What the repository has.
+    pub index: Index,
+    /// The file name of the key that signed it.
+    pub key: String,
+    /// SHA-256 of the file.
+    pub digest: Digest,
 }
 
 /// Where a package is and how to recognise it.
@@ -127,7 +139,7 @@ impl Mirrors {
         Ok(set)
     }
 
-    /// The verified index of a repository, and the name of the key that signed it.
+    /// The verified index of a repository.
     ///
     /// # Errors
     /// When no mirror has one that a key of `keys` signed; offline, when none was kept.
@@ -138,11 +150,11 @@ impl Mirrors {
         arch: &Arch,
         keys: &KeyRing,
         cache: &Cache,
-    ) -> Result<(Index, String), FetchError> {
+    ) -> Result<FetchedIndex, FetchError> {
         let place = format!("{branch}/{repository}/{arch}");
         let path = cache.index(&place);
         let open = |url: &str, bytes: &[u8]| match SignedIndex::open(bytes, keys) {
-            Ok((index, signed)) => Ok((index, signed.key)),
+            Ok((index, signed)) => Ok(FetchedIndex { index, key: signed.key, digest: Digest::of(bytes) }),
             Err(source) => Err(FetchError::Refused { url: url.to_owned(), source: Box::new(source) }),
         };
         if self.is_offline {

@@ -36,7 +36,7 @@ pub use checks::{Checks, Kernels};
 pub use download::{Downloader, Expect, HttpSettings, Proxy, Source};
 pub use error::{FetchError, MemberFault, RedirectFault};
 pub use initramfs::{InitramfsError, InitramfsFacts};
-pub use mirrors::{Mirrors, PackagePlace, Wish};
+pub use mirrors::{FetchedIndex, Mirrors, PackagePlace, Wish};
 pub use modloop::ModloopError;
 pub use openpgp::{
     DetachedSignature, FileHashes, Fingerprint, FingerprintError, FormatError, ReleaseKey, ReleaseKeyError,

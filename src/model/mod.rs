@@ -9,6 +9,7 @@ pub mod digest;
 pub mod firmware;
 pub mod identity;
 pub mod loader;
+pub mod lock;
 pub mod mac;
 pub mod mac_prefix;
 pub mod manifest;

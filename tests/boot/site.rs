@@ -18,24 +18,29 @@ pub struct Site {
     pub bundle: String,
 }
 
+/// A folder with the profiles of the repository: a build writes a lock beside each.
+fn copied() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles");
+    assert!(Command::new("cp").arg("-r").arg(ours).arg(folder.path()).status().unwrap().success());
+    folder
+}
+
 impl Site {
     /// Fetches, builds and publishes `hello` with the program, as a user would.
     pub fn publish() -> Self {
-        let profiles = Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles");
-        Self::publish_from(tempfile::tempdir().unwrap(), profiles)
+        Self::publish_from(copied())
     }
 
     /// The same with one file more in the profile.
     pub fn publish_with(path: &str, text: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let profiles = folder.path().join("profiles");
-        let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles");
-        assert!(Command::new("cp").arg("-r").arg(ours).arg(&profiles).status().unwrap().success());
-        std::fs::write(profiles.join("hello/root").join(path), text).unwrap();
-        Self::publish_from(folder, profiles)
+        let folder = copied();
+        std::fs::write(folder.path().join("profiles/hello/root").join(path), text).unwrap();
+        Self::publish_from(folder)
     }
 
-    fn publish_from(folder: tempfile::TempDir, profiles: PathBuf) -> Self {
+    fn publish_from(folder: tempfile::TempDir) -> Self {
+        let profiles = folder.path().join("profiles");
         let site = Self { folder, profiles, bundle: String::new() };
         let Mirror { address, release_key } = mirror();
         for step in ["fetch", "build"] {

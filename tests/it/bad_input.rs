@@ -153,13 +153,13 @@ fn a_mirror_that_lies_is_refused_with_what_was_expected_and_found() {
     server.put(LIST.replace("v3.24", "latest-stable"), Reply::File(list_of.into_bytes()));
     server.put(format!("{tarball_of}.asc"), Reply::File(signer().sign(&good).into_bytes()));
     server.put(&tarball_of, Reply::File(tarball(&members()[..3])));
-    refused(&site, &["build", "hello"], &["alpine-netboot-3.24.2-x86_64.tar.gz has", "bytes, expected"]);
+    refused(&site, &["lock", "hello", "--update"], &["alpine-netboot-3.24.2-x86_64.tar.gz has", "bytes, expected"]);
     let mut changed = good.clone();
     changed[good.len() / 2] ^= 1;
     server.put(&tarball_of, Reply::File(changed));
-    refused(&site, &["build", "hello"], &["has the SHA-256 checksum", "expected"]);
+    refused(&site, &["lock", "hello", "--update"], &["has the SHA-256 checksum", "expected"]);
     server.put(&tarball_of, Reply::Page("<!DOCTYPE html><title>Log in</title>"));
-    refused(&site, &["build", "hello"], &["was answered with a web page instead of the file"]);
+    refused(&site, &["lock", "hello", "--update"], &["was answered with a web page instead of the file"]);
 }
 
 #[test]

@@ -41,6 +41,7 @@ fn what_lay_unused_goes_and_what_names_meant_stays() {
     let store = files(&site, "store");
     forget(&site, "cache");
     // What was used meanwhile is young again.
+    site.unlock("hello");
     assert_eq!(site.run(&["build", "hello", "--offline"]).code, Some(0));
     let used = files(&site, "cache");
     assert_eq!(site.run(&["gc"]).code, Some(0));

@@ -18,6 +18,7 @@ mod golden;
 mod layers;
 mod lbu;
 mod loaders;
+mod lock;
 mod new_profile;
 mod readme;
 mod reproducible;

@@ -48,6 +48,7 @@ fn a_second_fetch_reads_no_large_file_and_a_build_compares_what_it_copies() {
     let site = hasty_site();
     let said = done(site.run(&["fetch", "hello"]));
     let built = done(site.run(&["build", "hello", "--state", "other"]));
+    site.unlock("hello");
     site.mirror.server.requests();
     let files = site.path("state/cache/files");
     for name in bivouac::disk::list(&files).unwrap() {
@@ -121,6 +122,7 @@ fn offline_without_packages_the_index_is_what_is_missing() {
 fn offline_any_single_file_that_is_missing_is_named() {
     let site = hasty_site();
     let online = done(site.run(&["build", "hello", "--state", "online"]));
+    site.unlock("hello");
     done(site.run(&["fetch", "hello", "--packages"]));
     site.mirror.server.requests();
     let copied = |from: &str, to: &str| {
@@ -135,6 +137,7 @@ fn offline_any_single_file_that_is_missing_is_named() {
         let said = match ran.code {
             Some(0) => {
                 assert_eq!(ran.out, online);
+                site.unlock("hello");
                 "nothing".to_owned()
             }
             _ => {

@@ -109,6 +109,7 @@ fn each_check_refuses_what_it_is_for_unless_it_is_switched_off_and_then_every_li
 
         // Switched on again, it is made, also of what is in the cache. What was built without it stays known for that.
         switch_off(&site, "");
+        site.unlock("hello");
         let ran = site.run(&["fetch", "hello"]);
         assert!(refusal(&ran).contains(said), "{check}: {}", ran.err);
         let out = done(site.run(&["list"]));
@@ -224,6 +225,7 @@ fn a_key_of_the_site_may_sign_indexes_and_modloops() {
     let shown = done(site.run(&["show", "hello"]));
     assert!(shown.contains("\nmain        index signed by own.rsa.pub\n"), "{shown}");
 
+    site.unlock("hello");
     // What was signed is no image, so that nothing can be said of its kernel.
     offer(&site, &signed_modloop(b"modloop\n", &[("b.rsa.pub", MODLOOP_KEY)]));
     site.write("a.rsa.pub", MODLOOP_KEY);

@@ -110,6 +110,7 @@ fn a_hostile_mirror_is_left_for_the_next_one() {
 fn packages_that_one_mirror_has_wrong_come_from_the_next_one() {
     let (site, first) = (hasty_site(), Mirror::start());
     let expected = done(site.run(&["build", "hello", "--state", "reference"]));
+    site.unlock("hello");
     let other = bivouac::apk::SigningKey::generate(bivouac::apk::KeyLength::Bits2048).unwrap();
     first.server.put(format!("{MAIN}/APKINDEX.tar.gz"), Reply::File(index(&[package("evil", &[])], &other)));
     first.server.put(format!("{MAIN}/busybox-1.0-r0.apk"), Reply::File(package("evil", &[])));

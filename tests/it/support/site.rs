@@ -73,10 +73,16 @@ const SERVICES: [&str; 14] = [
 
 /// A small package; `alpine-base` has services.
 pub fn package(name: &str, depends: &[&str]) -> Vec<u8> {
+    package_at(name, "1.0-r0", depends)
+}
+
+/// The same of another version. What stands before a hyphen in its name is its origin.
+pub fn package_at(name: &str, version: &str, depends: &[&str]) -> Vec<u8> {
     let info = PkgInfo {
         name: name.to_owned(),
-        version: "1.0-r0".to_owned(),
+        version: version.to_owned(),
         arch: "x86_64".to_owned(),
+        origin: name.split('-').next().unwrap_or_default().to_owned(),
         depends: depends.iter().map(|name| (*name).to_owned()).collect(),
         installed_size: 10,
         ..PkgInfo::default()
@@ -97,7 +103,8 @@ pub fn index(packages: &[Vec<u8>], key: &SigningKey) -> Vec<u8> {
 
 /// An index of packages, signed by a key of this name.
 pub fn index_by(packages: &[Vec<u8>], key: &SigningKey, name: &str) -> Vec<u8> {
-    let records: Vec<String> = packages.iter().map(|bytes| PackageFile::read(bytes).unwrap().index_record()).collect();
+    let records: Vec<String> =
+        packages.iter().map(|bytes| PackageFile::read(bytes).unwrap().index_record("x86_64")).collect();
     let index = Index::parse(&records.join("\n\n")).unwrap();
     key.sign_index(&write_index(index.packages(), "test"), &name.parse().unwrap()).unwrap()
 }
@@ -129,10 +136,17 @@ impl Mirror {
 
     /// Puts these packages and an index of them into the repository `main`.
     pub fn offer(&self, packages: &[(&str, &[&str])]) {
-        let files: Vec<Vec<u8>> = packages.iter().map(|(name, depends)| package(name, depends)).collect();
+        let packages: Vec<_> = packages.iter().map(|(name, depends)| (*name, "1.0-r0", *depends)).collect();
+        self.offer_versions(&packages);
+    }
+
+    /// The same with a version for each.
+    pub fn offer_versions(&self, packages: &[(&str, &str, &[&str])]) {
+        let made = packages.iter().map(|(name, version, depends)| package_at(name, version, depends));
+        let files: Vec<Vec<u8>> = made.collect();
         self.server.put(format!("{MAIN}/APKINDEX.tar.gz"), Reply::File(index(&files, signing_key())));
-        for ((name, _), bytes) in packages.iter().zip(files) {
-            self.server.put(format!("{MAIN}/{name}-1.0-r0.apk"), Reply::File(bytes));
+        for ((name, version, _), bytes) in packages.iter().zip(files) {
+            self.server.put(format!("{MAIN}/{name}-{version}.apk"), Reply::File(bytes));
         }
     }
 }
@@ -172,6 +186,11 @@ impl Site {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
+    }
+
+    /// Forgets which packages a profile was built with.
+    pub fn unlock(&self, profile: &str) {
+        std::fs::remove_file(self.path(&format!("profiles/{profile}/lock.toml"))).unwrap();
     }
 
     /// The program in this folder, with the mirror of this site.
