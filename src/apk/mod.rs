@@ -24,7 +24,7 @@ pub use keys::{Algorithm, KeyError, KeyLength, KeyName, KeyRing, PublicKey, Sign
 pub use package::{CONTROL_LIMIT, Expected, Mismatch, PackageError, PackageFile};
 pub use pkginfo::PkgInfo;
 pub use segment::NameError;
-pub use sign::{INDEX_LIMIT, SignedBy, SignedIndex, SignedIndexError, write_index};
+pub use sign::{INDEX_LIMIT, SignedBy, SignedIndex, SignedIndexError, read_index, write_index};
 pub use solver::{Offer, Problem, REPOSITORY_LIMIT, Reason, Repository, Selected, Solution, Unsolvable, Wanted, solve};
 pub use version::{Version, VersionError};
 pub use world::{WordError, World, WorldError, parse_word};

@@ -65,8 +65,8 @@ pub enum SignedIndexError {
     /// The archive lacks a file.
     #[error("the index file has no APKINDEX in it")]
     NoIndex,
-    /// What was signed is not a usable index.
-    #[error("the signed index is not usable")]
+    /// Its text is not a usable index.
+    #[error("the index in the file is not usable")]
     Index(#[from] IndexError),
 }
 
@@ -88,7 +88,7 @@ impl SignedIndex {
     pub fn open(bytes: &[u8], keys: &KeyRing) -> Result<(Index, SignedBy), SignedIndexError> {
         let (signatures, signed) = split(bytes)?;
         let signed_by = verify(&signatures, signed, keys)?;
-        Ok((read(signed)?, signed_by))
+        Ok((read_index(signed)?, signed_by))
     }
 }
 
@@ -144,8 +144,12 @@ fn verify(signatures: &[Signature], signed: &[u8], keys: &KeyRing) -> Result<Sig
     })
 }
 
-/// Reads the index out of the bytes after the signature.
-fn read(unsigned: &[u8]) -> Result<Index, SignedIndexError> {
+/// Reads an index without its signature: what [`write_index`] gave, or what follows a signature that was verified.
+///
+/// # Errors
+///
+/// [`SignedIndexError`] where the bytes are no gzipped archive with an index in it.
+pub fn read_index(unsigned: &[u8]) -> Result<Index, SignedIndexError> {
     let reader = Bounded::new(MultiGzDecoder::new(unsigned), INDEX_LIMIT);
     let wanted = |name: &str| matches!(name, "DESCRIPTION" | "APKINDEX");
     let files = segment::files(reader, wanted).map_err(SignedIndexError::Tar)?;
