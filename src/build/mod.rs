@@ -11,6 +11,7 @@ mod lint;
 mod lock;
 mod merge;
 mod packages;
+mod sbom;
 mod services;
 mod settings;
 mod staged;
@@ -28,6 +29,7 @@ pub use lint::{Finding, Level, RULES, Rule};
 pub use lock::{Offered, Update, boot_world, make_lock};
 pub use merge::{AlpineChoice, Shadowed};
 pub use packages::{Verified, verified};
+pub use sbom::{Bom, NotInIndex, bill_of_materials};
 pub use staged::{Blob, Netboot, Staged, site_initrd};
 pub use trail::{DEFAULT, Step, Subject, Topic, Trail};
 

@@ -158,6 +158,17 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print what a bundle is made of, for licence and vulnerability tools (SBOM)
+    ///
+    /// A CycloneDX 1.6 document in JSON: every package with version, licence, origin, maintainer, SHA-256 and what it
+    /// needs; kernel, initramfs, modloop and overlay; and the Alpine release. The same bundle gives the same bytes at
+    /// every site and at any time, so the document has no timestamp.
+    Sbom {
+        /// PROFILE, PROFILE@NUMBER, PROFILE:CHANNEL, or a bundle id or its beginning; a profile that has no release is
+        /// what its last build made
+        #[arg(value_name = "REF")]
+        reference: BundleRef,
+    },
     /// Make the folder of a new profile, ready to build
     New {
         /// Its name

@@ -17,6 +17,7 @@ mod pipeline;
 mod progress;
 mod render;
 mod report;
+mod sbom;
 mod schema;
 mod serve;
 mod show;
@@ -99,6 +100,7 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
             }
             Command::List { json } => show::list(&settings, json, out)?,
             Command::Show { reference, json } => show::show(&settings, &reference, json, out)?,
+            Command::Sbom { reference } => sbom::sbom(&settings, &reference, out)?,
             Command::Export { references, file, oci } => {
                 let form = if oci { air_gap::Form::Folder } else { air_gap::Form::Archive };
                 air_gap::export(&settings, &references, &file, form, out)?;

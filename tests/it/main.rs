@@ -22,6 +22,7 @@ mod lock;
 mod new_profile;
 mod readme;
 mod reproducible;
+mod sbom;
 mod schema;
 mod serving;
 mod support;

@@ -143,10 +143,15 @@ impl Mirror {
     /// The same with a version for each.
     pub fn offer_versions(&self, packages: &[(&str, &str, &[&str])]) {
         let made = packages.iter().map(|(name, version, depends)| package_at(name, version, depends));
-        let files: Vec<Vec<u8>> = made.collect();
+        self.offer_files(made.collect());
+    }
+
+    /// The same with package files.
+    pub fn offer_files(&self, files: Vec<Vec<u8>>) {
         self.server.put(format!("{MAIN}/APKINDEX.tar.gz"), Reply::File(index(&files, signing_key())));
-        for ((name, version, _), bytes) in packages.iter().zip(files) {
-            self.server.put(format!("{MAIN}/{name}-{version}.apk"), Reply::File(bytes));
+        for bytes in files {
+            let info = PackageFile::read(&bytes).unwrap().info().clone();
+            self.server.put(format!("{MAIN}/{}-{}.apk", info.name, info.version), Reply::File(bytes));
         }
     }
 }
