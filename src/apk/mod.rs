@@ -1,4 +1,4 @@
-//! Alpine packages: version order, dependencies, indexes, package files, signatures, and the
+//! Alpine packages: version order, dependencies, indexes, package files, signatures, advisories, and the
 //! solver that says what a world installs. Works on bytes and text; never on a file or a socket.
 
 mod dependency;
@@ -9,6 +9,7 @@ mod keys;
 mod package;
 mod pkginfo;
 mod record;
+mod secdb;
 mod segment;
 mod sign;
 mod solver;
@@ -23,6 +24,7 @@ pub use index::{Index, IndexError, IndexPackage, Unusable};
 pub use keys::{Algorithm, KeyError, KeyLength, KeyName, KeyRing, PublicKey, SigningKey};
 pub use package::{CONTROL_LIMIT, Expected, Mismatch, PackageError, PackageFile};
 pub use pkginfo::PkgInfo;
+pub use secdb::{SECDB_LIMIT, Secdb, SecdbError};
 pub use segment::NameError;
 pub use sign::{INDEX_LIMIT, SignedBy, SignedIndex, SignedIndexError, read_index, write_index};
 pub use solver::{Offer, Problem, REPOSITORY_LIMIT, Reason, Repository, Selected, Solution, Unsolvable, Wanted, solve};
