@@ -42,6 +42,14 @@ pub enum SecdbError {
     /// Not JSON of the right shape.
     #[error("the security database cannot be read")]
     Syntax(#[from] serde_json::Error),
+    /// It is one, but not the one that was asked for.
+    #[error("the security database is not that of {repository} in {branch}")]
+    Other {
+        /// The branch that was asked for.
+        branch: String,
+        /// The repository that was asked for.
+        repository: String,
+    },
 }
 
 /// The file, as far as it matters. What people write by hand is looked at piece by piece.
@@ -87,10 +95,15 @@ impl Secdb {
         Ok(Self { branch: file.distroversion, repository: file.reponame, fixes })
     }
 
-    /// Whether it says of itself that it is about this repository of this branch (`v3.24`).
-    #[must_use]
-    pub fn is_of(&self, branch: &str, repository: &str) -> bool {
-        (self.branch.as_str(), self.repository.as_str()) == (branch, repository)
+    /// The same, when it says of itself that it is about this repository of this branch (`v3.24`).
+    ///
+    /// # Errors
+    /// When it is about another one.
+    pub fn of(self, branch: &str, repository: &str) -> Result<Self, SecdbError> {
+        if (self.branch.as_str(), self.repository.as_str()) == (branch, repository) {
+            return Ok(self);
+        }
+        Err(SecdbError::Other { branch: branch.to_owned(), repository: repository.to_owned() })
     }
 
     /// The advisories that are fixed by going from one version of an origin to another: those whose fix came after
@@ -175,7 +188,11 @@ mod tests {
         }
         assert_eq!(fixed(DATABASE, "libcrypto3", "1", "9"), [""; 0], "origins only");
         let database = Secdb::parse(DATABASE.as_bytes()).unwrap();
-        assert!(database.is_of("v3.24", "main") && !database.is_of("v3.24", "community"));
+        assert!(database.clone().of("v3.24", "main").is_ok());
+        assert_eq!(
+            database.of("v3.24", "community").unwrap_err().to_string(),
+            "the security database is not that of community in v3.24"
+        );
     }
 
     #[test]

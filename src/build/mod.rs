@@ -2,6 +2,8 @@
 //!
 //! Same inputs, same bytes: nothing here knows the time, the host, the user, the working folder or the site's key.
 //! It never downloads and never writes to a store; `cli` joins it with both.
+//!
+//! Of what was made, [`bill_of_materials`] lists what is in it, and [`newer`] what there is that is newer.
 
 mod accounts;
 mod compare;
@@ -10,6 +12,7 @@ mod layers;
 mod lint;
 mod lock;
 mod merge;
+mod outdated;
 mod packages;
 mod sbom;
 mod services;
@@ -28,6 +31,7 @@ pub use import::{Became, Import, Remark};
 pub use lint::{Finding, Level, RULES, Rule};
 pub use lock::{Offered, Update, boot_world, make_lock};
 pub use merge::{AlpineChoice, Shadowed};
+pub use outdated::{Newer, newer, newest_listed};
 pub use packages::{Verified, verified};
 pub use sbom::{Bom, NotInIndex, bill_of_materials};
 pub use staged::{Blob, Netboot, Staged, site_initrd};

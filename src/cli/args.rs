@@ -122,6 +122,22 @@ pub(super) enum Command {
         #[command(flatten)]
         sources: Sources,
     },
+    /// Show what the mirror has that is newer than the locks of profiles
+    ///
+    /// Packages in other versions, those an update would bring or drop, those that are gone, and a newer Alpine; and
+    /// which advisories of Alpine's security database an update would fix. Changes no lock, and downloads lists only,
+    /// where the locked release is in the cache. Ends with 0 when nothing is newer, 1 when anything is, 2 when it
+    /// cannot tell.
+    Outdated {
+        /// Profiles; all when none is named
+        profiles: Vec<ProfileName>,
+        /// Base URL of Alpine's security database, or `off` [default: https://secdb.alpinelinux.org]
+        #[arg(long, value_name = "URL")]
+        secdb: Option<String>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Make bundles from profiles, ready to publish
     ///
     /// Each is built from the exact packages of its lock, profiles/NAME/lock.toml, which is made where there is none.
@@ -400,6 +416,7 @@ impl Command {
         let serve = match self {
             Self::Up { serve, .. } | Self::Serve(serve) => serve.clone().into_file(),
             Self::Loaders(loaders) => loaders.flags(),
+            Self::Outdated { secdb, .. } => File { secdb: secdb.clone(), ..File::default() },
             _ => File::default(),
         };
         File {

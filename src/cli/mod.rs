@@ -13,6 +13,7 @@ mod loaders;
 mod lock;
 mod machines;
 mod new_profile;
+mod outdated;
 mod pipeline;
 mod progress;
 mod render;
@@ -100,6 +101,9 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
             }
             Command::List { json } => show::list(&settings, json, out)?,
             Command::Show { reference, json } => show::show(&settings, &reference, json, out)?,
+            Command::Outdated { profiles, json, .. } => {
+                return outdated::outdated(&settings, &profiles, json, out).await;
+            }
             Command::Sbom { reference } => sbom::sbom(&settings, &reference, out)?,
             Command::Export { references, file, oci } => {
                 let form = if oci { air_gap::Form::Folder } else { air_gap::Form::Archive };

@@ -1,5 +1,7 @@
 //! Where bundles are made: mirrors, cache, packages, and the builder over them.
 
+mod today;
+
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,13 +18,14 @@ use crate::config::{FetchSettings, Settings, VerifySettings};
 use crate::disk;
 use crate::fetch::{
     Cache, CachedFile, Checks, Downloader, FetchError, FetchedIndex, HttpSettings, Mirrors, NetbootSet, PackagePlace,
-    ReleaseKey, Wish,
+    Release, ReleaseKey, Wish,
 };
 use crate::model::alpine::{Arch, Branch, ReleaseSpec};
 use crate::model::check::Check;
 use crate::model::lock::{Asked, Lock, LockedPackage, LockedRelease, LockedRepository};
 use crate::model::manifest::{Alpine, FileEntry, PackageEntry, Verified};
 use crate::model::name::ProfileName;
+pub(super) use today::Today;
 
 /// How many files are downloaded at once.
 const PARALLEL: usize = 8;
@@ -41,6 +44,7 @@ pub(super) enum Access {
 
 /// The place.
 pub(super) struct Workshop {
+    downloader: Downloader,
     mirrors: Mirrors,
     cache: Cache,
     checks: Checks,
@@ -53,8 +57,9 @@ pub(super) struct Workshop {
 impl Workshop {
     pub(super) fn open(settings: &Settings, access: Access) -> anyhow::Result<Self> {
         let downloader = Downloader::new(patience(&settings.fetch))?.with_progress(Arc::new(Shown::default()));
-        let mirrors = Mirrors::new(&settings.mirrors, downloader)?;
+        let mirrors = Mirrors::new(&settings.mirrors, downloader.clone())?;
         Ok(Self {
+            downloader,
             mirrors: if access == Access::Offline { mirrors.offline() } else { mirrors },
             cache: Cache::open(&settings.cache())?,
             checks: checks(&settings.verify)?,
@@ -76,8 +81,7 @@ impl Workshop {
         let choice = &recipe.alpine;
         let locked = lock.map(|lock| &lock.alpine).filter(|_| lock.is_some_and(|lock| lock.is_of(&asked(recipe))));
         let release = locked.map_or(choice.release, |locked| ReleaseSpec::Version(locked.version));
-        let wish = Wish { release, arch: choice.arch.clone(), flavor: choice.flavor.clone() };
-        let set = self.mirrors.netboot_set(&wish, &self.cache, &self.checks).await?;
+        let set = self.mirrors.netboot_set(&wish(recipe, release), &self.cache, &self.checks).await?;
         if let Some(locked) = locked {
             anyhow::ensure!(
                 locked.tarball == set.release.sha256,
@@ -122,10 +126,22 @@ impl Workshop {
         if let (Some(lock), Some(None), Update::Needed) = (before, lacks, update) {
             return Ok(lock.clone());
         }
+        let offered = self.offered(recipe, set, set.release.branch).await?;
+        let release = locked_release(recipe, &set.release);
+        let before = before.map(|lock| (lock, update));
+        let carried = |package: &LockedPackage| {
+            let bytes = disk::read_bounded(&self.cache.package(&package.identity), package.size).ok()?;
+            Some(verified(package, &set.release.arch, &bytes).ok()?.record)
+        };
+        Ok(make_lock(recipe, release, set.facts.modloop_is_signed, &offered, before, &carried)?)
+    }
+
+    /// What the repositories of a recipe have in a branch, verified by the keys of a set.
+    async fn offered(&mut self, recipe: &Recipe, set: &NetbootSet, branch: Branch) -> anyhow::Result<Vec<Offered>> {
         let keys = set.facts.keys(&self.checks.package_keys);
         let (mut offered, mut missing) = (Vec::new(), Vec::new());
         for repository in &recipe.alpine.repositories {
-            match self.index(set.release.branch, repository, &set.release.arch, &keys).await {
+            match self.index(branch, repository, &set.release.arch, &keys).await {
                 Ok(FetchedIndex { index, key, digest }) => {
                     offered.push(Offered { name: repository.clone(), index, digest, key });
                 }
@@ -134,18 +150,7 @@ impl Workshop {
             }
         }
         all_there(missing)?;
-        let release = LockedRelease {
-            wanted: recipe.alpine.release,
-            version: set.release.version,
-            arch: set.release.arch.clone(),
-            tarball: set.release.sha256,
-        };
-        let before = before.map(|lock| (lock, update));
-        let carried = |package: &LockedPackage| {
-            let bytes = disk::read_bounded(&self.cache.package(&package.identity), package.size).ok()?;
-            Some(verified(package, &set.release.arch, &bytes).ok()?.record)
-        };
-        Ok(make_lock(recipe, release, set.facts.modloop_is_signed, &offered, before, &carried)?)
+        Ok(offered)
     }
 
     /// The packages of a lock that fits the set, all of them in the cache.
@@ -247,6 +252,19 @@ fn gone(profile: &ProfileName, package: &LockedPackage, error: FetchError) -> an
         "package {name}-{version} of the lock cannot be had any more: mirrors delete what is superseded; take the newest \
          with `bivouac lock {profile} --update {name}`, or bring the package from a site that has it with `export`"
     ))
+}
+
+fn wish(recipe: &Recipe, release: ReleaseSpec) -> Wish {
+    Wish { release, arch: recipe.alpine.arch.clone(), flavor: recipe.alpine.flavor.clone() }
+}
+
+fn locked_release(recipe: &Recipe, release: &Release) -> LockedRelease {
+    LockedRelease {
+        wanted: recipe.alpine.release,
+        version: release.version,
+        arch: release.arch.clone(),
+        tarball: release.sha256,
+    }
 }
 
 /// Why a lock is none for a recipe with this set, in words that follow "the lock".

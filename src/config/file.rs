@@ -23,6 +23,8 @@ pub struct File {
     pub state: Option<PathBuf>,
     /// Base URL of the Alpine mirror, or several in the order in which they are asked.
     pub mirror: Option<OneOrMore>,
+    /// Base URL of Alpine's security database, for `outdated`, or `off`.
+    pub secdb: Option<String>,
     /// What downloads are checked against.
     pub verify: Option<Verify>,
     /// How patient downloads are.
@@ -178,6 +180,7 @@ impl File {
             overlays: self.overlays.or(other.overlays),
             state: self.state.or(other.state),
             mirror: self.mirror.or(other.mirror),
+            secdb: self.secdb.or(other.secdb),
             verify: both(self.verify, other.verify, |a, b| Verify {
                 // Keys add up: a flag for one more key must not take the site's away.
                 release_keys: match (a.release_keys, b.release_keys) {

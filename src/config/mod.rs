@@ -29,6 +29,9 @@ pub const FILE_NAME: &str = "bivouac.toml";
 /// Alpine's public mirror, used when the site names none.
 pub const DEFAULT_MIRROR: &str = "https://dl-cdn.alpinelinux.org/alpine";
 
+/// Alpine's security database, used when the site names no other.
+pub const DEFAULT_SECDB: &str = "https://secdb.alpinelinux.org";
+
 /// Where HTTP listens when nothing is said: every address, the port firmware assumes.
 const DEFAULT_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 80);
 
@@ -91,6 +94,8 @@ pub struct Settings {
     pub state: PathBuf,
     /// Base URLs of the Alpine mirrors, in the order in which they are asked, without a final slash.
     pub mirrors: Vec<String>,
+    /// Base URL of Alpine's security database, without a final slash; nothing when nobody is to be asked.
+    pub secdb: Option<String>,
     /// What downloads are checked against.
     pub verify: VerifySettings,
     /// How patient downloads are.
@@ -196,6 +201,7 @@ impl Settings {
             overlays: file.overlays.unwrap_or_else(|| PathBuf::from("overlays")),
             state: file.state.unwrap_or_else(|| PathBuf::from("state")),
             mirrors: mirrors(file.mirror)?,
+            secdb: secdb(file.secdb.as_deref().unwrap_or(DEFAULT_SECDB))?,
             verify: verify(file.verify.unwrap_or_default())?,
             fetch: FetchSettings::check(file.fetch.unwrap_or_default())?,
             loaders: file.loaders,
@@ -250,6 +256,10 @@ fn mirrors(written: Option<OneOrMore>) -> Result<Vec<String>, ConfigError> {
         return Err(ConfigError::Value { key: "mirror", value: "[]".to_owned(), why });
     }
     list.iter().map(|url| base_url("mirror", url)).collect()
+}
+
+fn secdb(written: &str) -> Result<Option<String>, ConfigError> {
+    if written == "off" { Ok(None) } else { base_url("secdb", written).map(Some) }
 }
 
 fn verify(file: Verify) -> Result<VerifySettings, ConfigError> {

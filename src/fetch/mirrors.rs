@@ -139,6 +139,18 @@ impl Mirrors {
         Ok(set)
     }
 
+    /// The release that a name means now, by the list of a mirror. Nothing of it is fetched or verified: it tells what is
+    /// new, and is nothing to build from.
+    ///
+    /// # Errors
+    /// When no mirror has one that may follow those seen before; always when mirrors may not be asked.
+    pub async fn release(&self, wish: &Wish, cache: &Cache, checks: &Checks) -> Result<Release, FetchError> {
+        if self.is_offline {
+            return Err(FetchError::OfflineSurvey);
+        }
+        self.first_good(async |base, downloader| current(downloader, base, wish, cache, checks).await).await
+    }
+
     /// The verified index of a repository.
     ///
     /// # Errors
@@ -260,10 +272,7 @@ impl Mirrors {
         cache: &Cache,
         checks: &Checks,
     ) -> Result<NetbootSet, FetchError> {
-        let release = resolve(downloader, base, &wish.release, &wish.arch).await?;
-        if checks.makes(Check::Replay) {
-            refuse_older(base, &release, wish, cache, checks)?;
-        }
+        let release = current(downloader, base, wish, cache, checks).await?;
         if let Some(set) = cached(cache, &release, &wish.flavor, checks).await? {
             cache.remember(&wish.release, &release)?;
             return Ok(set);
@@ -392,6 +401,21 @@ fn base_of(base_url: &str) -> Result<String, FetchError> {
 
 fn tarball_url(base: &str, release: &Release) -> String {
     format!("{base}/{}/releases/{}/{}", release.branch, release.arch, release.file())
+}
+
+/// The one release that a mirror means at this moment, if it may follow those seen before.
+async fn current(
+    downloader: &Downloader,
+    base: &str,
+    wish: &Wish,
+    cache: &Cache,
+    checks: &Checks,
+) -> Result<Release, FetchError> {
+    let release = resolve(downloader, base, &wish.release, &wish.arch).await?;
+    if checks.makes(Check::Replay) {
+        refuse_older(base, &release, wish, cache, checks)?;
+    }
+    Ok(release)
 }
 
 /// The one release that a mirror means at this moment.

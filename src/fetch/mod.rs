@@ -25,6 +25,7 @@ mod partial;
 mod progress;
 mod record;
 mod release;
+mod secdb;
 mod sink;
 mod streams;
 mod survey;
@@ -45,4 +46,5 @@ pub use openpgp::{
 pub use progress::{Progress, Silent};
 pub use record::{CachedFile, Facts, NetbootSet};
 pub use release::{ListingError, Release};
+pub use secdb::secdb;
 pub use survey::{FlavorOffer, Offer, Scope, Survey};

@@ -20,6 +20,7 @@ mod lbu;
 mod loaders;
 mod lock;
 mod new_profile;
+mod outdated;
 mod readme;
 mod reproducible;
 mod sbom;
