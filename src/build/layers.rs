@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::BuildError;
 use crate::disk::{self, Found, Kind};
@@ -29,17 +29,26 @@ pub(super) struct Source {
 
 /// Reads the profile `name`, those it extends, and the overlays they list. Each profile comes after its overlays and
 /// after the profile it extends; an overlay that several list counts once, where it is listed first.
-pub(super) fn load(profiles: &Path, overlays: &Path, name: &ProfileName) -> Result<Vec<Source>, BuildError> {
-    let mut stack = Stack { profiles, overlays, sources: Vec::new(), above: Vec::new(), used: Vec::new() };
+pub(super) fn load(profiles: &Path, overlays: &Path, name: &ProfileName) -> Result<Layers, BuildError> {
+    let found = Layers { sources: Vec::new(), folders: Vec::new() };
+    let mut stack = Stack { profiles, overlays, found, above: Vec::new(), used: Vec::new() };
     stack.profile(name)?;
-    Ok(stack.sources)
+    Ok(stack.found)
+}
+
+/// Layers, the first to apply first.
+#[derive(Debug)]
+pub(super) struct Layers {
+    pub(super) sources: Vec<Source>,
+    /// The folder of each.
+    pub(super) folders: Vec<PathBuf>,
 }
 
 /// The layers read so far.
 struct Stack<'a> {
     profiles: &'a Path,
     overlays: &'a Path,
-    sources: Vec<Source>,
+    found: Layers,
     /// The profiles that extend the one being read, outermost first.
     above: Vec<ProfileName>,
     /// The overlays that are among the sources.
@@ -70,15 +79,17 @@ impl Stack<'_> {
             }
             if !self.used.contains(overlay) {
                 self.used.push(overlay.clone());
-                self.sources.push(load_overlay(self.overlays, overlay, name)?);
+                self.found.sources.push(load_overlay(self.overlays, overlay, name)?);
+                self.found.folders.push(self.overlays.join(overlay.as_str()));
             }
         }
         self.above.pop();
-        self.sources.push(Source {
+        self.found.sources.push(Source {
             origin: format!("profile {name}"),
             layer: profile.layer,
             files: read_tree(&folder.join("root"))?,
         });
+        self.found.folders.push(folder);
         Ok(())
     }
 }

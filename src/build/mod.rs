@@ -285,6 +285,8 @@ pub struct Recipe {
     pub allowed: Vec<Allowed>,
     /// Files that more than one layer has.
     pub shadowed: Vec<Shadowed>,
+    /// The folders of the layers: of overlays and profiles. All of the recipe comes from files in them.
+    pub folders: Vec<PathBuf>,
     accounts: Accounts,
     /// Which layer said what.
     trail: Trail,
@@ -326,7 +328,8 @@ impl Recipe {
     /// # Errors
     /// The first thing that cannot be read or merged.
     pub fn read(profiles: &Path, overlays: &Path, name: &ProfileName) -> Result<Self, BuildError> {
-        Self::merged(name, layers::load(profiles, overlays, name)?)
+        let layers::Layers { sources, folders } = layers::load(profiles, overlays, name)?;
+        Ok(Self { folders, ..Self::merged(name, sources)? })
     }
 
     /// Merges layers and looks for mistakes.
@@ -362,6 +365,7 @@ impl Recipe {
             vars: merged.vars,
             allowed: merged.allowed,
             shadowed: merged.shadowed,
+            folders: Vec::new(),
             trail: merged.trail,
             accounts: Accounts {
                 users: merged.users,

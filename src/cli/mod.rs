@@ -25,6 +25,7 @@ mod show;
 mod side;
 mod site_key;
 mod to_publish;
+mod unchanged;
 mod workshop;
 
 use std::io::{self, IsTerminal as _, Write};
@@ -72,6 +73,11 @@ pub fn main() -> ExitCode {
 fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
     let flags = args.command.flags(&args.site_flags);
     let mut settings = Settings::load(args.site.as_deref(), flags).context("the settings cannot be used")?;
+    if let Command::Build { profiles, .. } = &args.command
+        && pipeline::is_all_built(&settings, profiles, out)?
+    {
+        return Ok(Outcome::Done);
+    }
     let runtime = tokio::runtime::Runtime::new().context("cannot start the worker threads")?;
     let ended = runtime.block_on(async {
         match args.command {

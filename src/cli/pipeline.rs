@@ -1,6 +1,6 @@
 //! `build`, `publish` and `up`: joins the workshop and the store.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::time::SystemTime;
 
 use anyhow::Context as _;
@@ -10,6 +10,7 @@ use super::progress::say;
 use super::report::{plain, size};
 use super::site_key::SiteKey;
 use super::to_publish::ToPublish;
+use super::unchanged::{Made, Profile, known};
 use super::workshop::{Access, Workshop};
 use crate::build::{Blob, Level, Recipe, Staged, Update, site_initrd};
 use crate::config::Settings;
@@ -96,17 +97,20 @@ pub(super) async fn build_and_publish(
 async fn build_all(settings: &Settings, profiles: &[ProfileName], how: How, out: &mut dyn Write) -> anyhow::Result<()> {
     let names = all_or(settings, profiles)?;
     // Every profile is read before the first download: a typing error costs nobody minutes.
-    let recipes: Vec<Recipe> = names.iter().map(|name| load(settings, name)).collect::<Result<_, _>>()?;
+    let profiles: Vec<Profile> = names.iter().map(|name| Profile::look(settings, name)).collect::<Result<_, _>>()?;
     let store = Store::open(&settings.store())?;
     let mut workshop = Workshop::open(settings, how.access)?;
-    for recipe in &recipes {
-        let name = &recipe.name;
-        for shadowed in &recipe.shadowed {
-            say(&format!("{name}: {} of {} hides that of {}", shadowed.path, shadowed.by, shadowed.hidden));
-        }
-        for finding in recipe.findings().iter().filter(|it| it.rule.level == Level::Warning && it.allowed.is_none()) {
-            say(&plain(&format!("{name}: warning: {}", finding.line())));
-        }
+    for profile in profiles {
+        let (recipe, inputs) = match profile {
+            Profile::Built(name, made) => {
+                unchanged(&name, &made, out)?;
+                continue;
+            }
+            Profile::Read(recipe, inputs) => (recipe, inputs),
+        };
+        let (recipe, name) = (&*recipe, &recipe.name);
+        let remarks = remarks(recipe);
+        remarks.iter().for_each(|remark| say(remark));
         let before = store.staged(name).ok();
         let failed = || format!("cannot build profile `{name}`");
         let lock = lock::read(settings, name)?;
@@ -126,9 +130,37 @@ async fn build_all(settings: &Settings, profiles: &[ProfileName], how: How, out:
         let (id, count) = (manifest.id(), manifest.packages.len());
         let off = &manifest.verified.off;
         let unchecked = if off.is_empty() { String::new() } else { format!(", NOT CHECKED: {}", Check::list(off)) };
-        writeln!(out, "{name} {verb}: bundle {id}, {count} packages, {}{unchecked}", size(bytes))?;
+        let outcome = format!("bundle {id}, {count} packages, {}{unchecked}", size(bytes));
+        writeln!(out, "{name} {verb}: {outcome}")?;
+        inputs.remember(settings, name, &agreed, Made { bundle: id, remarks, outcome });
     }
     Ok(())
+}
+
+/// Whether no profile has to be built; then that is said of each.
+pub(super) fn is_all_built(settings: &Settings, profiles: &[ProfileName], out: &mut dyn Write) -> anyhow::Result<bool> {
+    let names = all_or(settings, profiles)?;
+    let Some(all) = names.iter().map(|name| known(settings, name)).collect::<Option<Vec<Made>>>() else {
+        return Ok(false);
+    };
+    for (name, made) in names.iter().zip(&all) {
+        unchanged(name, made, out)?;
+    }
+    Ok(true)
+}
+
+fn unchanged(name: &ProfileName, made: &Made, out: &mut dyn Write) -> io::Result<()> {
+    made.remarks.iter().for_each(|remark| say(remark));
+    writeln!(out, "{name} is unchanged: {}", made.outcome)
+}
+
+/// What is said of a profile before it is built: files that hide others, and warnings.
+fn remarks(recipe: &Recipe) -> Vec<String> {
+    let name = &recipe.name;
+    let shadowed = recipe.shadowed.iter();
+    let shadowed = shadowed.map(|it| format!("{name}: {} of {} hides that of {}", it.path, it.by, it.hidden));
+    let warnings = recipe.findings().iter().filter(|it| it.rule.level == Level::Warning && it.allowed.is_none());
+    shadowed.chain(warnings.map(|it| plain(&format!("{name}: warning: {}", it.line())))).collect()
 }
 
 /// Builds a bundle and puts it into the store; returns the lock it was built from too. A file of the cache that turns

@@ -27,6 +27,9 @@ use crate::model::manifest::{Alpine, FileEntry, PackageEntry, Verified};
 use crate::model::name::ProfileName;
 pub(super) use today::Today;
 
+/// The variable of the environment that says which time files of an overlay get (reproducible-builds.org).
+pub(super) const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
 /// How many files are downloaded at once.
 const PARALLEL: usize = 8;
 
@@ -348,12 +351,10 @@ fn netboot(set: &NetbootSet, verified: Verified) -> Netboot {
 fn epoch() -> anyhow::Result<u64> {
     /// What the eleven octal digits of a tar header hold.
     const LATEST: u64 = 0o77_777_777_777;
-    match std::env::var("SOURCE_DATE_EPOCH") {
+    match std::env::var(EPOCH) {
         Ok(text) => {
             let seconds = text.parse().ok().filter(|seconds| *seconds <= LATEST);
-            seconds.with_context(|| {
-                format!("SOURCE_DATE_EPOCH is `{text}`; it must be a number of seconds up to {LATEST}")
-            })
+            seconds.with_context(|| format!("{EPOCH} is `{text}`; it must be a number of seconds up to {LATEST}"))
         }
         Err(_) => Ok(0),
     }

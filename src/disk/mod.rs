@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+mod appearance;
 mod clean;
 mod create;
 mod lock;
@@ -14,6 +15,7 @@ mod temporary;
 mod walk;
 mod write;
 
+pub use appearance::{Appearance, TICK};
 pub use clean::Clean;
 pub use create::{create_file, create_folder, create_link, move_folder};
 pub use lock::Lock;

@@ -28,4 +28,5 @@ mod schema;
 mod serving;
 mod support;
 mod templates;
+mod unchanged;
 mod walk_through;
