@@ -30,7 +30,7 @@ pub const MAC: &str = "52:54:00:77:00:01";
 pub const UUID: &str = "6f9619ff-8b86-4011-b42d-00cf4fc964ff";
 
 /// How long a boot may take under software emulation on a busy host.
-const PATIENCE: Duration = Duration::from_secs(240);
+pub const PATIENCE: Duration = Duration::from_secs(240);
 
 /// What kind of machine boots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,6 +133,17 @@ impl Lab {
         let mut process = Process::start("dnsmasq", command);
         process.wait_for("DHCP, IP range", Duration::from_secs(20));
         self.processes.push(process);
+    }
+
+    /// Puts somebody between the machines and the server, who changes a bit of every answer whose path has `text`.
+    /// Returns the address to which machines have to be sent.
+    pub fn tamper(&self, text: &str) -> (Process, String) {
+        let mut command = self.inside(&self.a(), "python3");
+        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/boot/tamper.py"));
+        command.args([SERVER, "8081", &format!("http://{SERVER}"), text]);
+        let mut middle = Process::start("tamper.py", command);
+        middle.wait_for("listening", Duration::from_secs(20));
+        (middle, format!("http://{SERVER}:8081"))
     }
 
     /// Switches the machine on.

@@ -9,7 +9,7 @@ mod site;
 
 use std::time::Duration;
 
-use lab::{Lab, MAC, Machine, UUID};
+use lab::{Lab, MAC, Machine, PATIENCE, UUID};
 use site::Site;
 
 const FULL: [&str; 4] = ["--dhcp", "full", "--pool", "10.77.0.100-10.77.0.199"];
@@ -87,4 +87,34 @@ fn a_machine_whose_server_goes_away_between_script_and_kernel_boots_when_it_is_b
     let mut server = lab.serve(&site.state(), &FULL);
     let up = lab.expect_check_in(&site.state(), &mut server, &mut machine);
     assert_up(&up, &site);
+}
+
+#[test]
+fn a_machine_whose_package_was_changed_on_its_way_does_not_count_as_up() {
+    let (site, lab) = (Site::publish(), Lab::new("apk"));
+    // Of the packages of the bundle, the one without which the machine still comes as far as its check-in.
+    let (mut middle, address) = lab.tamper("/openssl-");
+    let mut server = lab.serve(&site.state(), &[&FULL[..], &["--advertise", &address]].concat());
+    let mut machine = lab.power_on(Machine::BiosRom);
+    machine.wait_for("BAD archive", PATIENCE);
+    server.wait_for("a machine came up with something else than it was told to boot", PATIENCE);
+    middle.wait_for("changed ", PATIENCE);
+    let machine = &lab.machines(&site.state())[0];
+    assert_eq!(machine["state"], "wrong", "{machine:#}");
+    let problems = machine["problems"].to_string();
+    assert!(problems.contains("openssl-"), "{machine:#}");
+}
+
+#[test]
+fn a_machine_whose_package_index_was_changed_on_its_way_installs_nothing() {
+    let (site, lab) = (Site::publish(), Lab::new("index"));
+    let (_middle, address) = lab.tamper("/APKINDEX");
+    let mut server = lab.serve(&site.state(), &[&FULL[..], &["--advertise", &address]].concat());
+    let mut machine = lab.power_on(Machine::BiosRom);
+    machine.wait_for("UNTRUSTED signature", PATIENCE);
+    // Init finds nothing to start, and with `panic` gives up.
+    machine.wait_for("Kernel panic", PATIENCE);
+    server.drain();
+    assert!(!server.text().contains(" check-in "), "{}", server.text());
+    assert_ne!(lab.machines(&site.state())[0]["state"], "up");
 }

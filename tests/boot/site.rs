@@ -1,6 +1,7 @@
 //! A published `hello`, built by the program from the stand-in mirror.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -9,6 +10,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{Response, StatusCode};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 
 /// A state folder with `hello@1`.
 pub struct Site {
@@ -42,10 +45,15 @@ impl Site {
     fn publish_from(folder: tempfile::TempDir) -> Self {
         let profiles = folder.path().join("profiles");
         let site = Self { folder, profiles, bundle: String::new() };
-        let Mirror { address, release_key } = mirror();
+        let folder = mirror();
+        let release_key = folder.join("keys/release-key.asc");
+        let served = Served::start(folder);
         for step in ["fetch", "build"] {
-            site.run(&[step, "hello", "--mirror", address, "--release-key", release_key]);
+            let key = release_key.to_str().unwrap();
+            site.run(&[step, "hello", "--mirror", &served.address, "--release-key", key]);
         }
+        // From here on nothing is left but what the bundle has: machines boot without any mirror.
+        served.stop();
         site.run(&["publish", "hello"]);
         let list: serde_json::Value = serde_json::from_str(&site.run(&["list", "--json"])).unwrap();
         let bundle = list[0]["bundle"].as_str().unwrap().to_owned();
@@ -89,43 +97,45 @@ impl Site {
     }
 }
 
-/// The stand-in mirror.
-struct Mirror {
-    address: String,
-    /// The file with the key that signed its tarballs.
-    release_key: String,
-}
-
-/// The stand-in mirror, made once and served from the loopback.
-fn mirror() -> &'static Mirror {
-    static MIRROR: OnceLock<Mirror> = OnceLock::new();
+/// The folder of the stand-in mirror, made once.
+fn mirror() -> &'static Path {
+    static MIRROR: OnceLock<PathBuf> = OnceLock::new();
     MIRROR.get_or_init(|| {
         let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
         let folder = repository.join("target/stand-in-mirror");
         let made = Command::new(repository.join("scripts/stand-in-mirror")).arg(&folder).output().unwrap();
         assert!(made.status.success(), "the stand-in mirror cannot be made: {}", String::from_utf8_lossy(&made.stderr));
-        let release_key = folder.join("keys/release-key.asc").to_str().unwrap().to_owned();
-        Mirror { address: serve(folder), release_key }
+        folder
     })
 }
 
-/// Serves a folder for as long as the tests run.
-fn serve(folder: PathBuf) -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let base = format!("http://{}", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async move {
-            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+/// A folder that is served on the loopback.
+struct Served {
+    address: String,
+    place: SocketAddr,
+    runtime: Runtime,
+}
+
+impl Served {
+    fn start(folder: &'static Path) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let place = listener.local_addr().unwrap();
+        runtime.spawn(async move {
             let router = Router::new().fallback(move |request: Request| {
-                let response = answer(&folder, request.uri().path());
+                let response = answer(folder, request.uri().path());
                 async move { Ok::<_, Infallible>(response) }
             });
             axum::serve(listener, router).await.unwrap();
         });
-    });
-    base
+        Self { address: format!("http://{place}"), place, runtime }
+    }
+
+    /// Stops it for good.
+    fn stop(self) {
+        drop(self.runtime);
+        std::net::TcpStream::connect(self.place).unwrap_err();
+    }
 }
 
 fn answer(folder: &Path, path: &str) -> Response<Body> {
