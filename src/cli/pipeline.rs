@@ -132,7 +132,12 @@ async fn build_all(settings: &Settings, profiles: &[ProfileName], how: How, out:
         let unchecked = if off.is_empty() { String::new() } else { format!(", NOT CHECKED: {}", Check::list(off)) };
         let outcome = format!("bundle {id}, {count} packages, {}{unchecked}", size(bytes));
         writeln!(out, "{name} {verb}: {outcome}")?;
-        inputs.remember(settings, name, &agreed, Made { bundle: id, remarks, outcome });
+        inputs.remember(
+            settings,
+            name,
+            &agreed,
+            Made { bundle: id, blobs: manifest.blobs().collect(), remarks, outcome },
+        );
     }
     Ok(())
 }

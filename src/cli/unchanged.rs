@@ -14,6 +14,7 @@ use super::lock;
 use crate::build::{BuildError, Recipe};
 use crate::config::Settings;
 use crate::disk::{self, Appearance, DiskError, TICK};
+use crate::model::digest::Digest;
 use crate::model::lock::{LOCK_FILE, Lock};
 use crate::model::manifest::BundleId;
 use crate::model::name::ProfileName;
@@ -38,6 +39,8 @@ struct Built {
 #[serde(deny_unknown_fields)]
 pub(super) struct Made {
     pub(super) bundle: BundleId,
+    /// Everything the bundle names, with its length in bytes.
+    pub(super) blobs: Vec<(Digest, u64)>,
     /// What was said about the profile on the way.
     pub(super) remarks: Vec<String>,
     /// What is said about the bundle, after the verb.
@@ -86,8 +89,9 @@ pub(super) fn known(settings: &Settings, name: &ProfileName) -> Option<Made> {
         return None;
     }
     let store = Store::look_into(&settings.store());
-    let manifest = store.staged(name).ok().filter(|manifest| manifest.id() == built.made.bundle)?;
-    manifest.blobs().all(|(digest, size)| store.has_blob(&digest, size)).then_some(built.made)
+    let is_whole = store.staged_id(name).ok()? == Some(built.made.bundle)
+        && built.made.blobs.iter().all(|(digest, size)| store.has_blob(digest, *size));
+    is_whole.then_some(built.made)
 }
 
 /// What a bundle is made of, while it is made.

@@ -89,7 +89,9 @@ pub fn read(path: &Path) -> Result<Vec<u8>, DiskError> {
 /// cannot be read.
 pub fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, DiskError> {
     let file = File::open(path).map_err(failed("open", path))?;
-    let mut bytes = Vec::new();
+    // Only a hint: the file may be no regular one, or grow.
+    let expected = file.metadata().map_or(0, |meta| meta.len().min(limit));
+    let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0).saturating_add(1));
     file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(failed("read", path))?;
     if bytes.len() as u64 > limit {
         return Err(DiskError::TooLarge { path: path.to_owned(), limit });

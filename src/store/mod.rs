@@ -164,6 +164,18 @@ impl Store {
         read_manifest(&path)
     }
 
+    /// The id of what the last build of `profile` made; nothing when it was never built.
+    ///
+    /// # Errors
+    /// When its manifest cannot be read.
+    pub fn staged_id(&self, profile: &ProfileName) -> Result<Option<BundleId>, StoreError> {
+        match disk::read_bounded(&self.staged_path(profile), MAX_MANIFEST) {
+            Ok(bytes) => Ok(Some(Digest::of(&bytes))),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Keeps a bundle whose blobs are all here, without releasing it.
     ///
     /// # Errors
