@@ -43,6 +43,15 @@ pub enum Blob {
         /// How long it must be.
         size: u64,
     },
+    /// A package in the cache, which is never written again under that name.
+    Package {
+        /// Where.
+        path: PathBuf,
+        /// What it must be.
+        digest: Digest,
+        /// How long it must be.
+        size: u64,
+    },
 }
 
 /// A bundle and all its bytes.
@@ -95,7 +104,7 @@ impl Staged {
         blobs.push(Blob::Bytes(overlay.archive));
         blobs.extend(overlay.templates.map(Blob::Bytes));
         blobs.push(Blob::Bytes(index));
-        blobs.extend(packages.into_iter().map(|(package, path)| Blob::File {
+        blobs.extend(packages.into_iter().map(|(package, path)| Blob::Package {
             path,
             digest: package.sha256,
             size: package.size,

@@ -205,6 +205,7 @@ fn keep_all(store: &Store, staged: &Staged) -> Result<(), StoreError> {
                 store.put_bytes(bytes)?;
             }
             Blob::File { path, digest, size } => store.put_file(path, digest, *size)?,
+            Blob::Package { path, digest, size } => store.share_file(path, digest, *size)?,
         }
     }
     store.stage(&staged.manifest)

@@ -71,6 +71,33 @@ impl Store {
         Ok(output.publish(&path)?)
     }
 
+    /// Takes a file into the store that nobody changes in place, checking that it is what `expected` says: as another name
+    /// for the same bytes, where the file system can do that, or as a copy.
+    ///
+    /// # Errors
+    /// As [`put_file`](Self::put_file).
+    pub fn share_file(&self, source: &Path, expected: &Digest, size: u64) -> Result<(), StoreError> {
+        {
+            let _lock = self.lock()?;
+            if self.is_put(expected, size)? {
+                return Ok(());
+            }
+            let mut input = File::open(source).map_err(disk::failed("open", source))?;
+            let unreadable = |error| StoreError::from(disk::failed("read", source)(error));
+            let found = pump(&mut input, unreadable, &mut |_| Ok(()))?;
+            if found != *expected {
+                return Err(StoreError::WrongBlob { path: source.to_owned(), expected: *expected, found });
+            }
+            let path = self.blob_path(expected);
+            let folder = make_parent(&path)?;
+            disk::remove(&path)?;
+            if std::fs::hard_link(source, &path).is_ok() {
+                return Ok(disk::sync_folder(&folder)?);
+            }
+        }
+        self.put_file(source, expected, size)
+    }
+
     /// Gives the bytes of a blob to `take`, piece by piece, and checks that they are what its name says.
     ///
     /// # Errors

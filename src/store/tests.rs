@@ -129,6 +129,24 @@ fn a_file_that_is_not_what_it_should_be_is_not_stored() {
 }
 
 #[test]
+fn a_shared_file_has_its_bytes_on_the_disk_once_and_outlives_its_other_name() {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let shop = shop();
+    let path = shop.folder.path().join("file");
+    std::fs::write(&path, "these bytes").unwrap();
+    let digest = Digest::of(b"these bytes");
+    let wrong = shop.store.share_file(&path, &Digest::of(b"other bytes"), 11).unwrap_err();
+    assert!(matches!(wrong, StoreError::WrongBlob { .. }), "{wrong}");
+    shop.store.share_file(&path, &digest, 11).unwrap();
+    shop.store.share_file(&path, &digest, 11).unwrap();
+    let blob = shop.store.blob_path(&digest);
+    assert_eq!(std::fs::metadata(&blob).unwrap().ino(), std::fs::metadata(&path).unwrap().ino());
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(std::fs::read(&blob).unwrap(), b"these bytes");
+}
+
+#[test]
 fn what_is_not_there_is_named_with_the_next_step() {
     let shop = shop();
     shop.publish(&shop.bundle("vdi", "a")).unwrap();
