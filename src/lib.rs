@@ -7,7 +7,8 @@
 //! 1. [`config`] reads the site file and the flags into settings that were checked as a whole.
 //! 2. [`build`] reads a profile and its overlays, merges them and looks for mistakes.
 //! 3. [`fetch`] takes the netboot files of one Alpine release from a mirror, verified, into a cache.
-//! 4. [`apk`] verifies Alpine's package index and finds the exact packages the profile's world resolves to.
+//! 4. [`apk`] verifies Alpine's package index and finds the exact packages the profile's world resolves to; [`build`]
+//!    writes them down in the profile's lock ([`model::lock`]), from which everything after this is made.
 //! 5. [`build`] again joins overlay, netboot files and packages into a staged bundle: same inputs, same bytes.
 //! 6. [`store`] keeps blobs and bundles by their digests, numbers releases, and moves channels atomically;
 //!    [`store::oci`] carries bundles to sites without a network.
