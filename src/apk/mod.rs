@@ -22,7 +22,7 @@ pub use gzip::GzipError;
 pub use identity::{Identity, IdentityError};
 pub use index::{Index, IndexError, IndexPackage, Unusable};
 pub use keys::{Algorithm, KeyError, KeyLength, KeyName, KeyRing, PublicKey, SigningKey};
-pub use package::{CONTROL_LIMIT, Expected, Mismatch, PackageError, PackageFile};
+pub use package::{CONTROL_LIMIT, Expected, Member, MemberKind, Mismatch, PackageError, PackageFile};
 pub use pkginfo::PkgInfo;
 pub use secdb::{SECDB_LIMIT, Secdb, SecdbError};
 pub use segment::NameError;

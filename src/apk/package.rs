@@ -39,6 +39,32 @@ pub struct PackageFile<'a> {
     scripts: Vec<String>,
 }
 
+/// Something that a package installs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its path without a leading slash.
+    pub path: String,
+    /// What it is.
+    pub kind: MemberKind,
+    /// Permission bits with setuid, setgid and sticky.
+    pub mode: u32,
+    /// The name of its owner, which counts before any number.
+    pub user: String,
+    /// The name of its group.
+    pub group: String,
+}
+
+/// What a [`Member`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemberKind {
+    /// A folder.
+    Folder,
+    /// A symbolic link.
+    Link,
+    /// A file, or another name of one.
+    File,
+}
+
 /// A file that is not a package of version 2.
 #[derive(Debug, thiserror::Error)]
 pub enum PackageError {
@@ -156,20 +182,31 @@ impl<'a> PackageFile<'a> {
         Ok(found)
     }
 
-    /// The names of what the package has directly in a folder, which is written with its final slash.
+    /// Everything the package installs, in its order.
     ///
     /// # Errors
     /// [`PackageError`] where its data is not gzip and tar.
-    pub fn names(&self, folder: &str) -> Result<Vec<String>, PackageError> {
+    pub fn members(&self) -> Result<Vec<Member>, PackageError> {
         let mut archive = tar::Archive::new(flate2::bufread::MultiGzDecoder::new(self.data));
-        let mut names = Vec::new();
+        let mut members = Vec::new();
         for entry in archive.entries().map_err(PackageError::Files)? {
             let entry = entry.map_err(PackageError::Files)?;
-            let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-            let name = path.strip_prefix(folder).filter(|name| !name.is_empty() && !name.contains('/'));
-            names.extend(name.map(str::to_owned));
+            let header = entry.header();
+            let name = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
+            let kind = match header.entry_type() {
+                tar::EntryType::Directory => MemberKind::Folder,
+                tar::EntryType::Symlink => MemberKind::Link,
+                _ => MemberKind::File,
+            };
+            members.push(Member {
+                path: String::from_utf8_lossy(&entry.path_bytes()).trim_end_matches('/').to_owned(),
+                kind,
+                mode: header.mode().map_err(PackageError::Files)? & 0o7777,
+                user: name(header.username_bytes()),
+                group: name(header.groupname_bytes()),
+            });
         }
-        Ok(names)
+        Ok(members)
     }
 
     /// What the package says of itself.

@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::BuildError;
+use super::lint::Finding;
+use super::lint::rule::ACCOUNT_LINES;
 use super::merge::{described, put};
 use super::trail::{BIVOUAC, Topic, Trail};
 use crate::model::profile::{Group, Owner, User};
@@ -96,29 +97,39 @@ fn with_own(base: &str, tree: &Tree, path: &str) -> Lines {
     lines
 }
 
+/// What came of writing them.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    /// Every user's home, and whose it is.
+    pub(super) homes: Vec<(String, Owner)>,
+    /// Accounts that could not be written.
+    pub(super) findings: Vec<Finding>,
+}
+
+/// An account that no machine could have (OVL-23).
+fn impossible(name: &str, why: &str) -> Finding {
+    let effect = "nobody could log in as it, and nothing could run as it";
+    let (why, fix) = why.split_once("; ").unwrap_or((why, "correct it"));
+    Finding::new(ACCOUNT_LINES, format!("account `{name}`: {why}"), effect, fix).left_out()
+}
+
 impl Accounts {
     /// Writes `shadow`, and `passwd` and `group` where they differ from Alpine's own, and every user's home with its
-    /// keys. Says whose the homes are.
-    ///
-    /// # Errors
-    /// When a user has no id, two have the same, or a group does not exist.
-    pub(super) fn write(
-        &self,
-        base: &BaseAccounts,
-        tree: &mut Tree,
-        trail: &mut Trail,
-    ) -> Result<Vec<(String, Owner)>, BuildError> {
+    /// keys.
+    pub(super) fn write(&self, base: &BaseAccounts, tree: &mut Tree, trail: &mut Trail) -> Written {
+        let mut written = Written::default();
+        let findings = &mut written.findings;
         let is_own = [PASSWD, GROUP].iter().any(|path| tree.get(path).is_some());
         let mut passwd = with_own(&base.passwd, tree, PASSWD);
         let mut group = with_own(&base.group, tree, GROUP);
         let mut shadow = with_own(&base.shadow, tree, SHADOW);
-        self.groups(&mut group)?;
+        self.groups(&mut group, findings);
         // Every user's own group first, because users may be in each other's.
         for (name, user) in &self.users {
-            self.user(name, user, &mut passwd, &mut group, &mut shadow)?;
+            findings.extend(self.user(name, user, &mut passwd, &mut group, &mut shadow).err());
         }
         for (name, user) in &self.users {
-            user.groups.iter().try_for_each(|wanted| join(name, wanted, &mut group))?;
+            findings.extend(user.groups.iter().filter_map(|wanted| join(name, wanted, &mut group).err()));
         }
         self.root(&mut shadow, tree);
         // Whoever is in passwd has a line in shadow, or no login program would know what to do (OVL-23).
@@ -128,31 +139,34 @@ impl Accounts {
                 shadow.put(shadow_line(&name, NO_PASSWORD));
             }
         }
-        unique(&passwd, "user", 2)?;
-        unique(&group, "group", 2)?;
+        unique(&passwd, "user", findings);
+        unique(&group, "group", findings);
+        let mut put = |path, lines: &Lines, tree: &mut Tree, trail: &mut Trail| {
+            findings.extend(write(tree, trail, path, lines).err());
+        };
         if is_own || !self.users.is_empty() || !self.groups.is_empty() {
-            write(tree, trail, PASSWD, &passwd)?;
-            write(tree, trail, GROUP, &group)?;
+            put(PASSWD, &passwd, tree, trail);
+            put(GROUP, &group, tree, trail);
         }
-        write(tree, trail, SHADOW, &shadow)?;
-        let mut homes = Vec::new();
+        put(SHADOW, &shadow, tree, trail);
         for (name, user) in &self.users {
-            homes.extend(self.home(name, user, &passwd, tree, trail)?);
+            match self.home(name, user, &passwd, tree, trail) {
+                Ok(home) => written.homes.extend(home),
+                Err(finding) => written.findings.push(finding),
+            }
         }
-        Ok(homes)
+        written
     }
 
-    fn groups(&self, group: &mut Lines) -> Result<(), BuildError> {
+    fn groups(&self, group: &mut Lines, findings: &mut Vec<Finding>) {
         for (name, wanted) in &self.groups {
-            let known = group.id(name, 2);
-            let id = wanted.gid.or(known).ok_or_else(|| BuildError::Account {
-                name: name.clone(),
-                why: format!("the group has no id; write `gid` into [groups.{name}]"),
-            })?;
+            let Some(id) = wanted.gid.or(group.id(name, 2)) else {
+                findings.push(impossible(name, &format!("the group has no id; write `gid` into [groups.{name}]")));
+                continue;
+            };
             let members = group.get(name).and_then(|fields| fields.get(3)).cloned().unwrap_or_default();
             group.put(vec![name.clone(), "x".to_owned(), id.to_string(), members]);
         }
-        Ok(())
     }
 
     fn user(
@@ -162,13 +176,13 @@ impl Accounts {
         passwd: &mut Lines,
         group: &mut Lines,
         shadow: &mut Lines,
-    ) -> Result<(), BuildError> {
+    ) -> Result<(), Finding> {
         let known = passwd.get(name).cloned().unwrap_or_default();
         let field = |place: usize| known.get(place).filter(|text| !text.is_empty()).cloned();
-        let uid = user.uid.or(passwd.id(name, 2)).ok_or_else(|| BuildError::Account {
-            name: name.to_owned(),
-            why: format!("the user has no id; write `uid` into [users.{name}]"),
-        })?;
+        let uid = user
+            .uid
+            .or(passwd.id(name, 2))
+            .ok_or_else(|| impossible(name, &format!("the user has no id; write `uid` into [users.{name}]")))?;
         let said = user.gid.or(passwd.id(name, 3)).or(group.id(name, 2));
         let gid = said.unwrap_or(uid);
         // A user without a group of that id gets one of its own name.
@@ -179,12 +193,15 @@ impl Accounts {
                     "the user's own group would have the id {gid}, which is the group `{other}`; write `gid` into \
                      [users.{name}], or choose another `uid`"
                 );
-                return Err(BuildError::Account { name: name.to_owned(), why });
+                return Err(impossible(name, &why));
             }
             Some(_) => {}
             None if group.get(name).is_some() => {
-                let why = format!("no group has the id {gid}, and the group `{name}` has another one");
-                return Err(BuildError::Account { name: name.to_owned(), why });
+                let why = format!(
+                    "no group has the id {gid}, and the group `{name}` has another one; write its id as `gid` into \
+                     [users.{name}]"
+                );
+                return Err(impossible(name, &why));
             }
             None => group.put(vec![name.to_owned(), "x".to_owned(), gid.to_string(), String::new()]),
         }
@@ -227,7 +244,7 @@ impl Accounts {
         passwd: &Lines,
         tree: &mut Tree,
         trail: &mut Trail,
-    ) -> Result<Option<(String, Owner)>, BuildError> {
+    ) -> Result<Option<(String, Owner)>, Finding> {
         let (Some(uid), Some(gid)) = (passwd.id(name, 2), passwd.id(name, 3)) else { return Ok(None) };
         let home = passwd.get(name).and_then(|fields| fields.get(5)).map(|home| home.trim_matches('/').to_owned());
         let home = home.unwrap_or_default();
@@ -255,7 +272,7 @@ impl Accounts {
 }
 
 /// Puts one of the three files in. Lines of a layer's own file are in it too.
-fn write(tree: &mut Tree, trail: &mut Trail, path: &str, lines: &Lines) -> Result<(), BuildError> {
+fn write(tree: &mut Tree, trail: &mut Trail, path: &str, lines: &Lines) -> Result<(), Finding> {
     let own = trail.owner(Topic::File, path).map(|own| format!(" and the lines of {own}"));
     let by = format!("{BIVOUAC}, from Alpine's own accounts, `users`, `groups`{}", own.unwrap_or_default());
     let entry = Entry::file(lines.text());
@@ -269,7 +286,7 @@ fn shadow_line(name: &str, password: &str) -> Vec<String> {
 }
 
 /// Puts a user into a group.
-fn join(name: &str, wanted: &str, group: &mut Lines) -> Result<(), BuildError> {
+fn join(name: &str, wanted: &str, group: &mut Lines) -> Result<(), Finding> {
     let known = group.0.iter().filter_map(|fields| fields.first()).cloned().collect::<BTreeSet<_>>();
     let Some(line) = group.0.iter_mut().find(|fields| fields.first().is_some_and(|it| it == wanted)) else {
         let near = crate::model::name::nearest(wanted, known.iter().map(String::as_str));
@@ -277,8 +294,7 @@ fn join(name: &str, wanted: &str, group: &mut Lines) -> Result<(), BuildError> {
             || format!("; declare it as [groups.{wanted}] with its `gid`"),
             |near| format!("; did you mean `{near}`?"),
         );
-        let why = format!("there is no group `{wanted}`{hint}");
-        return Err(BuildError::Account { name: name.to_owned(), why });
+        return Err(impossible(name, &format!("there is no group `{wanted}`{hint}")));
     };
     line.resize(4, String::new());
     if let Some(members) = line.get_mut(3)
@@ -290,17 +306,16 @@ fn join(name: &str, wanted: &str, group: &mut Lines) -> Result<(), BuildError> {
     Ok(())
 }
 
-/// Refuses two names with one id.
-fn unique(lines: &Lines, what: &'static str, field: usize) -> Result<(), BuildError> {
+/// Refuses two names with one id, which is the third field.
+fn unique(lines: &Lines, what: &'static str, findings: &mut Vec<Finding>) {
     let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
     for fields in &lines.0 {
-        let (Some(name), Some(id)) = (fields.first(), fields.get(field)) else { continue };
+        let (Some(name), Some(id)) = (fields.first(), fields.get(2)) else { continue };
         if let Some(other) = seen.insert(id, name).filter(|other| other != name) {
-            let why = format!("the {what} has the id {id}, which `{other}` has too (OVL-23); choose another one");
-            return Err(BuildError::Account { name: name.clone(), why });
+            let why = format!("the {what} has the id {id}, which `{other}` has too; choose another one");
+            findings.push(impossible(name, &why));
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -330,14 +345,12 @@ mod tests {
     #[test]
     fn without_accounts_only_the_passwords_are_written_and_root_has_none_to_type() {
         let mut tree = Tree::default();
-        let homes = accounts("").write(&BaseAccounts::default(), &mut tree, &mut Trail::default()).unwrap();
+        let homes = accounts("").write(&BaseAccounts::default(), &mut tree, &mut Trail::default()).homes;
         assert!(homes.is_empty() && tree.get(PASSWD).is_none() && tree.get(GROUP).is_none());
         assert_eq!(line(&tree, SHADOW, "root"), "root:*::0:::::");
         assert_eq!(line(&tree, SHADOW, "sshd"), "sshd:!::0:::::");
         let mut tree = Tree::default();
-        accounts("allow-empty-root-password = true")
-            .write(&BaseAccounts::default(), &mut tree, &mut Trail::default())
-            .unwrap();
+        accounts("allow-empty-root-password = true").write(&BaseAccounts::default(), &mut tree, &mut Trail::default());
         assert_eq!(line(&tree, SHADOW, "root"), "root:::0:::::");
     }
 
@@ -347,7 +360,7 @@ mod tests {
                     ssh-keys = [\"ssh-ed25519 AAAA a\"]\n[users.root]\nssh-keys = [\"ssh-ed25519 AAAA b\"]\n\
                     [groups.printers]\ngid = 200\n[groups.audio]\n";
         let mut tree = Tree::default();
-        let homes = accounts(toml).write(&BaseAccounts::default(), &mut tree, &mut Trail::default()).unwrap();
+        let homes = accounts(toml).write(&BaseAccounts::default(), &mut tree, &mut Trail::default()).homes;
         assert_eq!(line(&tree, PASSWD, "kiosk"), "kiosk:x:1000:1000:kiosk:/home/kiosk:/bin/ash");
         assert_eq!(line(&tree, PASSWD, "nobody"), "nobody:x:65534:65534:nobody:/:/sbin/nologin");
         assert_eq!(line(&tree, GROUP, "kiosk"), "kiosk:x:1000:");
@@ -365,7 +378,7 @@ mod tests {
         let mut tree = Tree::default();
         tree.insert(PASSWD, Entry::file("root:x:0:0:me:/root:/bin/sh\nown:x:900:900::/srv:/bin/false\n"));
         tree.insert(SHADOW, Entry::file("root:$6$s$h::0:::::\n"));
-        accounts("").write(&BaseAccounts::default(), &mut tree, &mut Trail::default()).unwrap();
+        accounts("").write(&BaseAccounts::default(), &mut tree, &mut Trail::default());
         assert_eq!(line(&tree, PASSWD, "root"), "root:x:0:0:me:/root:/bin/sh");
         assert_eq!(line(&tree, PASSWD, "daemon"), "daemon:x:2:2:daemon:/sbin:/sbin/nologin");
         assert_eq!(line(&tree, SHADOW, "root"), "root:$6$s$h::0:::::");
@@ -377,7 +390,7 @@ mod tests {
         let toml = "[groups.kiosk]\ngid = 200\n[users.alice]\nuid = 1001\ngroups = [\"kiosk\", \"audio\"]\n\
                     [users.audio]\nuid = 1002\n[users.kiosk]\nuid = 1000\n";
         let mut tree = Tree::default();
-        accounts(toml).write(&BaseAccounts::default(), &mut tree, &mut Trail::default()).unwrap();
+        accounts(toml).write(&BaseAccounts::default(), &mut tree, &mut Trail::default());
         assert_eq!(line(&tree, GROUP, "kiosk"), "kiosk:x:200:alice");
         assert_eq!(line(&tree, GROUP, "audio"), "audio:x:18:alice");
         assert_eq!(line(&tree, PASSWD, "kiosk"), "kiosk:x:1000:200:kiosk:/home/kiosk:/bin/ash");
@@ -397,11 +410,10 @@ mod tests {
             ("[users.kiosk]\nuid = 1000\ngroups = [\"audoi\"]", "there is no group `audoi`; did you mean `audio`?"),
             ("[users.kiosk]\nuid = 1000\ngroups = [\"zzz\"]", "there is no group `zzz`; declare it as [groups.zzz]"),
         ] {
-            let error = accounts(toml)
-                .write(&BaseAccounts::default(), &mut Tree::default(), &mut Trail::default())
-                .unwrap_err()
-                .to_string();
-            assert!(error.contains(said), "{toml}: {error}");
+            let written = accounts(toml).write(&BaseAccounts::default(), &mut Tree::default(), &mut Trail::default());
+            let [finding] = &written.findings[..] else { panic!("{toml}: {:?}", written.findings) };
+            let text = format!("{}; {}", finding.what, finding.fix);
+            assert!(text.contains(said) && finding.rule == ACCOUNT_LINES, "{toml}: {text}");
         }
     }
 }

@@ -1,16 +1,21 @@
-//! Puts the layers of a profile on top of each other. Pure.
+//! Puts the layers of a profile on top of each other. Pure. What does not fit is left out and said, so that an author
+//! sees every mistake at once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
+use super::OVERLAY_FILE;
 use super::accounts::{GROUP, PASSWD, SHADOW};
 use super::layers::Source;
-use super::trail::{BIVOUAC, Topic, Trail};
-use super::{BuildError, OVERLAY_FILE};
+use super::lint::Finding;
+use super::lint::rule::{KIND, NOTHING_TO_REMOVE, REFUSED_ARGUMENT, TEMPLATE, VARIABLE};
+use super::trail::{Topic, Trail};
+use super::world;
+use crate::apk::parse_word;
 use crate::model::alpine::{Arch, Flavor, ReleaseSpec};
+use crate::model::cmdline::{ArgumentError, check_argument};
 use crate::model::profile::network::Network;
 use crate::model::profile::variable::{Declaration, Declared, Kind, Value, Variable};
-use crate::model::profile::{Allowed, FileRule, Group, Owner, Runlevel, User};
+use crate::model::profile::{Allowed, FileRule, Group, Runlevel, User};
 use crate::model::template::SUFFIX;
 use crate::wire::apkovl::{Entry, Node, Tree};
 
@@ -72,21 +77,24 @@ pub(super) struct Merged {
     pub(super) templates: BTreeSet<String>,
     pub(super) shadowed: Vec<Shadowed>,
     pub(super) trail: Trail,
+    /// What had to be left out.
+    pub(super) findings: Vec<Finding>,
 }
 
 /// Merges layers: a later word wins, lists add up, `!name` takes one out.
-pub(super) fn merge(sources: Vec<Source>) -> Result<Merged, BuildError> {
+pub(super) fn merge(sources: Vec<Source>) -> Merged {
     let mut merged = Merged::default();
     for source in sources {
-        merged.add(source)?;
+        merged.add(source);
     }
-    Ok(merged)
+    merged
 }
 
 /// A list that layers add to and take from.
 struct List<'a> {
     items: &'a mut Vec<String>,
     trail: &'a mut Trail,
+    findings: &'a mut Vec<Finding>,
     topic: Topic,
     /// Before each name in the trail: the runlevel of a service, the user of a group.
     prefix: String,
@@ -96,57 +104,63 @@ struct List<'a> {
 
 impl List<'_> {
     /// Adds a name once, or takes it out when it is written with `!`.
-    fn add(&mut self, name: &str, origin: &str) -> Result<(), BuildError> {
+    fn add(&mut self, name: &str, origin: &str) {
         let key = |name: &str| format!("{}{name}", self.prefix);
         if let Some(out) = name.strip_prefix('!') {
             let before = self.items.len();
             self.items.retain(|known| known != out);
             if self.items.len() == before {
-                let (name, origin) = (out.to_owned(), origin.to_owned());
-                return Err(BuildError::NothingToRemove { what: self.what, name, origin });
+                self.findings.push(nothing_to_remove(self.what, out, origin));
+            } else {
+                self.trail.take_out(self.topic, key(out), origin);
             }
-            self.trail.take_out(self.topic, key(out), origin);
         } else {
             if !self.items.iter().any(|known| known == name) {
                 self.items.push(name.to_owned());
             }
             self.trail.say(self.topic, key(name), origin, "");
         }
-        Ok(())
     }
 
-    fn add_all(&mut self, names: &[String], origin: &str) -> Result<(), BuildError> {
-        names.iter().try_for_each(|name| self.add(name, origin))
+    fn add_all(&mut self, names: &[String], origin: &str) {
+        names.iter().for_each(|name| self.add(name, origin));
     }
 }
 
+/// FILE-2.
+fn nothing_to_remove(what: &str, name: &str, origin: &str) -> Finding {
+    let what = format!("{origin} takes out the {what} `{name}`, which no layer before it names");
+    let effect = "the profile is not what its author thinks it is";
+    Finding::new(NOTHING_TO_REMOVE, what, effect, "correct the name, or take the line out").by(origin).left_out()
+}
+
 impl Merged {
-    fn add(&mut self, source: Source) -> Result<(), BuildError> {
-        let Source { origin, layer, files } = source;
+    fn add(&mut self, source: Source) {
+        let Source { origin, layer, files, mut findings } = source;
+        self.findings.append(&mut findings);
         // What a layer removes is what earlier ones brought.
         for path in &layer.remove {
-            self.remove(path, &origin)?;
+            self.remove(path, &origin);
         }
         for (path, entry) in files {
             if path == WORLD {
-                let Node::File(bytes) = &entry.node else {
-                    return Err(BuildError::TypeClash { path, origin });
-                };
-                let text = String::from_utf8_lossy(bytes).into_owned();
-                let names: Vec<String> = text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
-                self.packages().add_all(&names, &origin)?;
-                continue;
+                self.world(&entry, &origin);
+            } else {
+                self.place(&origin, path, entry);
             }
-            self.place(&origin, path, entry)?;
         }
-        self.packages().add_all(&layer.packages, &origin)?;
+        for word in &layer.packages {
+            self.package(word, None, &origin);
+        }
         for (level, names) in &layer.services {
-            let (trail, items) = (&mut self.trail, self.services.entry(*level).or_default());
-            let prefix = format!("{level}/");
-            List { items, trail, topic: Topic::Service, prefix, what: "service" }.add_all(names, &origin)?;
+            let (trail, findings) = (&mut self.trail, &mut self.findings);
+            let (items, prefix) = (self.services.entry(*level).or_default(), format!("{level}/"));
+            List { items, trail, findings, topic: Topic::Service, prefix, what: "service" }.add_all(names, &origin);
         }
-        self.arguments().add_all(&layer.kernel.args, &origin)?;
-        self.repositories().add_all(&layer.alpine.repositories, &origin)?;
+        for argument in &layer.kernel.args {
+            self.argument(argument, &origin);
+        }
+        self.repositories().add_all(&layer.alpine.repositories, &origin);
         // A profile's description is its own; an overlay's is about the overlay.
         self.description = layer.description;
         self.win("alpine.release", &origin, layer.alpine.release, |it| &mut it.release);
@@ -167,31 +181,62 @@ impl Merged {
             win(&mut self.trail, format!("{name}.gid"), &origin, group.gid, &mut known.gid);
         }
         for (name, user) in layer.users {
-            self.user(&name, user, &origin)?;
+            self.user(&name, user, &origin);
         }
         for (name, variable) in layer.vars {
-            self.variable(name, variable, &origin)?;
+            self.variable(name, variable, &origin);
         }
         self.allowed.extend(layer.allow);
         for (path, rule) in layer.files {
             self.rules.entry(path).or_default().push((origin.clone(), rule));
         }
-        Ok(())
     }
 
-    fn packages(&mut self) -> List<'_> {
+    /// The lines of a layer's own world, as packages.
+    fn world(&mut self, entry: &Entry, origin: &str) {
+        let Node::File(bytes) = &entry.node else {
+            self.findings.push(clash(WORLD, origin));
+            return;
+        };
+        let (words, findings) = world::words(&String::from_utf8_lossy(bytes));
+        self.findings.extend(findings.into_iter().map(|finding| finding.at(WORLD).by(origin)));
+        for word in words {
+            self.package(&word, Some(WORLD), origin);
+        }
+    }
+
+    /// One word of a list of packages, or of the file `within` (OVL-30).
+    fn package(&mut self, word: &str, within: Option<&str>, origin: &str) {
+        let bare = word.strip_prefix('!').unwrap_or(word);
+        if let Err(error) = parse_word(bare) {
+            let finding = world::refused(&error, within.unwrap_or("packages")).by(origin);
+            self.findings.push(match within {
+                Some(path) => finding.at(path),
+                None => finding,
+            });
+            return;
+        }
+        let (items, trail, findings) = (&mut self.packages, &mut self.trail, &mut self.findings);
         let prefix = String::new();
-        List { items: &mut self.packages, trail: &mut self.trail, topic: Topic::Package, prefix, what: "package" }
+        List { items, trail, findings, topic: Topic::Package, prefix, what: "package" }.add(word, origin);
     }
 
-    fn arguments(&mut self) -> List<'_> {
-        let (items, prefix) = (&mut self.kernel_args, String::new());
-        List { items, trail: &mut self.trail, topic: Topic::Argument, prefix, what: "kernel argument" }
+    /// One kernel argument (ARG-5).
+    fn argument(&mut self, argument: &str, origin: &str) {
+        let bare = argument.strip_prefix('!').unwrap_or(argument);
+        if let Err(error) = check_argument(bare) {
+            self.findings.push(refused_argument(&error).by(origin));
+            return;
+        }
+        let (items, trail, findings) = (&mut self.kernel_args, &mut self.trail, &mut self.findings);
+        let prefix = String::new();
+        List { items, trail, findings, topic: Topic::Argument, prefix, what: "kernel argument" }.add(argument, origin);
     }
 
     fn repositories(&mut self) -> List<'_> {
-        let (items, prefix) = (&mut self.repositories, "alpine.repositories ".to_owned());
-        List { items, trail: &mut self.trail, topic: Topic::Value, prefix, what: "repository" }
+        let (items, trail, findings) = (&mut self.repositories, &mut self.trail, &mut self.findings);
+        let prefix = "alpine.repositories ".to_owned();
+        List { items, trail, findings, topic: Topic::Value, prefix, what: "repository" }
     }
 
     /// A value that is named once: the last layer that names it wins.
@@ -224,9 +269,9 @@ impl Merged {
         }
     }
 
-    fn user(&mut self, name: &str, user: User, origin: &str) -> Result<(), BuildError> {
+    fn user(&mut self, name: &str, user: User, origin: &str) {
         let known = self.users.entry(name.to_owned()).or_default();
-        let trail = &mut self.trail;
+        let (trail, findings) = (&mut self.trail, &mut self.findings);
         let key = |property: &str| format!("{name}.{property}");
         win(trail, key("uid"), origin, user.uid, &mut known.uid);
         win(trail, key("gid"), origin, user.gid, &mut known.gid);
@@ -240,21 +285,27 @@ impl Merged {
             known.password = Some(password);
         }
         let (items, prefix) = (&mut known.groups, key("groups "));
-        List { items, trail, topic: Topic::Account, prefix, what: "group" }.add_all(&user.groups, origin)?;
+        List { items, trail, findings, topic: Topic::Account, prefix, what: "group" }.add_all(&user.groups, origin);
         let (items, prefix) = (&mut known.ssh_keys, key("ssh-keys "));
-        List { items, trail, topic: Topic::Account, prefix, what: "key" }.add_all(&user.ssh_keys, origin)
+        List { items, trail, findings, topic: Topic::Account, prefix, what: "key" }.add_all(&user.ssh_keys, origin);
     }
 
-    fn variable(&mut self, name: String, variable: Variable, origin: &str) -> Result<(), BuildError> {
+    fn variable(&mut self, name: String, variable: Variable, origin: &str) {
         let known = self.vars.get(&name).cloned();
-        let wrong = |kind: Kind, value: &Value| BuildError::Variable {
-            name: name.clone(),
-            origin: origin.to_owned(),
-            why: format!("it is a {}, and `{value}` is a {}", kind.word(), value.kind().word()),
+        let wrong = |kind: Kind, value: &Value| {
+            let (kind, other) = (kind.word(), value.kind().word());
+            let what = format!(
+                "{origin} gives the variable `{name}` the value `{value}`, which is of type {other}; the variable's is {kind}"
+            );
+            let effect = "templates that use it fail";
+            Finding::new(VARIABLE, what, effect, format!("write a value of type {kind}")).by(origin).left_out()
         };
         let declaration = match variable {
             Variable::Value(value) => match known {
-                Some(known) if known.kind != value.kind() => return Err(wrong(known.kind, &value)),
+                Some(known) if known.kind != value.kind() => {
+                    self.findings.push(wrong(known.kind, &value));
+                    return;
+                }
                 known => Declaration {
                     kind: value.kind(),
                     required: known.as_ref().map(|it| it.required).unwrap_or_default(),
@@ -265,7 +316,8 @@ impl Merged {
             Variable::Declared(Declared { kind, default, required, description }) => {
                 let value = default.or_else(|| known.and_then(|known| known.value));
                 if let Some(value) = value.as_ref().filter(|value| value.kind() != kind) {
-                    return Err(wrong(kind, value));
+                    self.findings.push(wrong(kind, value));
+                    return;
                 }
                 Declaration { kind, value, required, description }
             }
@@ -273,17 +325,26 @@ impl Merged {
         let said = declaration.value.as_ref().map_or_else(|| "no value".to_owned(), Value::to_string);
         self.trail.say(Topic::Variable, name.clone(), origin, said);
         self.vars.insert(name, declaration);
-        Ok(())
     }
 
-    fn place(&mut self, origin: &str, path: String, entry: Entry) -> Result<(), BuildError> {
+    fn place(&mut self, origin: &str, path: String, entry: Entry) {
         let bare = path.strip_suffix(SUFFIX).filter(|_| matches!(entry.node, Node::File(_)));
         let is_template = bare.is_some();
-        let path = match bare {
-            Some(bare) => templated(bare)?,
-            None => path,
-        };
-        put(&mut self.tree, &path, entry.clone(), origin)?;
+        if let Some(why) = bare.and_then(no_template) {
+            let effect = "the machine would have no such file";
+            self.findings.push(
+                Finding::new(TEMPLATE, format!("{path} cannot be a template"), effect, why)
+                    .at(path.clone())
+                    .by(origin)
+                    .left_out(),
+            );
+            return;
+        }
+        let path = bare.map_or_else(|| path.clone(), str::to_owned);
+        if let Err(finding) = put(&mut self.tree, &path, entry.clone(), origin) {
+            self.findings.push(finding);
+            return;
+        }
         if is_template {
             self.templates.insert(path.clone());
         } else {
@@ -295,11 +356,10 @@ impl Merged {
             }
             self.trail.say(Topic::File, path, origin, described(&entry));
         }
-        Ok(())
     }
 
     /// Takes a file of earlier layers out, or a whole tree.
-    fn remove(&mut self, path: &str, origin: &str) -> Result<(), BuildError> {
+    fn remove(&mut self, path: &str, origin: &str) {
         let folder = path.strip_suffix('/');
         let is_meant = |known: &str| match folder {
             Some(folder) => known == folder || known.starts_with(path),
@@ -309,8 +369,8 @@ impl Merged {
         let is_whole = folder.is_some()
             || gone.iter().all(|path| self.tree.get(path).is_some_and(|entry| entry.node != Node::Directory));
         if gone.is_empty() || !is_whole {
-            let (name, origin) = (path.to_owned(), origin.to_owned());
-            return Err(BuildError::NothingToRemove { what: "file", name, origin });
+            self.findings.push(nothing_to_remove("file", path, origin));
+            return;
         }
         let matches = |key: &str, path: &str| match key.strip_suffix('/') {
             Some(folder) => path == folder || path.starts_with(key),
@@ -331,36 +391,60 @@ impl Merged {
                 self.rules.remove(&key);
             }
         }
-        Ok(())
     }
 }
 
 /// Puts an entry into a tree, unless it is a file in the place of a directory, or below a file: that cannot be unpacked
-/// (alpine.md 2.4).
-pub(super) fn put(tree: &mut Tree, path: &str, entry: Entry, origin: &str) -> Result<(), BuildError> {
-    let clash = match tree.get(path) {
+/// (OVL-45, alpine.md 2.4).
+pub(super) fn put(tree: &mut Tree, path: &str, entry: Entry, origin: &str) -> Result<(), Finding> {
+    let is_clash = match tree.get(path) {
         Some(there) => there.is_directory() != entry.is_directory(),
         None => path.match_indices('/').any(|(end, _)| tree.get(&path[..end]).is_some_and(|it| !it.is_directory())),
     };
-    if clash {
-        return Err(BuildError::TypeClash { path: path.to_owned(), origin: origin.to_owned() });
+    if is_clash {
+        return Err(clash(path, origin));
     }
     tree.insert(path, entry);
     Ok(())
 }
 
-/// The path of the file that a template makes.
-fn templated(bare: &str) -> Result<String, BuildError> {
-    let bad = |why| Err(BuildError::BadFile { path: PathBuf::from(format!("{bare}{SUFFIX}")), why });
+/// OVL-45, between layers.
+fn clash(path: &str, origin: &str) -> Finding {
+    let what = format!(
+        "{origin} has `{path}`, which must not be of that kind: a file, a directory and a link exclude each other"
+    );
+    let effect = "init could not unpack the overlay";
+    let fix = format!("rename it, or take the other one out with `remove = [\"{path}\"]`");
+    Finding::new(KIND, what, effect, fix).at(path).by(origin).left_out()
+}
+
+/// ARG-5.
+pub(super) fn refused_argument(error: &ArgumentError) -> Finding {
+    let (effect, fix) = match error {
+        ArgumentError::Characters(_) => ("init splits it, or iPXE expands it", "write it without them"),
+        ArgumentError::Reserved(name) => match name.as_str() {
+            "root" => (
+                "it ends diskless mode: init looks for a root on a disk and never unpacks the overlay",
+                "take it out; the machine runs from memory",
+            ),
+            "s" | "1" | "single" | "init" | "rdinit" => {
+                ("the machine stops at a shell or another program, and never checks in", "take it out")
+            }
+            _ => ("the last one of a name counts, so the machine would not boot the bundle", "take it out"),
+        },
+        ArgumentError::TooLong(_) => ("the kernel cuts the line, and what comes last is lost", "write fewer"),
+    };
+    Finding::new(REFUSED_ARGUMENT, error.to_string(), effect, fix).left_out()
+}
+
+/// Why no template can make the file.
+fn no_template(bare: &str) -> Option<&'static str> {
     if bare.is_empty() || bare.ends_with('/') {
-        return bad("a template has the name of its file before `.tmpl`");
+        return Some("write the name of the file before `.tmpl`");
     }
-    if [PASSWD, GROUP, SHADOW, WORLD, OVERLAY_FILE].contains(&bare) {
-        return bad(
-            "this file is put together from all layers and is the same on every machine; say it in profile.toml",
-        );
-    }
-    Ok(bare.to_owned())
+    [PASSWD, GROUP, SHADOW, WORLD, OVERLAY_FILE]
+        .contains(&bare)
+        .then_some("this file is put together from all layers and is the same on every machine; say it in profile.toml")
 }
 
 /// A value of an account that is named once.
@@ -382,90 +466,6 @@ pub(super) fn described(entry: &Entry) -> String {
     }
 }
 
-/// Gives every file its owner and mode: what must be strict first, then each user's home, then the rules.
-pub(super) fn finish(
-    tree: &mut Tree,
-    homes: &[(String, Owner)],
-    rules: &Rules,
-    trail: &mut Trail,
-) -> Result<(), BuildError> {
-    for (path, entry) in tree.iter_mut() {
-        strict(path, entry, trail);
-        // The deepest home a path is in is its owner's.
-        let home = homes.iter().filter(|(home, _)| path == home || path.starts_with(&format!("{home}/")));
-        if let Some((home, owner)) = home.max_by_key(|(home, _)| home.len()) {
-            let by = format!("{BIVOUAC}, for the home /{home}");
-            own(path, entry, *owner, &by, trail);
-        }
-    }
-    apply_rules(tree, rules, trail)
-}
-
-/// Gives a file an owner.
-fn own(path: &str, entry: &mut Entry, owner: Owner, by: &str, trail: &mut Trail) {
-    if entry.owner != owner {
-        trail.change(Topic::Owner, path, by, entry.owner.to_string(), owner.to_string());
-        entry.owner = owner;
-    }
-}
-
-/// Gives a file a mode.
-fn limit(path: &str, entry: &mut Entry, mode: u32, by: &str, trail: &mut Trail) {
-    if entry.mode != mode {
-        trail.change(Topic::Mode, path, by, format!("{:04o}", entry.mode), format!("{mode:04o}"));
-        entry.mode = mode;
-    }
-}
-
-/// Modes that must be strict whatever the working copy has, because the programs that read these files refuse others
-/// or because they hold secrets (OVL-17, OVL-18, OVL-22).
-fn strict(path: &str, entry: &mut Entry, trail: &mut Trail) {
-    /// Alpine's group `shadow`.
-    const SHADOW: u32 = 42;
-    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-    let is_directory = entry.node == Node::Directory;
-    let by = format!("{BIVOUAC}, because it must be strict");
-    if path == "etc/shadow" {
-        limit(path, entry, 0o640, &by, trail);
-        let owner = Owner { gid: SHADOW, ..entry.owner };
-        own(path, entry, owner, &by, trail);
-    } else if name == ".ssh" && is_directory || path == "root" {
-        limit(path, entry, 0o700, &by, trail);
-    } else if folder.ends_with("/.ssh") && !is_directory
-        || folder == "etc/ssh" && name.starts_with("ssh_host_") && name.ends_with("_key")
-    {
-        limit(path, entry, 0o600, &by, trail);
-    }
-}
-
-/// Owners and modes from `[files]`: a tree rule (`home/kiosk/`) first, then the rule of the very path.
-fn apply_rules(tree: &mut Tree, rules: &Rules, trail: &mut Trail) -> Result<(), BuildError> {
-    let mut used: Vec<&str> = Vec::new();
-    for (path, entry) in tree.iter_mut() {
-        let below = rules.iter().filter(|(key, _)| {
-            key.strip_suffix('/').is_some_and(|folder| path == folder || path.starts_with(key.as_str()))
-        });
-        let exact = rules.get_key_value(path);
-        for (key, said) in below.chain(exact) {
-            used.push(key);
-            for (origin, rule) in said {
-                let by = format!("{origin}, `[files]`");
-                if let Some(owner) = rule.owner {
-                    own(path, entry, owner, &by, trail);
-                }
-                // A tree rule's mode is for its files; a directory without its executable bits could not be entered.
-                if let Some(mode) = rule.mode.filter(|_| entry.node != Node::Directory || !key.ends_with('/')) {
-                    limit(path, entry, mode.0, &by, trail);
-                }
-            }
-        }
-    }
-    match rules.keys().find(|key| !used.contains(&key.as_str())) {
-        Some(key) => Err(BuildError::RuleForNothing(key.clone())),
-        None => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -473,14 +473,13 @@ mod tests {
 
     fn source(origin: &str, toml: &str, files: &[(&str, Entry)]) -> Source {
         let files = files.iter().map(|(path, entry)| ((*path).to_owned(), entry.clone())).collect();
-        Source { origin: origin.to_owned(), layer: Layer::parse(toml).unwrap(), files }
+        Source { origin: origin.to_owned(), layer: Layer::parse(toml).unwrap(), files, findings: Vec::new() }
     }
 
-    /// Merged, with the modes and owners that no account decides.
-    fn finished(sources: Vec<Source>) -> Result<Merged, BuildError> {
-        let mut merged = merge(sources)?;
-        finish(&mut merged.tree, &[], &merged.rules, &mut merged.trail)?;
-        Ok(merged)
+    /// The one mistake there is.
+    fn only(mut merged: Merged) -> Finding {
+        assert_eq!(merged.findings.len(), 1, "{:?}", merged.findings);
+        merged.findings.remove(0)
     }
 
     #[test]
@@ -488,8 +487,7 @@ mod tests {
         let merged = merge(vec![
             source("overlay base", "", &[("etc/motd", Entry::file("base"))]),
             source("profile vdi", "", &[("etc/motd", Entry::file("vdi"))]),
-        ])
-        .unwrap();
+        ]);
         assert_eq!(merged.tree.get("etc/motd"), Some(&Entry::file("vdi")));
         let shadowed = Shadowed { path: "etc/motd".into(), by: "profile vdi".into(), hidden: "overlay base".into() };
         assert_eq!(merged.shadowed, [shadowed]);
@@ -504,69 +502,20 @@ mod tests {
                 "packages = [\"y\", \"!x\"]\n[services]\nboot = [\"!n\", \"m\"]",
                 &[(WORLD, Entry::file("z\n"))],
             ),
-        ])
-        .unwrap();
+        ]);
         assert_eq!(merged.packages, ["y", "z"]);
         assert_eq!(merged.services[&Runlevel::Boot], ["m"]);
-        let error = merge(vec![source("overlay a", "packages = [\"!x\"]", &[])]).unwrap_err();
-        assert_eq!(error.to_string(), "overlay a takes out the package `x`, which no layer before it names");
-    }
-
-    #[test]
-    fn modes_that_must_be_strict_are_strict() {
-        let merged = finished(vec![source(
-            "overlay a",
-            "",
-            &[
-                ("etc/shadow", Entry::file("")),
-                ("root/.ssh", Entry::directory()),
-                ("root/.ssh/authorized_keys", Entry::file("")),
-                ("etc/ssh/ssh_host_ed25519_key", Entry::file("")),
-                ("etc/ssh/sshd_config", Entry::file("")),
-            ],
-        )])
-        .unwrap();
-        let mode = |path: &str| merged.tree.get(path).unwrap().mode;
-        assert_eq!((mode("etc/shadow"), merged.tree.get("etc/shadow").unwrap().owner.gid), (0o640, 42));
-        assert_eq!((mode("root"), mode("root/.ssh"), mode("root/.ssh/authorized_keys")), (0o700, 0o700, 0o600));
-        assert_eq!((mode("etc/ssh/ssh_host_ed25519_key"), mode("etc/ssh/sshd_config")), (0o600, 0o644));
-    }
-
-    #[test]
-    fn rules_set_owner_and_mode_of_a_path_or_a_tree_and_must_match_something() {
-        let toml = "[files]\n\"home/kiosk/\" = { owner = \"1000:1000\", mode = \"0600\" }\n\"home/kiosk/run\" = { mode = \"0755\" }";
-        let files = [("home/kiosk/run", Entry::file("")), ("home/kiosk/conf", Entry::file(""))];
-        let tree = finished(vec![source("overlay a", toml, &files)]).unwrap().tree;
-        let of = |path: &str| (tree.get(path).unwrap().owner.uid, tree.get(path).unwrap().mode);
-        assert_eq!((of("home"), of("home/kiosk")), ((0, 0o755), (1000, 0o755)));
-        assert_eq!((of("home/kiosk/run"), of("home/kiosk/conf")), ((1000, 0o755), (1000, 0o600)));
-        let error = finished(vec![source("overlay a", "[files]\n\"etc/x\" = { mode = \"0600\" }", &[])]).unwrap_err();
-        assert_eq!(error.to_string(), "`[files]` has a rule for `etc/x`, and no layer has such a file");
-    }
-
-    #[test]
-    fn a_rule_of_a_later_layer_adds_to_an_earlier_one_and_the_trail_says_both() {
-        let rule = |rule: &str| format!("[files]\n\"etc/x\" = {{ {rule} }}");
-        let files = [("etc/x", Entry::file(""))];
-        let merged = finished(vec![
-            source("overlay a", &rule("owner = \"1:2\", mode = \"0600\""), &files),
-            source("profile b", &rule("mode = \"0640\""), &[]),
-        ])
-        .unwrap();
-        let entry = merged.tree.get("etc/x").unwrap();
-        assert_eq!((entry.owner, entry.mode), (Owner { uid: 1, gid: 2 }, 0o640));
-        assert_eq!(merged.trail.owner(Topic::Mode, "etc/x"), Some("profile b, `[files]`"));
-        assert_eq!(merged.trail.owner(Topic::Owner, "etc/x"), Some("overlay a, `[files]`"));
+        let said = only(merge(vec![source("overlay a", "packages = [\"!x\"]", &[])])).what;
+        assert_eq!(said, "overlay a takes out the package `x`, which no layer before it names");
     }
 
     #[test]
     fn a_file_where_another_layer_has_a_directory_is_refused() {
-        let error = merge(vec![
+        let finding = only(merge(vec![
             source("overlay a", "", &[("etc/x/y", Entry::file(""))]),
             source("overlay b", "", &[("etc/x", Entry::file(""))]),
-        ])
-        .unwrap_err();
-        assert!(error.to_string().contains("overlay b has `etc/x`"), "{error}");
+        ]));
+        assert!(finding.rule == KIND && finding.what.contains("overlay b has `etc/x`"), "{finding:?}");
     }
 
     #[test]
@@ -575,25 +524,17 @@ mod tests {
         let merged = merge(vec![
             source("overlay a", "", &files),
             source("overlay b", "remove = [\"etc/a/\", \"etc/b\"]", &[("etc/a", Entry::file("now a file"))]),
-        ])
-        .unwrap();
+        ]);
         assert_eq!(merged.tree.iter().map(|(path, _)| path).collect::<Vec<_>>(), ["etc", "etc/a"]);
         assert_eq!(merged.trail.owner(Topic::File, "etc/b"), None);
         for wrong in ["etc/x", "etc/a"] {
             let layers =
                 vec![source("overlay a", "", &files), source("overlay b", &format!("remove = [\"{wrong}\"]"), &[])];
-            let error = merge(layers).unwrap_err().to_string();
-            assert_eq!(error, format!("overlay b takes out the file `{wrong}`, which no layer before it names"));
+            assert_eq!(
+                only(merge(layers)).what,
+                format!("overlay b takes out the file `{wrong}`, which no layer before it names")
+            );
         }
-    }
-
-    #[test]
-    fn a_file_goes_with_the_rule_that_came_with_it() {
-        let rule = "[files]\n\"etc/doas.conf\" = { mode = \"0600\" }\n\"etc/\" = { owner = \"0:0\" }";
-        let files = [("etc/doas.conf", Entry::file("")), ("etc/motd", Entry::file(""))];
-        let removed = source("profile b", "remove = [\"etc/doas.conf\"]", &[]);
-        let merged = finished(vec![source("overlay a", rule, &files), removed]).unwrap();
-        assert_eq!(merged.rules.keys().collect::<Vec<_>>(), ["etc/"]);
     }
 
     #[test]
@@ -611,8 +552,7 @@ mod tests {
                  [users.kiosk]\nshell = \"/bin/ash\"\ngroups = [\"!audio\", \"input\"]",
                 &[],
             ),
-        ])
-        .unwrap();
+        ]);
         assert_eq!((merged.hostname.as_deref(), merged.timezone.as_deref()), (Some("b"), Some("UTC")));
         assert_eq!(merged.repositories, ["main"]);
         let kiosk = &merged.users["kiosk"];
@@ -628,18 +568,30 @@ mod tests {
         let merged = merge(vec![
             source("overlay a", "[vars]\nport = { type = \"integer\", default = 1, description = \"where\" }", &[]),
             source("profile b", "[vars]\nport = 2", &[]),
-        ])
-        .unwrap();
+        ]);
         let port = &merged.vars["port"];
         assert_eq!((&port.value, port.description.as_str()), (&Some(Value::Integer(2)), "where"));
-        let error = merge(vec![
+        let finding = only(merge(vec![
             source("overlay a", "[vars]\nport = { type = \"integer\", required = true }", &[]),
             source("profile b", "[vars]\nport = \"x\"", &[]),
-        ])
-        .unwrap_err();
+        ]));
         assert_eq!(
-            error.to_string(),
-            "profile b gives the variable `port` a value it cannot have: it is a integer, and `x` is a string"
+            finding.what,
+            "profile b gives the variable `port` the value `x`, which is of type string; the variable's is integer"
         );
+    }
+
+    #[test]
+    fn every_mistake_is_said_with_its_layer_and_left_out() {
+        let merged = merge(vec![
+            source("overlay a", "packages = [\"--root\", \"nano\"]\n[kernel]\nargs = [\"root=x\", \"quiet\"]", &[]),
+            source("profile b", "packages = [\"!vim\"]", &[(WORLD, Entry::file("a b* # c\n"))]),
+        ]);
+        let said: Vec<(&str, Option<&str>)> =
+            merged.findings.iter().map(|finding| (finding.rule.id, finding.by.as_deref())).collect();
+        let (a, b) = (Some("overlay a"), Some("profile b"));
+        assert_eq!(said, [("OVL-30", a), ("ARG-5", a), ("OVL-31", b), ("OVL-30", b), ("FILE-2", b)]);
+        assert!(merged.findings.iter().all(|finding| finding.is_final));
+        assert_eq!((merged.packages, merged.kernel_args), (vec!["nano".into(), "a".into()], vec!["quiet".into()]));
     }
 }

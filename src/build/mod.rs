@@ -7,6 +7,7 @@
 
 mod accounts;
 mod compare;
+mod contents;
 mod import;
 mod layers;
 mod lint;
@@ -14,12 +15,14 @@ mod lock;
 mod merge;
 mod outdated;
 mod packages;
+mod rights;
+mod root;
 mod sbom;
-mod services;
 mod settings;
 mod staged;
 mod templates;
 mod trail;
+mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -37,10 +40,12 @@ pub use sbom::{Bom, NotInIndex, bill_of_materials};
 pub use staged::{Blob, Netboot, Staged, site_initrd};
 pub use trail::{DEFAULT, Step, Subject, Topic, Trail};
 
+use contents::Contents;
+
 use crate::disk::DiskError;
-use crate::model::cmdline::{ArgumentError, check_arguments};
+use crate::model::cmdline::check_arguments;
 use crate::model::digest::Digest;
-use crate::model::name::{OverlayName, ProfileName, nearest};
+use crate::model::name::{OverlayName, ProfileName};
 use crate::model::profile::variable::Required;
 use crate::model::profile::{Allowed, ProfileError};
 use crate::model::template::TemplateError;
@@ -88,14 +93,6 @@ pub enum BuildError {
     /// A text file is not UTF-8.
     #[error("{} is not UTF-8 text", .0.display())]
     NotText(PathBuf),
-    /// A file of a `root/` tree cannot go into an overlay.
-    #[error("{} cannot go into an overlay: {why}", path.display())]
-    BadFile {
-        /// The file.
-        path: PathBuf,
-        /// Why, with the rule's id.
-        why: &'static str,
-    },
     /// The same overlay twice.
     #[error("profile `{profile}` lists overlay `{name}` twice; take one out")]
     TwiceListed {
@@ -104,69 +101,10 @@ pub enum BuildError {
         /// The overlay.
         name: OverlayName,
     },
-    /// A file and a directory of the same name.
-    #[error(
-        "{origin} has `{path}`, which must not be of that kind: a file, a directory and a link exclude each other (OVL-45)"
-    )]
-    TypeClash {
-        /// The path on the machine.
-        path: String,
-        /// The later layer.
-        origin: String,
-    },
     /// Profiles that extend each other.
     #[error("the profiles extend each other in a circle: {0}; take one `extends` out")]
     Circle(String),
-    /// An account that no machine could have.
-    #[error("account `{name}`: {why}")]
-    Account {
-        /// The user or group.
-        name: String,
-        /// What is wrong and what to write.
-        why: String,
-    },
-    /// A variable whose value has another type than its declaration.
-    #[error("{origin} gives the variable `{name}` a value it cannot have: {why}")]
-    Variable {
-        /// The variable.
-        name: String,
-        /// The layer.
-        origin: String,
-        /// Both types.
-        why: String,
-    },
-    /// A variable that needs a value and has none.
-    #[error("the variable `{name}` has no value{}; write one into [vars] of profile `{profile}`", told(description))]
-    NoValue {
-        /// The variable.
-        name: String,
-        /// What it is for.
-        description: String,
-        /// The profile.
-        profile: ProfileName,
-    },
-    /// `!name` without the name.
-    #[error("{origin} takes out the {what} `{name}`, which no layer before it names")]
-    NothingToRemove {
-        /// "package" or "service".
-        what: &'static str,
-        /// The name.
-        name: String,
-        /// The layer.
-        origin: String,
-    },
-    /// A `[files]` key that matches nothing is a typing error.
-    #[error("`[files]` has a rule for `{0}`, and no layer has such a file")]
-    RuleForNothing(String),
-    /// A kernel argument.
-    #[error("the kernel arguments of profile `{profile}` cannot be used")]
-    Arguments {
-        /// The profile.
-        profile: ProfileName,
-        /// Why.
-        source: ArgumentError,
-    },
-    /// A template is wrong.
+    /// A template that was right when the profile was read, and is not with the accounts of the real packages.
     #[error("a template of {origin} cannot be used")]
     Template {
         /// The layer.
@@ -174,10 +112,10 @@ pub enum BuildError {
         /// Where and why.
         source: TemplateError,
     },
-    /// The overlay would make an insecure or broken machine.
+    /// The profile would make an insecure or broken machine, or none at all.
     #[error(
-        "the overlay of profile `{profile}` is not safe to boot: {}\n  `bivouac check {profile}` says more; what is no \
-         mistake is allowed with `[[allow]]` in the profile",
+        "profile `{profile}` is not safe to build: {}\n  `bivouac check {profile}` says more; what is no mistake is allowed \
+         with `[[allow]]` in the profile",
         mistakes.join("\n  and ")
     )]
     Lint {
@@ -186,22 +124,6 @@ pub enum BuildError {
         /// Each mistake with what is wrong, the rule's id, what would happen and what to do.
         mistakes: Vec<String>,
     },
-    /// An `[[allow]]` of a rule that does not exist.
-    #[error("`[[allow]]` names the rule `{rule}`, which does not exist{}", meant(near.as_deref()))]
-    NoRule {
-        /// The id as written.
-        rule: String,
-        /// An id like it.
-        near: Option<String>,
-    },
-    /// The world cannot be read.
-    #[error("the packages of profile `{profile}` cannot be used")]
-    World {
-        /// The profile.
-        profile: ProfileName,
-        /// Why.
-        source: crate::apk::WorldError,
-    },
     /// The world cannot be installed.
     #[error("the packages of profile `{profile}` cannot be installed together")]
     Unsolvable {
@@ -209,17 +131,6 @@ pub enum BuildError {
         profile: ProfileName,
         /// Who needs what.
         source: Box<crate::apk::Unsolvable>,
-    },
-    /// Services that nothing brings.
-    #[error(
-        "profile `{profile}` starts services that neither its overlay nor its packages bring: {services}; add the package \
-         that has them, often called NAME-openrc, or take them out (OVL-26)"
-    )]
-    NoService {
-        /// The profile.
-        profile: ProfileName,
-        /// Each service, with a name like it.
-        services: String,
     },
     /// An update of a package that is not in the lock.
     #[error("the lock has no package `{name}`{}", meant(near.as_deref()))]
@@ -256,10 +167,6 @@ pub enum BuildError {
         /// What differs.
         source: crate::apk::Mismatch,
     },
-}
-
-fn told(description: &str) -> String {
-    if description.is_empty() { String::new() } else { format!(" ({description})") }
 }
 
 fn meant(near: Option<&str>) -> String {
@@ -316,37 +223,35 @@ impl Recipe {
     /// Reads the profile `name`, what it extends and its overlays, merges them and refuses mistakes.
     ///
     /// # Errors
-    /// The first thing that cannot be read or merged; every mistake that the profile does not allow.
+    /// The first layer that cannot be read; every mistake that the profile does not allow.
     pub fn load(profiles: &Path, overlays: &Path, name: &ProfileName) -> Result<Self, BuildError> {
         let recipe = Self::read(profiles, overlays, name)?;
-        let mistakes: Vec<String> = recipe.findings.iter().filter(|it| it.is_fatal()).map(Finding::line).collect();
-        if mistakes.is_empty() { Ok(recipe) } else { Err(BuildError::Lint { profile: name.clone(), mistakes }) }
+        refuse(name, &recipe.findings)?;
+        Ok(recipe)
     }
 
-    /// The same for a look at its [`findings`](Self::findings), whatever they are.
+    /// The same for a look at its [`findings`](Self::findings), whatever they are: what a build would refuse is left
+    /// out of the recipe.
     ///
     /// # Errors
-    /// The first thing that cannot be read or merged.
+    /// The first layer that cannot be read.
     pub fn read(profiles: &Path, overlays: &Path, name: &ProfileName) -> Result<Self, BuildError> {
         let layers::Layers { sources, folders } = layers::load(profiles, overlays, name)?;
-        Ok(Self { folders, ..Self::merged(name, sources)? })
+        Ok(Self { folders, ..Self::merged(name, sources) })
     }
 
     /// Merges layers and looks for mistakes.
-    fn merged(name: &ProfileName, sources: Vec<layers::Source>) -> Result<Self, BuildError> {
-        let mut merged = merge::merge(sources)?;
-        check_arguments(&merged.kernel_args)
-            .map_err(|source| BuildError::Arguments { profile: name.clone(), source })?;
-        settings::apply(&mut merged, name.as_str())?;
-        for (variable, declaration) in &merged.vars {
-            if declaration.required == Required::Profile && declaration.value.is_none() {
-                let description = declaration.description.clone();
-                return Err(BuildError::NoValue { name: variable.clone(), description, profile: name.clone() });
-            }
+    fn merged(name: &ProfileName, sources: Vec<layers::Source>) -> Self {
+        let mut merged = merge::merge(sources);
+        if let Err(error) = check_arguments(&merged.kernel_args) {
+            merged.findings.push(merge::refused_argument(&error));
         }
-        let world = packages::world(name, &merged.packages)?;
-        settings::world(&mut merged, &world)?;
-        settings::enable(&mut merged)?;
+        settings::apply(&mut merged, name.as_str());
+        merged.findings.extend(missing(&merged.vars, name));
+        let (world, found) = world::of(&merged.packages);
+        merged.findings.extend(found);
+        settings::world(&mut merged, &world);
+        settings::enable(&mut merged);
         let alpine = settings::alpine(&mut merged);
         let facts = [
             ("name", name.to_string()),
@@ -376,9 +281,9 @@ impl Recipe {
             tree: merged.tree,
             findings: Vec::new(),
         };
-        recipe.check_templates()?;
-        recipe.findings = recipe.look()?;
-        Ok(recipe)
+        merged.findings.extend(recipe.take_out_bad_templates());
+        recipe.findings = recipe.look(merged.findings);
+        recipe
     }
 
     /// What looks like a mistake, the worst first; those that `[[allow]]` names among them.
@@ -387,22 +292,46 @@ impl Recipe {
         &self.findings
     }
 
-    fn look(&self) -> Result<Vec<Finding>, BuildError> {
-        let ids = || RULES.iter().map(|rule| rule.id);
-        if let Some(Allowed { rule, .. }) = self.allowed.iter().find(|allowed| !ids().any(|id| id == allowed.rule)) {
-            return Err(BuildError::NoRule { rule: rule.clone(), near: nearest(rule, ids()).map(str::to_owned) });
-        }
+    /// Every mistake: those found on the way, and those of the machine as it would come up.
+    fn look(&self, mut found: Vec<Finding>) -> Vec<Finding> {
         let base = BaseAccounts::default();
-        let machine = lint::Machine {
-            tree: &self.tree(&base)?,
-            trail: &self.trail,
+        let mut laid = self.lay(&base);
+        found.append(&mut laid.findings);
+        self.show_samples(&mut laid.tree);
+        found.extend(lint::look(&self.machine(&laid.tree, &laid.trail, &base)));
+        lint::judge(found, &self.allowed, |allow| lint::is_of_packages(allow, &laid.tree))
+    }
+
+    /// Compares the overlay over these accounts with what the packages install. Returns what was not found before.
+    ///
+    /// # Errors
+    /// Every mistake that the profile does not allow, and as [`Recipe::tree`].
+    fn compared(&self, contents: &Contents, base: &BaseAccounts) -> Result<Vec<Finding>, BuildError> {
+        let (tree, trail) = self.explained(base)?;
+        let found = lint::in_packages::look(&self.machine(&tree, &trail, base), contents);
+        // The profile alone could only guess at these.
+        let guessed = [lint::rule::SERVICE_WITHOUT_PACKAGE, lint::rule::UNKNOWN_PACKAGE];
+        let before = self.findings.iter().filter(|it| !guessed.contains(&it.rule)).cloned();
+        let is_open = |allow: &Allowed| guessed.iter().any(|rule| rule.id == allow.rule);
+        let found = lint::judge(before.chain(found).collect(), &self.allowed, is_open);
+        refuse(&self.name, &found)?;
+        Ok(found.into_iter().filter(|finding| !self.findings.contains(finding)).collect())
+    }
+
+    /// The machine with this tree, laid over `base`, for the lint.
+    fn machine<'a>(&'a self, tree: &'a Tree, trail: &'a Trail, base: &'a BaseAccounts) -> lint::Machine<'a> {
+        lint::Machine {
+            tree,
+            own: &self.tree,
+            templates: &self.templates,
+            trail,
+            vars: &self.vars,
             world: &self.world,
             arguments: &self.kernel_args,
             alpine: &self.alpine,
-            base: &base,
+            base,
             allows_empty_root_password: self.accounts.allows_empty_root_password,
-        };
-        Ok(lint::findings(machine, &self.allowed))
+        }
     }
 
     /// The tree of the overlay, over the accounts that Alpine's base has. Files that are made from templates are in it
@@ -419,23 +348,27 @@ impl Recipe {
     /// # Errors
     /// As [`Recipe::tree`].
     pub fn explained(&self, base: &BaseAccounts) -> Result<(Tree, Trail), BuildError> {
-        let (mut tree, trail) = self.raw(base)?;
-        self.show_samples(&mut tree)?;
+        let Laid { mut tree, trail, findings } = self.lay(base);
+        refuse(&self.name, &findings)?;
+        self.show_samples(&mut tree);
         Ok((tree, trail))
     }
 
     /// The tree with the text of each template in the place of its file.
     fn raw_tree(&self, base: &BaseAccounts) -> Result<Tree, BuildError> {
-        self.raw(base).map(|(tree, _)| tree)
+        let laid = self.lay(base);
+        refuse(&self.name, &laid.findings)?;
+        Ok(laid.tree)
     }
 
-    fn raw(&self, base: &BaseAccounts) -> Result<(Tree, Trail), BuildError> {
+    /// Adds accounts, owners and modes.
+    fn lay(&self, base: &BaseAccounts) -> Laid {
         let (mut tree, mut trail) = (self.tree.clone(), self.trail.clone());
-        let homes = self.accounts.write(base, &mut tree, &mut trail)?;
-        merge::finish(&mut tree, &homes, &self.rules, &mut trail)?;
+        let accounts::Written { homes, mut findings } = self.accounts.write(base, &mut tree, &mut trail);
+        findings.extend(rights::finish(&mut tree, &homes, &self.rules, &mut trail));
         // It is added when everything else is known.
         trail.say(Topic::File, OVERLAY_FILE, trail::BIVOUAC, "the digest of the overlay");
-        Ok((tree, trail))
+        Laid { tree, trail, findings }
     }
 
     /// Writes the overlay archive; every file gets the time `epoch` (seconds since 1970).
@@ -455,4 +388,32 @@ impl Recipe {
         let archive = if templates.is_some() { Prefix::of(&tree, epoch).with(&[]) } else { pack(&tree, epoch) };
         Ok(Overlay { content, archive, templates })
     }
+}
+
+/// A recipe's tree over the accounts of some base.
+struct Laid {
+    tree: Tree,
+    trail: Trail,
+    /// What did not fit.
+    findings: Vec<Finding>,
+}
+
+/// Stops at findings that stop a build, all at once.
+fn refuse(profile: &ProfileName, findings: &[Finding]) -> Result<(), BuildError> {
+    let mistakes: Vec<String> = findings.iter().filter(|it| it.is_fatal()).map(Finding::line).collect();
+    if mistakes.is_empty() { Ok(()) } else { Err(BuildError::Lint { profile: profile.clone(), mistakes }) }
+}
+
+/// Variables to which the profile has to give a value, and does not (TPL-1).
+fn missing(vars: &BTreeMap<String, Declaration>, profile: &ProfileName) -> Vec<Finding> {
+    let is_missing = |it: &Declaration| it.required == Required::Profile && it.value.is_none();
+    let told = |text: &str| if text.is_empty() { String::new() } else { format!(" ({text})") };
+    vars.iter()
+        .filter(|(_, declaration)| is_missing(declaration))
+        .map(|(name, declaration)| {
+            let what = format!("the variable `{name}` has no value{}", told(&declaration.description));
+            let fix = format!("write one into [vars] of profile `{profile}`");
+            Finding::new(lint::rule::VARIABLE, what, "templates that use it fail", fix).left_out()
+        })
+        .collect()
 }

@@ -1,19 +1,12 @@
 //! The packages a bundle carries: their entries, and the index that names just these.
 
 use super::BuildError;
-use crate::apk::{Expected, Index, PackageFile, World, write_index};
+use crate::apk::{Expected, Index, PackageFile, write_index};
 use crate::model::alpine::Arch;
 use crate::model::digest::Digest;
 use crate::model::lock::LockedPackage;
 use crate::model::manifest::PackageEntry;
 use crate::model::name::ProfileName;
-
-/// Reads the merged package names as a world and returns its words in apk's order.
-pub(super) fn world(profile: &ProfileName, packages: &[String]) -> Result<Vec<String>, BuildError> {
-    let failed = |source| BuildError::World { profile: profile.clone(), source };
-    let world = World::parse(&packages.join("\n")).map_err(failed)?;
-    Ok(world.dependencies().iter().map(ToString::to_string).collect())
-}
 
 /// A downloaded package that is the one its lock names.
 #[derive(Debug, Clone, PartialEq, Eq)]

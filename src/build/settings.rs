@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use super::BuildError;
 use super::merge::{AlpineChoice, Merged, Shadowed, WORLD, described};
 use super::trail::{BIVOUAC, DEFAULT, Topic};
 use crate::model::profile::Runlevel;
@@ -21,15 +20,15 @@ const UTC: &str = "UTC";
 /// The name that card has on most machines, should the service not run.
 const LIKELY_CARD: &str = "eth0";
 
-/// Writes the files, and adds the packages and services they need.
-///
-/// # Errors
-/// When a layer has a folder where one of the files belongs.
-pub(super) fn apply(merged: &mut Merged, profile: &str) -> Result<(), BuildError> {
-    hostname(merged, profile)?;
-    timezone(merged)?;
-    keymap(merged)?;
-    merged.network.clone().map_or(Ok(()), |network| write_network(merged, &network))
+/// Writes the files, and adds the packages and services they need. A layer that has a folder where one of the files
+/// belongs is told so.
+pub(super) fn apply(merged: &mut Merged, profile: &str) {
+    hostname(merged, profile);
+    timezone(merged);
+    keymap(merged);
+    if let Some(network) = merged.network.clone() {
+        write_network(merged, &network);
+    }
 }
 
 /// Which Alpine it is, where no layer says it too.
@@ -60,12 +59,16 @@ pub(super) fn alpine(merged: &mut Merged) -> AlpineChoice {
 }
 
 /// Puts a file in that follows from a value, which wins over a layer's own file.
-fn put(merged: &mut Merged, path: &str, entry: Entry, because: &str) -> Result<(), BuildError> {
+fn put(merged: &mut Merged, path: &str, entry: Entry, because: &str) {
     // A folder of that name is the mistake of the layer that has something in it.
     let below = format!("{path}/");
     let within = merged.trail.iter().find(|(it, _)| it.kind == Topic::File && it.name.starts_with(&below));
     let layer = within.and_then(|(_, steps)| steps.last()).map(|step| step.by.clone());
-    super::merge::put(&mut merged.tree, path, entry.clone(), &layer.unwrap_or_else(|| format!("`{because}`")))?;
+    let origin = layer.unwrap_or_else(|| format!("`{because}`"));
+    if let Err(finding) = super::merge::put(&mut merged.tree, path, entry.clone(), &origin) {
+        merged.findings.push(finding);
+        return;
+    }
     let author = merged.trail.owner(Topic::Value, because).filter(|by| *by != DEFAULT);
     let by = author.map_or_else(|| format!("{BIVOUAC}, from `{because}`"), |by| format!("{by}, by `{because}`"));
     if let Some(hidden) = merged.trail.owner(Topic::File, path).map(str::to_owned) {
@@ -73,7 +76,6 @@ fn put(merged: &mut Merged, path: &str, entry: Entry, because: &str) -> Result<(
     }
     merged.trail.say(Topic::File, path, &by, described(&entry));
     merged.templates.remove(path);
-    Ok(())
 }
 
 /// Whether a layer brings a file of its own.
@@ -98,47 +100,46 @@ fn need_service(merged: &mut Merged, level: Runlevel, name: &str, because: &str)
 
 /// The host name, and a line of `etc/hosts` that resolves it (OVL-38). An author's own files stay, unless the profile
 /// says a name too.
-fn hostname(merged: &mut Merged, profile: &str) -> Result<(), BuildError> {
+fn hostname(merged: &mut Merged, profile: &str) {
     let is_said = merged.hostname.is_some();
     if is_said || !has(merged, "etc/hostname") {
         let name = merged.hostname.clone().unwrap_or_else(|| profile.to_owned());
         if !is_said {
             merged.trail.say(Topic::Value, "hostname", DEFAULT, name.clone());
         }
-        put(merged, "etc/hostname", Entry::file(format!("{name}\n")), "hostname")?;
+        put(merged, "etc/hostname", Entry::file(format!("{name}\n")), "hostname");
         merged.hostname = Some(name);
     }
     if let Some(name) = merged.hostname.clone().filter(|_| !has(merged, "etc/hosts")) {
         let hosts = format!(
             "127.0.0.1\tlocalhost localhost.localdomain\n127.0.1.1\t{name}\n::1\t\tlocalhost localhost.localdomain\n"
         );
-        put(merged, "etc/hosts", Entry::file(hosts), "hostname")?;
+        put(merged, "etc/hosts", Entry::file(hosts), "hostname");
     }
-    Ok(())
 }
 
 /// A link into the zones of `tzdata`, which musl follows. UTC is what there is without any.
-fn timezone(merged: &mut Merged) -> Result<(), BuildError> {
+fn timezone(merged: &mut Merged) {
     if merged.timezone.is_none() {
         merged.trail.say(Topic::Value, "timezone", DEFAULT, UTC);
     }
-    let Some(zone) = merged.timezone.clone().filter(|zone| zone != UTC) else { return Ok(()) };
+    let Some(zone) = merged.timezone.clone().filter(|zone| zone != UTC) else { return };
     need_package(merged, "tzdata", "timezone");
-    put(merged, "etc/localtime", Entry::symlink(format!("/usr/share/zoneinfo/{zone}")), "timezone")?;
-    put(merged, "etc/timezone", Entry::file(format!("{zone}\n")), "timezone")
+    put(merged, "etc/localtime", Entry::symlink(format!("/usr/share/zoneinfo/{zone}")), "timezone");
+    put(merged, "etc/timezone", Entry::file(format!("{zone}\n")), "timezone");
 }
 
 /// What `setup-keymap` leaves behind: the map's path for the service `loadkmap`.
-fn keymap(merged: &mut Merged) -> Result<(), BuildError> {
-    let Some(keymap) = merged.keymap.clone() else { return Ok(()) };
+fn keymap(merged: &mut Merged) {
+    let Some(keymap) = merged.keymap.clone() else { return };
     let (layout, variant) = keymap.split_once(' ').unwrap_or((&keymap, &keymap));
     need_package(merged, "kbd-bkeymaps", "keymap");
     need_service(merged, Runlevel::Boot, "loadkmap", "keymap");
     let text = format!("KEYMAP=/usr/share/bkeymaps/{layout}/{variant}.bmap.gz\n");
-    put(merged, "etc/conf.d/loadkmap", Entry::file(text), "keymap")
+    put(merged, "etc/conf.d/loadkmap", Entry::file(text), "keymap");
 }
 
-fn write_network(merged: &mut Merged, network: &Network) -> Result<(), BuildError> {
+fn write_network(merged: &mut Merged, network: &Network) {
     need_service(merged, Runlevel::Boot, "networking", "network");
     if !network.dns.is_empty() || !network.search.is_empty() {
         let mut text = String::new();
@@ -148,17 +149,17 @@ fn write_network(merged: &mut Merged, network: &Network) -> Result<(), BuildErro
         for server in &network.dns {
             let _ = writeln!(text, "nameserver {server}");
         }
-        put(merged, "etc/resolv.conf", Entry::file(text), "network.dns")?;
+        put(merged, "etc/resolv.conf", Entry::file(text), "network.dns");
     }
     if network.interfaces.is_empty() {
-        return Ok(());
+        return;
     }
     let text = interfaces(network);
     if text.contains(CARD) {
         need_service(merged, Runlevel::Boot, "boot-interface", "network.interfaces.boot");
-        put(merged, BOOT_INTERFACES, Entry::file(text.clone()), "network.interfaces")?;
+        put(merged, BOOT_INTERFACES, Entry::file(text.clone()), "network.interfaces");
     }
-    put(merged, "etc/network/interfaces", Entry::file(text.replace(CARD, LIKELY_CARD)), "network.interfaces")
+    put(merged, "etc/network/interfaces", Entry::file(text.replace(CARD, LIKELY_CARD)), "network.interfaces");
 }
 
 /// `etc/network/interfaces`, in the words that both of Alpine's ifupdown programs know.
@@ -207,11 +208,8 @@ fn stanzas(text: &mut String, name: &str, interface: &Interface, before: &str) {
 }
 
 /// Puts services into their runlevels, as OpenRC's `rc-update` does: by links to `/etc/init.d/NAME` (OVL-27).
-///
-/// # Errors
-/// When a layer has something else in the place of a link.
-pub(super) fn enable(merged: &mut Merged) -> Result<(), BuildError> {
-    let Merged { services, tree, trail, .. } = merged;
+pub(super) fn enable(merged: &mut Merged) {
+    let Merged { services, tree, trail, findings, .. } = merged;
     for (level, names) in services {
         for name in names {
             let path = format!("etc/runlevels/{level}/{name}");
@@ -219,20 +217,16 @@ pub(super) fn enable(merged: &mut Merged) -> Result<(), BuildError> {
             let by = trail.owner(Topic::Service, &format!("{level}/{name}")).unwrap_or(BIVOUAC);
             let by = format!("{by}, by `services.{level}`");
             trail.say(Topic::File, path.clone(), &by, described(&entry));
-            super::merge::put(tree, &path, entry, "`services`")?;
+            findings.extend(super::merge::put(tree, &path, entry, "`services`").err());
         }
     }
-    Ok(())
 }
 
 /// Writes the world, which has the packages of every layer.
-///
-/// # Errors
-/// When a layer has a folder in its place.
-pub(super) fn world(merged: &mut Merged, words: &[String]) -> Result<(), BuildError> {
+pub(super) fn world(merged: &mut Merged, words: &[String]) {
     let entry = Entry::file(words.iter().map(|word| format!("{word}\n")).collect::<String>());
     merged.trail.say(Topic::File, WORLD, &format!("{BIVOUAC}, from `packages`"), described(&entry));
-    super::merge::put(&mut merged.tree, WORLD, entry, "`packages`")
+    merged.findings.extend(super::merge::put(&mut merged.tree, WORLD, entry, "`packages`").err());
 }
 
 #[cfg(test)]
@@ -246,8 +240,8 @@ mod tests {
         let files =
             files.iter().map(|(path, text)| ((*path).to_owned(), Entry::file(text.as_bytes().to_vec()))).collect();
         let layer = Layer::parse(toml).unwrap();
-        let mut merged = merge(vec![Source { origin: "profile vdi".to_owned(), layer, files }]).unwrap();
-        apply(&mut merged, "vdi").unwrap();
+        let mut merged = merge(vec![Source { origin: "profile vdi".to_owned(), layer, files, findings: Vec::new() }]);
+        apply(&mut merged, "vdi");
         merged
     }
 

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::accounts::{BaseAccounts, GROUP, PASSWD, SHADOW};
-use super::{BuildError, Recipe, packages, services};
+use super::contents::Contents;
+use super::{BuildError, Finding, Recipe, packages};
 use crate::apk::PackageFile;
 use crate::disk;
 use crate::model::digest::Digest;
@@ -61,6 +62,8 @@ pub struct Staged {
     pub manifest: Manifest,
     /// Everything the manifest names.
     pub blobs: Vec<Blob>,
+    /// What looks like a mistake now that the packages are known, and did not before; none that stops a build.
+    pub findings: Vec<Finding>,
 }
 
 impl Staged {
@@ -68,8 +71,8 @@ impl Staged {
     /// name, and their index records. Files of the overlay get the time `epoch`.
     ///
     /// # Errors
-    /// When accounts of the recipe contradict those of Alpine's base, a service is started that nothing brings, or a
-    /// package cannot be read or described.
+    /// When accounts of the recipe contradict those of Alpine's base, the overlay does not fit the files of the packages,
+    /// or a package cannot be read or described.
     pub fn assemble(
         recipe: &Recipe,
         netboot: &Netboot,
@@ -78,7 +81,7 @@ impl Staged {
         epoch: u64,
     ) -> Result<Self, BuildError> {
         let base = base_accounts(&packages)?;
-        services::check(recipe, &recipe.tree(&base)?, &packages)?;
+        let findings = recipe.compared(&Contents::read(&packages)?, &base)?;
         let overlay = recipe.overlay(&base, epoch)?;
         let index = packages::index(records, &recipe.name)?;
         let mut blobs: Vec<Blob> = [&netboot.kernel, &netboot.initramfs, &netboot.modloop]
@@ -109,7 +112,7 @@ impl Staged {
             digest: package.sha256,
             size: package.size,
         }));
-        Ok(Self { manifest, blobs })
+        Ok(Self { manifest, blobs, findings })
     }
 }
 

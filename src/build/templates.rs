@@ -1,7 +1,10 @@
 //! The templates of a profile: checked when it is read, made where they are the same for all machines, and put aside
 //! where they are not.
 
-use super::{BaseAccounts, BuildError, Recipe, Topic};
+use std::collections::BTreeSet;
+
+use super::lint::rule::TEMPLATE;
+use super::{BaseAccounts, BuildError, Finding, Recipe, Topic};
 use crate::model::template::{Renderer, Template, TemplateError, TemplateSet};
 use crate::wire::apkovl::{Node, Tree};
 
@@ -14,20 +17,35 @@ impl Recipe {
         self.renderer(&self.raw_tree(base)?, epoch)
     }
 
-    /// Looks for mistakes in the templates.
-    pub(super) fn check_templates(&self) -> Result<(), BuildError> {
-        self.renderer(&self.tree, 0)?.check().map_err(|source| self.wrong(source))
+    /// Looks for mistakes in each template, and takes those that have one out (TPL-2).
+    pub(super) fn take_out_bad_templates(&mut self) -> Vec<Finding> {
+        let paths = self.templates.clone();
+        let mistake = |path: &String| {
+            let alone = self.renderer_of(&[path].into(), &self.tree, 0);
+            alone.and_then(|renderer| renderer.check()).err().map(|error| (path.clone(), error))
+        };
+        let wrong: Vec<(String, TemplateError)> = paths.iter().filter_map(mistake).collect();
+        wrong
+            .into_iter()
+            .map(|(path, error)| {
+                self.templates.remove(&path);
+                let effect = "the machine would get its last good rendering, or none";
+                let finding = Finding::new(TEMPLATE, error.to_string(), effect, "correct the template");
+                let by = self.trail.owner(Topic::File, &path).unwrap_or_default().to_owned();
+                finding.at(path).by(by).left_out()
+            })
+            .collect()
     }
 
     /// Puts into the place of each template what some machine would have there.
-    pub(super) fn show_samples(&self, tree: &mut Tree) -> Result<(), BuildError> {
-        let renderer = self.renderer(tree, 0)?;
+    pub(super) fn show_samples(&self, tree: &mut Tree) {
+        // Templates with mistakes are gone by now.
+        let Ok(renderer) = self.renderer(tree, 0) else { return };
         // Where no machine that can be thought of will do, the template itself is shown.
         for made in renderer.sample().unwrap_or_default() {
             let Some(template) = renderer.set().files.get(made.template) else { continue };
             put(tree, &template.path, made.text);
         }
-        Ok(())
     }
 
     /// Makes the files that are the same on every machine, and takes the templates of the others out of the tree.
@@ -47,18 +65,23 @@ impl Recipe {
     }
 
     fn renderer(&self, tree: &Tree, epoch: u64) -> Result<Renderer, BuildError> {
+        self.renderer_of(&self.templates.iter().collect(), tree, epoch).map_err(|source| self.wrong(source))
+    }
+
+    /// The renderer of some of the templates.
+    fn renderer_of(&self, paths: &BTreeSet<&String>, tree: &Tree, epoch: u64) -> Result<Renderer, TemplateError> {
         let mut files = Vec::new();
-        for path in &self.templates {
+        for path in paths.iter().copied() {
             // A link to a service may have taken its place.
             let Some((entry, Node::File(bytes))) = tree.get(path).map(|entry| (entry, &entry.node)) else { continue };
             let text = String::from_utf8(bytes.to_vec()).map_err(|_| {
                 let why = "it is not UTF-8 text".to_owned();
-                self.wrong(TemplateError::Template { path: path.clone(), line: 1, why })
+                TemplateError::Template { path: path.clone(), line: 1, why }
             })?;
             let (uid, gid) = (entry.owner.uid, entry.owner.gid);
             files.push(Template { path: path.clone(), mode: entry.mode, uid, gid, text });
         }
-        self.parsed(TemplateSet::new(epoch, self.facts.clone(), self.vars.clone(), files))
+        Renderer::new(TemplateSet::new(epoch, self.facts.clone(), self.vars.clone(), files))
     }
 
     fn parsed(&self, set: TemplateSet) -> Result<Renderer, BuildError> {
@@ -160,13 +183,11 @@ mod tests {
     #[test]
     fn a_mistake_stops_the_build_and_names_layer_file_and_line() {
         let error = read("[vars]\nseat = \"1\"", &[("etc/x.tmpl", "a\n{{ vars.sat }}")]).unwrap_err();
-        assert_eq!(
-            error,
-            "a template of profile x cannot be used: etc/x.tmpl, line 2: there is no `vars.sat`; did you mean `vars.seat`?"
-        );
+        let said = "etc/x.tmpl, line 2: there is no `vars.sat`; did you mean `vars.seat`? (TPL-2) [profile x]";
+        assert!(error.contains(said), "{error}");
         for reserved in ["etc/passwd.tmpl", "etc/apk/world.tmpl", "etc/bivouac/overlay.tmpl", "etc/.tmpl"] {
             let error = read("", &[(reserved, "x")]).unwrap_err();
-            assert!(error.starts_with(&format!("{reserved} cannot go into an overlay: ")), "{error}");
+            assert!(error.contains(&format!("{reserved} cannot be a template (TPL-2)")), "{error}");
         }
     }
 

@@ -119,6 +119,11 @@ impl Trail {
         steps.last().filter(|step| step.said.is_some()).map(|step| step.by.as_str())
     }
 
+    /// What was said of a subject, the last word last.
+    pub(super) fn steps(&self, subject: &Subject) -> &[Step] {
+        self.0.get(subject).map(Vec::as_slice).unwrap_or_default()
+    }
+
     /// Every subject and what was said of it, the last word last.
     pub fn iter(&self) -> impl Iterator<Item = (&Subject, &[Step])> {
         self.0.iter().map(|(subject, steps)| (subject, steps.as_slice()))

@@ -3,16 +3,21 @@
 use std::fmt::Write as _;
 use std::io::Write;
 
+use anyhow::Error;
 use serde_json::{Value, json};
 
 use super::Outcome;
 use super::pipeline::all_or;
-use super::report::plain;
+use super::report::{self, plain};
 use crate::build::{Finding, Level, Recipe};
 use crate::config::Settings;
 use crate::model::name::ProfileName;
 
-/// Looks for mistakes in the named profiles, or in all there are.
+/// A profile, looked at: its findings, or why it cannot be read.
+type Checked<'a> = (&'a ProfileName, Result<Recipe, Error>);
+
+/// Looks for mistakes in the named profiles, or in all there are. One that cannot be read keeps no other from being
+/// looked at.
 pub(super) fn check(
     settings: &Settings,
     profiles: &[ProfileName],
@@ -20,37 +25,52 @@ pub(super) fn check(
     out: &mut dyn Write,
 ) -> anyhow::Result<Outcome> {
     let names = all_or(settings, profiles)?;
-    let read = |name| Recipe::read(&settings.profiles, &settings.overlays, name);
-    // All are read before the first is shown: a list that ends in the middle would look complete.
-    let recipes: Vec<Recipe> = names.iter().map(read).collect::<Result<_, _>>()?;
+    let read = |name| Recipe::read(&settings.profiles, &settings.overlays, name).map_err(Error::from);
+    let checked: Vec<Checked<'_>> = names.iter().map(|name| (name, read(name))).collect();
     if as_json {
-        let all: Vec<Value> = recipes.iter().map(describe).collect();
+        let all: Vec<Value> = checked.iter().map(describe).collect();
         serde_json::to_writer_pretty(&mut *out, &all)?;
         writeln!(out)?;
     } else {
-        for recipe in &recipes {
+        for recipe in checked.iter().filter_map(|(_, recipe)| recipe.as_ref().ok()) {
             out.write_all(plain(&text(recipe)).as_bytes())?;
         }
     }
-    let has_errors = recipes.iter().flat_map(Recipe::findings).any(Finding::is_fatal);
+    let has_errors =
+        checked.iter().filter_map(|(_, recipe)| recipe.as_ref().ok()).flat_map(Recipe::findings).any(Finding::is_fatal);
+    let mut unread = checked.into_iter().filter_map(|(_, recipe)| recipe.err()).peekable();
+    while let Some(error) = unread.next() {
+        // The last one is said where every command's is.
+        if unread.peek().is_none() {
+            return Err(error);
+        }
+        report::error(&error, &mut std::io::stderr().lock());
+    }
     Ok(if has_errors { Outcome::Refused } else { Outcome::Done })
 }
 
-/// The findings of one profile for a person: counts, then each with its cause, effect and fix.
+/// The findings of one profile for a person: counts, then each rule with what breaks it, the effect and the fix. What
+/// has the same effect and fix is said together.
 fn text(recipe: &Recipe) -> String {
-    let mut text = format!("{}: {}\n", recipe.name, counts(recipe.findings()));
-    for finding in recipe.findings() {
-        let by = finding.by.as_ref().map_or_else(String::new, |by| format!("  [{by}]"));
-        let path = finding.path.as_ref().map_or_else(String::new, |path| format!("  {path}"));
+    let findings = recipe.findings();
+    let mut text = format!("{}: {}\n", recipe.name, counts(findings));
+    let is_alike = |a: &Finding, b: &Finding| {
+        a.rule == b.rule && a.allowed == b.allowed && (a.allowed.is_some() || a.effect == b.effect && a.fix == b.fix)
+    };
+    for group in findings.chunk_by(is_alike) {
+        let Some(first) = group.first() else { continue };
         // Writing to a string does not fail.
-        let _ = writeln!(text, "\n  {} {}{path}{by}", word(finding), finding.rule.id);
-        let _ = writeln!(text, "    {}", finding.what);
-        let _ = match &finding.allowed {
+        let _ = writeln!(text, "\n  {} {}: {}", word(first), first.rule.id, first.rule.about);
+        for finding in group {
+            let by = finding.by.as_ref().map_or_else(String::new, |by| format!("  [{by}]"));
+            let _ = writeln!(text, "    {}{by}", finding.subject());
+        }
+        let _ = match &first.allowed {
             Some(reason) => writeln!(text, "    allowed: {reason}"),
-            None => writeln!(text, "    effect: {}\n    fix: {}", finding.effect, finding.fix),
+            None => writeln!(text, "    effect: {}\n    fix: {}", first.effect, first.fix),
         };
     }
-    if !recipe.findings().is_empty() {
+    if !findings.is_empty() {
         text.push('\n');
     }
     text
@@ -74,7 +94,7 @@ fn counts(findings: &[Finding]) -> String {
 }
 
 /// The same for programs.
-fn describe(recipe: &Recipe) -> Value {
+fn describe((name, recipe): &Checked<'_>) -> Value {
     let finding = |it: &Finding| {
         json!({
             "rule": it.rule.id,
@@ -86,8 +106,10 @@ fn describe(recipe: &Recipe) -> Value {
             "effect": it.effect,
             "fix": it.fix,
             "allowed": it.allowed,
+            "allowable": !it.is_final,
         })
     };
-    let findings: Vec<Value> = recipe.findings().iter().map(finding).collect();
-    json!({ "profile": recipe.name, "findings": findings })
+    let findings: Vec<Value> = recipe.iter().flat_map(Recipe::findings).map(finding).collect();
+    let error = recipe.as_ref().err().map(|error| format!("{error:#}"));
+    json!({ "profile": name, "error": error, "findings": findings })
 }

@@ -12,7 +12,7 @@ use super::site_key::SiteKey;
 use super::to_publish::ToPublish;
 use super::unchanged::{Made, Profile, known};
 use super::workshop::{Access, Workshop};
-use crate::build::{Blob, Level, Recipe, Staged, Update, site_initrd};
+use crate::build::{Blob, Finding, Level, Recipe, Staged, Update, site_initrd};
 use crate::config::Settings;
 use crate::disk;
 use crate::model::check::Check;
@@ -109,13 +109,17 @@ async fn build_all(settings: &Settings, profiles: &[ProfileName], how: How, out:
             Profile::Read(recipe, inputs) => (recipe, inputs),
         };
         let (recipe, name) = (&*recipe, &recipe.name);
-        let remarks = remarks(recipe);
+        let mut remarks = remarks(recipe);
         remarks.iter().for_each(|remark| say(remark));
         let before = store.staged(name).ok();
         let failed = || format!("cannot build profile `{name}`");
         let lock = lock::read(settings, name)?;
-        let (manifest, agreed) =
+        let Bundle { manifest, lock: agreed, findings } =
             build_one(&mut workshop, recipe, lock.as_ref(), how.is_locked, &store).await.with_context(failed)?;
+        for remark in warnings(name, findings.iter()) {
+            say(&remark);
+            remarks.push(remark);
+        }
         if lock.as_ref() != Some(&agreed) {
             for change in lock::changes(lock.as_ref(), &agreed) {
                 say(&format!("{name}: {change}"));
@@ -159,16 +163,32 @@ fn unchanged(name: &ProfileName, made: &Made, out: &mut dyn Write) -> io::Result
     writeln!(out, "{name} is unchanged: {}", made.outcome)
 }
 
-/// What is said of a profile before it is built: files that hide others, and warnings.
+/// What is said of a profile before it is built: files that hide others, and warnings. Those about which the packages
+/// have the last word are said once they are known.
 fn remarks(recipe: &Recipe) -> Vec<String> {
     let name = &recipe.name;
     let shadowed = recipe.shadowed.iter();
     let shadowed = shadowed.map(|it| format!("{name}: {} of {} hides that of {}", it.path, it.by, it.hidden));
-    let warnings = recipe.findings().iter().filter(|it| it.rule.level == Level::Warning && it.allowed.is_none());
-    shadowed.chain(warnings.map(|it| plain(&format!("{name}: warning: {}", it.line())))).collect()
+    shadowed.chain(warnings(name, recipe.findings().iter().filter(|finding| !finding.is_open()))).collect()
 }
 
-/// Builds a bundle and puts it into the store; returns the lock it was built from too. A file of the cache that turns
+/// The warnings among findings that the profile does not allow.
+fn warnings<'a>(name: &ProfileName, findings: impl Iterator<Item = &'a Finding>) -> impl Iterator<Item = String> {
+    findings
+        .filter(|it| it.rule.level == Level::Warning && it.allowed.is_none())
+        .map(move |finding| plain(&format!("{name}: warning: {}", finding.line())))
+}
+
+/// A bundle in the store.
+struct Bundle {
+    manifest: Manifest,
+    /// The lock it was built from.
+    lock: Lock,
+    /// What looks like a mistake now that its packages are known.
+    findings: Vec<Finding>,
+}
+
+/// Builds a bundle and puts it into the store. A file of the cache that turns
 /// out to be damaged is fetched again, once.
 async fn build_one(
     workshop: &mut Workshop,
@@ -176,7 +196,7 @@ async fn build_one(
     lock: Option<&Lock>,
     is_locked: bool,
     store: &Store,
-) -> anyhow::Result<(Manifest, Lock)> {
+) -> anyhow::Result<Bundle> {
     let mut is_repaired = false;
     loop {
         let set = workshop.netboot_set(recipe, lock).await?;
@@ -185,9 +205,9 @@ async fn build_one(
         }
         let agreed = workshop.agree(recipe, &set, lock, &Update::Needed).await?;
         let staged = workshop.stage(recipe, set, &agreed).await?;
-        let (keep, manifest) = (store.clone(), staged.manifest.clone());
+        let (keep, manifest, findings) = (store.clone(), staged.manifest.clone(), staged.findings.clone());
         match tokio::task::spawn_blocking(move || keep_all(&keep, &staged)).await? {
-            Ok(()) => return Ok((manifest, agreed)),
+            Ok(()) => return Ok(Bundle { manifest, lock: agreed, findings }),
             Err(StoreError::WrongBlob { path, .. }) if !is_repaired && workshop.cache().discard(&path)? => {
                 say(&format!("{} was damaged; fetching it again", path.display()));
                 is_repaired = true;

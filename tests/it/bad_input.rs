@@ -65,8 +65,9 @@ fn a_broken_profile_is_named_with_file_line_and_key() {
         (
             "overlays = [\"base\"]\n[services]\nboot = [\"networkin\"]\ndefault = [\"zabbix\"]",
             &[
-                "neither its overlay nor its packages bring: `networkin` (did you mean `networking`?), `zabbix`; add",
-                "(OVL-26)",
+                "`networkin` starts in runlevel boot, and neither overlay nor packages bring it (OVL-26) [profile broken]",
+                "did you mean `networking`?",
+                "`zabbix` starts in runlevel default",
             ],
         ),
         ("overlays = [\"base\"]\npackages = [\"nanoo\"]", &["nanoo", "did you mean `nano`?"]),
@@ -99,10 +100,7 @@ fn a_broken_profile_is_named_with_file_line_and_key() {
 #[test]
 fn files_that_cannot_go_into_an_overlay_are_named_with_the_rule() {
     for (file, part) in [
-        (
-            "profiles/hello/root/README",
-            "a file directly in root/ makes apk lose its protection of overlay files (OVL-2)",
-        ),
+        ("profiles/hello/root/README", "`README` lies directly in root/ (OVL-11) [profile hello]"),
         ("profiles/hello/root/etc/._motd", "leftover of macOS"),
         ("profiles/hello/root/etc/new\nline", "control character"),
         ("profiles/hello/root/home/alice/x", "`home/alice` would belong to root (OVL-21)"),
@@ -121,7 +119,7 @@ fn nothing_an_author_wrote_is_passed_over() {
     refused(&site, &["build"], &["profiles/Foo_Bar cannot be a profile; rename the folder", "`Foo_Bar` is not a name"]);
     site.write("profiles/odd/profile.toml", "overlays = [\"base\"]");
     std::os::unix::fs::symlink("nowhere", site.path("profiles/odd/root")).unwrap();
-    refused(&site, &["build", "odd"], &["profiles/odd/root cannot go into an overlay: it must be a folder"]);
+    refused(&site, &["build", "odd"], &["profiles/odd/root is a file or a link, and must be a folder (FILE-1)"]);
     std::fs::remove_file(site.path("profiles/odd/root")).unwrap();
     std::fs::create_dir_all(site.path("profiles/odd/root/etc/apk")).unwrap();
     std::os::unix::fs::symlink("../world", site.path("profiles/odd/root/etc/apk/world")).unwrap();

@@ -9,7 +9,7 @@ fn site() -> Site {
     let site = Site::new();
     site.write(
         "profiles/vdi/profile.toml",
-        "overlays = [\"base\", \"network\"]\n[kernel]\nargs = [\"nomodeset\"]\n\
+        "overlays = [\"base\", \"network\"]\nservices.default = [\"local\"]\n[kernel]\nargs = [\"nomodeset\"]\n\
          [[allow]]\nrule = \"OVL-48\"\npath = \"etc/old/\"\nreason = \"a sample\"\n",
     );
     site.write("profiles/vdi/root/etc/local.d/a.start", "#!/bin/sh\n");
@@ -20,17 +20,17 @@ fn site() -> Site {
 const TEXT: &str = "\
 vdi: 1 error, 1 warning, 1 allowed
 
-  error OVL-46  etc/local.d/a.start  [profile vdi]
-    `etc/local.d/a.start` is not executable
+  error OVL-46: a script that is passed over because of its mode or name
+    `etc/local.d/a.start` is not executable  [profile vdi]
     effect: it is passed over and never runs
     fix: `chmod +x` it, or give it the mode 0755 in `[files]`
 
-  allowed OVL-48  etc/old/motd~  [profile vdi]
-    `etc/old/motd~` looks like a leftover of an editor or of apk
+  allowed OVL-48: a leftover of an editor or of apk
+    `etc/old/motd~` looks like a leftover of an editor or of apk  [profile vdi]
     allowed: a sample
 
-  warning ARG-4  [profile vdi]
-    the kernel argument `nomodeset` is set
+  warning ARG-4: a kernel argument that takes something away from the machine
+    the kernel argument `nomodeset` is set  [profile vdi]
     effect: graphics fall back to a plain frame buffer
     fix: take `nomodeset` out of the kernel arguments
 
@@ -64,13 +64,14 @@ fn a_check_as_json_has_everything() {
         serde_json::json!({
             "rule": "OVL-46",
             "level": "error",
-            "about": "a script that is not executable",
+            "about": "a script that is passed over because of its mode or name",
             "path": "etc/local.d/a.start",
             "layer": "profile vdi",
             "what": "`etc/local.d/a.start` is not executable",
             "effect": "it is passed over and never runs",
             "fix": "`chmod +x` it, or give it the mode 0755 in `[files]`",
             "allowed": null,
+            "allowable": true,
         })
     );
     assert_eq!(findings[1]["allowed"], "a sample");
@@ -81,7 +82,6 @@ fn a_profile_that_cannot_be_read_ends_with_2() {
     let site = Site::new();
     for (profile, said) in [
         ("overlays = [\"bas\"]", "did you mean `base`?"),
-        ("overlays = [\"base\"]\n[[allow]]\nrule = \"OVL-51\"\nreason = \"x\"", "names the rule `OVL-51`, which does"),
         (
             "overlays = [\"base\"]\n[[allow]]\nrule = \"OVL-15\"\nreason = \" \"",
             "say why this finding is not a mistake",
@@ -89,9 +89,94 @@ fn a_profile_that_cannot_be_read_ends_with_2() {
     ] {
         site.write("profiles/vdi/profile.toml", profile);
         let ran = site.run(&["check"]);
-        assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{ran:?}");
+        assert_eq!((ran.code, ran.out.as_str()), (Some(2), "hello: no mistakes found\n"), "{ran:?}");
         assert!(ran.err.contains(said), "{}", ran.err);
     }
+}
+
+#[test]
+fn one_profile_that_cannot_be_read_keeps_no_other_from_being_looked_at() {
+    let site = site();
+    site.write("profiles/a/profile.toml", "nonsense");
+    site.write("profiles/b/profile.toml", "overlays = [\"bas\"]");
+    let ran = site.run(&["check"]);
+    assert_eq!((ran.code, ran.out), (Some(2), format!("hello: no mistakes found\n{TEXT}")));
+    for said in ["error: cannot use profiles/a/profile.toml", "error: profile `b` uses overlay `bas`"] {
+        assert!(ran.err.contains(said), "{}", ran.err);
+    }
+    let ran = site.run(&["check", "--json"]);
+    let list: Value = serde_json::from_str(&ran.out).unwrap();
+    let seen: Vec<(&str, bool, usize)> = list
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| {
+            let count = it["findings"].as_array().unwrap().len();
+            (it["profile"].as_str().unwrap(), it["error"].is_string(), count)
+        })
+        .collect();
+    assert_eq!(seen, [("a", true, 0), ("b", true, 0), ("hello", false, 0), ("vdi", false, 3)]);
+}
+
+#[test]
+fn every_mistake_is_a_finding_wherever_it_is_noticed() {
+    let site = Site::new();
+    site.write(
+        "profiles/vdi/profile.toml",
+        "overlays = [\"base\"]\npackages = [\"--root\"]\n[kernel]\nargs = [\"root=/dev/sda1\"]\n\
+         [users.kiosk]\ncomment = \"no id\"\n[vars]\nneeded = { type = \"string\", required = true }\n\
+         [files]\n\"etc/gone\" = { mode = \"0600\" }\n[[allow]]\nrule = \"OVL-51\"\nreason = \"x\"\n",
+    );
+    for (file, text) in [
+        ("README", ""),
+        ("etc/apk/world", "\u{feff}nano # editor\r\n"),
+        ("etc/x.tmpl", "{{ vars.nothing }}"),
+        ("etc/new\nline", ""),
+        ("etc/hostname/x", ""),
+        ("etc/id", "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG\n"),
+    ] {
+        site.write(&format!("profiles/vdi/root/{file}"), text);
+    }
+    let link = site.path("profiles/vdi/root/etc/suid");
+    std::fs::write(&link, "").unwrap();
+    std::fs::set_permissions(&link, std::os::unix::fs::PermissionsExt::from_mode(0o4755)).unwrap();
+    let ran = site.run(&["check", "vdi", "--json"]);
+    assert_eq!((ran.code, ran.err.as_str()), (Some(1), ""), "{ran:?}");
+    let list: Value = serde_json::from_str(&ran.out).unwrap();
+    let findings = list[0]["findings"].as_array().unwrap();
+    let rules: std::collections::BTreeSet<&str> = findings.iter().filter_map(|it| it["rule"].as_str()).collect();
+    for rule in [
+        "OVL-11", "OVL-23", "OVL-30", "OVL-31", "OVL-32", "OVL-42", "OVL-45", "OVL-49", "FILE-3", "TPL-1", "TPL-2",
+        "ARG-5", "SEC-1", "ALLOW-2",
+    ] {
+        assert!(rules.contains(rule), "{rule} is not in {rules:?}");
+    }
+    let ran = site.run(&["build", "vdi"]);
+    assert_eq!(ran.code, Some(2));
+    assert!(rules.iter().filter(|rule| !ran.err.contains(*rule)).count() < 5, "{}", ran.err);
+}
+
+#[test]
+fn a_build_stops_at_everything_that_does_not_fit_the_packages_unless_it_is_allowed() {
+    let site = Site::new();
+    let toml = "overlays = [\"base\"]\nservices.default = [\"frobd\"]\n";
+    site.write("profiles/vdi/profile.toml", toml);
+    // Each package of the mirror has a file of its name there.
+    site.write("profiles/vdi/root/usr/share/busybox/x", "");
+    site.write("profiles/vdi/root/etc/x", "");
+    let ran = site.run(&["build", "vdi"]);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    for said in ["`usr/share/busybox` is a folder, and a file in the package `busybox` (OVL-45)", "`frobd` starts"] {
+        assert!(ran.err.contains(said), "{}", ran.err);
+    }
+    let allow = |rule: &str, path: &str| format!("[[allow]]\nrule = \"{rule}\"\npath = \"{path}\"\nreason = \"r\"\n");
+    let allowed = [allow("OVL-45", "usr/share/busybox"), allow("OVL-26", "etc/runlevels/default/frobd")].concat();
+    site.write("profiles/vdi/profile.toml", &format!("{toml}{allowed}"));
+    let ran = site.run(&["build", "vdi"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    site.write("profiles/vdi/profile.toml", &format!("{toml}{allowed}{}", allow("OVL-45", "etc/x")));
+    let ran = site.run(&["build", "vdi"]);
+    assert!(ran.err.contains("`[[allow]]` names OVL-45 at `etc/x`, and nothing is found there"), "{}", ran.err);
 }
 
 #[test]

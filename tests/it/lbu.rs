@@ -161,7 +161,11 @@ fn a_profile_that_does_not_build_yet_is_made_and_says_so() {
     // No service at all: the machine would not even have its devices.
     let ran = import(&site, &archive(&[file("etc/hostname", 0o644, "gate\n")]));
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    assert!(ran.out.contains("It does not build yet:\n  no service is in runlevel sysinit"), "{}", ran.out);
+    assert!(
+        ran.out.contains("It does not build yet:\n  etc/runlevels/sysinit: no service is in runlevel sysinit"),
+        "{}",
+        ran.out
+    );
     assert!(site.path("profiles/gate/profile.toml").exists());
 }
 

@@ -19,7 +19,7 @@ use fate::Fate;
 use settings::Settings;
 
 /// The largest file a profile is read with.
-const LARGEST: usize = super::layers::MAX_FILE as usize;
+const LARGEST: usize = super::root::MAX_FILE as usize;
 
 /// A profile in the making.
 #[derive(Debug, Clone)]

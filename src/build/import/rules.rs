@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::accounts::{GROUP, PASSWD, SHADOW};
-use super::super::merge;
+use super::super::rights;
 use super::super::trail::Trail;
 use super::is_executable;
 use crate::model::profile::Owner;
@@ -60,8 +60,8 @@ fn plain(expected: &Tree, root: &Tree) -> Tree {
             _ => 0o644,
         };
     }
-    merge::finish(&mut plain, &[], &BTreeMap::new(), &mut Trail::default())
-        .expect("without rules, none is without a file");
+    // Without rules, none is without a file.
+    rights::finish(&mut plain, &[], &BTreeMap::new(), &mut Trail::default());
     plain
 }
 

@@ -4,10 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::build::layers::Source;
-use crate::build::merge;
-use crate::build::packages;
 use crate::build::settings as build_settings;
-use crate::build::{Accounts, BaseAccounts, BuildError};
+use crate::build::{Accounts, BaseAccounts, Finding, merge, rights, world};
 use crate::model::profile::Owner;
 
 fn import(entries: &[(&str, Entry)]) -> Import {
@@ -118,18 +116,19 @@ fn kept(root: &Tree) -> Vec<(String, Entry)> {
 }
 
 /// What a build makes of a layer, without the lint.
-fn built(source: Source) -> Result<Tree, BuildError> {
-    let mut merged = merge::merge(vec![source])?;
-    build_settings::apply(&mut merged, "gate")?;
-    let world = packages::world(&"gate".parse().unwrap(), &merged.packages)?;
-    let lines: String = world.iter().map(|name| format!("{name}\n")).collect();
-    merge::put(&mut merged.tree, WORLD, Entry::file(lines), "`packages`")?;
-    build_settings::enable(&mut merged)?;
+fn built(source: Source) -> Result<Tree, Vec<Finding>> {
+    let mut merged = merge::merge(vec![source]);
+    build_settings::apply(&mut merged, "gate");
+    let (world, found) = world::of(&merged.packages);
+    merged.findings.extend(found);
+    build_settings::world(&mut merged, &world);
+    build_settings::enable(&mut merged);
     let (users, groups) = (merged.users, merged.groups);
     let accounts = Accounts { users, groups, allows_empty_root_password: merged.allows_empty_root_password };
-    let homes = accounts.write(&BaseAccounts::default(), &mut merged.tree, &mut merged.trail)?;
-    merge::finish(&mut merged.tree, &homes, &merged.rules, &mut merged.trail)?;
-    Ok(merged.tree)
+    let written = accounts.write(&BaseAccounts::default(), &mut merged.tree, &mut merged.trail);
+    merged.findings.extend(written.findings);
+    merged.findings.extend(rights::finish(&mut merged.tree, &written.homes, &merged.rules, &mut merged.trail));
+    if merged.findings.is_empty() { Ok(merged.tree) } else { Err(merged.findings) }
 }
 
 proptest! {
@@ -149,7 +148,7 @@ proptest! {
             prop_assert_eq!(import.expected.get(path).is_none(), is_told, "{}", path);
         }
         let layer = crate::model::profile::Profile::parse(&import.profile).unwrap().layer;
-        let source = Source { origin: "profile gate".to_owned(), layer, files: kept(&import.root) };
+        let source = Source { origin: "profile gate".to_owned(), layer, files: kept(&import.root), findings: Vec::new() };
         // A tree in which a file of Alpine's is a folder builds to nothing at all, and says so.
         if let Ok(built) = built(source) {
             for (difference, _) in import.differences(&built) {

@@ -1,9 +1,9 @@
 //! Passwords, users, their homes and keys.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::rule::{ACCOUNT_LINES, EMPTY_PASSWORD, HOME, SHADOW_MODE, SSH_FOLDER};
-use super::{Finding, Machine};
+use super::rule::{ACCOUNT_LINES, EMPTY_PASSWORD, HOME, OWN_ACCOUNTS, SHADOW_MODE, SSH_FOLDER};
+use super::{Finding, Machine, bytes};
 use crate::wire::apkovl::{Entry, Node};
 
 /// The first id that Alpine gives to people.
@@ -16,6 +16,7 @@ pub(super) fn look(machine: &Machine<'_>) -> Vec<Finding> {
     let mut found = passwords(machine);
     found.extend(shadow_mode(machine));
     found.extend(lines(machine));
+    found.extend(own(machine));
     found.extend(homes(machine));
     found.extend(ssh(machine));
     found
@@ -30,17 +31,25 @@ fn passwords(machine: &Machine<'_>) -> Vec<Finding> {
             else {
                 continue;
             };
-            let mut finding = machine.at(
+            let is_root = name == "root";
+            let fix = "write `*` or a hash into the second field";
+            let finding = machine.at(
                 EMPTY_PASSWORD,
                 file,
                 format!("{file} gives `{name}` an empty password"),
                 "whoever stands at the machine logs in without one",
-                "write `*` or a hash into the second field",
+                if is_root {
+                    format!("{fix}, or `allow-empty-root-password = true` into the profile")
+                } else {
+                    fix.to_owned()
+                },
             );
-            if name == "root" && machine.allows_empty_root_password {
-                finding.allowed = Some("the profile says `allow-empty-root-password`".to_owned());
-            }
-            found.push(finding);
+            let is_allowed = is_root && machine.allows_empty_root_password;
+            found.push(Finding {
+                allowed: is_allowed.then(|| "the profile says `allow-empty-root-password`".to_owned()),
+                is_final: is_root && !is_allowed,
+                ..finding
+            });
         }
     }
     found
@@ -99,6 +108,40 @@ fn lines(machine: &Machine<'_>) -> Vec<Finding> {
             "there is no line for root".to_owned(),
             "take the file out; Bivouac adds users to Alpine's own",
         );
+    }
+    found
+}
+
+/// What an author's own passwd, group or shadow says twice (OVL-23), and what it does not say (OVL-24).
+fn own(machine: &Machine<'_>) -> Vec<Finding> {
+    let files = [
+        ("etc/passwd", &machine.base.passwd, "users"),
+        ("etc/group", &machine.base.group, "groups"),
+        ("etc/shadow", &machine.base.shadow, "users"),
+    ];
+    let mut found = Vec::new();
+    for (file, base, table) in files {
+        let Some(text) = machine.own.get(file).and_then(bytes).map(String::from_utf8_lossy) else { continue };
+        let name = |line: &str| line.split(':').next().unwrap_or_default().to_owned();
+        let mut names = BTreeSet::new();
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            if !names.insert(name(line)) {
+                let what = format!("{file} has two lines of `{}`", name(line));
+                let effect = "only the last one counts";
+                found.push(machine.at(ACCOUNT_LINES, file, what, effect, "take one out"));
+            }
+        }
+        let missing: Vec<String> = base.lines().map(name).filter(|name| !names.contains(name)).collect();
+        if let [first, ..] = missing.as_slice() {
+            let what = format!("{file} lacks {} of Alpine's own accounts, `{first}` among them", missing.len());
+            let effect = "none: Bivouac adds them, because packages and services rely on them";
+            let fix = format!("nothing; `[{table}]` in the profile says shorter what is different");
+            found.push(machine.at(OWN_ACCOUNTS, file, what, effect, fix));
+        }
+    }
+    for finding in &mut found {
+        let path = finding.path.as_deref().unwrap_or_default();
+        finding.by = machine.author(path);
     }
     found
 }
@@ -164,13 +207,14 @@ fn homes(machine: &Machine<'_>) -> Vec<Finding> {
             && machine.tree.get(&person.home).is_none()
     };
     let missing = people.iter().filter(is_missing).map(|person| {
-        machine.at(
+        let finding = machine.at(
             HOME,
             &person.home,
             format!("`{}` of the user `{}` would not be there", person.home, person.name),
             "the user logs in at `/` and can write nothing",
             format!("declare the user as [users.{}], which makes the home", person.name),
-        )
+        );
+        Finding { by: machine.author("etc/passwd"), ..finding }
     });
     wrong.into_values().chain(missing).collect()
 }

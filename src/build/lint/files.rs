@@ -3,17 +3,64 @@
 use std::collections::BTreeMap;
 
 use super::rule::{
-    FOLDER, FOREIGN_OWNER, HOST_KEY_MODE, KIND, LEFTOVER, NO_HOST_KEYS, SAME_BUT_CASE, SHARED_HOST_KEYS, WRITABLE,
+    FOLDER, FOREIGN_OWNER, HOST_KEY_MODE, KIND, LEFTOVER, NO_HOST_KEYS, SAME_BUT_CASE, SHARED_IDENTITY, STRAY_FILE,
+    WRITABLE,
 };
 use super::{Finding, Machine};
 use crate::wire::apkovl::{Entry, Node};
 
 /// Folders of the base system that everybody has to get into, and nobody but root may change.
-const OPEN_FOLDERS: &[&str] =
-    &["bin", "dev", "etc", "home", "lib", "media", "mnt", "opt", "run", "sbin", "srv", "sys", "usr", "var"];
+const OPEN_FOLDERS: &[&str] = &[
+    "bin",
+    "dev",
+    "etc",
+    "etc/apk",
+    "etc/conf.d",
+    "etc/init.d",
+    "etc/network",
+    "etc/runlevels",
+    "home",
+    "lib",
+    "lib/apk",
+    "lib/firmware",
+    "lib/modules",
+    "media",
+    "mnt",
+    "opt",
+    "proc",
+    "run",
+    "sbin",
+    "srv",
+    "sys",
+    "usr",
+    "usr/bin",
+    "usr/lib",
+    "usr/local",
+    "usr/local/bin",
+    "usr/local/sbin",
+    "usr/sbin",
+    "usr/share",
+    "var",
+    "var/cache",
+    "var/lib",
+    "var/log",
+    "var/spool",
+];
+
+/// Folders that everybody may write, and where none may take away what is another's.
+const SHARED_FOLDERS: &[&str] = &["dev/shm", "tmp", "var/tmp"];
 
 /// What only root may change.
-const OF_ROOT: &[&str] = &["bin", "etc", "lib", "root", "sbin", "usr"];
+const OF_ROOT: &[&str] = &["bin", "etc", "lib", "root", "sbin", "usr", "var/spool/cron"];
+
+/// What a machine is known by, besides its host keys.
+const IDENTITIES: &[&str] = &[
+    "etc/iscsi/initiatorname.iscsi",
+    "etc/machine-id",
+    "var/lib/dbus/machine-id",
+    "var/lib/seedrng/seed.credit",
+    "var/lib/seedrng/seed.no-credit",
+];
 
 /// Links of the base system, which a folder would be in the place of.
 const LINKS: &[&str] = &["bin/sh", "etc/mtab", "sbin/init", "var/lock", "var/run"];
@@ -27,26 +74,59 @@ pub(super) fn look(machine: &Machine<'_>) -> Vec<Finding> {
         .tree
         .iter()
         .flat_map(|(path, entry)| {
-            [folder(machine, path, entry), rights(machine, path, entry), kind(machine, path, entry)]
+            [
+                stray(machine, path, entry),
+                folder(machine, path, entry),
+                rights(machine, path, entry),
+                kind(machine, path, entry),
+            ]
         })
         .flatten()
         .collect();
     found.extend(host_keys(machine));
+    found.extend(identities(machine));
     found.extend(leftovers(machine));
     found.extend(cases(machine));
     found
 }
 
+/// OVL-11: init's list of overlay files ends for apk at the first line without a slash (OVL-2), and macOS strews files
+/// that programs read as if somebody had written them.
+fn stray(machine: &Machine<'_>, path: &str, entry: &Entry) -> Option<Finding> {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let is_macos = name.starts_with("._") || matches!(name, ".DS_Store" | "__MACOSX");
+    let is_top = !path.contains('/') && !entry.is_directory();
+    let (what, effect, fix) = if is_macos {
+        let effect = "it takes memory on every machine, and some programs read every file of a folder";
+        (format!("`{path}` is a leftover of macOS"), effect, "delete it; `dot_clean` deletes all of them")
+    } else if is_top {
+        let effect = "apk's list of overlay files ends there, so packages overwrite overlay files outside etc/ (OVL-2)";
+        (format!("`{path}` lies directly in root/"), effect, "move it into a folder")
+    } else {
+        return None;
+    };
+    Some(machine.at(STRAY_FILE, path, what, effect, fix))
+}
+
 /// OVL-13: the overlay's mode of a folder stays.
 fn folder(machine: &Machine<'_>, path: &str, entry: &Entry) -> Option<Finding> {
-    let is_right = entry.mode == 0o755 && entry.owner.uid == 0 && entry.owner.gid == 0;
-    (OPEN_FOLDERS.contains(&path) && entry.node == Node::Directory && !is_right).then(|| {
+    let (wanted, effect) = if SHARED_FOLDERS.contains(&path) {
+        (0o1777, "programs that do not run as root cannot write there, or may take away each other's files")
+    } else if OPEN_FOLDERS.contains(&path) {
+        (0o755, "services that do not run as root cannot get into it, or others may change it")
+    } else {
+        return None;
+    };
+    let is_right = entry.mode == wanted && entry.owner.uid == 0 && entry.owner.gid == 0;
+    // Nothing is ever written into these two.
+    let is_closed = matches!(path, "proc" | "sys") && entry.mode == 0o555;
+    (entry.node == Node::Directory && !is_right && !is_closed).then(|| {
         machine.at(
             FOLDER,
             path,
             format!("`{path}` would have the mode {:04o} and belong to {}", entry.mode, owner(entry)),
-            "services that do not run as root cannot get into it, or others may change it",
-            "take the rule for the folder out of `[files]`",
+            effect,
+            format!("take the rule for the folder out of `[files]`, so that it is 0:0 and {wanted:04o}"),
         )
     })
 }
@@ -57,9 +137,12 @@ fn owner(entry: &Entry) -> String {
 
 /// OVL-14 and OVL-15: whoever may change the system becomes root.
 fn rights(machine: &Machine<'_>, path: &str, entry: &Entry) -> Option<Finding> {
-    let top = path.split('/').next().unwrap_or(path);
-    // Folders at the top are another rule's, and a link is as open as what it leads to.
-    if !OF_ROOT.contains(&top) || OPEN_FOLDERS.contains(&path) || matches!(entry.node, Node::Symlink(_)) {
+    let is_of_root = OF_ROOT
+        .iter()
+        .any(|folder| path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
+    // Some folders are another rule's, and a link is as open as what it leads to.
+    let is_other = OPEN_FOLDERS.contains(&path) || matches!(entry.node, Node::Symlink(_));
+    if !is_of_root || is_other {
         return None;
     }
     if entry.owner.uid != 0 {
@@ -118,8 +201,12 @@ fn host_keys(machine: &Machine<'_>) -> Vec<Finding> {
                 "give it the mode 0600 and the owner 0:0 in `[files]`",
             ));
         }
+        // A template makes one for each machine.
+        if machine.templates.contains(*path) {
+            continue;
+        }
         found.push(machine.at(
-            SHARED_HOST_KEYS,
+            SHARED_IDENTITY,
             path,
             format!("all machines of the profile share the host key `{path}`"),
             "who gets the key from one machine, or from the network while one boots, can pass for all of them",
@@ -138,6 +225,26 @@ fn host_keys(machine: &Machine<'_>) -> Vec<Finding> {
         ));
     }
     found
+}
+
+/// OVL-20: what makes two machines one for other programs.
+fn identities(machine: &Machine<'_>) -> Vec<Finding> {
+    let is_shared = |path: &&str| {
+        let is_empty = machine.bytes(path).is_none_or(|bytes| bytes.trim_ascii().is_empty());
+        !is_empty && !machine.templates.contains(*path)
+    };
+    let shared = IDENTITIES.iter().copied().filter(is_shared);
+    shared
+        .map(|path| {
+            machine.at(
+                SHARED_IDENTITY,
+                path,
+                format!("all machines of the profile share `{path}`"),
+                "servers take them for one machine, or what should be random is the same on all",
+                "take it out, so that each machine makes its own, or make a template of it",
+            )
+        })
+        .collect()
 }
 
 /// OVL-48.

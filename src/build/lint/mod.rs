@@ -1,72 +1,52 @@
-//! Mistakes that make a machine insecure or useless, found before anything is built (alpine.md 2.6). Pure.
+//! Mistakes that make a machine insecure or useless (alpine.md 2.6). Pure.
 //!
-//! Some rules of that list have nothing here, because no author can break them: Bivouac writes the archive itself
-//! (OVL-1, -3, -10, -12, -43, -44), reading a `root/` tree refuses what init would trip over (OVL-2, -11, -49), accounts
-//! are merged with Alpine's (OVL-24), the world is parsed and written anew (OVL-30 to -32). Extended attributes
-//! (OVL-42) are not read from a `root/` tree in the first place. `root=`, which ends diskless mode, is refused with the
-//! other arguments Bivouac keeps to itself.
+//! A mistake of an author is a [`Finding`] wherever it is noticed: reading a `root/` tree, merging layers, writing
+//! accounts and rendering templates leave out what does not fit and say it, [`look`] goes over the machine as it would
+//! come up, and [`in_packages`] compares it with the files of its packages once a build has them. [`judge`] puts them in
+//! order and asks `[[allow]]`.
 //!
-//! Password hashes are not tried against words people choose: that takes every hash of crypt.
+//! Four rules of that list have nothing here, because no author can break them: Bivouac writes the archive itself, so
+//! it is gzip by the right name (OVL-10), has no entry for the root (OVL-12), nothing sparse and no PAX header (OVL-43),
+//! and numbers as large as they come (OVL-44).
 
 mod accounts;
 mod arguments;
 mod files;
+mod finding;
+pub(super) mod in_packages;
 mod network;
 mod packages;
-mod rule;
+pub(super) mod rule;
+mod scripts;
 mod secrets;
 mod services;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
+pub use finding::Finding;
 pub use rule::{Level, RULES, Rule};
 
-use super::trail::{Topic, Trail};
-use super::{AlpineChoice, BaseAccounts};
+use super::trail::{BIVOUAC, Subject, Topic, Trail};
+use super::{AlpineChoice, BaseAccounts, Declaration};
+use crate::model::name::nearest;
 use crate::model::profile::Allowed;
 use crate::wire::apkovl::{Entry, Node, Tree};
-
-/// A mistake, or what looks like one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// The rule.
-    pub rule: Rule,
-    /// The path on the machine it is about.
-    pub path: Option<String>,
-    /// The layer that brought it, when one did.
-    pub by: Option<String>,
-    /// What is wrong.
-    pub what: String,
-    /// What would happen on the machine.
-    pub effect: String,
-    /// What to do.
-    pub fix: String,
-    /// Why it is no mistake here, when the profile says so.
-    pub allowed: Option<String>,
-}
-
-impl Finding {
-    /// The finding in one line.
-    #[must_use]
-    pub fn line(&self) -> String {
-        let by = self.by.as_ref().map_or_else(String::new, |by| format!(" [{by}]"));
-        format!("{} ({}){by}: {}; {}", self.what, self.rule.id, self.effect, self.fix)
-    }
-
-    /// Whether it stops a build.
-    #[must_use]
-    pub fn is_fatal(&self) -> bool {
-        self.rule.level == Level::Error && self.allowed.is_none()
-    }
-}
+use rule::{IDLE_ALLOW, OF_PACKAGES, OF_RIGHTS, UNKNOWN_RULE};
 
 /// What is looked at: a machine as it would come up.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Machine<'a> {
+    /// With templates as some machine would have them.
     pub(super) tree: &'a Tree,
+    /// What the layers bring, before accounts are merged and templates rendered.
+    pub(super) own: &'a Tree,
+    /// The files of both trees that are templates.
+    pub(super) templates: &'a BTreeSet<String>,
     pub(super) trail: &'a Trail,
+    pub(super) vars: &'a BTreeMap<String, Declaration>,
     pub(super) world: &'a [String],
     pub(super) arguments: &'a [String],
     pub(super) alpine: &'a AlpineChoice,
@@ -74,41 +54,77 @@ pub(super) struct Machine<'a> {
     pub(super) allows_empty_root_password: bool,
 }
 
-/// Everything that is wrong, the worst first, with what `[[allow]]` says about it.
-pub(super) fn findings(machine: Machine<'_>, allowed: &[Allowed]) -> Vec<Finding> {
-    let mut found: Vec<Finding> =
-        [accounts::look, services::look, network::look, packages::look, files::look, secrets::look, arguments::look]
-            .into_iter()
-            .flat_map(|look| look(&machine))
-            .collect();
-    let mut idle = Vec::new();
+/// Everything that is wrong with a machine, as far as a profile alone shows it.
+pub(super) fn look(machine: &Machine<'_>) -> Vec<Finding> {
+    let looks = [
+        accounts::look,
+        services::look,
+        scripts::look,
+        network::look,
+        packages::look,
+        files::look,
+        secrets::look,
+        arguments::look,
+    ];
+    looks.into_iter().flat_map(|look| look(machine)).collect()
+}
+
+/// Says of each finding whether the profile allows it, adds each `[[allow]]` that does nothing, and puts the worst first.
+/// `is_open` says of which nobody can tell yet.
+pub(super) fn judge(mut found: Vec<Finding>, allowed: &[Allowed], is_open: impl Fn(&Allowed) -> bool) -> Vec<Finding> {
+    let mut about_allow = Vec::new();
     for allow in allowed {
-        // A build looks for services in the packages too, and asks these then.
-        let is_later = |(_, _, path): (&str, &str, &str)| covers(allow, Some(path));
-        let mut is_used = allow.rule == rule::SERVICE_WITHOUT_PACKAGE.id && machine.services().any(is_later);
-        // Root's has words of its own.
-        let has_words = |finding: &Finding| finding.rule == rule::EMPTY_PASSWORD && finding.what.contains("`root`");
-        for finding in found.iter_mut().filter(|finding| is_meant(allow, finding) && !has_words(finding)) {
-            finding.allowed.get_or_insert_with(|| allow.reason.clone());
-            is_used = true;
+        if !RULES.iter().any(|rule| rule.id == allow.rule) {
+            about_allow.push(unknown_rule(allow));
+            continue;
         }
-        if !is_used {
-            let place = allow.path.as_ref().map_or_else(String::new, |path| format!(" at `{path}`"));
-            idle.push(Finding {
-                rule: rule::IDLE_ALLOW,
-                path: allow.path.clone(),
-                by: None,
-                what: format!("`[[allow]]` names {}{place}, and nothing is found there", allow.rule),
-                effect: "a later mistake there would be let through".to_owned(),
-                fix: "take it out of the profile, or correct its path".to_owned(),
-                allowed: None,
-            });
+        let mut is_used = false;
+        let mut is_final = false;
+        for finding in found.iter_mut().filter(|finding| is_meant(allow, finding)) {
+            if finding.is_final {
+                is_final = true;
+            } else {
+                finding.allowed.get_or_insert_with(|| allow.reason.clone());
+                is_used = true;
+            }
+        }
+        if !is_used && (is_final || !is_open(allow)) {
+            about_allow.push(idle(allow, is_final));
         }
     }
-    found.append(&mut idle);
+    found.append(&mut about_allow);
     found.sort_by(|a, b| order(a).cmp(&order(b)));
     found.dedup();
     found
+}
+
+/// ALLOW-1.
+fn idle(allow: &Allowed, is_final: bool) -> Finding {
+    let place = allow.path.as_ref().map_or_else(String::new, |path| format!(" at `{path}`"));
+    let finding = if is_final {
+        let what = format!("`[[allow]]` names {}{place}, and what is found there cannot be allowed", allow.rule);
+        Finding::new(IDLE_ALLOW, what, "the build stops all the same", "correct the mistake")
+    } else {
+        let what = format!("`[[allow]]` names {}{place}, and nothing is found there", allow.rule);
+        let effect = "a later mistake there would be let through";
+        Finding::new(IDLE_ALLOW, what, effect, "take it out of the profile, or correct its path")
+    };
+    Finding { path: allow.path.clone(), ..finding }
+}
+
+/// ALLOW-2.
+fn unknown_rule(allow: &Allowed) -> Finding {
+    let what = format!("`[[allow]]` names the rule `{}`, which does not exist", allow.rule);
+    let fix = match nearest(&allow.rule, RULES.iter().map(|rule| rule.id)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "write the id that `bivouac check` shows before the finding".to_owned(),
+    };
+    Finding::new(UNKNOWN_RULE, what, "it allows nothing", fix).left_out()
+}
+
+/// Whether an `[[allow]]` may turn out to be needed once the packages are known.
+pub(super) fn is_of_packages(allow: &Allowed, tree: &Tree) -> bool {
+    OF_PACKAGES.iter().any(|rule| rule.id == allow.rule) && tree.iter().any(|(path, _)| covers(allow, Some(path)))
 }
 
 fn order(finding: &Finding) -> (Level, usize, Option<&str>, &str) {
@@ -121,7 +137,7 @@ fn is_meant(allow: &Allowed, finding: &Finding) -> bool {
 }
 
 /// Whether an `[[allow]]` is about a path: that very one, the tree above, or every one.
-pub(super) fn covers(allow: &Allowed, path: Option<&str>) -> bool {
+fn covers(allow: &Allowed, path: Option<&str>) -> bool {
     match (&allow.path, path) {
         (None, _) => true,
         (Some(_), None) => false,
@@ -135,15 +151,12 @@ pub(super) fn covers(allow: &Allowed, path: Option<&str>) -> bool {
 impl<'a> Machine<'a> {
     /// A finding about a path.
     fn at(&self, rule: Rule, path: &str, what: String, effect: &str, fix: impl Into<String>) -> Finding {
-        Finding {
-            rule,
-            path: Some(path.to_owned()),
-            by: self.owner(path),
-            what,
-            effect: effect.to_owned(),
-            fix: fix.into(),
-            allowed: None,
-        }
+        let ruler = || {
+            let said = [Topic::Mode, Topic::Owner].map(|topic| self.trail.owner(topic, path));
+            said.into_iter().flatten().find(|by| !by.starts_with(BIVOUAC)).map(str::to_owned)
+        };
+        let by = if OF_RIGHTS.contains(&rule) { ruler() } else { None };
+        Finding { by: by.or_else(|| self.owner(path)), ..Finding::new(rule, what, effect, fix).at(path) }
     }
 
     /// The layer that brought a path: that of its file, or of the first file in a folder.
@@ -156,6 +169,13 @@ impl<'a> Machine<'a> {
             below.filter_map(|path| self.trail.owner(Topic::File, path)).next()
         };
         own.or_else(inside).map(str::to_owned)
+    }
+
+    /// The layer whose own file stands at a path, even where Bivouac adds to it.
+    fn author(&self, path: &str) -> Option<String> {
+        let subject = Subject { kind: Topic::File, name: path.to_owned() };
+        let steps = self.trail.steps(&subject).iter();
+        steps.rev().map(|step| &step.by).find(|by| !by.starts_with(BIVOUAC)).cloned()
     }
 
     /// The bytes of a file.

@@ -16,13 +16,16 @@ pub(super) fn look(machine: &Machine<'_>) -> Vec<Finding> {
 /// OVL-28: an empty file would do.
 fn interfaces(machine: &Machine<'_>) -> Option<Finding> {
     (machine.has_service("networking") && machine.tree.get(INTERFACES).is_none()).then(|| {
-        machine.at(
+        let by =
+            machine.services().find(|(_, name, _)| *name == "networking").and_then(|(.., path)| machine.owner(path));
+        let finding = machine.at(
             NO_INTERFACES,
             INTERFACES,
             format!("the service `networking` starts, and there is no {INTERFACES}"),
             "the service fails, and with it everything that needs the network",
             "use the overlay `network`, or write `[network.interfaces]` with `boot = {}`",
-        )
+        );
+        Finding { by, ..finding }
     })
 }
 

@@ -1,7 +1,7 @@
 //! Repositories, keys and architecture of apk. The bundle's own repository comes from the kernel's command line.
 
 use super::rule::{APK_KEY, ARCH_FILE, OTHER_BRANCH, OTHER_REPOSITORY, REPOSITORY_LINE, REPOSITORY_LINE_END};
-use super::{Finding, Machine};
+use super::{Finding, Machine, listed};
 use crate::model::alpine::{Branch, ReleaseSpec};
 
 pub(super) fn look(machine: &Machine<'_>) -> Vec<Finding> {
@@ -28,6 +28,9 @@ fn repositories(machine: &Machine<'_>) -> Vec<Finding> {
                 (REPOSITORY_LINE_END, what, "apk asks for an address with that character and finds nothing")
             } else if !is_repository(line) {
                 (REPOSITORY_LINE, format!("`{shown}` in {path} is no repository"), "apk complains at every start")
+            } else if let Some(arch) = other_arch(line, machine.alpine.arch.as_str()) {
+                let what = format!("`{shown}` in {path} ends in the architecture `{arch}`");
+                (OTHER_BRANCH, what, "apk adds the machine's own architecture to it and finds nothing")
             } else if let Some(branch) = other_branch(line, &machine.alpine.release) {
                 let what = format!("{path} names `{shown}` of {branch}, and the bundle has {}", machine.alpine.release);
                 (OTHER_BRANCH, what, "packages of two branches mix, and libraries are missing")
@@ -78,10 +81,32 @@ fn two_numbers(version: &str) -> Option<String> {
     Some(format!("{}.{}", numbers.next()?, numbers.next()?))
 }
 
+/// The architecture at the end of an address, where apk puts one itself.
+fn other_arch<'a>(line: &'a str, own: &str) -> Option<&'a str> {
+    const ARCHES: &str = "aarch64 armhf armv7 loongarch64 ppc64le riscv64 s390x x86 x86_64";
+    let last = line.trim_end().trim_end_matches('/').rsplit('/').next()?;
+    (listed(ARCHES, last) || last == own).then_some(last)
+}
+
+/// Whether what an address offers is signed with a key that is not Alpine's.
+fn is_private(line: &str) -> bool {
+    let last = line.trim_end().trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    is_repository(line) && !matches!(last, "main" | "community" | "testing")
+}
+
 /// OVL-36: apk looks a key up by the name in the signature.
 fn keys(machine: &Machine<'_>) -> Vec<Finding> {
     const EFFECT: &str = "apk takes what it signed for untrusted and installs nothing of it";
     let mut found = Vec::new();
+    const FILE: &str = "etc/apk/repositories";
+    let text = machine.text(FILE).unwrap_or_default();
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+    if let Some(line) =
+        lines.filter(|line| is_private(line)).find(|_| machine.files_in("etc/apk/keys").next().is_none())
+    {
+        let what = format!("{FILE} names `{}`, and etc/apk/keys has no key of it", line.trim().escape_debug());
+        found.push(machine.at(APK_KEY, FILE, what, EFFECT, "put its `.rsa.pub` into etc/apk/keys"));
+    }
     for (path, _, bytes) in machine.files_in("etc/apk/keys") {
         let name = path.rsplit('/').next().unwrap_or(path);
         let what = if !name.ends_with(".pub") {

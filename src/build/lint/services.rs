@@ -1,6 +1,6 @@
 //! Runlevels, and the scripts and packages their services need.
 
-use super::rule::{NO_MODLOOP, NO_RUNLEVELS, NOT_EXECUTABLE, RUNLEVEL_ENTRY, SERVICE_WITHOUT_PACKAGE, UNKNOWN_PACKAGE};
+use super::rule::{NO_MODLOOP, NO_RUNLEVELS, RUNLEVEL_ENTRY, SERVICE_WITHOUT_PACKAGE, UNKNOWN_PACKAGE};
 use super::{Finding, Machine, listed};
 use crate::model::name::nearest;
 use crate::wire::apkovl::Node;
@@ -86,7 +86,6 @@ pub(super) fn look(machine: &Machine<'_>) -> Vec<Finding> {
     let mut found = runlevels(machine);
     found.extend(entries(machine));
     found.extend(packages(machine));
-    found.extend(scripts(machine));
     found
 }
 
@@ -194,33 +193,6 @@ fn packages(machine: &Machine<'_>) -> Vec<Finding> {
 /// Every service that is known.
 fn names() -> impl Iterator<Item = &'static str> {
     ALWAYS.split_whitespace().chain(KNOWN.iter().chain(ALONG).map(|(name, _)| *name))
-}
-
-/// OVL-46: what OpenRC, `local` and crond pass over in silence.
-fn scripts(machine: &Machine<'_>) -> Vec<Finding> {
-    let is_script = |path: &str| {
-        let Some((folder, name)) = path.rsplit_once('/') else { return false };
-        match folder {
-            "etc/init.d" => true,
-            "etc/local.d" => name.ends_with(".start") || name.ends_with(".stop"),
-            _ => {
-                let parent = folder.rsplit_once('/').map(|(parent, _)| parent);
-                parent == Some("etc/periodic")
-                    || parent == Some("etc/network") && folder.contains("/if-") && folder.ends_with(".d")
-            }
-        }
-    };
-    let idle = machine.files().filter(|(path, entry, _)| is_script(path) && entry.mode & 0o100 == 0);
-    idle.map(|(path, ..)| {
-        machine.at(
-            NOT_EXECUTABLE,
-            path,
-            format!("`{path}` is not executable"),
-            "it is passed over and never runs",
-            "`chmod +x` it, or give it the mode 0755 in `[files]`",
-        )
-    })
-    .collect()
 }
 
 #[cfg(test)]

@@ -1,15 +1,19 @@
 //! Every rule with a profile that breaks it and one that does not.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use super::*;
+use crate::apk::{Member, MemberKind};
+use crate::build::contents::Contents;
 use crate::build::layers::Source;
-use crate::build::{BuildError, Recipe};
+use crate::build::{Recipe, root};
 use crate::model::profile::Layer;
 
 /// What the overlays `base` and `network` are to the lint.
-const BASE: &str =
-    "packages = [\"alpine-base\"]\n[services]\nsysinit = [\"devfs\", \"modloop\"]\nboot = [\"hostname\"]\n";
+const BASE: &str = "packages = [\"alpine-base\"]\n[services]\nsysinit = [\"devfs\", \"modloop\"]\nboot = [\"hostname\"]\ndefault = [\"local\", \"crond\"]\n";
 
 /// A file as a case writes it: `path`, and its text. A path that ends in `*` is executable; a text `-> x` is a link.
 type Files = &'static [(&'static str, &'static str)];
@@ -27,10 +31,15 @@ fn source(origin: &str, toml: &str, files: Files) -> Source {
         };
         (path.trim_end_matches('*').to_owned(), entry)
     };
-    Source { origin: origin.to_owned(), layer: Layer::parse(toml).unwrap(), files: files.iter().map(entry).collect() }
+    Source {
+        origin: origin.to_owned(),
+        layer: Layer::parse(toml).unwrap(),
+        files: files.iter().map(entry).collect(),
+        findings: Vec::new(),
+    }
 }
 
-fn recipe((toml, files): Case<'_>) -> Result<Recipe, BuildError> {
+fn recipe((toml, files): Case<'_>) -> Recipe {
     // The marker in place of a base takes the base away.
     let mut layers = vec![source("profile vdi", toml, files)];
     if !toml.starts_with("# no base") {
@@ -40,11 +49,21 @@ fn recipe((toml, files): Case<'_>) -> Result<Recipe, BuildError> {
 }
 
 fn found(case: Case<'_>) -> Vec<Finding> {
-    recipe(case).unwrap_or_else(|error| panic!("{case:?}: {error}")).findings().to_vec()
+    recipe(case).findings().to_vec()
 }
 
 /// Rule, the path of the finding, a profile that breaks it, one that comes close and does not.
 const CASES: &[(&str, Option<&str>, Case<'static>, Case<'static>)] = &[
+    ("OVL-11", Some("README"), ("", &[("README", "")]), ("", &[("srv/README", "")])),
+    ("OVL-11", Some("etc/._motd"), ("", &[("etc/._motd", "")]), ("", &[("etc/.motd", ""), ("etc/_motd", "")])),
+    ("OVL-11", Some("etc/.DS_Store"), ("", &[("etc/.DS_Store", "")]), ("", &[("etc/DS_Store", "")])),
+    ("OVL-13", Some("tmp"), ("[files]\n\"tmp\" = { mode = \"0755\" }", &[("tmp/x", "")]), ("", &[("tmp/x", "")])),
+    (
+        "OVL-13",
+        Some("usr/bin"),
+        ("[files]\n\"usr/bin\" = { mode = \"0700\" }", &[("usr/bin/x", "")]),
+        ("[files]\n\"usr/bin/x\" = { mode = \"0700\" }", &[("usr/bin/x", ""), ("var/tmp/x", "")]),
+    ),
     (
         "OVL-13",
         Some("etc"),
@@ -94,6 +113,12 @@ const CASES: &[(&str, Option<&str>, Case<'static>, Case<'static>)] = &[
         ("", &[("etc/ssh/ssh_host_rsa_key.pub", "key")]),
     ),
     (
+        "OVL-20",
+        Some("etc/machine-id"),
+        ("", &[("etc/machine-id", "0123456789abcdef0123456789abcdef\n")]),
+        ("", &[("etc/machine-id", "\n"), ("etc/iscsi/initiatorname.iscsi.tmpl", "InitiatorName={{ machine.mac }}")]),
+    ),
+    (
         "OVL-21",
         Some("home/kiosk"),
         ("", &[("home/kiosk/.profile", "")]),
@@ -137,6 +162,25 @@ const CASES: &[(&str, Option<&str>, Case<'static>, Case<'static>)] = &[
         ("", &[("etc/passwd", "own:x:900:100::/srv:/bin/false\n")]),
     ),
     (
+        "OVL-23",
+        Some("etc/group"),
+        ("", &[("etc/group", "own:x:900:\nown:x:901:\n")]),
+        ("", &[("etc/group", "own:x:900:\n\nother:x:901:\n")]),
+    ),
+    ("OVL-23", None, ("[users.kiosk]\nuid = 2\ngid = 100", &[]), ("[users.kiosk]\nuid = 1000", &[])),
+    (
+        "OVL-23",
+        Some("etc/shadow"),
+        ("[users.root]\npassword = \"$y$j9T$salt$hash\"", &[]),
+        ("[users.root]\npassword = \"$2b$12$salt$hash\"", &[]),
+    ),
+    (
+        "OVL-24",
+        Some("etc/passwd"),
+        ("", &[("etc/passwd", "root:x:0:0:root:/root:/bin/ash\n")]),
+        ("", &[("etc/passwd", include_str!("../base/passwd"))]),
+    ),
+    (
         "OVL-25",
         Some("etc/runlevels/sysinit"),
         ("# no base\n[services]\nboot = [\"hostname\"]", &[]),
@@ -167,6 +211,22 @@ const CASES: &[(&str, Option<&str>, Case<'static>, Case<'static>)] = &[
         ("[network.interfaces]\neth1 = {}", &[("etc/network/interfaces", "iface eth0 inet dhcp\n")]),
     ),
     (
+        "OVL-30",
+        Some("etc/apk/world"),
+        ("", &[("etc/apk/world", "--allow-untrusted\n")]),
+        ("", &[("etc/apk/world", "nano>=7 so:libc.musl-x86_64.so.1\nvim@own\n")]),
+    ),
+    ("OVL-30", None, ("packages = [\"nano vim\"]", &[]), ("packages = [\"nano\", \"vim~9\"]", &[])),
+    ("OVL-30", None, ("packages = [\"nano>7\", \"nano<9\"]", &[]), ("packages = [\"nano>7\", \"nano>7\"]", &[])),
+    (
+        "OVL-31",
+        Some("etc/apk/world"),
+        ("", &[("etc/apk/world", "nano # an editor\n")]),
+        ("", &[("etc/apk/world", "nano\n\nvim\n")]),
+    ),
+    ("OVL-32", Some("etc/apk/world"), ("", &[("etc/apk/world", "nano\r\n")]), ("", &[("etc/apk/world", "nano\n")])),
+    ("OVL-32", Some("etc/apk/world"), ("", &[("etc/apk/world", "\u{feff}nano")]), ("", &[("etc/apk/world", "nano")])),
+    (
         "OVL-33",
         Some("etc/apk/repositories"),
         ("", &[("etc/apk/repositories", "http://example.net/alpine/v3.24/main\r\n")]),
@@ -189,6 +249,24 @@ const CASES: &[(&str, Option<&str>, Case<'static>, Case<'static>)] = &[
         Some("etc/apk/repositories"),
         ("[alpine]\nrelease = \"3.24\"", &[("etc/apk/repositories", "http://example.net/edge/main\n")]),
         ("[alpine]\nrelease = \"3.24\"", &[("etc/apk/repositories", "http://example.net/v3.24/main\n")]),
+    ),
+    (
+        "OVL-35",
+        Some("etc/apk/repositories"),
+        ("", &[("etc/apk/repositories", "http://example.net/v3.24/main/x86_64\n")]),
+        ("", &[("etc/apk/repositories", "http://example.net/v3.24/main\n")]),
+    ),
+    (
+        "OVL-36",
+        Some("etc/apk/repositories"),
+        ("", &[("etc/apk/repositories", "http://example.net/own\n")]),
+        (
+            "",
+            &[
+                ("etc/apk/repositories", "http://example.net/own\n"),
+                ("etc/apk/keys/own.rsa.pub", "-----BEGIN PUBLIC KEY-----\n"),
+            ],
+        ),
     ),
     (
         "OVL-36",
@@ -217,6 +295,7 @@ const CASES: &[(&str, Option<&str>, Case<'static>, Case<'static>)] = &[
         ("", &[("etc/fstab", "tmpfs / tmpfs size=64m 0 0\n")]),
         ("", &[("etc/fstab", "#tmpfs / tmpfs size=64m 0 0\ntmpfs /tmp tmpfs size=64m 0 0\n")]),
     ),
+    ("OVL-45", Some("etc/hostname"), ("", &[("etc/hostname/x", "")]), ("", &[("etc/hostname", "x")])),
     ("OVL-45", Some("var/run"), ("", &[("var/run/x", "")]), ("", &[("var/lib/x", "")])),
     ("OVL-45", Some("usr/bin"), ("", &[("usr/bin", "-> ../bin")]), ("", &[("usr/bin/x*", "")])),
     (
@@ -232,6 +311,13 @@ const CASES: &[(&str, Option<&str>, Case<'static>, Case<'static>)] = &[
         ("", &[("etc/local.d/a.start*", ""), ("etc/local.d/README", ""), ("etc/init.d/x*", "")]),
     ),
     (
+        "OVL-46",
+        Some("etc/periodic/daily/backup.sh"),
+        ("", &[("etc/periodic/daily/backup.sh*", "")]),
+        ("", &[("etc/periodic/daily/backup*", ""), ("etc/network/if-up.d/x_1*", ""), ("etc/crontabs/root", "")]),
+    ),
+    ("OVL-46", Some("etc/local.d/a.sh"), ("", &[("etc/local.d/a.sh*", "")]), ("", &[("etc/local.d/a.stop*", "")])),
+    (
         "OVL-47",
         Some("etc/wpa_supplicant/wpa_supplicant.conf"),
         ("", &[("etc/wpa_supplicant/wpa_supplicant.conf", "psk=\"abc defg\"\n")]),
@@ -242,6 +328,39 @@ const CASES: &[(&str, Option<&str>, Case<'static>, Case<'static>)] = &[
     ),
     ("OVL-48", Some("etc/motd~"), ("", &[("etc/motd~", "")]), ("", &[("etc/motd", "")])),
     ("OVL-50", Some("etc/motd"), ("", &[("etc/MOTD", ""), ("etc/motd", "")]), ("", &[("etc/motd", "")])),
+    ("FILE-2", None, ("packages = [\"!nano\"]", &[]), ("packages = [\"nano\", \"!nano\"]", &[])),
+    ("FILE-2", None, ("remove = [\"etc/x\"]", &[]), ("", &[])),
+    (
+        "FILE-3",
+        Some("etc/x"),
+        ("[files]\n\"etc/x\" = { mode = \"0600\" }", &[]),
+        ("[files]\n\"etc/x\" = { mode = \"0600\" }", &[("etc/x", "")]),
+    ),
+    (
+        "TPL-1",
+        None,
+        ("[vars]\na = { type = \"string\", required = true }", &[]),
+        ("[vars]\na = { type = \"string\", required = \"machine\" }", &[]),
+    ),
+    (
+        "TPL-2",
+        Some("etc/x"),
+        ("", &[("etc/x.tmpl", "{{ vars.a }}")]),
+        ("[vars]\na = 1", &[("etc/x.tmpl", "{{ vars.a }}")]),
+    ),
+    ("TPL-2", Some("etc/passwd.tmpl"), ("", &[("etc/passwd.tmpl", "")]), ("", &[("etc/passwdx.tmpl", "")])),
+    (
+        "RUN-1",
+        Some("etc/local.d/a.start"),
+        ("[services]\ndefault = [\"!local\"]", &[("etc/local.d/a.start*", "")]),
+        ("", &[("etc/local.d/a.start*", "")]),
+    ),
+    (
+        "RUN-2",
+        Some("etc/local.d/a.start"),
+        ("", &[("etc/local.d/a.start*", "#!/bin/sh\r\n")]),
+        ("", &[("etc/local.d/a.start*", "#!/bin/sh\n"), ("etc/x", "#!/bin/sh\r\n")]),
+    ),
     (
         "SVC-1",
         Some("etc/runlevels/sysinit"),
@@ -277,12 +396,27 @@ const CASES: &[(&str, Option<&str>, Case<'static>, Case<'static>)] = &[
     ),
     ("ARG-2", None, ("[kernel]\nargs = [\"alpine_dev=usb\"]", &[]), ("[kernel]\nargs = [\"usbdelay=3\"]", &[])),
     (
+        "ARG-2",
+        None,
+        ("[kernel]\nargs = [\"ssh_key=http://example.net/k\"]", &[]),
+        ("[kernel]\nargs = [\"ssh_key=http://example.net/k\"]", &[("etc/.default_boot_services", "")]),
+    ),
+    (
         "ARG-3",
         None,
         ("[kernel]\nargs = [\"modlues=loop\"]", &[]),
         ("[kernel]\nargs = [\"mitigations=off\", \"noquiet\", \"console=tty0\", \"i915.modeset=1\", \"vga=1\"]", &[]),
     ),
+    (
+        "ARG-3",
+        None,
+        ("[kernel]\nargs = [\"kiosk_url=x\"]", &[("etc/x", "kiosk_url")]),
+        ("[kernel]\nargs = [\"kiosk_url=x\"]", &[("etc/x", "sed -n 's/.*kiosk_url=//p' /proc/cmdline")]),
+    ),
     ("ARG-4", None, ("[kernel]\nargs = [\"nomodeset\"]", &[]), ("[kernel]\nargs = [\"modloop_verify=yes\"]", &[])),
+    ("ARG-4", None, ("[kernel]\nargs = [\"panic=0\"]", &[]), ("[kernel]\nargs = [\"panic=30\"]", &[])),
+    ("ARG-5", None, ("[kernel]\nargs = [\"root=/dev/sda1\"]", &[]), ("[kernel]\nargs = [\"rootdelay=3\"]", &[])),
+    ("ARG-5", None, ("[kernel]\nargs = [\"a b\"]", &[]), ("[kernel]\nargs = [\"usbdelay=3\", \"quiet\"]", &[])),
     (
         "SEC-1",
         Some("root/id"),
@@ -326,6 +460,38 @@ const CASES: &[(&str, Option<&str>, Case<'static>, Case<'static>)] = &[
         ("", &[("etc/local.d/a.start*", "echo 'kiosk:$6$salt$hash' | chpasswd -e\n")]),
     ),
     (
+        "SEC-4",
+        Some("etc/shadow"),
+        (
+            "[users.root]\npassword = \"$6$saltsalt$bkkji9kuxmbOWBRC2QWbplcvevc/WIq8gqHNUov.ph9qedENDYuJZ83dcrPFu5cXN/TevoYcctg55Px4rHxET.\"",
+            &[],
+        ),
+        (
+            "[users.root]\npassword = \"$6$saltsalt$ds.rqSkpW/0zhV6HUi4vZPoCliqkotS/fqBIjjdiBDhCc/zYjCJGAmv5spfP6thJycf1oKCw6KA1Oi3E74Js..\"",
+            &[],
+        ),
+    ),
+    (
+        "SEC-5",
+        Some("etc/y"),
+        ("", &[("etc/y", "sshpass -p Tr0ub4dor ssh a@b\n")]),
+        ("", &[("etc/y", "sshpass -f /run/word ssh a@b\n")]),
+    ),
+    (
+        "SEC-6",
+        Some("etc/shadow"),
+        ("[users.root]\npassword = \"$1$salt$abcdefghijklmnopqrstuv\"", &[]),
+        ("[users.root]\npassword = \"*\"", &[]),
+    ),
+    ("SEC-7", Some("etc/x"), ("", &[("etc/x", "password=Tr0ub4dor\n")]), ("", &[("etc/x", "password={{ x }}\n")])),
+    ("SEC-7", None, ("[vars]\nvnc_password = \"Tr0ub4dor\"", &[]), ("[vars]\nvnc_port = \"Tr0ub4dor\"", &[])),
+    (
+        "ALLOW-2",
+        None,
+        ("[[allow]]\nrule = \"OVL-155\"\nreason = \"r\"", &[]),
+        ("[[allow]]\nrule = \"OVL-15\"\nreason = \"r\"", &[]),
+    ),
+    (
         "ALLOW-1",
         Some("etc/x"),
         ("[[allow]]\nrule = \"OVL-15\"\npath = \"etc/x\"\nreason = \"r\"", &[("etc/x", "")]),
@@ -333,22 +499,177 @@ const CASES: &[(&str, Option<&str>, Case<'static>, Case<'static>)] = &[
     ),
 ];
 
+/// The same for what only the files on disk show: rule, path, what makes the file, and what makes one that comes close.
+const ON_DISK: &[(&str, &str, fn(&Path), fn(&Path))] = &[
+    (
+        "OVL-42",
+        "etc/x",
+        |file| fs::set_permissions(file, fs::Permissions::from_mode(0o4755)).unwrap(),
+        |file| fs::set_permissions(file, fs::Permissions::from_mode(0o700)).unwrap(),
+    ),
+    (
+        "OVL-49",
+        "etc/x\\n",
+        |file| fs::rename(file, file.with_file_name("x\n")).unwrap(),
+        |file| fs::rename(file, file.with_file_name("x \u{e4}")).unwrap(),
+    ),
+    (
+        "FILE-1",
+        "etc/socket",
+        |file| drop(std::os::unix::net::UnixListener::bind(file.with_file_name("socket")).unwrap()),
+        |file| std::os::unix::fs::symlink("/dev/null", file.with_file_name("link")).unwrap(),
+    ),
+];
+
+/// The same for what only packages show: rule, path, a profile, what a package installs, and what does no harm.
+const IN_PACKAGES: &[(&str, &str, Case<'static>, Members, Members)] = &[
+    (
+        "OVL-13",
+        "var/lib/x",
+        ("", &[("var/lib/x/y", "")]),
+        &[("var/lib/x", "drwxr-xr-x:x:x")],
+        &[("var/lib/x", "drwxr-x---:root:root")],
+    ),
+    (
+        "OVL-13",
+        "var/empty",
+        ("[files]\n\"var/empty\" = { owner = \"0:0\" }", &[("var/empty/x", "")]),
+        &[("var/empty", "drwxrwxrwx:root:root")],
+        &[("var/empty", "dr-xr-xr-x:root:root")],
+    ),
+    (
+        "OVL-26",
+        "etc/runlevels/default/xd",
+        ("packages = [\"xd\"]\n[services]\ndefault = [\"xd\"]", &[]),
+        &[("etc/init.d/xdd", "-rwxr-xr-x:root:root")],
+        &[("etc/init.d/xd", "-rwxr-xr-x:root:root")],
+    ),
+    (
+        "OVL-45",
+        "usr/share/x",
+        ("", &[("usr/share/x", "")]),
+        &[("usr/share/x", "drwxr-xr-x:root:root")],
+        &[("usr/share/x", "lrwxrwxrwx:root:root")],
+    ),
+    (
+        "OVL-45",
+        "sbin",
+        ("", &[("sbin/x", "")]),
+        &[("sbin", "lrwxrwxrwx:root:root")],
+        &[("sbin", "drwxr-xr-x:root:root")],
+    ),
+    (
+        "RUN-2",
+        "etc/local.d/a.start",
+        ("", &[("etc/local.d/a.start*", "#!/bin/bash\n")]),
+        &[("bin/sh", "lrwxrwxrwx:root:root")],
+        &[("usr/bin/bash", "-rwxr-xr-x:root:root")],
+    ),
+    (
+        "RUN-2",
+        "etc/local.d/a.start",
+        ("", &[("etc/local.d/a.start*", "#!/usr/bin/env python3\n")]),
+        &[("usr/bin/python2", "-rwxr-xr-x:root:root")],
+        &[("usr/bin/python3", "lrwxrwxrwx:root:root")],
+    ),
+    (
+        "SET-1",
+        "etc/localtime",
+        ("timezone = \"Europe/Berlim\"", &[]),
+        &[("usr/share/zoneinfo/Europe/Berlin", "-rw-r--r--:root:root")],
+        &[("usr/share/zoneinfo/Europe/Berlim", "-rw-r--r--:root:root")],
+    ),
+    (
+        "SET-2",
+        "etc/conf.d/loadkmap",
+        ("keymap = \"de de-nodeadkey\"", &[]),
+        &[("usr/share/bkeymaps/de/de-nodeadkeys.bmap.gz", "-rw-r--r--:root:root")],
+        &[("usr/share/bkeymaps/de/de-nodeadkey.bmap.gz", "-rw-r--r--:root:root")],
+    ),
+];
+
+/// What a package installs: path, and kind, mode, user and group as `ls` writes them.
+type Members = &'static [(&'static str, &'static str)];
+
+fn member((path, text): &(&str, &str)) -> Member {
+    let parts: Vec<&str> = text.split(':').collect();
+    let kind = match &text[..1] {
+        "d" => MemberKind::Folder,
+        "l" => MemberKind::Link,
+        _ => MemberKind::File,
+    };
+    let mode = text[1..10].chars().fold(0, |mode, bit| mode << 1 | u32::from(bit != '-'));
+    Member { path: (*path).to_owned(), kind, mode, user: parts[1].to_owned(), group: parts[2].to_owned() }
+}
+
+/// What does not fit a package with these members, besides the services of the base.
+fn found_in(case: Case<'_>, members: Members) -> Vec<Finding> {
+    let services = ["devfs", "modloop", "hostname", "local", "crond", "loadkmap"];
+    let base = services.map(|name| member(&(&format!("etc/init.d/{name}"), "-rwxr-xr-x:root:root")));
+    let all = members.iter().map(member).chain(base).collect();
+    let contents = Contents::from_iter([("pkg".to_owned(), all)]);
+    let (recipe, base) = (recipe(case), BaseAccounts::default());
+    let (tree, trail) = recipe.explained(&base).unwrap();
+    in_packages::look(&recipe.machine(&tree, &trail, &base), &contents)
+}
+
+fn expect(all: &[Finding], id: &str, path: Option<&str>, case: &str) {
+    let finding = all.iter().find(|finding| finding.rule.id == id && finding.path.as_deref() == path);
+    let finding = finding.unwrap_or_else(|| panic!("{id} in {case}: {all:#?}"));
+    assert!([&finding.what, &finding.effect, &finding.fix].iter().all(|text| !text.is_empty()), "{finding:?}");
+}
+
 #[test]
 fn every_rule_is_found_where_it_is_broken_and_not_where_it_is_kept() {
     for (id, path, broken, kept) in CASES {
-        let there = found(*broken);
-        let finding = there.iter().find(|finding| finding.rule.id == *id && finding.path.as_deref() == *path);
-        let finding = finding.unwrap_or_else(|| panic!("{id} in {broken:?}: {there:#?}"));
-        assert!([&finding.what, &finding.effect, &finding.fix].iter().all(|text| !text.is_empty()), "{finding:?}");
+        expect(&found(*broken), id, *path, &format!("{broken:?}"));
         let there = found(*kept);
         assert!(!there.iter().any(|finding| finding.rule.id == *id), "{id} in {kept:?}: {there:#?}");
     }
 }
 
 #[test]
+fn what_only_the_disk_shows_is_found_there() {
+    let read = |change: fn(&Path)| {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("etc")).unwrap();
+        let file = folder.path().join("etc/x");
+        fs::write(&file, "").unwrap();
+        change(&file);
+        root::read(folder.path(), "profile vdi").unwrap().findings
+    };
+    for (id, path, broken, kept) in ON_DISK {
+        expect(&read(*broken), id, Some(path), id);
+        assert!(read(*kept).is_empty(), "{id}: {:?}", read(*kept));
+    }
+}
+
+#[test]
+fn what_only_packages_show_is_found_there() {
+    for (id, path, case, broken, kept) in IN_PACKAGES {
+        expect(&found_in(*case, broken), id, Some(path), &format!("{case:?}"));
+        let there = found_in(*case, kept);
+        assert!(there.is_empty(), "{id} in {case:?}: {there:#?}");
+    }
+}
+
+#[test]
 fn every_rule_of_the_list_has_a_case() {
     let listed: BTreeSet<&str> = RULES.iter().map(|rule| rule.id).collect();
-    assert_eq!(CASES.iter().map(|(id, ..)| *id).collect::<BTreeSet<_>>(), listed);
+    let cases = CASES.iter().map(|(id, ..)| *id).chain(ON_DISK.iter().map(|(id, ..)| *id));
+    assert_eq!(cases.chain(IN_PACKAGES.iter().map(|(id, ..)| *id)).collect::<BTreeSet<_>>(), listed);
+}
+
+#[test]
+fn a_name_that_no_package_has_leads_to_the_nearest() {
+    for (case, members, near) in [
+        (IN_PACKAGES[2].2, IN_PACKAGES[2].3, "did you mean `xdd`?"),
+        (IN_PACKAGES[7].2, IN_PACKAGES[7].3, "did you mean `Europe/Berlin`?"),
+        (IN_PACKAGES[8].2, IN_PACKAGES[8].3, "did you mean `de de-nodeadkeys`?"),
+    ] {
+        let fix = found_in(case, members).remove(0).fix;
+        assert!(fix.starts_with(near), "{fix}");
+    }
 }
 
 #[test]
@@ -369,6 +690,8 @@ fn what_the_profile_allows_is_shown_with_its_reason_and_stops_nothing() {
     let all = found((allow, &[("etc/local.d/a.start", ""), ("etc/local.d/b.start", "")]));
     let states: Vec<(Option<&str>, bool)> = all.iter().map(|it| (it.allowed.as_deref(), it.is_fatal())).collect();
     assert_eq!(states, [(Some("run by hand"), false), (None, true)]);
+    let word = "[[allow]]\nrule = \"OVL-16\"\nreason = \"r\"\n";
+    assert!(found((word, &[("etc/shadow", "root::0:0:::::\n")])).iter().any(Finding::is_fatal), "root's has a word");
     let root = found(("allow-empty-root-password = true", &[]));
     assert_eq!((root.len(), root[0].rule.id, root[0].is_fatal()), (1, "OVL-16", false));
     let toor = found(("allow-empty-root-password = true", &[("etc/shadow", "toor::0:0:::::\n")]));
@@ -376,13 +699,37 @@ fn what_the_profile_allows_is_shown_with_its_reason_and_stops_nothing() {
 }
 
 #[test]
-fn an_allow_of_a_service_is_not_idle_because_the_build_looks_for_it_again() {
-    let allow = "[[allow]]\nrule = \"OVL-26\"\npath = \"etc/runlevels/default/frobd\"\nreason = \"r\"\n";
-    for (services, idle) in [("[\"frobd\"]", 0), ("[]", 1)] {
-        let toml = format!("{allow}[services]\ndefault = {services}");
+fn an_allow_of_what_a_build_looks_for_is_not_idle_where_there_is_something_to_look_at() {
+    for (rule, path, idle) in [
+        ("OVL-26", "etc/runlevels/default/local", 0),
+        ("OVL-26", "etc/runlevels/default/gone", 1),
+        ("OVL-45", "etc/", 0),
+        ("OVL-48", "etc/", 1),
+    ] {
+        let toml = format!("[[allow]]\nrule = \"{rule}\"\npath = \"{path}\"\nreason = \"r\"\n");
         let all = found((&toml, &[]));
-        assert_eq!(all.iter().filter(|finding| finding.rule.id == "ALLOW-1").count(), idle, "{all:?}");
+        assert_eq!(all.iter().filter(|finding| finding.rule.id == "ALLOW-1").count(), idle, "{rule} {path}: {all:?}");
     }
+}
+
+#[test]
+fn what_was_left_out_cannot_be_allowed_and_the_allow_says_so() {
+    let all = found(("[kernel]\nargs = [\"root=x\"]\n[[allow]]\nrule = \"ARG-5\"\nreason = \"r\"", &[]));
+    let said: Vec<(&str, bool)> = all.iter().map(|finding| (finding.rule.id, finding.is_fatal())).collect();
+    assert_eq!(said, [("ARG-5", true), ("ALLOW-1", false)]);
+    assert!(all[1].what.ends_with("what is found there cannot be allowed"), "{:?}", all[1]);
+}
+
+#[test]
+fn a_secret_that_a_template_writes_for_some_machines_only_is_found_too() {
+    const TEMPLATE: &str = "{% if machine.mac == 'x' %}sshpass -p Tr0ub4dor ssh a@b{% endif %}\n";
+    let all = found(("", &[("etc/x.tmpl", TEMPLATE)]));
+    assert!(
+        all.iter().any(|finding| finding.rule.id == "SEC-5" && finding.path.as_deref() == Some("etc/x")),
+        "{all:?}"
+    );
+    let all = found(("[kernel]\nargs = [\"ds=http://me:Tr0ub4dor@host/\"]", &[]));
+    assert!(all.iter().any(|finding| finding.rule.id == "SEC-2" && finding.path.is_none()), "{all:?}");
 }
 
 #[test]
@@ -393,8 +740,9 @@ fn a_service_with_a_name_like_a_known_one_leads_to_that() {
 
 #[test]
 fn an_allow_of_no_rule_names_the_nearest() {
-    let error = recipe(("[[allow]]\nrule = \"OVL-155\"\nreason = \"r\"", &[])).unwrap_err().to_string();
-    assert_eq!(error, "`[[allow]]` names the rule `OVL-155`, which does not exist; did you mean `OVL-15`?");
+    let all = found(("[[allow]]\nrule = \"OVL-155\"\nreason = \"r\"", &[]));
+    assert_eq!(all[0].what, "`[[allow]]` names the rule `OVL-155`, which does not exist");
+    assert!(all[0].fix == "did you mean `OVL-15`?" && all[0].is_fatal(), "{all:?}");
 }
 
 #[test]
@@ -428,7 +776,6 @@ proptest::proptest! {
             "etc/hostname", "etc/wpa_supplicant/x", "etc/x"];
         let mut sources = vec![source("overlay base", BASE, &[])];
         sources[0].files.push((paths[place].to_owned(), Entry::file(text)));
-        // Accounts that no machine could have are refused; that is an answer too.
-        let _ = Recipe::merged(&"vdi".parse().unwrap(), sources);
+        drop(Recipe::merged(&"vdi".parse().unwrap(), sources));
     }
 }

@@ -101,7 +101,7 @@ fn one_arch<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Option<Arch>, 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Kernel {
-    /// Arguments in order; `!argument` takes one out.
+    /// Arguments in order; `!argument` takes one out. `bivouac check` says which a machine cannot have.
     pub args: Vec<String>,
 }
 
@@ -131,17 +131,10 @@ impl Layer {
         account::check(&self.users, &self.groups)?;
         variable::check(&self.vars)?;
         for allowed in &self.allow {
+            allowed.path.iter().try_for_each(|path| check_path("allow.path", path))?;
             if allowed.reason.trim().is_empty() {
                 return Err(value("allow.reason", "", "say why this finding is not a mistake here"));
             }
-        }
-        for argument in &self.kernel.args {
-            let bare = argument.strip_prefix('!').unwrap_or(argument);
-            crate::model::cmdline::check_argument(bare).map_err(|error| ProfileError::Value {
-                key: "kernel.args",
-                value: argument.clone(),
-                why: error.to_string(),
-            })?;
         }
         Ok(())
     }

@@ -157,7 +157,7 @@ mod tests {
             ("[files]\n\"/etc/x\" = {}", "`files` has the value `/etc/x`"),
             ("[files]\n\"etc/x\" = { mode = \"rw\" }", "`rw` is not a mode; write it in octal"),
             ("[files]\n\"etc/x\" = { owner = \"kiosk\" }", "`kiosk` is not an owner; write numbers"),
-            ("[kernel]\nargs = [\"root=/dev/sda\"]", "kernel argument `root` is set by Bivouac or would"),
+            ("[[allow]]\nrule = \"OVL-15\"\npath = \"/etc/x\"\nreason = \"r\"", "`allow.path` has the value `/etc/x`"),
             ("[services]\nnever = []", "unknown variant `never`"),
             ("[alpine]\narch = [\"x86_64\", \"aarch64\"]", "a bundle is for one architecture, and `arch` lists 2"),
         ] {

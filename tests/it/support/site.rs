@@ -54,13 +54,14 @@ pub fn signing_key() -> &'static SigningKey {
 }
 
 /// What the package `alpine-base` of the tests brings: the services of the overlays, which real ones depend on.
-const SERVICES: [&str; 14] = [
+const SERVICES: [&str; 15] = [
     "bootmisc",
     "devfs",
     "dmesg",
     "hostname",
     "hwdrivers",
     "killprocs",
+    "local",
     "mdev",
     "modloop",
     "modules",
@@ -88,6 +89,9 @@ pub fn package_at(name: &str, version: &str, depends: &[&str]) -> Vec<u8> {
         ..PkgInfo::default()
     };
     let mut writer = PackageWriter::new(info).file(&format!("usr/share/{name}"), 0o644, name.as_bytes());
+    if name == "tzdata" {
+        writer = writer.file("usr/share/zoneinfo/Europe/Berlin", 0o644, b"TZif2");
+    }
     if name == "alpine-base" {
         for service in SERVICES {
             writer = writer.file(&format!("etc/init.d/{service}"), 0o755, b"#!/sbin/openrc-run\n");
