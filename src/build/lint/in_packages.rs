@@ -140,7 +140,9 @@ fn time_zone(machine: &Machine<'_>, contents: &Contents) -> Option<Finding> {
     let Node::Symlink(target) = &machine.tree.get(FILE)?.node else { return None };
     let zone = target.trim_start_matches('/').strip_prefix(ZONES)?;
     let path = format!("{ZONES}{zone}");
-    if machine.tree.get(&path).is_some() || contents.get(&path).is_some_and(is_file) {
+    // An archive of lbu may bring the link without `tzdata`; `timezone` in a profile always has both.
+    let has_zones = contents.below(ZONES).next().is_some();
+    if !has_zones || machine.tree.get(&path).is_some() || contents.get(&path).is_some_and(is_file) {
         return None;
     }
     let fix = match nearest(zone, contents.below(ZONES)) {
