@@ -126,10 +126,10 @@ impl Accounts {
         self.groups(&mut group, findings);
         // Every user's own group first, because users may be in each other's.
         for (name, user) in &self.users {
-            findings.extend(self.user(name, user, &mut passwd, &mut group, &mut shadow).err());
+            findings.extend(self.user(name, user, &mut passwd, &mut group, &mut shadow).err().map(|it| *it));
         }
         for (name, user) in &self.users {
-            findings.extend(user.groups.iter().filter_map(|wanted| join(name, wanted, &mut group).err()));
+            findings.extend(user.groups.iter().filter_map(|wanted| join(name, wanted, &mut group).err().map(|it| *it)));
         }
         self.root(&mut shadow, tree);
         // Whoever is in passwd has a line in shadow, or no login program would know what to do (OVL-23).
@@ -142,7 +142,7 @@ impl Accounts {
         unique(&passwd, "user", findings);
         unique(&group, "group", findings);
         let mut put = |path, lines: &Lines, tree: &mut Tree, trail: &mut Trail| {
-            findings.extend(write(tree, trail, path, lines).err());
+            findings.extend(write(tree, trail, path, lines).err().map(|it| *it));
         };
         if is_own || !self.users.is_empty() || !self.groups.is_empty() {
             put(PASSWD, &passwd, tree, trail);
@@ -152,7 +152,7 @@ impl Accounts {
         for (name, user) in &self.users {
             match self.home(name, user, &passwd, tree, trail) {
                 Ok(home) => written.homes.extend(home),
-                Err(finding) => written.findings.push(finding),
+                Err(finding) => written.findings.push(*finding),
             }
         }
         written
@@ -176,7 +176,7 @@ impl Accounts {
         passwd: &mut Lines,
         group: &mut Lines,
         shadow: &mut Lines,
-    ) -> Result<(), Finding> {
+    ) -> Result<(), Box<Finding>> {
         let known = passwd.get(name).cloned().unwrap_or_default();
         let field = |place: usize| known.get(place).filter(|text| !text.is_empty()).cloned();
         let uid = user
@@ -193,7 +193,7 @@ impl Accounts {
                     "the user's own group would have the id {gid}, which is the group `{other}`; write `gid` into \
                      [users.{name}], or choose another `uid`"
                 );
-                return Err(impossible(name, &why));
+                return Err(Box::new(impossible(name, &why)));
             }
             Some(_) => {}
             None if group.get(name).is_some() => {
@@ -201,7 +201,7 @@ impl Accounts {
                     "no group has the id {gid}, and the group `{name}` has another one; write its id as `gid` into \
                      [users.{name}]"
                 );
-                return Err(impossible(name, &why));
+                return Err(Box::new(impossible(name, &why)));
             }
             None => group.put(vec![name.to_owned(), "x".to_owned(), gid.to_string(), String::new()]),
         }
@@ -244,7 +244,7 @@ impl Accounts {
         passwd: &Lines,
         tree: &mut Tree,
         trail: &mut Trail,
-    ) -> Result<Option<(String, Owner)>, Finding> {
+    ) -> Result<Option<(String, Owner)>, Box<Finding>> {
         let (Some(uid), Some(gid)) = (passwd.id(name, 2), passwd.id(name, 3)) else { return Ok(None) };
         let home = passwd.get(name).and_then(|fields| fields.get(5)).map(|home| home.trim_matches('/').to_owned());
         let home = home.unwrap_or_default();
@@ -272,7 +272,7 @@ impl Accounts {
 }
 
 /// Puts one of the three files in. Lines of a layer's own file are in it too.
-fn write(tree: &mut Tree, trail: &mut Trail, path: &str, lines: &Lines) -> Result<(), Finding> {
+fn write(tree: &mut Tree, trail: &mut Trail, path: &str, lines: &Lines) -> Result<(), Box<Finding>> {
     let own = trail.owner(Topic::File, path).map(|own| format!(" and the lines of {own}"));
     let by = format!("{BIVOUAC}, from Alpine's own accounts, `users`, `groups`{}", own.unwrap_or_default());
     let entry = Entry::file(lines.text());
@@ -286,7 +286,7 @@ fn shadow_line(name: &str, password: &str) -> Vec<String> {
 }
 
 /// Puts a user into a group.
-fn join(name: &str, wanted: &str, group: &mut Lines) -> Result<(), Finding> {
+fn join(name: &str, wanted: &str, group: &mut Lines) -> Result<(), Box<Finding>> {
     let known = group.0.iter().filter_map(|fields| fields.first()).cloned().collect::<BTreeSet<_>>();
     let Some(line) = group.0.iter_mut().find(|fields| fields.first().is_some_and(|it| it == wanted)) else {
         let near = crate::model::name::nearest(wanted, known.iter().map(String::as_str));
@@ -294,7 +294,7 @@ fn join(name: &str, wanted: &str, group: &mut Lines) -> Result<(), Finding> {
             || format!("; declare it as [groups.{wanted}] with its `gid`"),
             |near| format!("; did you mean `{near}`?"),
         );
-        return Err(impossible(name, &format!("there is no group `{wanted}`{hint}")));
+        return Err(Box::new(impossible(name, &format!("there is no group `{wanted}`{hint}"))));
     };
     line.resize(4, String::new());
     if let Some(members) = line.get_mut(3)

@@ -342,7 +342,7 @@ impl Merged {
         }
         let path = bare.map_or_else(|| path.clone(), str::to_owned);
         if let Err(finding) = put(&mut self.tree, &path, entry.clone(), origin) {
-            self.findings.push(finding);
+            self.findings.push(*finding);
             return;
         }
         if is_template {
@@ -396,13 +396,13 @@ impl Merged {
 
 /// Puts an entry into a tree, unless it is a file in the place of a directory, or below a file: that cannot be unpacked
 /// (OVL-45, alpine.md 2.4).
-pub(super) fn put(tree: &mut Tree, path: &str, entry: Entry, origin: &str) -> Result<(), Finding> {
+pub(super) fn put(tree: &mut Tree, path: &str, entry: Entry, origin: &str) -> Result<(), Box<Finding>> {
     let is_clash = match tree.get(path) {
         Some(there) => there.is_directory() != entry.is_directory(),
         None => path.match_indices('/').any(|(end, _)| tree.get(&path[..end]).is_some_and(|it| !it.is_directory())),
     };
     if is_clash {
-        return Err(clash(path, origin));
+        return Err(Box::new(clash(path, origin)));
     }
     tree.insert(path, entry);
     Ok(())

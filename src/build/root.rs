@@ -117,14 +117,14 @@ fn metadata(path: &Path) -> Result<Metadata, DiskError> {
 }
 
 /// The path on the machine, refused when init's list of overlay files or an archive could not name it (OVL-49).
-fn machine_path(relative: &Path) -> Result<String, Finding> {
+fn machine_path(relative: &Path) -> Result<String, Box<Finding>> {
     let Some(text) = relative.to_str() else {
         let shown = relative.to_string_lossy();
-        return Err(badly_named(format!("the name {relative:?} is not UTF-8"), "rename it").at(shown));
+        return Err(Box::new(badly_named(format!("the name {relative:?} is not UTF-8"), "rename it").at(shown)));
     };
     if text.chars().any(char::is_control) {
         let what = format!("the name {text:?} has a control character");
-        return Err(badly_named(what, "rename it").at(text.escape_debug().to_string()));
+        return Err(Box::new(badly_named(what, "rename it").at(text.escape_debug().to_string())));
     }
     Ok(text.to_owned())
 }

@@ -66,7 +66,7 @@ fn put(merged: &mut Merged, path: &str, entry: Entry, because: &str) {
     let layer = within.and_then(|(_, steps)| steps.last()).map(|step| step.by.clone());
     let origin = layer.unwrap_or_else(|| format!("`{because}`"));
     if let Err(finding) = super::merge::put(&mut merged.tree, path, entry.clone(), &origin) {
-        merged.findings.push(finding);
+        merged.findings.push(*finding);
         return;
     }
     let author = merged.trail.owner(Topic::Value, because).filter(|by| *by != DEFAULT);
@@ -217,7 +217,7 @@ pub(super) fn enable(merged: &mut Merged) {
             let by = trail.owner(Topic::Service, &format!("{level}/{name}")).unwrap_or(BIVOUAC);
             let by = format!("{by}, by `services.{level}`");
             trail.say(Topic::File, path.clone(), &by, described(&entry));
-            findings.extend(super::merge::put(tree, &path, entry, "`services`").err());
+            findings.extend(super::merge::put(tree, &path, entry, "`services`").err().map(|it| *it));
         }
     }
 }
@@ -226,7 +226,7 @@ pub(super) fn enable(merged: &mut Merged) {
 pub(super) fn world(merged: &mut Merged, words: &[String]) {
     let entry = Entry::file(words.iter().map(|word| format!("{word}\n")).collect::<String>());
     merged.trail.say(Topic::File, WORLD, &format!("{BIVOUAC}, from `packages`"), described(&entry));
-    merged.findings.extend(super::merge::put(&mut merged.tree, WORLD, entry, "`packages`").err());
+    merged.findings.extend(super::merge::put(&mut merged.tree, WORLD, entry, "`packages`").err().map(|it| *it));
 }
 
 #[cfg(test)]

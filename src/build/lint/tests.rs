@@ -499,8 +499,11 @@ const CASES: &[(&str, Option<&str>, Case<'static>, Case<'static>)] = &[
     ),
 ];
 
+/// Makes a file.
+type Make = fn(&Path);
+
 /// The same for what only the files on disk show: rule, path, what makes the file, and what makes one that comes close.
-const ON_DISK: &[(&str, &str, fn(&Path), fn(&Path))] = &[
+const ON_DISK: &[(&str, &str, Make, Make)] = &[
     (
         "OVL-42",
         "etc/x",
