@@ -195,6 +195,10 @@ impl<'a> Search<'_, 'a> {
             Some(Exclusion::Unwanted { condition, by }) => {
                 format!("is ruled out by `{}` of {}", universe.text(&condition), label(by))
             }
+            Some(Exclusion::Lacks { provided, needed }) => {
+                let (provided, needed) = (universe.names[provided].text, universe.names[needed].text);
+                format!("provides `{provided}`, but not `{needed}`, which is needed with it")
+            }
             None => "is only in a repository whose tag the world does not give for it".to_owned(),
         }
     }

@@ -1,5 +1,5 @@
-//! Looking at a name again after something changed: what can still provide it, and what follows
-//! from that whichever provider is taken in the end.
+//! Looking at a name again after something changed: what can still provide it, and what follows from that whichever
+//! provider is taken in the end.
 
 use super::{
     select::{Origin, State},
@@ -14,8 +14,8 @@ impl<'a> State<'_, 'a> {
         let check_depends = std::mem::take(&mut self.names[name].check_depends);
         let check_install_if = std::mem::take(&mut self.names[name].check_install_if);
         let required = self.names[name].requirers > 0;
-        let (mut triggered, mut hopeless, mut selectable) = (false, true, false);
-        let (mut options, mut any_tag_not_ok) = (0, false);
+        let (mut triggered, mut hopeless) = (false, true);
+        let (mut options, mut any_tag_not_ok, mut first) = (0, false, None);
         for provider in &universe.names[name].providers {
             let id = provider.package;
             let package = &universe.packages[id];
@@ -32,8 +32,8 @@ impl<'a> State<'_, 'a> {
             }
             triggered |= self.packages[id].install_if == InstallIf::Triggered;
             hopeless &= self.packages[id].install_if == InstallIf::Failed;
-            selectable |= self.may_be_chosen(*provider);
             if required {
+                first.get_or_insert(id);
                 self.merge(package, *provider, options);
                 self.packages[id].merged = true;
                 any_tag_not_ok |= !self.packages[id].tag_ok;
@@ -43,12 +43,14 @@ impl<'a> State<'_, 'a> {
         let state = &mut self.names[name];
         state.triggered = triggered;
         state.hopeless_install_if = hopeless;
-        state.selectable = selectable;
         state.has_options = options > 1 || any_tag_not_ok;
         self.enqueue(name);
-        if options > 0 {
-            self.propagate(name, options);
+        if let Some(first) = first {
+            self.propagate(name, first, options);
         }
+        let mut dependants = universe.names[name].dependants.iter();
+        self.names[name].dependants_decided = dependants.all(|it| self.names[*it].locked);
+        self.enqueue(name);
     }
 
     /// Notes what a provider, the `number`-th that is left, needs and provides.
@@ -57,42 +59,63 @@ impl<'a> State<'_, 'a> {
             self.names[condition.name].shared_depends.add(number);
         }
         let own = std::iter::once((package.name, provider.version));
-        let may_be_chosen = self.may_be_chosen(provider);
         for (provided, version) in own.chain(package.provides.iter().copied()) {
             let state = &mut self.names[provided];
             if state.shared_provides.add(number) {
-                state.provided_unversioned |= version.is_none() || !may_be_chosen;
+                state.shared_virtual |= version.is_none();
             }
         }
     }
 
-    /// What all remaining providers of a name need or provide becomes needed.
-    fn propagate(&mut self, name: NameId, options: u32) {
+    /// What all remaining providers of a name need becomes needed, and what they all provide excludes those who provide
+    /// that without the name itself.
+    fn propagate(&mut self, name: NameId, first: PackageId, options: u32) {
         let universe = self.universe;
         for provider in &universe.names[name].providers {
-            let id = provider.package;
-            let package = &universe.packages[id];
-            self.packages[id].in_last_merge = self.packages[id].merged;
-            if !self.packages[id].merged {
+            let state = &mut self.packages[provider.package];
+            state.in_last_merge = state.merged;
+        }
+        // What all have, the first one has.
+        let package = &universe.packages[first];
+        for condition in &package.depends {
+            let needed = &mut self.names[condition.name];
+            if !needed.shared_depends.complete(options) {
                 continue;
             }
-            for condition in &package.depends {
-                let needed = &mut self.names[condition.name];
-                if !needed.shared_depends.complete(options) {
-                    continue;
-                }
-                if options == 1 {
-                    self.constrain(*condition, Origin::Package(id));
-                } else if needed.requirers == 0 {
-                    self.require(condition.name);
+            if options == 1 {
+                self.constrain(*condition, Origin::Package(first));
+            } else if needed.requirers == 0 {
+                self.require(condition.name);
+                for provider in &universe.names[condition.name].providers {
+                    self.inherit_tags(provider.package, Origin::Package(first));
                 }
             }
-            for (provided, _) in package.provided() {
-                let state = &mut self.names[provided];
-                let unversioned = std::mem::take(&mut state.provided_unversioned);
-                if state.shared_provides.complete(options) && !unversioned && state.requirers == 0 {
-                    self.require(provided);
-                }
+        }
+        for (provided, _) in package.provided() {
+            if self.names[provided].shared_provides.complete(options) {
+                self.exclude_others(provided, name);
+            }
+        }
+        for (provided, _) in package.provided() {
+            self.names[provided].shared_virtual = false;
+        }
+    }
+
+    /// Excludes what provides a name without another one that has to be provided with it.
+    fn exclude_others(&mut self, provided: NameId, needed: NameId) {
+        if provided == needed {
+            return;
+        }
+        let universe = self.universe;
+        let spares_virtual = self.names[provided].shared_virtual;
+        let is_spared = |version: Option<&str>| spares_virtual && version.is_none();
+        for provider in &universe.names[provided].providers {
+            let package = &universe.packages[provider.package];
+            let fits = package.name == needed
+                || is_spared(provider.version)
+                || package.provides.iter().any(|(name, version)| *name == needed || is_spared(*version));
+            if !fits && self.packages[provider.package].selectable() {
+                self.exclude(provider.package, Exclusion::Lacks { provided, needed });
             }
         }
     }

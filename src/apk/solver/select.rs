@@ -1,18 +1,17 @@
 //! Deciding names, one by one, as apk does.
 //!
-//! Each round first *reconsiders* every name whose situation changed: providers that can no longer
-//! be installed drop out, what all remaining providers need becomes needed itself, and install_if
-//! is evaluated. Then one name is taken from the queue and given its best provider, which fixes
-//! all names that package provides.
+//! Each round first *reconsiders* every name whose situation changed: providers that can no longer be installed drop out,
+//! what all remaining providers need becomes needed itself, and install_if is evaluated. Then one of the names that wait
+//! is given its best provider, which fixes all names that package provides.
 
 use std::{
-    cmp::Ordering,
+    cmp::{Ordering, Reverse},
     collections::{BTreeSet, VecDeque},
 };
 
 use super::{
     Repositories,
-    state::{Decisions, Exclusion, Failure, InstallIf, NameState, PackageState, Queue, Wish},
+    state::{Decisions, Exclusion, Failure, InstallIf, NameState, PackageState, Rank, Turn, Wish},
     universe::{Condition, NameId, Package, PackageId, Provider, Table, Universe},
 };
 use crate::apk::version;
@@ -26,6 +25,9 @@ pub(super) fn decide<'a>(
 ) -> Decisions<'a> {
     let mut state = State::new(universe, untagged, arch);
     for wish in world {
+        state.names[wish.condition.name].in_world = true;
+    }
+    for wish in world {
         state.constrain(wish.condition, Origin::World(wish.repositories));
     }
     loop {
@@ -34,8 +36,8 @@ pub(super) fn decide<'a>(
                 state.reconsider(name);
             }
         }
-        match state.next() {
-            Some(name) => state.select(name),
+        match state.waiting.pop_first() {
+            Some((_, name)) => state.select(name),
             None => break,
         }
     }
@@ -57,9 +59,9 @@ pub(super) struct State<'u, 'a> {
     pub(super) packages: Table<PackageState<'a>>,
     failures: Vec<Failure>,
     dirty: VecDeque<NameId>,
-    now: VecDeque<NameId>,
-    selectable: BTreeSet<(u32, NameId)>,
-    unresolved: BTreeSet<(u32, NameId)>,
+    waiting: BTreeSet<(Turn, NameId)>,
+    /// How many names have begun to wait.
+    arrivals: u32,
 }
 
 impl<'u, 'a> State<'u, 'a> {
@@ -77,49 +79,35 @@ impl<'u, 'a> State<'u, 'a> {
         let mut packages = Table::like(&universe.packages, start);
         for id in universe.packages.package_ids() {
             let (package, state) = (&universe.packages[id], &mut packages[id]);
-            state.tag_ok = package.repositories.meets(untagged);
+            // What installs nothing needs no repository, and so no tag.
+            state.tag_ok = package.repositories.meets(untagged) || package.index.installed_size() == 0;
             state.tag_preferred = state.tag_ok;
             if package.install_if.is_empty() {
                 state.install_if = InstallIf::Failed;
             }
             let for_arch = package.index.arch() == arch || package.index.arch() == "noarch";
-            if !for_arch || package.index.unusable().is_some() {
+            if !package.reachable || !for_arch || package.index.unusable().is_some() {
                 state.excluded = Some(Exclusion::Unusable);
             }
         }
-        let mut names = Table::like(&universe.names, NameState::default());
-        for id in universe.names.name_ids() {
-            names[id].open_dependants = universe.names[id].dependants.len();
-        }
         Self {
             universe,
-            names,
+            names: Table::like(&universe.names, NameState::default()),
             packages,
             failures: Vec::new(),
             dirty: VecDeque::new(),
-            now: VecDeque::new(),
-            selectable: BTreeSet::new(),
-            unresolved: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            arrivals: 0,
         }
     }
 
     /// One more thing needs the name.
     pub(super) fn require(&mut self, name: NameId) {
         self.names[name].requirers += 1;
-        if self.names[name].requirers > 1 {
-            return;
-        }
-        self.watch_triggers(name);
-        self.mark_dirty(name);
-        // Packages of this name may now be chosen for what they provide without a version.
-        let universe = self.universe;
-        for provider in &universe.names[name].providers {
-            let package = &universe.packages[provider.package];
-            if package.name == name {
-                for (provided, _) in package.provides.iter().filter(|(_, version)| version.is_none()) {
-                    self.mark_dirty(*provided);
-                }
-            }
+        if self.names[name].requirers == 1 {
+            self.enqueue(name);
+            self.watch_triggers(name);
+            self.mark_dirty(name);
         }
     }
 
@@ -131,15 +119,17 @@ impl<'u, 'a> State<'u, 'a> {
         }
         for provider in &universe.names[condition.name].providers {
             let id = provider.package;
-            if condition.holds(Some(*provider), &universe.packages) {
-                self.inherit_tags(id, origin);
-            } else {
+            let holds = condition.holds(Some(*provider), &universe.packages);
+            self.packages[id].conflicts += u32::from(!holds);
+            if self.packages[id].selectable() && self.packages[id].conflicts > 0 {
                 let by = match origin {
                     Origin::World(_) => None,
                     Origin::Package(package) => Some(package),
                 };
-                self.packages[id].conflicts += 1;
                 self.exclude(id, Exclusion::Unwanted { condition, by });
+            }
+            if holds {
+                self.inherit_tags(id, origin);
             }
         }
     }
@@ -165,16 +155,14 @@ impl<'u, 'a> State<'u, 'a> {
         provider.version.is_some() || package.index.provider_priority() != 0 || self.names[package.name].requirers > 0
     }
 
-    /// Takes a package out of all further choices.
+    /// Takes a package out of all further choices. The first reason is kept.
     pub(super) fn exclude(&mut self, id: PackageId, why: Exclusion<'a>) {
-        let state = &mut self.packages[id];
-        if state.excluded.is_some() {
-            return;
-        }
-        state.excluded = Some(why);
+        self.packages[id].excluded.get_or_insert(why);
         let universe = self.universe;
         for (name, _) in universe.packages[id].provided() {
             self.watch_dependants(name);
+        }
+        for (name, _) in universe.packages[id].provided() {
             self.watch_triggers(name);
         }
     }
@@ -206,62 +194,55 @@ impl<'u, 'a> State<'u, 'a> {
         }
     }
 
-    /// Puts a name into the queue its state asks for.
+    /// Lets a name wait to be decided, or not, as its state asks for.
     pub(super) fn enqueue(&mut self, name: NameId) {
         let state = &self.names[name];
-        if state.locked || (state.requirers == 0 && !state.triggered) {
+        if state.locked {
             return;
         }
-        let wanted = if state.open_dependants == 0 && state.requirers > 0 && state.selectable && !state.has_options {
-            Queue::Now
-        } else if state.selectable {
-            Queue::Selectable
-        } else {
-            Queue::Unresolved
-        };
-        if state.queue == Some(wanted) || state.queue == Some(Queue::Now) {
+        let before = state.turn;
+        let is_needed = state.requirers > 0;
+        let turn = (is_needed || state.triggered).then(|| {
+            let is_ready = state.dependants_decided && is_needed && !state.has_options;
+            let universe = self.universe;
+            let rank = || Rank {
+                is_in_world: Reverse(state.in_world),
+                remoteness: universe.remoteness(name),
+                chain: Reverse(universe.names[name].chain),
+                is_needed: Reverse(is_needed),
+            };
+            Turn {
+                is_ready: Reverse(is_ready),
+                rank: if is_ready { Rank::default() } else { rank() },
+                since: before.map_or(Reverse(self.arrivals), |turn| turn.since),
+            }
+        });
+        if turn == before {
             return;
         }
         self.dequeue(name);
-        self.names[name].queue = Some(wanted);
-        let place = (self.universe.names[name].order, name);
-        match wanted {
-            Queue::Now => self.now.push_back(name),
-            Queue::Selectable => drop(self.selectable.insert(place)),
-            Queue::Unresolved => drop(self.unresolved.insert(place)),
+        self.names[name].turn = turn;
+        if let Some(turn) = turn {
+            self.arrivals += u32::from(before.is_none());
+            self.waiting.insert((turn, name));
         }
     }
 
     fn dequeue(&mut self, name: NameId) {
-        let place = (self.universe.names[name].order, name);
-        match self.names[name].queue.take() {
-            // Names that were decided meanwhile are skipped when their turn comes.
-            Some(Queue::Now) | None => {}
-            Some(Queue::Selectable) => drop(self.selectable.remove(&place)),
-            Some(Queue::Unresolved) => drop(self.unresolved.remove(&place)),
+        if let Some(turn) = self.names[name].turn.take() {
+            self.waiting.remove(&(turn, name));
         }
-    }
-
-    /// The name to decide next.
-    fn next(&mut self) -> Option<NameId> {
-        while let Some(name) = self.now.pop_front() {
-            if !self.names[name].locked {
-                return Some(name);
-            }
-        }
-        let (_, name) = self.selectable.pop_last().or_else(|| self.unresolved.pop_last())?;
-        Some(name)
     }
 
     /// Gives a name its best provider.
     fn select(&mut self, name: NameId) {
         let universe = self.universe;
-        self.names[name].queue = None;
+        self.names[name].turn = None;
         let required = self.names[name].requirers > 0;
         let mut best: Option<Provider<'a>> = None;
         for provider in &universe.names[name].providers {
             let state = &self.packages[provider.package];
-            let eligible = required || (state.install_if == InstallIf::Triggered && state.tag_ok && state.selectable());
+            let eligible = required || (state.install_if == InstallIf::Triggered && state.tag_ok);
             if eligible
                 && self.may_be_chosen(*provider)
                 && best.is_none_or(|best| self.compare(*provider, best).is_gt())
@@ -341,13 +322,6 @@ impl<'u, 'a> State<'u, 'a> {
         for other in &universe.names[name].providers {
             if Some(other.package) != by && !(other.version.is_none() && unversioned(provider)) {
                 self.exclude(other.package, Exclusion::Displaced { name, by });
-            }
-        }
-        for needed in &universe.names[name].depends_on {
-            let state = &mut self.names[*needed];
-            state.open_dependants = state.open_dependants.saturating_sub(1);
-            if state.open_dependants == 0 {
-                self.enqueue(*needed);
             }
         }
         self.watch_dependants(name);

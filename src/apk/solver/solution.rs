@@ -1,6 +1,9 @@
 //! The packages that the decisions come to.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+};
 
 use super::{
     state::{Decisions, Wish},
@@ -65,7 +68,7 @@ pub(super) fn collect<'a>(universe: &Universe<'a>, world: &[Wish<'a>], decisions
     if !decisions.failures.is_empty() {
         return None;
     }
-    let mut closure = Closure { universe, decisions, reasons: BTreeMap::new(), pending: Vec::new() };
+    let mut closure = Closure { universe, decisions, reasons: BTreeMap::new(), visited: HashSet::new(), pending: Vec::new() };
     for wish in world {
         let dependency = wish.dependency.to_string();
         closure.follow(&wish.condition, || Reason::World { dependency })?;
@@ -91,6 +94,8 @@ struct Closure<'u, 'a> {
     universe: &'u Universe<'a>,
     decisions: &'u Decisions<'a>,
     reasons: BTreeMap<PackageId, Vec<Reason>>,
+    /// Names that something installed speaks of or provides.
+    visited: HashSet<NameId>,
     pending: Vec<PackageId>,
 }
 
@@ -101,9 +106,8 @@ impl<'a> Closure<'_, 'a> {
         if !condition.holds(chosen, &self.universe.packages) {
             return None;
         }
-        if let Some(provider) = chosen
-            && !condition.conflict
-        {
+        self.visited.insert(condition.name);
+        if let Some(provider) = chosen {
             self.take(provider.package, reason());
         }
         Some(())
@@ -113,21 +117,22 @@ impl<'a> Closure<'_, 'a> {
         let reasons = self.reasons.entry(id).or_default();
         if reasons.is_empty() {
             self.pending.push(id);
+            self.visited.extend(self.universe.packages[id].provided().map(|(name, _)| name));
         }
         reasons.push(reason);
     }
 
-    /// Takes the package chosen for a name if all conditions of its install_if are met by packages
-    /// that are installed.
+    /// Takes the package chosen for a name if all conditions of its install_if are met by what is installed. As in apk, a
+    /// condition `!name` is met only if something installed speaks of that name.
     fn trigger(&mut self, name: NameId) {
-        let Some(provider) = self.decisions.names[name].chosen else {
+        let chosen = self.decisions.names[name].chosen.filter(|_| self.universe.names[name].reachable);
+        let Some(provider) = chosen else {
             return;
         };
         let conditions = &self.universe.packages[provider.package].install_if;
         let met = conditions.iter().all(|condition| {
             let chosen = self.decisions.names[condition.name].chosen;
-            condition.holds(chosen, &self.universe.packages)
-                && (condition.conflict || chosen.is_some_and(|it| self.reasons.contains_key(&it.package)))
+            condition.holds(chosen, &self.universe.packages) && self.visited.contains(&condition.name)
         });
         if met && !conditions.is_empty() && !self.reasons.contains_key(&provider.package) {
             let conditions = conditions.iter().map(|it| self.universe.text(it).to_string());

@@ -1,5 +1,7 @@
 //! What the solver knows while it decides.
 
+use std::cmp::Reverse;
+
 use super::{
     Repositories,
     universe::{Condition, NameId, PackageId, Provider, Table},
@@ -36,6 +38,8 @@ pub(super) enum Failure {
 pub(super) struct NameState<'a> {
     /// Decided; nothing about the name changes any more.
     pub(super) locked: bool,
+    /// The world speaks of it.
+    pub(super) in_world: bool,
     /// What provides it, once decided.
     pub(super) chosen: Option<Provider<'a>>,
     /// How many times something was found to need it.
@@ -48,30 +52,44 @@ pub(super) struct NameState<'a> {
     pub(super) triggered: bool,
     /// No install_if of its providers can come true any more.
     pub(super) hopeless_install_if: bool,
-    /// How many of the names that depend on this one are not decided yet.
-    pub(super) open_dependants: usize,
-    /// One of its providers may be chosen without being named.
-    pub(super) selectable: bool,
+    /// All names that depend on this one were decided when it was last reconsidered.
+    pub(super) dependants_decided: bool,
     /// There is a choice, or a provider from a repository that is not allowed.
     pub(super) has_options: bool,
     /// It waits to be reconsidered.
     pub(super) dirty: bool,
     /// Where it waits to be decided.
-    pub(super) queue: Option<Queue>,
+    pub(super) turn: Option<Turn>,
     /// How many providers of the name under consideration need it.
     pub(super) shared_depends: Merge,
     /// How many of them provide it.
     pub(super) shared_provides: Merge,
-    /// One of them provides it in a way that does not make it needed.
-    pub(super) provided_unversioned: bool,
+    /// One of them is a virtual provider.
+    pub(super) shared_virtual: bool,
 }
 
-/// Which queue a name waits in.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Queue {
-    Now,
-    Selectable,
-    Unresolved,
+/// When a name that waits is decided; the least is the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Turn {
+    /// A name with one provider left, on which nothing undecided depends, goes before all others.
+    pub(super) is_ready: Reverse<bool>,
+    /// How it stands among those that are not ready; the same for all that are.
+    pub(super) rank: Rank,
+    /// When it began to wait: the last one comes first.
+    pub(super) since: Reverse<u32>,
+}
+
+/// Which of the names that wait is the more urgent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rank {
+    /// Names in the world go first.
+    pub(super) is_in_world: Reverse<bool>,
+    /// Then those of packages before those that are only provided.
+    pub(super) remoteness: u8,
+    /// Then those with many dependencies in a row.
+    pub(super) chain: Reverse<u32>,
+    /// Then those that are needed before those that an install_if may bring in.
+    pub(super) is_needed: Reverse<bool>,
 }
 
 /// Counts in how many providers of the name under consideration something occurs; complete when it
@@ -119,6 +137,8 @@ pub(super) enum Exclusion<'a> {
     Displaced { name: NameId, by: Option<PackageId> },
     /// It is not what a dependency asks for; of a package or of the world.
     Unwanted { condition: Condition<'a>, by: Option<PackageId> },
+    /// Everything that is left for a needed name provides this name too, and this package lacks that one.
+    Lacks { provided: NameId, needed: NameId },
 }
 
 impl PackageState<'_> {

@@ -42,12 +42,11 @@ pub(super) struct Name<'a> {
     pub(super) triggers: Vec<NameId>,
     /// Names one of whose providers depends on this name; known for reachable names.
     pub(super) dependants: Vec<NameId>,
-    /// Names that its providers depend on, the other way round; known for reachable names.
-    pub(super) depends_on: Vec<NameId>,
     /// Whether the world can lead here at all.
     pub(super) reachable: bool,
-    /// The order in which names are decided, the highest first.
-    pub(super) order: u32,
+    /// The most steps of dependencies from here, as far as was known when the name was discovered; names with long
+    /// chains are decided first.
+    pub(super) chain: u32,
 }
 
 /// A package that provides a name.
@@ -69,6 +68,10 @@ pub(super) struct Package<'a> {
     /// Read for reachable packages only.
     pub(super) depends: Vec<Condition<'a>>,
     pub(super) install_if: Vec<Condition<'a>>,
+    /// Whether the world can lead to a name it provides.
+    pub(super) reachable: bool,
+    /// The most steps of dependencies from here; see [`Name::chain`].
+    pub(super) chain: u32,
 }
 
 /// A dependency on a numbered name.
@@ -131,7 +134,16 @@ impl<'a> Universe<'a> {
                 }
             }
         }
-        self.packages.0.push(Package { index, name, repositories, provides, depends: Vec::new(), install_if });
+        self.packages.0.push(Package {
+            index,
+            name,
+            repositories,
+            provides,
+            depends: Vec::new(),
+            install_if,
+            reachable: false,
+            chain: 0,
+        });
         id
     }
 
@@ -148,9 +160,8 @@ impl<'a> Universe<'a> {
                 providers: Vec::new(),
                 triggers: Vec::new(),
                 dependants: Vec::new(),
-                depends_on: Vec::new(),
                 reachable: false,
-                order: 0,
+                chain: 0,
             });
             id
         })
@@ -161,84 +172,108 @@ impl<'a> Universe<'a> {
         Condition { name: self.name(dependency.name), conflict: dependency.conflict, constraint: dependency.constraint }
     }
 
-    /// Visits every name the world can lead to, reads the dependencies of its providers and gives
-    /// it its place in the order of decisions: after all names it leads to, so that what is asked
-    /// for comes before what is only needed; real packages before names that are only provided.
+    /// Visits every name the world can lead to, reads the dependencies of its providers and measures their chains.
+    ///
+    /// As in apk, what is in a circle of dependencies is measured only as far as the visit had come.
     pub(super) fn discover(&mut self, roots: impl IntoIterator<Item = NameId>) {
         // A stack of its own, because chains of dependencies can be as long as an index.
-        struct Visit {
-            name: NameId,
-            provider: usize,
-            pending: Vec<NameId>,
-        }
-        let mut order = 0;
         let mut stack = Vec::new();
         for root in roots {
-            stack.push(Visit { name: root, provider: 0, pending: Vec::new() });
-            if std::mem::replace(&mut self.names[root].reachable, true) {
-                stack.clear();
+            if !std::mem::replace(&mut self.names[root].reachable, true) {
+                stack.push(Visit::new(root));
             }
             while let Some(visit) = stack.last_mut() {
-                if let Some(next) = visit.pending.pop() {
-                    if !std::mem::replace(&mut self.names[next].reachable, true) {
-                        stack.push(Visit { name: next, provider: 0, pending: Vec::new() });
+                match self.step(visit) {
+                    Step::Into(name) => {
+                        if !std::mem::replace(&mut self.names[name].reachable, true) {
+                            stack.push(Visit::new(name));
+                        }
                     }
-                    continue;
-                }
-                let name = visit.name;
-                let provider = visit.provider;
-                visit.provider += 1;
-                let providers = &self.names[name].providers;
-                if let Some(&Provider { package, .. }) = providers.get(provider) {
-                    visit.pending = self.expand(package);
-                } else if provider == providers.len() {
-                    visit.pending = self.names[name].triggers.iter().rev().copied().collect();
-                } else {
-                    stack.pop();
-                    order += 1;
-                    self.names[name].order = order;
+                    Step::On => {}
+                    Step::Done => drop(stack.pop()),
                 }
             }
         }
         self.link_dependants();
     }
 
-    /// The names a package leads to, the first one last.
-    fn expand(&mut self, id: PackageId) -> Vec<NameId> {
-        if self.packages[id].depends.is_empty() {
-            let index = self.packages[id].index;
-            self.packages[id].depends = index.depends().map(|it| self.condition(it)).collect();
+    /// One step of visiting a name: first what its providers depend on, then what they may bring along.
+    fn step(&mut self, visit: &mut Visit) -> Step {
+        let providers = &self.names[visit.name].providers;
+        if let Some(&Provider { package: id, .. }) = providers.get(visit.provider) {
+            if !visit.is_inside && !std::mem::replace(&mut self.packages[id].reachable, true) {
+                let index = self.packages[id].index;
+                self.packages[id].depends = index.depends().map(|it| self.condition(it)).collect();
+                visit.is_inside = true;
+            }
+            if visit.is_inside
+                && let Some(condition) = self.packages[id].depends.get(visit.place)
+            {
+                let needed = &self.names[condition.name];
+                if !needed.reachable {
+                    return Step::Into(condition.name);
+                }
+                let chain = needed.chain + 1;
+                self.packages[id].chain = self.packages[id].chain.max(chain);
+                visit.place += 1;
+                return Step::On;
+            }
+            self.names[visit.name].chain = self.names[visit.name].chain.max(self.packages[id].chain);
+            *visit = Visit { provider: visit.provider + 1, ..Visit::new(visit.name) };
+            return Step::On;
         }
+        let Some(&Provider { package: id, .. }) = providers.get(visit.provider - providers.len()) else {
+            return Step::Done;
+        };
         let package = &self.packages[id];
-        let needed = package.depends.iter().map(|condition| condition.name);
-        let mut names = vec![package.name];
-        names.extend(needed);
-        names.reverse();
-        names
+        let Some(provided) = package.provided().nth(visit.place).map(|(name, _)| name) else {
+            *visit = Visit { provider: visit.provider + 1, ..Visit::new(visit.name) };
+            return Step::On;
+        };
+        let is_own = visit.place == 0;
+        // A name that was visited is looked after there.
+        let is_skipped = !is_own && visit.trigger == 0 && self.names[provided].reachable;
+        match self.names[provided].triggers.get(visit.trigger).filter(|_| !is_skipped) {
+            Some(watcher) => {
+                visit.trigger += 1;
+                Step::Into(*watcher)
+            }
+            None => {
+                visit.place += 1;
+                visit.trigger = 0;
+                Step::On
+            }
+        }
     }
 
     fn link_dependants(&mut self) {
-        const REAL: u32 = 1 << 30;
         let mut last_linked = vec![None; self.names.0.len()];
-        for id in (0..self.names.next()).map(NameId) {
+        for id in self.names.name_ids() {
             if !self.names[id].reachable {
                 continue;
             }
             let providers = std::mem::take(&mut self.names[id].providers);
             for provider in &providers {
-                let package = &self.packages[provider.package];
-                if package.name == id {
-                    self.names[id].order |= REAL;
-                }
-                for condition in &package.depends {
+                for condition in &self.packages[provider.package].depends {
                     let linked = last_linked.get_mut(condition.name.0 as usize);
                     if linked.is_some_and(|last| last.replace(id) != Some(id)) {
                         self.names[condition.name].dependants.push(id);
-                        self.names[id].depends_on.push(condition.name);
                     }
                 }
             }
             self.names[id].providers = providers;
+        }
+    }
+
+    /// How far a name is from being that of a package: 0 when only packages of that name provide it, 1 when others do
+    /// too, 2 when only others do.
+    pub(super) fn remoteness(&self, id: NameId) -> u8 {
+        let providers = &self.names[id].providers;
+        let others = providers.iter().filter(|it| self.packages[it.package].name != id).count();
+        match others {
+            0 => 0,
+            others if others < providers.len() => 1,
+            _ => 2,
         }
     }
 
@@ -251,6 +286,35 @@ impl<'a> Universe<'a> {
             constraint: condition.constraint,
         }
     }
+}
+
+/// Where the visit of a name is.
+struct Visit {
+    name: NameId,
+    /// The provider it is at; counted on beyond the last one for the second round.
+    provider: usize,
+    /// The visit of this provider's dependencies began here, not at another name it provides.
+    is_inside: bool,
+    /// The dependency it is at; in the second round, the provided name.
+    place: usize,
+    /// The watcher of the provided name it is at.
+    trigger: usize,
+}
+
+impl Visit {
+    const fn new(name: NameId) -> Self {
+        Self { name, provider: 0, is_inside: false, place: 0, trigger: 0 }
+    }
+}
+
+/// What follows a step of a visit.
+enum Step {
+    /// Another name has to be visited first.
+    Into(NameId),
+    /// The next step.
+    On,
+    /// The name was visited.
+    Done,
 }
 
 impl<'a> Package<'a> {
