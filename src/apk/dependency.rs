@@ -116,6 +116,20 @@ impl<'a> Dependency<&'a str> {
     ///
     /// [`DependencyError`] where apk calls the word malformed.
     pub fn parse(word: &'a str) -> Result<Self, DependencyError> {
+        Self::parse_with(word, version::is_readable)
+    }
+
+    /// Reads a name that a package provides. As in apk-tools 3, its version may be anything: Alpine has packages that
+    /// provide `so:libtimed-qt5.so.0=0..0`, which others need.
+    ///
+    /// # Errors
+    ///
+    /// [`DependencyError`] where apk calls the word malformed.
+    pub(super) fn provided(word: &'a str) -> Result<Self, DependencyError> {
+        Self::parse_with(word, |_| true)
+    }
+
+    fn parse_with(word: &'a str, is_version: fn(&str) -> bool) -> Result<Self, DependencyError> {
         let (conflict, rest) = match word.strip_prefix('!') {
             Some(rest) => (true, rest),
             None => (false, word),
@@ -130,7 +144,7 @@ impl<'a> Dependency<&'a str> {
         if name.is_empty() {
             return Err(DependencyError::NoName(word.to_owned()));
         }
-        Ok(Self { conflict, name, tag, constraint: Constraint::parse(word, operator, version)? })
+        Ok(Self { conflict, name, tag, constraint: Constraint::parse(word, operator, version, is_version)? })
     }
 
     /// The same dependency with text of its own.
@@ -171,7 +185,12 @@ impl<T: AsRef<str>> Dependency<T> {
 }
 
 impl<'a> Constraint<&'a str> {
-    fn parse(word: &str, operator: &str, version: &'a str) -> Result<Self, DependencyError> {
+    fn parse(
+        word: &str,
+        operator: &str,
+        version: &'a str,
+        is_version: fn(&str) -> bool,
+    ) -> Result<Self, DependencyError> {
         let has = |sign| operator.contains(sign);
         let signs = (has('<'), has('='), has('>'), has('~'));
         let operator = match signs {
@@ -185,7 +204,7 @@ impl<'a> Constraint<&'a str> {
             }
             (less, equal, greater, fuzzy) => Operator { less, equal: equal || fuzzy, greater, fuzzy },
         };
-        if !version::is_readable(version) {
+        if !is_version(version) {
             return Err(DependencyError::Version { word: word.to_owned(), source: VersionError(version.to_owned()) });
         }
         if operator.less && operator.equal && operator.greater {

@@ -198,9 +198,10 @@ impl IndexPackage {
         well_formed(self.slice(self.depends))
     }
 
-    /// `p:`, the names it provides besides its own; malformed ones are left out, as apk does.
+    /// `p:`, the names it provides besides its own. Their versions are as they stand there, valid or not; words without
+    /// a name are left out.
     pub fn provides(&self) -> impl Iterator<Item = Dependency<&str>> {
-        well_formed(self.slice(self.provides))
+        words(self.slice(self.provides)).filter_map(|word| Dependency::provided(word).ok())
     }
 
     /// `i:`, the conditions that together bring it in without being asked for; none when the

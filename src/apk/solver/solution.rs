@@ -51,6 +51,15 @@ pub enum Reason {
     },
 }
 
+impl Reason {
+    fn forbids(&self) -> bool {
+        match self {
+            Self::World { dependency } | Self::Package { dependency, .. } => dependency.starts_with('!'),
+            Self::InstallIf { .. } => false,
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -145,7 +154,11 @@ impl<'a> Closure<'_, 'a> {
         let mut packages: Vec<Selected> = self
             .reasons
             .into_iter()
-            .map(|(id, reasons)| {
+            .map(|(id, mut reasons)| {
+                // What only forbids other versions brings a package in where nothing else does.
+                if reasons.iter().any(|reason| !reason.forbids()) {
+                    reasons.retain(|reason| !reason.forbids());
+                }
                 let package = &self.universe.packages[id];
                 let allowed = self.decisions.packages[id].allowed;
                 Selected {

@@ -16,8 +16,10 @@ fn index(packages: &[&str]) -> Index {
         let identity = Identity::sha1(format!("{number} {package}").as_bytes());
         writeln!(text, "C:{identity}\nP:{name}\nV:{version}").unwrap();
         let fields: Vec<_> = words.map(|field| field.replace('_', " ")).collect();
-        if !fields.iter().any(|field| field.starts_with("A:")) {
-            text.push_str("A:x86_64\n");
+        for (letter, value) in [("A:", "x86_64"), ("I:", "4096")] {
+            if !fields.iter().any(|field| field.starts_with(letter)) {
+                writeln!(text, "{letter}{value}").unwrap();
+            }
         }
         writeln!(text, "{}\n", fields.join("\n")).unwrap();
     }
