@@ -314,11 +314,11 @@ mod tests {
     }
 
     #[test]
-    fn malformed_provides_are_left_out_and_a_malformed_install_if_is_dropped() {
+    fn provides_keep_malformed_versions_and_a_malformed_install_if_is_dropped() {
         let text = RECORD.replace("7zip-virtual", "pc:x=v2.4").replace("i:docs", "i:docs=v");
         let index = Index::parse(&text).unwrap();
         let package = &index.packages()[0];
-        assert_eq!(texts(package.provides()), ["p7zip=23.01-r0", "cmd:7z=23.01-r0"]);
+        assert_eq!(texts(package.provides()), ["pc:x=v2.4", "p7zip=23.01-r0", "cmd:7z=23.01-r0"]);
         assert_eq!(package.install_if().count(), 0);
         assert_eq!(package.unusable(), None);
     }

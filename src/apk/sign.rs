@@ -144,12 +144,16 @@ fn verify(signatures: &[Signature], signed: &[u8], keys: &KeyRing) -> Result<Sig
     })
 }
 
-/// Reads an index without its signature: what [`write_index`] gave, or what follows a signature that was verified.
+/// Reads an index without looking at its signature, if there is one: what [`write_index`] gave, what follows a signature
+/// that was verified, or a file that is trusted for another reason.
 ///
 /// # Errors
 ///
 /// [`SignedIndexError`] where the bytes are no gzipped archive with an index in it.
 pub fn read_index(unsigned: &[u8]) -> Result<Index, SignedIndexError> {
+    if unsigned.starts_with(ADB) {
+        return Err(SignedIndexError::Adb);
+    }
     let reader = Bounded::new(MultiGzDecoder::new(unsigned), INDEX_LIMIT);
     let wanted = |name: &str| matches!(name, "DESCRIPTION" | "APKINDEX");
     let files = segment::files(reader, wanted).map_err(SignedIndexError::Tar)?;

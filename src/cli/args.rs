@@ -10,6 +10,7 @@ use super::loaders::LoadersArgs;
 use super::pipeline::How;
 use super::render::RenderArgs;
 use super::schema::Schemed;
+use super::solve::SolveArgs;
 use super::to_publish::ToPublish;
 use super::workshop::Access;
 use crate::config::{Dhcp, File, Http, OneOrMore, Tftp, Verify};
@@ -138,6 +139,11 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print what a list of packages would install, one name=version a line, sorted by name
+    ///
+    /// From index files, or from the indexes of a release. Ends with 1, and says why, where apk would install nothing.
+    /// Nothing is downloaded but indexes and what they are verified by.
+    Solve(SolveArgs),
     /// Make bundles from profiles, ready to publish
     ///
     /// Each is built from the exact packages of its lock, profiles/NAME/lock.toml, which is made where there is none.

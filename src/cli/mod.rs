@@ -24,6 +24,7 @@ mod serve;
 mod show;
 mod side;
 mod site_key;
+mod solve;
 mod to_publish;
 mod unchanged;
 mod workshop;
@@ -110,6 +111,7 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
             Command::Outdated { profiles, json, .. } => {
                 return outdated::outdated(&settings, &profiles, json, out).await;
             }
+            Command::Solve(args) => return solve::run(&settings, args, out).await,
             Command::Sbom { reference } => sbom::sbom(&settings, &reference, out)?,
             Command::Export { references, file, oci } => {
                 let form = if oci { air_gap::Form::Folder } else { air_gap::Form::Archive };

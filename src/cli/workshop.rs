@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use futures_util::StreamExt as _;
 
 use super::progress::Shown;
-use crate::apk::KeyRing;
+use crate::apk::{Index, KeyRing};
 use crate::build::{
     Netboot, Offered, Recipe, Staged, Update, Verified as VerifiedPackage, boot_world, make_lock, verified,
 };
@@ -204,6 +204,17 @@ impl Workshop {
         let staged =
             tokio::task::spawn_blocking(move || Staged::assemble(&recipe, &netboot, &records, packages, epoch)).await?;
         Ok(staged?)
+    }
+
+    /// The indexes of some repositories of a release, verified by the keys its machines trust.
+    pub(super) async fn indexes(&mut self, wish: &Wish, repositories: &[String]) -> Result<Vec<Index>, FetchError> {
+        let set = self.mirrors.netboot_set(wish, &self.cache, &self.checks).await?;
+        let keys = set.facts.keys(&self.checks.package_keys);
+        let mut indexes = Vec::new();
+        for repository in repositories {
+            indexes.push(self.index(set.release.branch, repository, &set.release.arch, &keys).await?.index);
+        }
+        Ok(indexes)
     }
 
     /// A repository's index.

@@ -26,6 +26,7 @@ mod reproducible;
 mod sbom;
 mod schema;
 mod serving;
+mod solving;
 mod support;
 mod templates;
 mod unchanged;

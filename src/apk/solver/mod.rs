@@ -2,10 +2,10 @@
 //!
 //! apk does not search. It decides one name after the other, takes the best provider at that
 //! moment, and never goes back; so a world can be refused here, as there, although some choice of
-//! packages would satisfy it. The rules are those of apk-tools 2.14, and are told where they are
-//! applied: [`universe`] in which order names are decided, [`reconsider`] what is passed on,
-//! [`select`] which provider is the best. One is stricter: packages of another architecture are
-//! never installed, as in apk-tools 3.
+//! packages would satisfy it. The rules are those of apk-tools 2.14.4, and are told where they are
+//! applied: [`universe`] how names are discovered, [`reconsider`] what is passed on, [`select`]
+//! which name is next and which provider is the best. Two are those of apk-tools 3: packages of
+//! another architecture are never installed, and provided names keep malformed versions.
 
 mod explain;
 mod problem;

@@ -77,7 +77,8 @@ pub(super) fn collect<'a>(universe: &Universe<'a>, world: &[Wish<'a>], decisions
     if !decisions.failures.is_empty() {
         return None;
     }
-    let mut closure = Closure { universe, decisions, reasons: BTreeMap::new(), visited: HashSet::new(), pending: Vec::new() };
+    let mut closure =
+        Closure { universe, decisions, reasons: BTreeMap::new(), visited: HashSet::new(), pending: Vec::new() };
     for wish in world {
         let dependency = wish.dependency.to_string();
         closure.follow(&wish.condition, || Reason::World { dependency })?;

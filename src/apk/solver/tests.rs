@@ -147,6 +147,19 @@ fn packages_of_another_architecture_are_not_installed() {
 }
 
 #[test]
+fn what_is_provided_in_a_malformed_version_is_provided_all_the_same() {
+    installs("a", &["a 1 D:so:b", "b 1 p:so:b=0..0"], &["a-1", "b-1"]);
+}
+
+#[test]
+fn a_package_that_installs_nothing_needs_no_tag() {
+    let [stable, edge] = [index(&["a 1"]), index(&["meta 1 I:0 D:a", "b 1"])];
+    let tagged = [Repository { index: &stable, tag: None }, Repository { index: &edge, tag: Some("edge") }];
+    assert_eq!(solved("meta", &tagged), Ok(vec!["a-1".to_owned(), "meta-1".to_owned()]));
+    assert!(solved("b", &tagged).is_err());
+}
+
+#[test]
 fn an_unusable_package_is_passed_over() {
     let packages = ["a 2 X:?", "a 1", "b 1 D:c=v"];
     installs("a", &packages, &["a-1"]);
