@@ -16,7 +16,9 @@ pub(super) fn similar(universe: &Universe<'_>, wanted: &str) -> Vec<String> {
             found.insert((distance, name.text));
         }
     }
-    let names = found.into_iter().map(|(_, name)| name.to_owned());
+    // Of typing errors the closest are likely, the others would only make the list long.
+    let closest = found.iter().map(|(distance, _)| *distance).find(|distance| *distance > 0).unwrap_or_default();
+    let names = found.into_iter().filter(|(distance, _)| *distance <= closest).map(|(_, name)| name.to_owned());
     names.take(LIST_LIMIT).collect()
 }
 

@@ -5,6 +5,8 @@ use std::{
     ops,
 };
 
+use foldhash::fast::RandomState;
+
 use super::{Repositories, Repository};
 use crate::apk::{
     dependency::{Constraint, Dependency},
@@ -29,7 +31,7 @@ pub(super) struct Table<T>(Vec<T>);
 pub(super) struct Universe<'a> {
     pub(super) names: Table<Name<'a>>,
     pub(super) packages: Table<Package<'a>>,
-    known: HashMap<&'a str, NameId>,
+    known: HashMap<&'a str, NameId, RandomState>,
 }
 
 /// A name that is provided or asked for.
@@ -87,11 +89,13 @@ impl<'a> Universe<'a> {
     pub(super) fn new(repositories: &[Repository<'a>]) -> Self {
         let count = repositories.iter().map(|it| it.index.packages().len()).sum();
         let mut universe = Self {
-            names: Table(Vec::with_capacity(count)),
+            names: Table(Vec::with_capacity(4 * count)),
             packages: Table(Vec::with_capacity(count)),
-            known: HashMap::with_capacity(count),
+            // Names are about four times as many as packages.
+            known: HashMap::with_capacity_and_hasher(4 * count, RandomState::default()),
         };
-        let mut identities: HashMap<Identity, PackageId> = HashMap::with_capacity(count);
+        let mut identities: HashMap<Identity, PackageId, RandomState> =
+            HashMap::with_capacity_and_hasher(count, RandomState::default());
         for (position, repository) in repositories.iter().enumerate() {
             let place = Repositories::one(position);
             for package in repository.index.packages() {
