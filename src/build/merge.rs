@@ -254,18 +254,24 @@ impl Merged {
     }
 
     fn network(&mut self, network: Network, origin: &str) {
+        let (trail, findings) = (&mut self.trail, &mut self.findings);
         let known = self.network.get_or_insert_with(Network::default);
-        for server in network.dns.into_iter().filter(|it| !known.dns.contains(it)).collect::<Vec<_>>() {
-            self.trail.say(Topic::Network, format!("dns {server}"), origin, "");
-            known.dns.push(server);
-        }
-        for domain in network.search.into_iter().filter(|it| !known.search.contains(it)).collect::<Vec<_>>() {
-            self.trail.say(Topic::Network, format!("search {domain}"), origin, "");
-            known.search.push(domain);
-        }
-        for (name, interface) in network.interfaces {
-            self.trail.say(Topic::Network, format!("interfaces.{name}"), origin, interface.to_string());
-            known.interfaces.insert(name, interface);
+        let (items, prefix) = (&mut known.dns, "dns ".to_owned());
+        List { items, trail, findings, topic: Topic::Network, prefix, what: "name server" }
+            .add_all(&network.dns, origin);
+        let (items, prefix) = (&mut known.search, "search ".to_owned());
+        List { items, trail, findings, topic: Topic::Network, prefix, what: "domain" }.add_all(&network.search, origin);
+        // `!` sorts before every name, so a layer takes a card out first and may then say it anew.
+        for (key, interface) in network.interfaces {
+            let Some(name) = key.strip_prefix('!') else {
+                trail.say(Topic::Network, format!("interfaces.{key}"), origin, interface.to_string());
+                known.interfaces.insert(key, interface);
+                continue;
+            };
+            match known.interfaces.remove(name) {
+                Some(_) => trail.take_out(Topic::Network, format!("interfaces.{name}"), origin),
+                None => findings.push(nothing_to_remove("card", name, origin)),
+            }
         }
     }
 
@@ -507,6 +513,24 @@ mod tests {
         assert_eq!(merged.services[&Runlevel::Boot], ["m"]);
         let said = only(merge(vec![source("overlay a", "packages = [\"!x\"]", &[])])).what;
         assert_eq!(said, "overlay a takes out the package `x`, which no layer before it names");
+    }
+
+    #[test]
+    fn name_servers_domains_and_cards_can_be_taken_out_by_a_later_layer() {
+        let said = "[network]\ndns = [\"fd00:0::1\", \"10.0.0.1\"]\nsearch = [\"a.example\", \"b.example\"]\n\
+                    [network.interfaces]\nboot = {}\neth1 = {}";
+        let out = "[network]\ndns = [\"!fd00::1\"]\nsearch = [\"!a.example\"]\n[network.interfaces]\n\"!eth1\" = {}";
+        let merged = merge(vec![source("overlay a", said, &[]), source("profile b", out, &[])]);
+        let network = merged.network.unwrap();
+        assert_eq!((network.dns, network.search), (vec!["10.0.0.1".to_owned()], vec!["b.example".to_owned()]));
+        assert_eq!(network.interfaces.keys().collect::<Vec<_>>(), ["boot"]);
+        for name in ["dns fd00::1", "search a.example", "interfaces.eth1"] {
+            let (_, steps) = merged.trail.iter().find(|(subject, _)| subject.name == name).unwrap();
+            let last = steps.last().unwrap();
+            assert_eq!((last.by.as_str(), &last.said), ("profile b", &None), "{name}");
+        }
+        let said = only(merge(vec![source("profile b", "[network.interfaces]\n\"!eth1\" = {}", &[])])).what;
+        assert_eq!(said, "profile b takes out the card `eth1`, which no layer before it names");
     }
 
     #[test]

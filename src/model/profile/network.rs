@@ -5,7 +5,8 @@ use std::fmt;
 use std::net::IpAddr;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use super::{ProfileError, value};
 
@@ -22,16 +23,18 @@ const LARGEST_VLAN: u16 = 4094;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Network {
-    /// Name servers, when DHCP does not name them.
-    pub dns: Vec<IpAddr>,
-    /// Domains that short host names are looked for in.
+    /// Name servers, when DHCP does not name them; `!` takes out what an earlier layer names.
+    #[serde(deserialize_with = "servers")]
+    pub dns: Vec<String>,
+    /// Domains that short host names are looked for in; `!` takes out what an earlier layer names.
     pub search: Vec<String>,
-    /// Cards by name, `boot` for the one the machine booted from; `boot.20` is VLAN 20 on it.
+    /// Cards by name, `boot` for the one the machine booted from; `boot.20` is VLAN 20 on it. `"!eth1" = {}` takes out
+    /// what an earlier layer says of a card.
     pub interfaces: BTreeMap<String, Interface>,
 }
 
 /// One card, or one VLAN on it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Interface {
     /// `dhcp`, `none`, or addresses with the length of their network.
@@ -40,6 +43,18 @@ pub struct Interface {
     /// The router, for fixed addresses.
     #[serde(default)]
     pub gateway: Option<IpAddr>,
+}
+
+/// Name servers, each address in the one spelling of RFC 5952, so that `!` finds it however it was written.
+fn servers<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<String>, D::Error> {
+    let canonical = |text: String| {
+        let (sign, bare) = text.strip_prefix('!').map_or(("", text.as_str()), |bare| ("!", bare));
+        let address = bare.parse::<IpAddr>().map_err(|_| {
+            D::Error::custom(format!("`{text}` is not the address of a name server; write one, such as \"10.0.0.1\""))
+        })?;
+        Ok(format!("{sign}{address}"))
+    };
+    Vec::<String>::deserialize(input)?.into_iter().map(canonical).collect()
 }
 
 /// How a card gets its address.
@@ -114,7 +129,12 @@ pub fn parts(name: &str) -> (&str, Option<u16>) {
 }
 
 pub(super) fn check(network: &Network) -> Result<(), ProfileError> {
-    for (name, interface) in &network.interfaces {
+    for (key, interface) in &network.interfaces {
+        let name = key.strip_prefix('!').unwrap_or(key);
+        if name != key && *interface != Interface::default() {
+            let why = format!("`!` takes the card out, so nothing can be said of it; write `\"{key}\" = {{}}`");
+            return Err(value("network.interfaces", key, &why));
+        }
         let (card, vlan) = parts(name);
         let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
         let is_card = !card.is_empty() && name.len() <= LONGEST_NAME && card.bytes().all(inner);
@@ -141,10 +161,11 @@ pub(super) fn check(network: &Network) -> Result<(), ProfileError> {
             return Err(value("network.interfaces.gateway", &gateway.to_string(), why));
         }
     }
-    for domain in &network.search {
+    for written in &network.search {
+        let domain = written.strip_prefix('!').unwrap_or(written);
         let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.');
         if domain.is_empty() || !domain.bytes().all(inner) {
-            return Err(value("network.search", domain, "write a domain, such as \"example.net\""));
+            return Err(value("network.search", written, "write a domain, such as \"example.net\""));
         }
     }
     Ok(())
@@ -186,6 +207,9 @@ mod tests {
             ("[interfaces]\n\"boot.020\" = {}", "write the name of a card"),
             ("[interfaces]\neth0 = { address = \"10.0.0.5/24\", gateway = \"fd00::1\" }", "the same version of IP"),
             ("search = [\"a b\"]", "write a domain"),
+            ("search = [\"!\"]", "write a domain"),
+            ("dns = [\"10.0.0\"]", "`10.0.0` is not the address of a name server"),
+            ("[interfaces]\n\"!eth1\" = { address = \"none\" }", "nothing can be said of it"),
             ("[interfaces]\neth0 = { adress = \"dhcp\" }", "unknown field `adress`"),
         ] {
             let error = read(text).unwrap_err();
