@@ -153,6 +153,11 @@ impl KeyRing {
         Ok(())
     }
 
+    /// Trusts all keys of another ring too; of two with the same name, the other ring's.
+    pub fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     /// The key of that file name.
     #[must_use]
     pub fn key(&self, file_name: &str) -> Option<&PublicKey> {

@@ -27,7 +27,8 @@ use tracing::{debug, warn};
 use super::inspect::inspect;
 use super::record::{CachedFile, FORM, Facts, NetbootSet, Record, Recorded, RecordedSet, Seen};
 use super::tarball::Unpacked;
-use super::{Checks, FetchError, Release, Wish};
+use super::{Checks, FetchError, Release, Wish, alpine_keys};
+use crate::apk::KeyRing;
 use crate::disk::{self, Clean, DiskError, Lock};
 use crate::model::alpine::{Arch, Flavor, ReleaseSpec, Version};
 use crate::model::check::Check;
@@ -43,6 +44,8 @@ const COMPARED: Duration = Duration::from_secs(946_684_800);
 #[derive(Debug, Clone)]
 pub struct Cache {
     folder: PathBuf,
+    /// Where somebody else keeps packages under the same names.
+    beside: Option<PathBuf>,
 }
 
 impl Cache {
@@ -51,11 +54,18 @@ impl Cache {
     /// # Errors
     /// When the folder cannot be made.
     pub fn open(folder: &Path) -> Result<Self, FetchError> {
-        let cache = Self { folder: folder.to_owned() };
+        let cache = Self { folder: folder.to_owned(), beside: None };
         for part in ["files", "releases", "names", "seen", "partial", "unpack", "indexes", "packages"] {
             disk::create_dir_all(&cache.folder.join(part))?;
         }
         Ok(cache)
+    }
+
+    /// The same cache, which takes packages out of another folder too, where they have the same names: no package is
+    /// downloaded or stored twice. The caching mirror keeps its packages in such a folder.
+    #[must_use]
+    pub fn beside(self, packages: &Path) -> Self {
+        Self { beside: Some(packages.to_owned()), ..self }
     }
 
     /// The set of a release that was fetched before, is whole, and was checked as `checks` asks. Large files are read
@@ -330,7 +340,32 @@ impl Cache {
     /// Where a package of this identity is kept.
     #[must_use]
     pub fn package(&self, identity: &str) -> PathBuf {
-        self.folder.join("packages").join(format!("{}.apk", Digest::of(identity.as_bytes())))
+        self.folder.join("packages").join(package_name(identity))
+    }
+
+    /// Gives a package that the folder beside this cache has a name here too. Whether it is the right one is found out
+    /// by whoever uses it.
+    pub(super) fn take_from_beside(&self, identity: &str) {
+        let Some(beside) = &self.beside else { return };
+        if let Err(error) = fs::hard_link(beside.join(package_name(identity)), self.package(identity)) {
+            debug!(%error, "no package to share with the caching mirror");
+        }
+    }
+
+    /// The keys that may sign package indexes for an architecture: Alpine's own, those of the netboot sets that were
+    /// fetched, and the site's.
+    ///
+    /// # Errors
+    /// When the cache cannot be read.
+    pub fn package_keys(&self, arch: &Arch, checks: &Checks) -> Result<KeyRing, FetchError> {
+        let mut keys = alpine_keys(arch);
+        for record in self.records()?.iter().filter(|it| it.release.arch == *arch && is_signed(it, checks)) {
+            for facts in record.flavors.values().filter_map(|set| set.facts.as_ref()) {
+                keys.extend(facts.keys(&checks.package_keys));
+            }
+        }
+        keys.extend(checks.package_keys.clone());
+        Ok(keys)
     }
 
     /// Every record that can be read.
@@ -415,6 +450,12 @@ impl Cache {
     fn name_path(&self, spec: &ReleaseSpec, arch: &Arch) -> PathBuf {
         self.folder.join("names").join(format!("{spec}-{arch}.json"))
     }
+}
+
+/// The file name of a package of this identity.
+#[must_use]
+pub fn package_name(identity: &str) -> String {
+    format!("{}.apk", Digest::of(identity.as_bytes()))
 }
 
 /// Whether a tarball was signed by a key that counts now.

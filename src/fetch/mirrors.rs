@@ -1,6 +1,7 @@
 //! Mirrors of Alpine: from what a profile asks for to a verified set of files, an index, a package.
 
 use std::cmp::Ordering;
+use std::collections::VecDeque;
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,18 +26,18 @@ use crate::model::digest::Digest;
 
 /// The largest list of releases, and the largest checksum or signature file; a list has a few hundred lines, a checksum
 /// file one, a signature a dozen.
-const LARGEST_LIST: u64 = 1 << 20;
+pub(super) const LARGEST_LIST: u64 = 1 << 20;
 const LARGEST_CHECKSUM: u64 = 4 << 10;
-const LARGEST_SIGNATURE: u64 = 64 << 10;
+pub(super) const LARGEST_SIGNATURE: u64 = 64 << 10;
 
 /// The largest tarball; a modloop is about 150 MiB per flavor (REL-4), and there are up to three flavors (REL-5).
-const LARGEST_TARBALL: u64 = 4 << 30;
+pub(super) const LARGEST_TARBALL: u64 = 4 << 30;
 
 /// The largest package index taken. Alpine's largest, of edge/community, is a few MiB.
-const LARGEST_INDEX: u64 = 64 << 20;
+pub(super) const LARGEST_INDEX: u64 = 64 << 20;
 
 /// The largest package taken; Alpine's largest have about 700 MB.
-const LARGEST_PACKAGE: u64 = 2 << 30;
+pub(super) const LARGEST_PACKAGE: u64 = 2 << 30;
 
 /// How often a tarball that another process is fetching is tried again.
 const CLAIM_INTERVAL: Duration = Duration::from_millis(200);
@@ -204,6 +205,9 @@ impl Mirrors {
         check: impl Fn(&[u8]) -> Result<T, E>,
     ) -> Result<T, FetchError> {
         let path = cache.package(place.identity);
+        if !path.exists() {
+            cache.take_from_beside(place.identity);
+        }
         if let Ok(bytes) = disk::read_bounded(&path, place.size)
             && let Ok(made) = check(&bytes)
         {
@@ -229,38 +233,34 @@ impl Mirrors {
         Ok(made)
     }
 
-    /// Asks one mirror after the other. With several, each is asked hastily first: patience is for when none answers.
+    /// What the first mirror gives that has something good.
     pub(super) async fn first_good<T>(
         &self,
         ask: impl AsyncFn(&str, &Downloader) -> Result<T, FetchError>,
     ) -> Result<T, FetchError> {
-        let mut bases: Vec<&String> = self.bases.iter().collect();
-        bases.sort_by_key(|base| address(base).is_ok_and(|url| self.downloader.is_shunned(&url)));
-        let hasty = self.downloader.hasty();
-        let passes = if bases.len() > 1 { vec![&hasty, &self.downloader] } else { vec![&self.downloader] };
-        let mut failures = Vec::new();
-        for (number, downloader) in passes.iter().enumerate() {
-            let is_last = number + 1 == passes.len();
-            let mut again = Vec::new();
-            for base in std::mem::take(&mut bases) {
-                match ask(base, downloader).await {
-                    Ok(good) => return Ok(good),
-                    Err(error) if error.is_decisive() => return Err(error),
-                    Err(error) => {
-                        if self.bases.len() > 1 {
-                            warn!(error = &error as &dyn Error, "mirror {base} is of no use for this");
-                        }
-                        if error.gave_up() && !is_last {
-                            again.push(base);
-                        } else {
-                            failures.push(error);
-                        }
-                    }
-                }
+        let mut turns = self.turns();
+        while let Some((base, downloader)) = turns.next() {
+            match ask(&base, &downloader).await {
+                Ok(good) => return Ok(good),
+                Err(error) => turns.failed(base, error)?,
             }
-            bases = again;
         }
-        Err(FetchError::of_all(failures))
+        Err(turns.failure())
+    }
+
+    /// Who is asked in which order.
+    pub(super) fn turns(&self) -> Turns {
+        let mut bases = self.bases.clone();
+        bases.sort_by_key(|base| address(base).is_ok_and(|url| self.downloader.is_shunned(&url)));
+        let are_several = bases.len() > 1;
+        Turns {
+            now: bases.into(),
+            later: VecDeque::new(),
+            downloader: if are_several { self.downloader.hasty() } else { self.downloader.clone() },
+            patient: are_several.then(|| self.downloader.clone()),
+            failures: Vec::new(),
+            are_several,
+        }
     }
 
     /// The set as one mirror's list names it.
@@ -382,6 +382,54 @@ impl Mirrors {
             self.downloader.progress.finished(&what);
         }
         Ok(partial?)
+    }
+}
+
+/// One mirror after the other. With several, each is asked hastily first: patience is for when none answers.
+pub(super) struct Turns {
+    now: VecDeque<String>,
+    /// Those that may answer to somebody with more patience.
+    later: VecDeque<String>,
+    downloader: Downloader,
+    /// Who has that patience, when it is not the one who asks now.
+    patient: Option<Downloader>,
+    failures: Vec<FetchError>,
+    are_several: bool,
+}
+
+impl Turns {
+    /// The next mirror, and by whom it is asked.
+    pub(super) fn next(&mut self) -> Option<(String, Downloader)> {
+        if self.now.is_empty()
+            && let Some(patient) = self.patient.take()
+        {
+            (self.now, self.downloader) = (std::mem::take(&mut self.later), patient);
+        }
+        Some((self.now.pop_front()?, self.downloader.clone()))
+    }
+
+    /// The last mirror failed.
+    ///
+    /// # Errors
+    /// Its failure, when no other mirror can help.
+    pub(super) fn failed(&mut self, base: String, error: FetchError) -> Result<(), FetchError> {
+        if error.is_decisive() {
+            return Err(error);
+        }
+        if self.are_several {
+            warn!(error = &error as &dyn Error, "mirror {base} is of no use for this");
+        }
+        if error.gave_up() && self.patient.is_some() {
+            self.later.push_back(base);
+        } else {
+            self.failures.push(error);
+        }
+        Ok(())
+    }
+
+    /// Why none was of use.
+    pub(super) fn failure(self) -> FetchError {
+        FetchError::of_all(self.failures)
     }
 }
 

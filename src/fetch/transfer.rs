@@ -4,8 +4,9 @@ use std::error::Error;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_RANGE};
-use reqwest::header::{LAST_MODIFIED, RANGE};
+use reqwest::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, RANGE};
 use reqwest::{Response, StatusCode, Url};
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::warn;
@@ -32,13 +33,30 @@ impl Downloader {
         expect: &Expect,
         target: Target,
     ) -> Result<Received, FetchError> {
+        Ok(self.transfer_unless(source, expect, target, None).await?.0)
+    }
+
+    /// The same, unless the file is still the one that its server recognises by `known`; and by what it would recognise
+    /// the file that came. A file that is as it was has no bytes.
+    pub(super) async fn transfer_unless(
+        &self,
+        source: &Source,
+        expect: &Expect,
+        target: Target,
+        known: Option<&Validators>,
+    ) -> Result<(Received, Answered), FetchError> {
         let (pieces, waiting) = mpsc::channel(WAITING_PIECES);
         let mut download = Download::new(self, source, expect, pieces)?;
+        download.known = known;
         download.have = target.length()?;
         let writing = tokio::spawn(blocking(move || receive(waiting, target)));
         let limit = self.settings.time_limit;
         let sent = tokio::time::timeout(limit, download.run()).await;
         let sent = sent.unwrap_or_else(|_| Err(FetchError::OutOfTime { url: source.first(), limit }));
+        let answered = match download.is_unchanged {
+            true => Answered::Unchanged,
+            false => Answered::File(std::mem::take(&mut download.validators)),
+        };
         drop(download);
         let received = match writing.await {
             Ok(received) => received,
@@ -47,8 +65,40 @@ impl Downloader {
         // A full disk ends the sending too, so it is the reason to report.
         let received = received?;
         sent?;
-        Ok(received)
+        Ok((received, answered))
     }
+}
+
+/// By what a server recognises a file that it sent before (RFC 9110, section 8.8), as it wrote it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Validators {
+    /// Its tag.
+    pub etag: Option<String>,
+    /// When it was changed last.
+    pub last_modified: Option<String>,
+}
+
+impl Validators {
+    fn of(headers: &HeaderMap) -> Self {
+        let text = |name| headers.get(name).and_then(|it| it.to_str().ok()).map(str::to_owned);
+        Self { etag: text(ETAG), last_modified: text(LAST_MODIFIED) }
+    }
+
+    /// The request headers that ask for another file only.
+    fn conditions(&self) -> HeaderMap {
+        let given = [(IF_NONE_MATCH, &self.etag), (IF_MODIFIED_SINCE, &self.last_modified)];
+        let given = given.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?.try_into().ok()?)));
+        given.collect()
+    }
+}
+
+/// How a server answered.
+pub(super) enum Answered {
+    /// The file is as it was.
+    Unchanged,
+    /// With the file, which it will recognise by these.
+    File(Validators),
 }
 
 /// A server that may have the file.
@@ -79,6 +129,12 @@ struct Download<'a> {
     is_mixed: bool,
     /// The whole length, once a server has told it.
     total: Option<u64>,
+    /// What the asker has of the file already.
+    known: Option<&'a Validators>,
+    /// Whether a server said that this is it.
+    is_unchanged: bool,
+    /// Of the answer that is being received.
+    validators: Validators,
 }
 
 impl<'a> Download<'a> {
@@ -107,6 +163,9 @@ impl<'a> Download<'a> {
             have: 0,
             is_mixed: true,
             total: None,
+            known: None,
+            is_unchanged: false,
+            validators: Validators::default(),
         })
     }
 
@@ -212,9 +271,14 @@ impl<'a> Download<'a> {
             if let Some(validator) = validator {
                 request = request.header(IF_RANGE, validator);
             }
+        } else if let Some(known) = self.known {
+            request = request.headers(known.conditions());
         }
         let response = request.send().await.map_err(|error| no_answer(&url, error))?;
         self.accept(place, &response, asked_for_rest).await?;
+        if self.is_unchanged {
+            return Ok(());
+        }
         if !self.is_shown {
             self.is_shown = true;
             self.downloader.progress.started(&self.what, self.total.or(self.expect.size));
@@ -228,6 +292,10 @@ impl<'a> Download<'a> {
         let url = || self.shown(place);
         match status {
             StatusCode::OK => {}
+            StatusCode::NOT_MODIFIED if self.known.is_some() && !asked_for_rest => {
+                self.is_unchanged = true;
+                return Ok(());
+            }
             StatusCode::PARTIAL_CONTENT if asked_for_rest && self.is_the_rest(headers) => {
                 return Ok(());
             }
@@ -257,7 +325,7 @@ impl<'a> Download<'a> {
         if self.have > 0 {
             self.restart().await;
         }
-        (self.total, self.is_mixed) = (total, false);
+        (self.total, self.is_mixed, self.validators) = (total, false, Validators::of(headers));
         if let Some(candidate) = self.candidates.get_mut(place) {
             candidate.validator = validator(headers);
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
-use axum::http::{HeaderMap, Response, StatusCode, header, response};
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header, response};
 use bivouac::fetch::{Downloader, HttpSettings, Proxy};
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, once};
@@ -18,7 +18,7 @@ use tokio::sync::watch;
 /// How a path is answered.
 #[derive(Clone)]
 pub enum Reply {
-    /// The bytes; a range of them when that is asked for with the right tag.
+    /// The bytes; a range of them when that is asked for with the right tag; and nothing for who has them already.
     File(Vec<u8>),
     /// The bytes, ended by a broken connection after this many the first so-many times. Ranges work.
     Cut { bytes: Vec<u8>, after: usize, times: usize },
@@ -68,7 +68,7 @@ pub enum Pages {
 #[derive(Default)]
 struct State {
     replies: BTreeMap<String, Reply>,
-    /// Path and `Range` of each request, in order.
+    /// Path of each request, in order, and `Range` or `If-None-Match`.
     requests: Vec<(String, Option<String>)>,
     /// How folders are shown; not at all when absent.
     pages: Option<Pages>,
@@ -117,7 +117,7 @@ impl Server {
         format!("{}{path}", self.base)
     }
 
-    /// The requests since the last call: path, and range if one was asked for.
+    /// The requests since the last call: path, and range if one was asked for, or the tag if another file was.
     pub fn requests(&self) -> Vec<String> {
         let requests = std::mem::take(&mut self.state.lock().unwrap().requests);
         requests.into_iter().map(|(path, range)| path + &range.map(|it| format!(" {it}")).unwrap_or_default()).collect()
@@ -137,13 +137,15 @@ impl Server {
     fn answer(&self, request: &Request) -> Response<Body> {
         let mut state = self.state.lock().unwrap();
         let (path, headers) = (request.uri().path().to_owned(), request.headers());
-        let range = headers.get(header::RANGE).map(|it| it.to_str().unwrap().to_owned());
+        let range = headers.get(header::RANGE).or(headers.get(header::IF_NONE_MATCH));
+        let range = range.map(|it| it.to_str().unwrap().to_owned());
         state.requests.push((path.clone(), range));
         if !state.replies.contains_key(&path) {
             return state.page(&path).unwrap_or_else(|| status(404));
         }
         let reply = state.replies.get_mut(&path).unwrap();
         match reply {
+            Reply::File(bytes) if headers.get(header::IF_NONE_MATCH) == Some(&tag(bytes)) => status(304),
             Reply::File(bytes) => file(bytes, headers, None),
             Reply::Cut { bytes, after, times } => {
                 let cut = (*times > 0).then_some(*after);
@@ -239,14 +241,18 @@ fn status(code: u16) -> Response<Body> {
     Response::builder().status(code).body(Body::empty()).unwrap()
 }
 
+fn tag(bytes: &[u8]) -> HeaderValue {
+    let tag = bivouac::model::digest::Digest::of(bytes);
+    HeaderValue::try_from(format!("\"{tag}\"")).unwrap()
+}
+
 fn head(code: u16, tagged: &[u8]) -> axum::http::response::Builder {
-    let tag = bivouac::model::digest::Digest::of(tagged);
-    Response::builder().status(code).header(header::ETAG, format!("\"{tag}\""))
+    Response::builder().status(code).header(header::ETAG, tag(tagged))
 }
 
 /// The head of the file, or of the rest that is asked for, and where that begins; nothing when there is no rest.
 fn begin(bytes: &[u8], headers: &HeaderMap) -> Option<(response::Builder, usize)> {
-    let tag = head(200, bytes).body(()).unwrap().headers()[header::ETAG].clone();
+    let tag = tag(bytes);
     let range = headers.get(header::RANGE).filter(|_| headers.get(header::IF_RANGE).is_none_or(|it| it == tag));
     let from: usize =
         range.map_or(0, |it| it.to_str().unwrap()["bytes=".len()..].trim_end_matches('-').parse().unwrap());
