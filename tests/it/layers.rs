@@ -14,7 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("fleet", &["model"]),
     ("fetch", &["model", "wire", "apk", "disk"]),
     ("build", &["model", "wire", "apk", "disk"]),
-    ("serve", &["model", "wire", "store", "fleet"]),
+    ("serve", &["model", "wire", "disk", "store", "fleet"]),
     ("cli", &["model", "disk", "wire", "apk", "config", "store", "fleet", "fetch", "build", "serve"]),
 ];
 

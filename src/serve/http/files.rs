@@ -1,5 +1,6 @@
 //! Loaders and the files of bundles.
 
+use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -8,7 +9,9 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
 use tracing::{debug, error, info};
 
-use super::{Link, blob, plain};
+use super::blob::{self, About};
+use super::{Link, plain};
+use crate::disk;
 use crate::fleet::Seen;
 use crate::model::boot::Step;
 use crate::model::digest::Digest;
@@ -37,7 +40,8 @@ pub(super) async fn loader(
         note(&app, &link, &name, Some(Step::Loader));
     }
     let kind = if name.ends_with(".efi") { EFI } else { BYTES };
-    blob::respond(&headers, loader.bytes.clone(), &loader.digest, kind)
+    let request = blob::Request { method: &method, headers: &headers };
+    blob::respond(request, loader.bytes.clone(), About::immutable(&loader.digest, kind))
 }
 
 /// A file of a bundle.
@@ -62,9 +66,8 @@ pub(super) async fn file(
         return plain(StatusCode::NOT_FOUND, "the bundle has no such file\n");
     };
     let on_disk = app.store.blob_path(&file.digest);
-    let mapped = tokio::task::spawn_blocking(move || blob::map(&on_disk)).await;
-    let mapped = match mapped {
-        Ok(mapped) => mapped,
+    let mapped = match tokio::task::spawn_blocking(move || disk::map(&on_disk)).await {
+        Ok(mapped) => mapped.map_err(io::Error::other),
         Err(panic) => Err(panic.into()),
     };
     let checked = match mapped {
@@ -81,7 +84,8 @@ pub(super) async fn file(
     if method == Method::GET {
         note(&app, &link, &path, file.step);
     }
-    blob::respond(&headers, bytes, &file.digest, BYTES)
+    let request = blob::Request { method: &method, headers: &headers };
+    blob::respond(request, bytes, About::immutable(&file.digest, BYTES))
 }
 
 /// The initrd with the files of a machine that were made from templates.
@@ -101,7 +105,8 @@ pub(super) async fn own(
     if method == Method::GET {
         note(&app, &link, SITE_INITRD, Some(Step::Overlay));
     }
-    blob::respond_pieces(&headers, pieces, &digest, BYTES)
+    let request = blob::Request { method: &method, headers: &headers };
+    blob::respond_pieces(request, pieces, About::immutable(&digest, BYTES))
 }
 
 /// Remembers how far the machine behind this connection is.

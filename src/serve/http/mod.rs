@@ -16,6 +16,7 @@ mod boot;
 mod check_in;
 mod files;
 mod listen;
+mod range;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
