@@ -13,7 +13,8 @@
 //! 6. [`store`] keeps blobs and bundles by their digests, numbers releases, and moves channels atomically;
 //!    [`store::oci`] carries bundles to sites without a network.
 //! 7. [`serve`] answers DHCP, TFTP and HTTP; [`model::plan::decide`] says what a machine boots.
-//! 8. [`fleet`] remembers machines and their boots, and compares what they report with what they were told to boot.
+//! 8. [`mirror`] is a caching mirror of Alpine for what clients install by hand.
+//! 9. [`fleet`] remembers machines and their boots, and compares what they report with what they were told to boot.
 //!
 //! [`model`] has the values and decisions all of them share, [`wire`] the formats, [`disk`] the file system.
 //! [`cli`] joins everything. Dependencies point down only; `tests/it/layers.rs` keeps it so.
@@ -25,6 +26,7 @@ pub mod config;
 pub mod disk;
 pub mod fetch;
 pub mod fleet;
+pub mod mirror;
 pub mod model;
 pub mod serve;
 pub mod store;

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use super::fetch::Extent;
 use super::loaders::LoadersArgs;
+use super::mirror::MirrorArgs;
 use super::pipeline::How;
 use super::render::RenderArgs;
 use super::schema::Schemed;
@@ -274,10 +275,10 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Remove what is not needed any more from the cache and the store
+    /// Remove what is not needed any more from the cache, the caching mirror and the store
     ///
-    /// From the cache: releases, packages and indexes that nothing has used for a while, unfinished downloads, and what
-    /// crashes left. From the store: blobs that no bundle names. Bundles, releases and channels all stay.
+    /// From the cache and the mirror: releases, packages and indexes that nothing has used for a while, unfinished
+    /// downloads, and what crashes left. From the store: blobs that no bundle names. Bundles, releases and channels all stay.
     Gc {
         /// How long something in the cache may lie unused, such as 12h, 30d, 0s
         #[arg(long, value_name = "AGE", default_value = "30d")]
@@ -295,6 +296,11 @@ pub(super) enum Command {
     ///
     /// From the profile's folder as it is now, without a build: to try out a template.
     Render(RenderArgs),
+    /// Fill the caching mirror, and show what it holds
+    ///
+    /// `serve` answers as a mirror of Alpine below /alpine: a client that has `http://SERVER/alpine/v3.24/main` in
+    /// /etc/apk/repositories installs through it. `[caching-mirror]` in the site file says how much is kept.
+    Mirror(MirrorArgs),
     /// List machines: what they boot, how far they got, what they run
     Machines {
         /// As JSON

@@ -214,9 +214,9 @@ fn branch_of(spec: &ReleaseSpec) -> Option<Branch> {
     }
 }
 
-/// This computer's architecture in Alpine's words, which are Rust's but for the 32-bit ones; only where a mirror shows
-/// no folders does it matter.
-fn usual_arch() -> Arch {
+/// This computer's architecture in Alpine's words, which are Rust's but for the 32-bit ones. `fetch --list` needs it only
+/// where a mirror shows no folders.
+pub(super) fn usual_arch() -> Arch {
     std::env::consts::ARCH.parse().expect("the names of architectures have that form")
 }
 

@@ -12,6 +12,7 @@ mod lbu;
 mod loaders;
 mod lock;
 mod machines;
+mod mirror;
 mod new_profile;
 mod outdated;
 mod pipeline;
@@ -136,6 +137,7 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
             }
             Command::Loaders(args) => loaders::run(&settings, args, out)?,
             Command::Render(args) => render::render(&settings, args, out).await?,
+            Command::Mirror(args) => return mirror::run(&settings, args, out).await,
             Command::Machines { json } => machines::machines(&settings, json, out).await?,
         }
         Ok(Outcome::Done)

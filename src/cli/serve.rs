@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::loaders;
+use super::{loaders, mirror};
 use crate::config::Settings;
 use crate::fleet::Fleet;
 use crate::model::firmware::Firmware;
@@ -44,6 +44,7 @@ pub(super) async fn bind(settings: &Settings, coming: &[ProfileName]) -> anyhow:
         advertise: settings.advertise.clone(),
         loaders: Arc::clone(&loaders),
         assignments,
+        mirror: mirror::to_serve(settings),
     };
     let fleet = Fleet::open(&settings.fleet()).await?;
     let app = Arc::new(App::new(store, fleet, &options)?);

@@ -18,8 +18,9 @@ use crate::config::{FetchSettings, Settings, VerifySettings};
 use crate::disk;
 use crate::fetch::{
     Cache, CachedFile, Checks, Downloader, FetchError, FetchedIndex, HttpSettings, Mirrors, NetbootSet, PackagePlace,
-    Release, ReleaseKey, Wish,
+    Progress, Release, ReleaseKey, Silent, Wish,
 };
+use crate::mirror::packages;
 use crate::model::alpine::{Arch, Branch, ReleaseSpec};
 use crate::model::check::Check;
 use crate::model::lock::{Asked, Lock, LockedPackage, LockedRelease, LockedRepository};
@@ -59,12 +60,21 @@ pub(super) struct Workshop {
 
 impl Workshop {
     pub(super) fn open(settings: &Settings, access: Access) -> anyhow::Result<Self> {
-        let downloader = Downloader::new(patience(&settings.fetch))?.with_progress(Arc::new(Shown::default()));
+        Self::with(settings, access, Arc::new(Shown::default()))
+    }
+
+    /// The same, which does not show what it downloads.
+    pub(super) fn quiet(settings: &Settings, access: Access) -> anyhow::Result<Self> {
+        Self::with(settings, access, Arc::new(Silent))
+    }
+
+    fn with(settings: &Settings, access: Access, progress: Arc<dyn Progress>) -> anyhow::Result<Self> {
+        let downloader = Downloader::new(patience(&settings.fetch))?.with_progress(progress);
         let mirrors = Mirrors::new(&settings.mirrors, downloader.clone())?;
         Ok(Self {
             downloader,
             mirrors: if access == Access::Offline { mirrors.offline() } else { mirrors },
-            cache: Cache::open(&settings.cache())?,
+            cache: Cache::open(&settings.cache())?.beside(&packages(&settings.mirror())),
             checks: checks(&settings.verify)?,
             indexes: HashMap::new(),
             epoch: epoch()?,
@@ -73,6 +83,11 @@ impl Workshop {
 
     pub(super) const fn cache(&self) -> &Cache {
         &self.cache
+    }
+
+    /// What Alpine's files come from, and what they are checked against.
+    pub(super) fn into_sources(self) -> (Mirrors, Cache, Checks) {
+        (self.mirrors, self.cache, self.checks)
     }
 
     pub(super) const fn mirrors(&self) -> &Mirrors {

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::loader::Loader;
+use crate::model::alpine::RepositoryName;
 use crate::model::name::{ChannelName, ProfileName};
 use crate::model::template::Vars;
 
@@ -29,6 +30,8 @@ pub struct File {
     pub verify: Option<Verify>,
     /// How patient downloads are.
     pub fetch: Option<Fetch>,
+    /// The mirror of Alpine that the server is for its clients.
+    pub caching_mirror: Option<CachingMirror>,
     /// Folder of iPXE loaders.
     pub loaders: Option<PathBuf>,
     /// Which machines are handed which kind of iPXE, in the order in which the rules are tried.
@@ -88,6 +91,20 @@ pub struct Fetch {
     pub read_timeout: Option<String>,
     /// How long the download of one file may take, all attempts together; `6h` when absent.
     pub time_limit: Option<String>,
+}
+
+/// `[caching-mirror]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct CachingMirror {
+    /// Whether the server is a mirror of Alpine, below `/alpine`; yes when absent.
+    pub enabled: Option<bool>,
+    /// How much is kept of packages and release images, such as `20GiB`, which it is when absent.
+    pub size: Option<String>,
+    /// How old an index may be before upstream is asked for a newer one; `10m` when absent.
+    pub max_age: Option<String>,
+    /// The repositories that are mirrored; `main`, `community` and `testing` when absent.
+    pub repositories: Option<Vec<RepositoryName>>,
 }
 
 /// What a machine follows.
@@ -194,6 +211,12 @@ impl File {
                 attempts: a.attempts.or(b.attempts),
                 read_timeout: a.read_timeout.or(b.read_timeout),
                 time_limit: a.time_limit.or(b.time_limit),
+            }),
+            caching_mirror: both(self.caching_mirror, other.caching_mirror, |a, b| CachingMirror {
+                enabled: a.enabled.or(b.enabled),
+                size: a.size.or(b.size),
+                max_age: a.max_age.or(b.max_age),
+                repositories: a.repositories.or(b.repositories),
             }),
             loaders: self.loaders.or(other.loaders),
             loader: self.loader.or(other.loader),

@@ -7,6 +7,7 @@ mod fetch;
 mod file;
 mod lease;
 mod loader;
+mod mirror;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 pub use fetch::FetchSettings;
 pub use loader::Loader;
+pub use mirror::MirrorSettings;
 
 use crate::model::check::Check;
 use crate::model::loader::LoaderRule;
@@ -21,7 +23,7 @@ use crate::model::mac::Mac;
 use crate::model::name::{ChannelName, ProfileName, nearest};
 use crate::model::net::{DhcpMode, Pool, PoolError};
 use crate::model::plan::{Assignment, Assignments};
-pub use file::{Dhcp, Fetch, File, Follow, Http, OneOrMore, Tftp, Verify};
+pub use file::{CachingMirror, Dhcp, Fetch, File, Follow, Http, OneOrMore, Tftp, Verify};
 
 /// The name of the site file, looked for in the working folder.
 pub const FILE_NAME: &str = "bivouac.toml";
@@ -100,6 +102,8 @@ pub struct Settings {
     pub verify: VerifySettings,
     /// How patient downloads are.
     pub fetch: FetchSettings,
+    /// The caching mirror.
+    pub caching_mirror: MirrorSettings,
     /// Folder of iPXE loaders, when the distribution's places are not to be used.
     pub loaders: Option<PathBuf>,
     /// Which machines are handed which kind of iPXE; the first rule about a machine counts.
@@ -204,6 +208,7 @@ impl Settings {
             secdb: secdb(file.secdb.as_deref().unwrap_or(DEFAULT_SECDB))?,
             verify: verify(file.verify.unwrap_or_default())?,
             fetch: FetchSettings::check(file.fetch.unwrap_or_default())?,
+            caching_mirror: MirrorSettings::check(file.caching_mirror.unwrap_or_default())?,
             loaders: file.loaders,
             loader_rules: loader::rules(file.loader.unwrap_or_default())?,
             assignments,
@@ -224,6 +229,12 @@ impl Settings {
     #[must_use]
     pub fn cache(&self) -> PathBuf {
         self.state.join("cache")
+    }
+
+    /// The folder of the caching mirror; anything in it may be deleted.
+    #[must_use]
+    pub fn mirror(&self) -> PathBuf {
+        self.state.join("mirror")
     }
 
     /// The fleet database.

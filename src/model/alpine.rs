@@ -16,7 +16,7 @@ pub struct AlpineNameError {
     expected: &'static str,
 }
 
-/// The longest [`Arch`] or [`Flavor`]; far above any that Alpine uses, low enough for every path and boot script.
+/// The longest [`Arch`], [`Flavor`] or [`RepositoryName`]; far above any that Alpine uses, low enough for every path and boot script.
 const LONGEST_NAME: usize = 32;
 
 /// An architecture as Alpine's folders name it: `x86_64`, `aarch64`, `armv7` …; any name of that form, because Alpine
@@ -31,6 +31,12 @@ pub struct Arch(String);
 #[serde(into = "String", try_from = "String")]
 #[schemars(description = "A kernel flavor, such as `lts`, `virt` or `rpi`.")]
 pub struct Flavor(String);
+
+/// The name of a package repository, a folder below that of its branch: `main`, `community`, `testing`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(into = "String", try_from = "String")]
+#[schemars(description = "A package repository, such as `main`, `community` or `testing`.")]
+pub struct RepositoryName(String);
 
 /// A branch, written as the mirror's folder names it: `v3.24` or `edge` (REL-1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -197,6 +203,20 @@ impl FromStr for Flavor {
     }
 }
 
+impl FromStr for RepositoryName {
+    type Err = AlpineNameError;
+
+    fn from_str(text: &str) -> Result<Self, AlpineNameError> {
+        let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        // The folder of releases is beside those of packages.
+        if is_name(text, is_allowed) && !text.starts_with('-') && text != "releases" {
+            Ok(Self(text.to_owned()))
+        } else {
+            refuse(text, "a package repository", "lower-case letters, digits and `-`, such as `main` or `community`")
+        }
+    }
+}
+
 impl FromStr for Branch {
     type Err = AlpineNameError;
 
@@ -260,9 +280,9 @@ macro_rules! by_text {
     )*};
 }
 
-by_text!(Arch, Flavor, Branch, Version, ReleaseSpec);
+by_text!(Arch, Flavor, RepositoryName, Branch, Version, ReleaseSpec);
 
-/// The accessors of the two plain names.
+/// The accessors of the plain names.
 macro_rules! plain_name {
     ($($type:ident),*) => {$(
         impl $type {
@@ -281,7 +301,7 @@ macro_rules! plain_name {
     )*};
 }
 
-plain_name!(Arch, Flavor);
+plain_name!(Arch, Flavor, RepositoryName);
 
 fn is_name(text: &str, is_allowed: impl Fn(u8) -> bool) -> bool {
     !text.is_empty() && text.len() <= LONGEST_NAME && text.bytes().all(is_allowed)

@@ -39,6 +39,7 @@ use self::own_files::OwnFiles;
 use self::port_owner::Protocol;
 use self::tftp::{Files, TftpServer};
 use crate::fleet::{Fleet, Seen};
+use crate::mirror::Mirror;
 use crate::model::alpine::Arch;
 use crate::model::net::DhcpMode;
 use crate::model::plan::{Assignments, Catalog};
@@ -87,6 +88,8 @@ pub struct Options {
     pub loaders: Arc<Loaders>,
     /// Who follows what.
     pub assignments: Assignments,
+    /// The caching mirror, if there is one.
+    pub mirror: Option<Mirror>,
 }
 
 /// What every transport shares.
@@ -103,6 +106,7 @@ pub struct App {
     bundles: Bundles,
     links: Links,
     own_files: OwnFiles,
+    mirror: Option<Mirror>,
 }
 
 impl App {
@@ -126,6 +130,7 @@ impl App {
             bundles: Bundles::default(),
             links: Links::default(),
             own_files: OwnFiles::default(),
+            mirror: options.mirror.clone(),
         })
     }
 
@@ -282,6 +287,9 @@ impl Server {
             warn!("transfers were still running and are cut off; machines ask again");
         }
         app.fleet.flush().await;
+        if let Some(mirror) = &app.mirror {
+            mirror.flush().await;
+        }
         info!(
             dhcp.received = dhcp_counters.received.value(),
             dhcp.answered = dhcp_counters.answered.value(),

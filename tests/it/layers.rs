@@ -13,9 +13,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("store", &["model", "disk"]),
     ("fleet", &["model"]),
     ("fetch", &["model", "wire", "apk", "disk"]),
+    ("mirror", &["model", "apk", "disk", "fetch"]),
     ("build", &["model", "wire", "apk", "disk"]),
-    ("serve", &["model", "wire", "disk", "store", "fleet"]),
-    ("cli", &["model", "disk", "wire", "apk", "config", "store", "fleet", "fetch", "build", "serve"]),
+    ("serve", &["model", "wire", "disk", "store", "fleet", "mirror"]),
+    ("cli", &["model", "disk", "wire", "apk", "config", "store", "fleet", "fetch", "mirror", "build", "serve"]),
 ];
 
 #[test]

@@ -19,6 +19,7 @@ mod layers;
 mod lbu;
 mod loaders;
 mod lock;
+mod mirror;
 mod new_profile;
 mod outdated;
 mod readme;

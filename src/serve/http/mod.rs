@@ -9,6 +9,8 @@
 //! GET  /m/DIGEST/site.img                  the same for machines whose files were made from templates to this content
 //! GET  /b/ID/packages/ARCH/FILE            the bundle's packages and their signed index
 //! POST /check-in/TOKEN                     what a booted machine reports
+//! GET  /alpine/BRANCH/REPOSITORY/ARCH/FILE  the caching mirror: package indexes and packages
+//! GET  /alpine/BRANCH/releases/ARCH/FILE    the caching mirror: lists, checksums and signatures of releases, and images
 //! ```
 
 mod blob;
@@ -16,6 +18,7 @@ mod boot;
 mod check_in;
 mod files;
 mod listen;
+mod mirror;
 mod range;
 
 use std::net::SocketAddr;
@@ -65,6 +68,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/loader/{name}", get(files::loader))
         .route("/b/{bundle}/{*path}", get(files::file))
         .route("/m/{files}/site.img", get(files::own))
+        .route("/alpine/{*path}", get(mirror::file))
         .route("/check-in/{token}", post(check_in::check_in))
         .layer(DefaultBodyLimit::max(MAX_REPORT))
         .with_state(app)

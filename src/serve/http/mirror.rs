@@ -1,0 +1,84 @@
+//! The caching mirror: `/alpine/` as Alpine's own mirrors have it.
+
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, Path, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::Response;
+use tracing::{debug, error, warn};
+
+use super::blob::{self, About};
+use super::{Link, plain};
+use crate::mirror::{Lasts, MirrorError, Served};
+use crate::serve::App;
+
+/// What every kind of file is sent as; apk does not look.
+const BYTES: &str = "application/octet-stream";
+
+/// When a client that was sent away may come back, in seconds.
+const COME_BACK: &str = "10";
+
+/// The warning of an answer that is older than it should be (RFC 7234, section 5.5.1).
+const STALE: &str = "110 - \"Response is Stale\"";
+
+/// An index, a package, or a file of a release.
+pub(super) async fn file(
+    State(app): State<Arc<App>>,
+    ConnectInfo(link): ConnectInfo<Link>,
+    Path(path): Path<String>,
+    method: Method,
+    headers: HeaderMap,
+) -> Response {
+    let Some(mirror) = &app.mirror else {
+        return plain(StatusCode::NOT_FOUND, "this server is no mirror of Alpine\n");
+    };
+    match mirror.get(&path).await {
+        Ok(Served { bytes, digest, lasts }) => {
+            debug!(peer = %link.peer.ip(), path, "file of the caching mirror");
+            let about = about(About::immutable(&digest, BYTES), lasts);
+            blob::respond(blob::Request { method: &method, headers: &headers }, bytes, about)
+        }
+        Err(problem) => refusal(&path, &problem),
+    }
+}
+
+/// Says how long the bytes stay what they are. An index may be another one soon, and may be older than it should be.
+fn about(about: About, lasts: Lasts) -> About {
+    match lasts {
+        Lasts::Always => about,
+        Lasts::Never => About { cache_control: "no-cache".to_owned(), ..about },
+        Lasts::Index { modified, age, max_age, is_stale } => {
+            let mut more = vec![(header::AGE, HeaderValue::from(age.as_secs()))];
+            if is_stale {
+                more.push((header::WARNING, HeaderValue::from_static(STALE)));
+            }
+            let cache_control = format!("public, max-age={}", max_age.as_secs());
+            About { cache_control, modified: Some(modified), more, ..about }
+        }
+    }
+}
+
+/// Says why, in public words; the log gets the causes of what is not the client's doing.
+fn refusal(path: &str, problem: &MirrorError) -> Response {
+    let problem = problem as &dyn std::error::Error;
+    let status = match problem.downcast_ref() {
+        Some(MirrorError::Missing(_) | MirrorError::NoKey(_)) => StatusCode::NOT_FOUND,
+        Some(MirrorError::Waiting(_) | MirrorError::Busy) => StatusCode::SERVICE_UNAVAILABLE,
+        Some(MirrorError::Upstream { .. } | MirrorError::Unsigned(_)) => StatusCode::BAD_GATEWAY,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    let text = match status {
+        StatusCode::INTERNAL_SERVER_ERROR => "the file cannot be served; see the server's log".to_owned(),
+        _ => problem.to_string(),
+    };
+    match status {
+        StatusCode::INTERNAL_SERVER_ERROR => error!(path, problem, "the caching mirror failed"),
+        StatusCode::BAD_GATEWAY => warn!(path, problem, "the caching mirror has nothing to serve"),
+        _ => debug!(path, problem, "the caching mirror has nothing to serve"),
+    }
+    let mut response = plain(status, format!("{text}\n"));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(COME_BACK));
+    }
+    response
+}
