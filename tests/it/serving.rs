@@ -1,5 +1,6 @@
 //! The running server on real sockets: what it answers, and what it is not moved by.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
@@ -21,6 +22,17 @@ fn client() -> UdpSocket {
     socket
 }
 
+/// The next datagram. A socket that waits only for a while is interrupted by any signal, such as that a program that
+/// another test started has ended.
+fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> (usize, SocketAddr) {
+    loop {
+        match socket.recv_from(buffer) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            received => return received.unwrap(),
+        }
+    }
+}
+
 /// A loader folder with a BIOS loader and an x86_64 UEFI one, as far as anybody looks.
 fn loaders(site: &Site) {
     let mut efi = vec![0; 0x200];
@@ -40,7 +52,7 @@ fn ask_boot_server(server: &Serving, packet: &Packet) -> Packet {
     request.options.put(code::MESSAGE_TYPE, &[3]);
     socket.send_to(&request.encode(1472), server.address("PXE boot server")).unwrap();
     let mut buffer = [0; 2048];
-    let (length, _) = socket.recv_from(&mut buffer).unwrap();
+    let (length, _) = receive(&socket, &mut buffer);
     Packet::decode(&buffer[..length]).unwrap()
 }
 
@@ -106,7 +118,7 @@ fn tftp(server: SocketAddr, name: &str) -> Vec<u8> {
     socket.send_to(&request, server).unwrap();
     let (mut file, mut buffer) = (Vec::new(), [0; 1024]);
     loop {
-        let (length, from) = socket.recv_from(&mut buffer).unwrap();
+        let (length, from) = receive(&socket, &mut buffer);
         assert_eq!(buffer[..2], [0, 3], "{:?}", &buffer[..length]);
         socket.send_to(&[0, 4, buffer[2], buffer[3]], from).unwrap();
         file.extend_from_slice(&buffer[4..length]);
