@@ -23,7 +23,7 @@ const fn form(rule: Rule, what: &'static str, places: &'static str, pattern: &'s
 #[rustfmt::skip] // one line for each form
 pub(super) const TEXT: &[Form] = &[
     // A program that looks for such keys has the words, but no key after them.
-    form(PRIVATE_KEY, "a private key", "", r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----(?:\s|\\n|\\r)*(?:[A-Za-z-]+: [^\n]*\s+)*[A-Za-z0-9+/]{16}"),
+    form(PRIVATE_KEY, "a private key", "", r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----[ \t]*(?:\n|\r|\\n|\\r)(?:\s|\\n|\\r)*(?:[A-Za-z-]+: [^\n]*\s+)*[A-Za-z0-9+/]{4}"),
     form(PRIVATE_KEY, "a private key", "", r"---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\s"),
     form(PRIVATE_KEY, "a private key of PuTTY", "", r"(?s)PuTTY-User-Key-File-\d: .*?Private-Lines: \d"),
     form(PRIVATE_KEY, "a private key of age", "", r"\bAGE-SECRET-KEY-1([0-9A-Z]{58})\b"),
