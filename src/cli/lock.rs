@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
@@ -115,8 +115,12 @@ fn describe(settings: &Settings, name: &ProfileName, before: Option<&Lock>, afte
 
 /// The lock of a profile, when there is one.
 pub(super) fn read(settings: &Settings, name: &ProfileName) -> anyhow::Result<Option<Lock>> {
-    let path = path(settings, name);
-    let text = match disk::read_bounded(&path, LARGEST_LOCK) {
+    from_file(&path(settings, name))
+}
+
+/// The lock in a file, when there is one.
+pub(super) fn from_file(path: &Path) -> anyhow::Result<Option<Lock>> {
+    let text = match disk::read_bounded(path, LARGEST_LOCK) {
         Ok(bytes) => String::from_utf8(bytes).with_context(|| format!("{} is not UTF-8 text", path.display()))?,
         Err(error) if error.is_not_found() => return Ok(None),
         Err(error) => return Err(error.into()),

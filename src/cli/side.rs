@@ -5,11 +5,13 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::{air_gap, lbu};
+use super::workshop::misfit_of_any_set;
+use super::{air_gap, lbu, lock};
 use crate::build::{BaseAccounts, OVERLAY_FILE, Recipe};
 use crate::config::Settings;
 use crate::disk;
 use crate::model::alpine::{ReleaseSpec, Version};
+use crate::model::lock::{LOCK_FILE, Lock};
 use crate::model::manifest::Manifest;
 use crate::model::name::{BundleRef, ProfileName};
 use crate::store::{Store, StoreError};
@@ -26,12 +28,22 @@ pub(super) struct Side {
     pub(super) notes: Vec<Note>,
     /// Packages asked for.
     pub(super) world: BTreeSet<String>,
-    /// Name and version of each package; known of a bundle only.
-    pub(super) packages: Option<BTreeMap<String, String>>,
+    /// Each package by its name; known of a bundle, and of a profile whose lock is what it asks for.
+    pub(super) packages: Option<BTreeMap<String, Package>>,
+    /// Why the lock of a profile is not its own any more, so that nobody knows its packages.
+    pub(super) stale: Option<String>,
     /// Kernel arguments in order; an archive has none.
     pub(super) arguments: Option<Vec<String>>,
     /// Which Alpine; an archive does not say.
     pub(super) alpine: Option<Alpine>,
+}
+
+/// Which package of a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Package {
+    pub(super) version: String,
+    /// Which build of the version.
+    pub(super) identity: String,
 }
 
 /// Which Alpine something is for.
@@ -43,19 +55,23 @@ pub(super) struct Alpine {
     pub(super) repositories: BTreeSet<String>,
 }
 
-/// A release, or what a profile writes for one.
+/// A release, what a profile writes for one, or that with the release its lock has for it.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Release {
     Exactly(Version),
     Wanted(ReleaseSpec),
+    Locked(ReleaseSpec, Version),
 }
 
 impl Release {
     /// Whether both can mean the same release.
     pub(super) fn fits(self, other: Self) -> bool {
         match (self, other) {
-            (Self::Exactly(one), Self::Exactly(other)) => one == other,
-            (Self::Wanted(one), Self::Wanted(other)) => one == other,
+            (Self::Locked(spec, one), Self::Locked(other_spec, other)) => spec == other_spec && one == other,
+            (Self::Exactly(one), Self::Exactly(other) | Self::Locked(_, other))
+            | (Self::Locked(_, one), Self::Exactly(other)) => one == other,
+            (Self::Wanted(one), Self::Wanted(other) | Self::Locked(other, _))
+            | (Self::Locked(one, _), Self::Wanted(other)) => one == other,
             (Self::Exactly(version), Self::Wanted(spec)) | (Self::Wanted(spec), Self::Exactly(version)) => match spec {
                 ReleaseSpec::LatestStable => version.is_stable(),
                 ReleaseSpec::Branch(branch) => branch.has(&version),
@@ -71,6 +87,7 @@ impl std::fmt::Display for Release {
         match self {
             Self::Exactly(version) => version.fmt(out),
             Self::Wanted(spec) => spec.fmt(out),
+            Self::Locked(spec, version) => write!(out, "{spec}, which is {version}"),
         }
     }
 }
@@ -116,7 +133,8 @@ impl Side {
             _ => BTreeSet::new(),
         };
         let shown = format!("archive {}", place.display());
-        Ok(Self { shown, tree: bare(tree), notes, world, packages: None, arguments: None, alpine: None })
+        let tree = bare(tree);
+        Ok(Self { shown, tree, notes, world, packages: None, stale: None, arguments: None, alpine: None })
     }
 
     fn bundle(store: &Store, manifest: &Manifest) -> anyhow::Result<Self> {
@@ -124,13 +142,14 @@ impl Side {
         let bytes = disk::read_bounded(&store.blob_path(&apkovl.sha256), apkovl.size)?;
         let Read { tree, notes } =
             read(&bytes, &Limits::default()).with_context(|| format!("the overlay of bundle {}", manifest.id()))?;
-        let packages = manifest.packages.iter().map(|it| (it.name.clone(), it.version.clone())).collect();
+        let packages = manifest.packages.iter().map(|it| package(&it.name, &it.version, &it.identity)).collect();
         Ok(Self {
             shown: format!("bundle {} of {}", manifest.id().short(), manifest.profile),
             tree: bare(tree),
             notes,
             world: manifest.world.iter().cloned().collect(),
             packages: Some(packages),
+            stale: None,
             arguments: Some(manifest.kernel_args.clone()),
             alpine: Some(Alpine {
                 release: Release::Exactly(manifest.alpine.version),
@@ -143,21 +162,36 @@ impl Side {
 
     fn profile(profiles: &Path, settings: &Settings, name: &ProfileName) -> anyhow::Result<Self> {
         let recipe = Recipe::load(profiles, &settings.overlays, name)?;
+        let folder = profiles.join(name.as_str());
+        let lock = lock::from_file(&folder.join(LOCK_FILE))?;
+        let stale = lock.as_ref().and_then(|lock| misfit_of_any_set(&recipe, lock));
+        let lock = lock.filter(|_| stale.is_none());
+        let wanted = recipe.alpine.release;
+        let packages = |lock: &Lock| {
+            lock.packages.iter().map(|it| package(&it.name, &it.version, &it.identity)).collect::<BTreeMap<_, _>>()
+        };
         Ok(Self {
-            shown: format!("profile {}", profiles.join(name.as_str()).display()),
+            shown: format!("profile {}", folder.display()),
             tree: recipe.tree(&BaseAccounts::default())?,
             notes: Vec::new(),
             world: recipe.world.iter().cloned().collect(),
-            packages: None,
+            packages: lock.as_ref().map(packages),
+            stale: stale.map(|why| {
+                format!("the lock of profile `{name}` {why}, so its packages are not known; run `bivouac lock {name}`")
+            }),
             arguments: Some(recipe.kernel_args),
             alpine: Some(Alpine {
-                release: Release::Wanted(recipe.alpine.release),
+                release: lock.map_or(Release::Wanted(wanted), |it| Release::Locked(wanted, it.alpine.version)),
                 arch: recipe.alpine.arch.to_string(),
                 flavor: recipe.alpine.flavor.to_string(),
                 repositories: recipe.alpine.repositories.into_iter().collect(),
             }),
         })
     }
+}
+
+fn package(name: &str, version: &str, identity: &str) -> (String, Package) {
+    (name.to_owned(), Package { version: version.to_owned(), identity: identity.to_owned() })
 }
 
 /// Whether there is no bundle because none was made.
@@ -185,6 +219,7 @@ mod tests {
     fn a_release_fits_what_a_profile_wants() {
         let exactly = |text: &str| Release::Exactly(text.parse().unwrap());
         let wanted = |text: &str| Release::Wanted(text.parse().unwrap());
+        let locked = |text: &str, version: &str| Release::Locked(text.parse().unwrap(), version.parse().unwrap());
         for (one, other, fits) in [
             (exactly("3.24.1"), wanted("3.24"), true),
             (exactly("3.24.1"), wanted("3.23"), false),
@@ -193,6 +228,13 @@ mod tests {
             (wanted("edge"), exactly("3.24.1"), false),
             (exactly("3.24.1"), exactly("3.24.0"), false),
             (wanted("3.24"), wanted("latest-stable"), false),
+            (locked("3.24", "3.24.1"), wanted("3.24"), true),
+            (wanted("latest-stable"), locked("3.24", "3.24.1"), false),
+            (locked("3.24", "3.24.1"), exactly("3.24.1"), true),
+            (exactly("3.24.0"), locked("3.24", "3.24.1"), false),
+            (locked("3.24", "3.24.0"), locked("3.24", "3.24.1"), false),
+            (locked("3.24", "3.24.1"), locked("latest-stable", "3.24.1"), false),
+            (locked("3.24", "3.24.1"), locked("3.24", "3.24.1"), true),
         ] {
             assert_eq!(one.fits(other), fits, "{one} {other}");
         }

@@ -302,6 +302,15 @@ pub(super) fn misfit(recipe: &Recipe, set: &NetbootSet, lock: &Lock) -> Option<S
     lock.misfit(&Asked { world: &world, ..asked(recipe) })
 }
 
+/// The same without a set: a lock that would do for some set is none the less the recipe's.
+pub(super) fn misfit_of_any_set(recipe: &Recipe, lock: &Lock) -> Option<String> {
+    let why = |modloop_is_signed| {
+        let world = boot_world(recipe, modloop_is_signed);
+        lock.misfit(&Asked { world: &world, ..asked(recipe) })
+    };
+    why(true).and_then(|_| why(false))
+}
+
 /// What a recipe asks for, as far as it is known without its netboot set.
 fn asked(recipe: &Recipe) -> Asked<'_> {
     let choice = &recipe.alpine;

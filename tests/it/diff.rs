@@ -117,7 +117,55 @@ fn releases_and_profiles_are_compared_with_their_packages_and_arguments() {
         "{}",
         ran.out
     );
-    assert!(ran.out.ends_with("not compared, because only one of them says it: package versions\n"), "{}", ran.out);
+    assert!(!ran.out.contains("not compared"), "the lock has the packages: {}", ran.out);
+}
+
+#[test]
+fn a_profile_has_the_packages_of_its_lock_while_that_is_its_own() {
+    let site = Site::published();
+    let lock = fs::read_to_string(site.path("profiles/hello/lock.toml")).unwrap();
+    let change = |from: &str, to: &str| {
+        assert!(lock.contains(from), "{lock}");
+        site.write("profiles/hello/lock.toml", &lock.replacen(from, to, 1));
+        site.run(&["diff", "hello", "hello/"])
+    };
+    // Another version, another build of the same one, and another release of Alpine.
+    let (identity, version) = {
+        let package: toml::Value = toml::from_str::<toml::Table>(&lock).unwrap()["package"][0].clone();
+        (package["identity"].as_str().unwrap().to_owned(), package["version"].as_str().unwrap().to_owned())
+    };
+    let ran = change(&format!("version = \"{version}\"\nrepository"), "version = \"99-r9\"\nrepository");
+    assert!(ran.out.contains(&format!(": {version} → 99-r9\n")), "{}", ran.out);
+    let ran = change(&identity, "Q1another");
+    assert!(ran.out.contains(&format!(": {version} ({identity}) → {version} (Q1another)\n")), "{}", ran.out);
+    let release = toml::from_str::<toml::Table>(&lock).unwrap()["alpine"]["version"].as_str().unwrap().to_owned();
+    let ran = change(&format!("version = \"{release}\"\narch"), "version = \"3.99.9\"\narch");
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.out.contains(&format!("Alpine:\n  ~ release: {release} → ")), "{}", ran.out);
+    assert!(ran.out.contains("which is 3.99.9\n"), "{}", ran.out);
+
+    site.write("profiles/hello/lock.toml", &lock);
+    let profile = fs::read_to_string(site.path("profiles/hello/profile.toml")).unwrap();
+    site.write(
+        "profiles/hello/profile.toml",
+        &format!("packages = [\"nano\"]\n{}", profile.replace("\npackages = ", "\n# ")),
+    );
+    let ran = site.run(&["diff", "hello", "hello/"]);
+    assert!(
+        ran.out.ends_with(
+            "not compared, because only one of them says it: package versions\nthe lock of profile `hello` was made \
+             without `nano`, so its packages are not known; run `bivouac lock hello`\n"
+        ),
+        "{}",
+        ran.out
+    );
+    let ran = site.run(&["diff", "hello", "hello/", "--json"]);
+    let json: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(json["stale_locks"].as_array().unwrap().len(), 1);
+    site.write("profiles/hello/lock.toml", "no lock");
+    let ran = site.run(&["diff", "hello", "hello/"]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""));
+    assert!(ran.err.contains("profiles/hello/lock.toml"), "{}", ran.err);
 }
 
 #[test]

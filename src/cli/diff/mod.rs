@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use super::Outcome;
 use super::inspect::properties;
-use super::side::Side;
+use super::report::plain;
+use super::side::{Package, Side};
 use crate::build::{self, Difference, kind};
 use crate::config::Settings;
 use crate::model::digest::Digest;
@@ -69,6 +70,8 @@ struct Changes {
     files: Vec<Changed>,
     /// What only one of the two says anything about.
     not_compared: Vec<&'static str>,
+    /// Why the packages of a profile are not known though it has a lock.
+    stale: BTreeSet<String>,
 }
 
 impl Changes {
@@ -100,15 +103,9 @@ impl Changes {
             });
         let packages = both(&before.packages, &after.packages, "package versions", &mut not_compared, |one, other| {
             let all: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
-            let differing = all.into_iter().filter(|name| one.get(*name) != other.get(*name));
-            differing
-                .map(|name| Change {
-                    name: name.clone(),
-                    before: one.get(name).cloned(),
-                    after: other.get(name).cloned(),
-                })
-                .collect()
+            all.into_iter().filter_map(|name| another_package(name, one.get(name), other.get(name))).collect()
         });
+        let stale = [before, after].into_iter().filter_map(|side| side.stale.clone()).collect();
         let accounts = accounts::compare(&before.tree, &after.tree);
         let deadline = Instant::now() + PATIENCE;
         let files = build::compare(&before.tree, &after.tree).into_iter().map(|difference| {
@@ -132,6 +129,7 @@ impl Changes {
                 .collect(),
             files: files.collect(),
             not_compared,
+            stale,
         }
     }
 
@@ -167,7 +165,7 @@ impl Changes {
         if !self.not_compared.is_empty() {
             writeln!(out, "not compared, because only one of them says it: {}", self.not_compared.join(", "))?;
         }
-        Ok(())
+        self.stale.iter().try_for_each(|why| writeln!(out, "{}", plain(why)))
     }
 
     fn describe(&self, before: &Side, after: &Side) -> Value {
@@ -177,6 +175,7 @@ impl Changes {
             "same": self.is_empty(),
             "files": self.files.iter().map(Changed::describe).collect::<Vec<_>>(),
             "not_compared": self.not_compared,
+            "stale_locks": self.stale,
         });
         if let Some(object) = value.as_object_mut() {
             for (_, key, list) in self.lists() {
@@ -300,6 +299,19 @@ fn names(before: BTreeSet<String>, after: &BTreeSet<String>) -> Vec<Change> {
     differing
         .map(|name| Change { name: name.clone(), before: there(&before, name), after: there(after, name) })
         .collect()
+}
+
+/// What is different about a package of one name; of two builds of one version, which they are.
+fn another_package(name: &str, before: Option<&Package>, after: Option<&Package>) -> Option<Change> {
+    if before == after {
+        return None;
+    }
+    let is_rebuilt = before.zip(after).is_some_and(|(one, other)| one.version == other.version);
+    let shown = |package: &Package| match is_rebuilt {
+        true => format!("{} ({})", package.version, package.identity),
+        false => package.version.clone(),
+    };
+    Some(Change { name: name.to_owned(), before: before.map(shown), after: after.map(shown) })
 }
 
 fn change(name: &str, before: &str, after: &str) -> Change {
