@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
+use super::report::plain;
 use crate::build::{BaseAccounts, Became, Finding, Import, Recipe, Remark};
 use crate::config::Settings;
 use crate::disk::{self, Scratch};
@@ -234,12 +235,12 @@ impl Told<'_> {
                     writeln!(out, "next: read {}/profile.toml, then bivouac build {name}", self.target.display())?;
                 } else {
                     writeln!(out, "It does not build yet:")?;
-                    mistakes.iter().try_for_each(|mistake| writeln!(out, "  {}", mistake.escape_debug()))?;
+                    mistakes.iter().try_for_each(|mistake| writeln!(out, "  {}", plain(mistake)))?;
                     writeln!(out, "next: bivouac check {name}, correct {}/profile.toml", self.target.display())?;
                 }
             }
             Err(error) => {
-                writeln!(out, "It does not build yet: {}", chain(&error).escape_debug())?;
+                writeln!(out, "It does not build yet: {}", plain(&chain(&error)))?;
                 writeln!(out, "next: correct {}/profile.toml, then bivouac build {name}", self.target.display())?;
             }
         }
