@@ -15,12 +15,15 @@ use crate::model::alpine::{Arch, Flavor, ReleaseSpec};
 use crate::model::cmdline::{ArgumentError, check_argument};
 use crate::model::profile::network::Network;
 use crate::model::profile::variable::{Declaration, Declared, Kind, Value, Variable};
-use crate::model::profile::{Allowed, FileRule, Group, Runlevel, User};
+use crate::model::profile::{Allowed, FileRule, Group, Owner, Runlevel, Special, User};
 use crate::model::template::SUFFIX;
 use crate::wire::apkovl::{Entry, Node, Tree};
 
 /// The file whose lines are merged with every layer's `packages`.
 pub(super) const WORLD: &str = "etc/apk/world";
+
+/// The mode of a device node or pipe that no rule of `[files]` is about.
+pub(super) const SPECIAL_MODE: u32 = 0o600;
 
 /// A file that more than one layer has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,7 +145,8 @@ impl Merged {
         for path in &layer.remove {
             self.remove(path, &origin);
         }
-        for (path, entry) in files {
+        let nodes = layer.nodes.into_iter().map(|(path, node)| (path, special(node)));
+        for (path, entry) in files.into_iter().chain(nodes) {
             if path == WORLD {
                 self.world(&entry, &origin);
             } else {
@@ -459,6 +463,16 @@ fn win<T: ToString>(trail: &mut Trail, name: String, origin: &str, said: Option<
         trail.say(Topic::Account, name, origin, value.to_string());
         *place = Some(value);
     }
+}
+
+/// What stands on the machine for a line of `[nodes]`: for nobody but root, as the kernel makes devices (devtmpfs).
+fn special(node: Special) -> Entry {
+    let node = match node {
+        Special::CharDevice { major, minor } => Node::CharDevice { major, minor },
+        Special::BlockDevice { major, minor } => Node::BlockDevice { major, minor },
+        Special::Pipe => Node::Fifo,
+    };
+    Entry { node, mode: SPECIAL_MODE, owner: Owner::default() }
 }
 
 /// A file in a few words.

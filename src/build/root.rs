@@ -107,7 +107,7 @@ fn entry(source: &Path, path: &str, kind: Kind) -> Result<Result<Entry, Finding>
         },
         Kind::Special => {
             let what = format!("`{path}` is a device, pipe or socket, which a root/ tree cannot hold");
-            Err(unholdable(what, "take it out, and make it on the machine with a script in etc/local.d"))
+            Err(unholdable(what, "take it out; a device or pipe is a line of `[nodes]` in profile.toml"))
         }
     })
 }

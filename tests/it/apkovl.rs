@@ -3,6 +3,7 @@
 use bivouac::wire::apkovl::{Limits, Prefix, Read, Tree, What, pack, read};
 use proptest::prelude::*;
 
+use crate::support::site::Site;
 use crate::support::trees::tree;
 
 proptest! {
@@ -29,6 +30,51 @@ proptest! {
 /// Whether all there is to note is the one thing that no archive can say so that busybox does it.
 fn only_owners_of_links(found: &Read) -> bool {
     found.notes.iter().all(|note| matches!(note.what, What::LinkOwner(_)))
+}
+
+#[test]
+fn a_profile_can_have_whatever_an_archive_holds() {
+    let site = Site::new();
+    let (name, target) = ("n".repeat(255), format!("..//./{}/", "t".repeat(300)));
+    let profile = std::fs::read_to_string(site.path("profiles/hello/profile.toml")).unwrap();
+    let more = format!(
+        r#"
+[nodes]
+"srv/null" = "c 1:3"
+"srv/disk" = "b 7:1048575"
+"srv/pipe" = "p"
+
+[files]
+"srv/null" = {{ owner = "0:3000000", mode = "0666" }}
+"srv/{name}/" = {{ owner = "4000000000:2097152" }}
+"srv/{name}/run" = {{ mode = "6755" }}
+"srv/drop" = {{ mode = "1777" }}
+"#
+    );
+    site.write("profiles/hello/profile.toml", &(profile + &more));
+    site.write(&format!("profiles/hello/root/srv/{name}/run"), "");
+    std::fs::create_dir(site.path("profiles/hello/root/srv/drop")).unwrap();
+    std::os::unix::fs::symlink(&target, site.path("profiles/hello/root/srv/link ä")).unwrap();
+    let ran = site.run(&["build", "hello"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let json: serde_json::Value = serde_json::from_str(&site.run(&["inspect", "hello", "--json"]).out).unwrap();
+    let found: Vec<_> = json["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|it| it["path"].as_str().unwrap().starts_with("srv/"))
+        .collect();
+    let expected = serde_json::json!([
+        { "path": "srv/disk", "kind": "block device", "mode": "0600", "owner": "0:0", "device": "7:1048575" },
+        { "path": "srv/drop", "kind": "folder", "mode": "1777", "owner": "0:0" },
+        { "path": "srv/link ä", "kind": "link", "mode": "0777", "owner": "0:0", "target": target },
+        { "path": format!("srv/{name}"), "kind": "folder", "mode": "0755", "owner": "4000000000:2097152" },
+        { "path": format!("srv/{name}/run"), "kind": "file", "mode": "6755", "owner": "4000000000:2097152", "size": 0,
+          "sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" },
+        { "path": "srv/null", "kind": "character device", "mode": "0666", "owner": "0:3000000", "device": "1:3" },
+        { "path": "srv/pipe", "kind": "pipe", "mode": "0600", "owner": "0:0" },
+    ]);
+    assert_eq!(serde_json::json!(found), expected);
 }
 
 /// Through GNU tar, bsdtar and busybox. Needs root, for owners and devices.

@@ -126,15 +126,11 @@ fn what_does_not_come_back_as_it_was_is_told() {
         file("etc/apk/world", 0o644, "zsh\nnano\n# a comment\n!vim\n--allow-untrusted\nnano=1\n"),
         link("etc/runlevels/sysinit/devfs", "/etc/init.d/devfs"),
         link("etc/runlevels/boot/odd", "/usr/bin/odd"),
-        Member { kind: b'3', ..file("dev/tty", 0o600, "") },
-        Member { kind: b'6', ..file("etc/pipe", 0o600, "") },
         file("topfile", 0o644, "x"),
     ];
     let ran = import(&site, &archive(&members));
     assert_eq!(ran.code, Some(0), "{ran:?}");
     for said in [
-        "  dev/tty: a device, which a root/ tree cannot hold",
-        "  etc/pipe: a pipe, which",
         "  topfile: not below a folder",
         "  etc/apk/world: the comment `# a comment` is left out (OVL-31)",
         "  etc/apk/world: `!vim`, which keeps a package out, is left out",
@@ -153,6 +149,52 @@ fn what_does_not_come_back_as_it_was_is_told() {
         fs::read_link(site.path("profiles/gate/root/etc/runlevels/boot/odd")).unwrap(),
         Path::new("/usr/bin/odd")
     );
+}
+
+#[test]
+fn devices_pipes_and_hard_links_come_back_too() {
+    let site = Site::new();
+    let members = [
+        link("etc/runlevels/sysinit/devfs", "/etc/init.d/devfs"),
+        folder("srv/jail/dev/", 0o711),
+        Member { kind: b'3', ..file("srv/jail/dev/tty", 0o666, "") }.owned(0, 5),
+        Member { kind: b'4', ..file("srv/jail/dev/disk", 0o600, "") },
+        Member { kind: b'6', ..file("srv/jail/dev/log \"1\"", 0o622, "") }.owned(3_000_000, 0),
+        file("srv/one", 0o640, "one\n").owned(7, 8),
+        Member { kind: b'1', ..link("srv/other", "srv/one") },
+    ];
+    let bytes = archive(&members);
+    let ran = import(&site, &bytes);
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{ran:?}");
+    let profile = fs::read_to_string(site.path("profiles/gate/profile.toml")).unwrap();
+    assert!(
+        profile.ends_with(
+            r#"
+[nodes]
+"srv/jail/dev/disk" = "b 4:64"
+"srv/jail/dev/log \"1\"" = "p"
+"srv/jail/dev/tty" = "c 4:64"
+
+[files]
+"srv/jail/dev" = { mode = "0711" }
+"srv/jail/dev/log \"1\"" = { owner = "3000000:0", mode = "0622" }
+"srv/jail/dev/tty" = { owner = "0:5", mode = "0666" }
+"srv/one" = { owner = "7:8", mode = "0640" }
+"srv/other" = { owner = "7:8", mode = "0640" }
+"#
+        ),
+        "{profile}"
+    );
+    for said in
+        ["  srv/jail/dev/tty: `nodes.\"srv/jail/dev/tty\" = \"c 4:64\"`\n", "is a hard link to `srv/one`; a copy"]
+    {
+        assert!(ran.out.contains(said), "should say {said:?}:\n{}", ran.out);
+    }
+    let archive = read(&bytes, &Limits::default()).unwrap().tree;
+    let built = built(&site);
+    for (path, entry) in archive.iter().filter(|(path, _)| path.starts_with("srv")) {
+        assert_eq!(built.get(path), Some(entry), "{path}");
+    }
 }
 
 #[test]

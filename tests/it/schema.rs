@@ -125,6 +125,7 @@ fn what_the_program_refuses_does_not_fit() {
         "[network]\ndsn = []",
         "[network.interfaces.boot]\nadress = \"dhcp\"",
         "[files]\n\"etc/x\" = { mod = \"0600\" }",
+        "[nodes]\n\"srv/x\" = 1",
         "[vars]\nx = 1.5",
         "[vars]\nx = { typ = \"string\" }",
         "[vars]\nx = { type = \"number\" }",
@@ -154,6 +155,7 @@ fn every_kind_of_value_that_the_program_takes_fits() {
         "[network.interfaces]\nboot = {}\neth1 = { address = [\"10.0.0.5/24\"], gateway = \"10.0.0.1\" }\neth2 = { address = \"none\" }",
         "[vars]\na = 1\nb = true\nc = \"x\"\nd = [\"x\"]\ne = { type = \"list\", required = \"machine\" }\nf = { type = \"string\", required = true }",
         "[files]\n\"etc/x\" = { owner = \"1:1\", mode = \"0600\" }",
+        "[nodes]\n\"srv/null\" = \"c 1:3\"\n\"srv/disk\" = \"b 7:0\"\n\"srv/pipe\" = \"p\"",
         "allow-empty-root-password = true\n[[allow]]\nrule = \"OVL-1\"\nreason = \"x\"",
     ] {
         assert!(Profile::parse(text).is_ok(), "{text}");

@@ -2,6 +2,7 @@
 
 use crate::build::accounts::{GROUP, PASSWD, SHADOW};
 use crate::build::merge::WORLD;
+use crate::model::profile::Special;
 use crate::model::template::SUFFIX;
 use crate::wire::apkovl::{Entry, Node};
 
@@ -36,13 +37,23 @@ pub(super) fn of(path: &str, entry: &Entry) -> Fate {
         node if !matches!(node, Node::File(_)) && WRITTEN.contains(&path) => {
             Fate::Dropped("not a plain file, and the build writes one in its place")
         }
-        Node::CharDevice { .. } | Node::BlockDevice { .. } => {
-            Fate::Dropped("a device, which a root/ tree cannot hold; the machine makes its own")
+        node @ (Node::CharDevice { .. } | Node::BlockDevice { .. }) if special(node).is_none() => {
+            Fate::Dropped("a device with numbers that Linux has not")
         }
-        Node::Fifo => Fate::Dropped("a pipe, which a root/ tree cannot hold"),
         Node::File(bytes) if is_secret(folder, name, bytes) => Fate::Secret,
         _ => Fate::Kept,
     }
+}
+
+/// The line of `[nodes]` for a device or pipe; none for other things, and for numbers that no profile can say.
+pub(super) fn special(node: &Node) -> Option<Special> {
+    let said = match node {
+        Node::CharDevice { major, minor } => Special::CharDevice { major: *major, minor: *minor },
+        Node::BlockDevice { major, minor } => Special::BlockDevice { major: *major, minor: *minor },
+        Node::Fifo => Special::Pipe,
+        Node::Directory | Node::File(_) | Node::Symlink(_) => return None,
+    };
+    said.to_string().parse().ok()
 }
 
 /// Why a path is left out by its name.
@@ -155,7 +166,10 @@ mod tests {
         assert!(
             is_dropped("etc/shadow", &Entry::symlink("/dev/null")) && is_dropped("etc/apk/world", &Entry::directory())
         );
-        assert!(is_dropped("etc/pipe", &Entry { node: Node::Fifo, ..file.clone() }));
+        let node = |node| Entry { node, ..file.clone() };
+        assert!(!is_dropped("etc/pipe", &node(Node::Fifo)) && is_dropped("etc/shadow", &node(Node::Fifo)));
+        assert!(!is_dropped("srv/null", &node(Node::CharDevice { major: 1, minor: 3 })));
+        assert!(is_dropped("srv/odd", &node(Node::BlockDevice { major: 4096, minor: 0 })));
         assert!(!is_dropped("srv", &Entry::directory()));
     }
 }

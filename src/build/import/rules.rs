@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::accounts::{GROUP, PASSWD, SHADOW};
+use super::super::merge::SPECIAL_MODE;
 use super::super::rights;
 use super::super::trail::Trail;
 use super::is_executable;
@@ -56,6 +57,7 @@ fn plain(expected: &Tree, root: &Tree) -> Tree {
         entry.mode = match entry.node {
             Node::Directory => 0o755,
             Node::Symlink(_) => 0o777,
+            Node::CharDevice { .. } | Node::BlockDevice { .. } | Node::Fifo => SPECIAL_MODE,
             _ if is_executable(entry) && !is_written => 0o755,
             _ => 0o644,
         };

@@ -1,16 +1,16 @@
-//! What of an archive a profile has words for: packages, services, the host name, the release.
+//! What of an archive a profile has words for: packages, services, the host name, the release, devices and pipes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::rules::Rule;
-use super::{Became, Remark, text};
+use super::{Became, Remark, fate, text};
 use crate::apk::{WordError, parse_word};
 use crate::build::accounts::{PASSWD, SHADOW};
 use crate::build::merge::WORLD;
 use crate::model::alpine::{Arch, Branch, ReleaseSpec};
 use crate::model::name::ProfileName;
-use crate::model::profile::{Profile, Runlevel};
+use crate::model::profile::{Profile, Runlevel, Special};
 use crate::wire::apkovl::{Node, Tree};
 
 const HOSTNAME: &str = "etc/hostname";
@@ -26,6 +26,7 @@ pub(super) struct Settings {
     release: Option<ReleaseSpec>,
     arch: Option<Arch>,
     repositories: Vec<String>,
+    nodes: BTreeMap<String, Special>,
     allows_empty_root_password: bool,
 }
 
@@ -36,6 +37,7 @@ impl Settings {
         settings.world(expected, remarks);
         settings.runlevels(expected, remarks);
         settings.hostname(expected, remarks);
+        settings.nodes(expected, remarks);
         settings.repositories(archive, remarks);
         settings.passwords(expected, remarks);
         settings.arch = text(archive, "etc/apk/arch").and_then(|text| text.trim().parse().ok());
@@ -108,6 +110,17 @@ impl Settings {
         } else {
             let said = "stays a file: it is not one line with a host name".to_owned();
             remarks.push(Remark { path: HOSTNAME.to_owned(), became: Became::Noted(said) });
+        }
+    }
+
+    /// Devices and pipes, which a tree of files does not hold.
+    fn nodes(&mut self, tree: &Tree, remarks: &mut Vec<Remark>) {
+        for (path, entry) in tree.iter() {
+            if let Some(node) = fate::special(&entry.node) {
+                self.nodes.insert(path.to_owned(), node);
+                self.covered.insert(path.to_owned());
+                remarks.push(setting(path, format!("`nodes.{} = \"{node}\"`", quoted(path))));
+            }
         }
     }
 
@@ -195,6 +208,12 @@ impl Settings {
         }
         for (level, names) in &self.services {
             let _ = writeln!(text, "{level} = [{}]", list(names));
+        }
+        if !self.nodes.is_empty() {
+            text.push_str("\n[nodes]\n");
+        }
+        for (path, node) in &self.nodes {
+            let _ = writeln!(text, "{} = \"{node}\"", quoted(path));
         }
         if !files.is_empty() {
             text.push_str("\n[files]\n");

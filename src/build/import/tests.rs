@@ -94,6 +94,9 @@ fn entry() -> impl Strategy<Value = Entry> {
         4 => text.prop_map(|text| Node::File(text.as_bytes().to_vec().into())),
         1 => Just(Node::Directory),
         2 => target.prop_map(|target| Node::Symlink(target.to_owned())),
+        1 => Just(Node::CharDevice { major: 4, minor: 64 }),
+        1 => Just(Node::BlockDevice { major: 259, minor: 300_000 }),
+        1 => Just(Node::Fifo),
     ];
     let id = prop_oneof![3 => Just(0_u32), 2 => Just(1000), 1 => any::<u32>()];
     let mode = prop_oneof![Just(0o644), Just(0o755), Just(0o600), Just(0o700), 0..0o10_000_u32];

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::account::{self, Group, User};
 use super::network::{self, Network};
+use super::special::{self, Special};
 use super::values::{
     FileRule, Runlevel, check_hostname, check_keymap, check_path, check_repository, check_service, check_timezone,
 };
@@ -47,6 +48,9 @@ pub struct Layer {
     pub kernel: Kernel,
     /// Owner and mode of files, because version control keeps neither. A key ending in `/` means a whole tree.
     pub files: BTreeMap<String, FileRule>,
+    /// Device nodes and pipes by path, as `mknod` is told to make them: `c 1:3`, `b 7:0`, `p`. They are `root:root` and
+    /// 0600 unless `[files]` says otherwise.
+    pub nodes: BTreeMap<String, Special>,
     /// Files of earlier layers that the machine shall not have; one ending in `/` means a whole tree.
     pub remove: Vec<String>,
     /// Variables of templates.
@@ -122,6 +126,7 @@ impl Layer {
     pub(super) fn check(&self) -> Result<(), ProfileError> {
         self.services.values().flatten().try_for_each(|service| check_service(service))?;
         self.files.keys().try_for_each(|path| check_path("files", path))?;
+        special::check(&self.nodes)?;
         self.remove.iter().try_for_each(|path| check_path("remove", path))?;
         self.alpine.repositories.iter().try_for_each(|name| check_repository(name))?;
         self.hostname.iter().try_for_each(|name| check_hostname(name))?;

@@ -3,11 +3,13 @@
 mod account;
 mod layer;
 pub mod network;
+mod special;
 mod values;
 pub mod variable;
 
 pub use account::{Group, User};
 pub use layer::{Allowed, AlpineKeys, Kernel, Layer};
+pub use special::Special;
 pub use values::{FileRule, Mode, Owner, Runlevel};
 
 use crate::model::name::{OverlayName, ProfileName, nearest};

@@ -38,7 +38,7 @@ impl Member {
 pub fn archive(members: &[Member]) -> Vec<u8> {
     let mut tar = Vec::new();
     for member in members {
-        let is_link = member.kind == b'2';
+        let is_link = matches!(member.kind, b'1' | b'2');
         let (name, target) = (member.name.as_bytes(), if is_link { member.content.as_slice() } else { b"" });
         for (kind, text) in [(b'L', name), (b'K', target)] {
             if text.len() > 100 {
