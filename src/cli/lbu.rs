@@ -91,14 +91,14 @@ pub(super) fn import(settings: &Settings, place: &Path, name: &ProfileName, out:
             taken.display()
         );
     }
-    let Read { tree, notes } = load(place)?;
+    let read = load(place)?;
     anyhow::ensure!(
-        tree.get("oci-layout").is_none(),
+        read.tree.get("oci-layout").is_none(),
         "{shown} is a compressed export of bundles; unpack it: gunzip -c {shown} > bundles.tar, then bivouac import \
          bundles.tar",
         shown = place.display()
     );
-    let import = Import::of(&tree, name);
+    let import = Import::of(&read, name);
     disk::create_dir_all(profiles)?;
     // Everything is written under a name that nothing reads, tried, and gets its real name last.
     let scratch = Scratch::new_in(profiles)?;
@@ -117,7 +117,7 @@ pub(super) fn import(settings: &Settings, place: &Path, name: &ProfileName, out:
         put_in_place((&folder, &target), (&import.secrets, &beside, &secrets))?;
     }
     drop(scratch);
-    Told { import: &import, notes: &notes, target, secrets }.write(built, name, out)
+    Told { import: &import, notes: &read.notes, target, secrets }.write(built, name, out)
 }
 
 /// Writes the secrets beside the profile, and gives the profile its name.

@@ -125,7 +125,7 @@ impl Side {
     }
 
     fn archive(place: &Path) -> anyhow::Result<Self> {
-        let Read { tree, notes } = lbu::load(place)?;
+        let Read { tree, notes, .. } = lbu::load(place)?;
         let world = match tree.get("etc/apk/world").map(|entry| &entry.node) {
             Some(crate::wire::apkovl::Node::File(bytes)) => {
                 String::from_utf8_lossy(bytes).split_ascii_whitespace().map(str::to_owned).collect()
@@ -140,7 +140,7 @@ impl Side {
     fn bundle(store: &Store, manifest: &Manifest) -> anyhow::Result<Self> {
         let apkovl = &manifest.apkovl;
         let bytes = disk::read_bounded(&store.blob_path(&apkovl.sha256), apkovl.size)?;
-        let Read { tree, notes } =
+        let Read { tree, notes, .. } =
             read(&bytes, &Limits::default()).with_context(|| format!("the overlay of bundle {}", manifest.id()))?;
         let packages = manifest.packages.iter().map(|it| package(&it.name, &it.version, &it.identity)).collect();
         Ok(Self {

@@ -198,6 +198,38 @@ fn devices_pipes_and_hard_links_come_back_too() {
 }
 
 #[test]
+fn folders_that_lbu_leaves_out_are_as_they_were_on_the_machine() {
+    let site = Site::new();
+    let ran = import(
+        &site,
+        &archive(&[
+            file("etc/passwd", 0o644, "alice:x:1000:1001:Alice:/home/alice:/bin/ash\n"),
+            file("etc/group", 0o644, "alice:x:1001:\n"),
+            link("etc/runlevels/sysinit/devfs", "/etc/init.d/devfs"),
+            // `+root` in lbu.list, where a package brings the folder, and `+home/alice/.ssh/authorized_keys`.
+            file("root/.profile", 0o644, "x\n"),
+            file("home/alice/.ssh/authorized_keys", 0o600, "ssh-ed25519 AAAA alice\n").owned(1000, 1001),
+        ]),
+    );
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{ran:?}");
+    let built = built(&site);
+    let found = |path: &str| built.get(path).map(|it| format!("{:04o} {}", it.mode, it.owner)).unwrap();
+    for (path, mode) in [
+        ("root", "0700 0:0"),
+        ("home", "0755 0:0"),
+        ("home/alice", "0755 1000:1001"),
+        ("home/alice/.ssh", "0700 1000:1001"),
+        ("home/alice/.ssh/authorized_keys", "0600 1000:1001"),
+    ] {
+        assert_eq!(found(path), mode, "{path}");
+    }
+    assert!(ran.out.contains("  root: is not in the archive itself, so that init would make it 0755"), "{}", ran.out);
+    assert!(!ran.out.contains("OVL-21"), "{}", ran.out);
+    let profile = fs::read_to_string(site.path("profiles/gate/profile.toml")).unwrap();
+    assert!(profile.ends_with("[files]\n\"home/alice/\" = { owner = \"1000:1001\" }\n"), "{profile}");
+}
+
+#[test]
 fn a_profile_that_does_not_build_yet_is_made_and_says_so() {
     let site = Site::new();
     // No service at all: the machine would not even have its devices.

@@ -5,6 +5,7 @@
 //! files hold more (the day of the last change, the order) than a profile says.
 
 mod fate;
+mod parents;
 mod rules;
 mod settings;
 
@@ -14,7 +15,7 @@ use super::accounts::{GROUP, PASSWD, SHADOW};
 use super::compare::{Difference, compare};
 use super::merge::WORLD;
 use crate::model::name::ProfileName;
-use crate::wire::apkovl::{Entry, Node, Tree};
+use crate::wire::apkovl::{Entry, Node, Read, Tree};
 use fate::Fate;
 use settings::Settings;
 
@@ -33,7 +34,8 @@ pub struct Import {
     pub secrets: Tree,
     /// What became a setting, was left out or moved, and why.
     pub remarks: Vec<Remark>,
-    /// What the profile has to build to: the archive without what was left out and moved.
+    /// What the profile has to build to: the archive without what was left out and moved, and with the owners and modes
+    /// of folders that it leaves to init.
     pub expected: Tree,
 }
 
@@ -60,10 +62,13 @@ pub enum Became {
 }
 
 impl Import {
-    /// Makes a profile of the tree of an archive.
+    /// Makes a profile of what was read from an archive.
     #[must_use]
-    pub fn of(tree: &Tree, name: &ProfileName) -> Self {
-        let (mut expected, mut secrets, mut remarks) = (tree.clone(), Tree::default(), Vec::new());
+    pub fn of(archive: &Read, name: &ProfileName) -> Self {
+        let (tree, mut remarks) = (&archive.tree, Vec::new());
+        let mut expected = tree.clone();
+        parents::supply(&mut expected, &archive.implied, &mut remarks);
+        let mut secrets = Tree::default();
         for (path, entry) in tree.iter() {
             if expected.get(path).is_none() {
                 // What it was in has been dropped, with its reason.

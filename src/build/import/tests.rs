@@ -13,7 +13,13 @@ fn import(entries: &[(&str, Entry)]) -> Import {
     for (path, entry) in entries {
         tree.insert(path, entry.clone());
     }
-    Import::of(&tree, &"gate".parse().unwrap())
+    of(&tree)
+}
+
+/// The import of an archive that has every folder of its tree.
+fn of(tree: &Tree) -> Import {
+    let read = Read { tree: tree.clone(), notes: Vec::new(), implied: BTreeSet::new() };
+    Import::of(&read, &"gate".parse().unwrap())
 }
 
 /// What of `profile.toml` says this about owners and modes.
@@ -141,7 +147,7 @@ proptest! {
         for (path, entry) in entries {
             tree.insert(&path, entry);
         }
-        let import = Import::of(&tree, &"gate".parse().unwrap());
+        let import = of(&tree);
         // Every path of the archive is expected back, or it is said what became of it.
         for (path, _) in tree.iter() {
             let is_told = import.remarks.iter().any(|it| {

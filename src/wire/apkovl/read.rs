@@ -35,6 +35,8 @@ pub struct Read {
     /// What init would make of the archive otherwise, and what is not in the tree, in the archive's order; missing
     /// parents last.
     pub notes: Vec<Note>,
+    /// The directories of the tree that no member is, only what is below them.
+    pub implied: BTreeSet<String>,
 }
 
 /// Reads a compressed overlay archive: as lbu makes them (alpine.md 2.3), by GNU tar, bsdtar, or a genapkovl script.
@@ -261,10 +263,11 @@ impl Assembly {
                 self.notes.push(Note { member: None, what });
             }
         }
-        for path in std::mem::take(&mut self.implied) {
+        let implied = std::mem::take(&mut self.implied);
+        for path in &implied {
             self.note(path.as_bytes(), What::NoParent)?;
         }
-        Ok(Read { tree: self.tree, notes: self.notes })
+        Ok(Read { tree: self.tree, notes: self.notes, implied })
     }
 
     fn note(&mut self, raw: &[u8], what: What) -> Result<(), Problem> {
