@@ -238,3 +238,14 @@ fn an_import_differs_from_its_archive_only_by_what_was_said() {
     let lines = ran.out.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
     assert!(lines.clone().count() > 20 && lines.clone().all(|line| line.starts_with("  - etc/")), "{}", ran.out);
 }
+
+#[test]
+fn a_profile_that_no_build_takes_is_looked_at_all_the_same() {
+    let site = Site::new();
+    site.write("profiles/hello/root/etc/local.d/x.start", "#!/bin/sh\n");
+    assert_eq!(site.run(&["check", "hello"]).code, Some(1), "the script is not executable");
+    let ran = site.run(&["inspect", "hello/"]);
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
+    assert!(ran.out.contains("etc/local.d/x.start\n"), "{}", ran.out);
+    assert_eq!(site.run(&["diff", "hello/", "hello/"]).code, Some(0));
+}
