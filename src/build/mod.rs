@@ -38,6 +38,7 @@ pub use outdated::{Newer, newer, newest_listed};
 pub use packages::{Verified, verified};
 pub use sbom::{Bom, NotInIndex, bill_of_materials};
 pub use staged::{Blob, Netboot, Staged, site_initrd};
+pub use templates::place_templates;
 pub use trail::{DEFAULT, Step, Subject, Topic, Trail};
 
 use contents::Contents;

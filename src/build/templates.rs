@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::lint::rule::TEMPLATE;
 use super::{BaseAccounts, BuildError, Finding, Recipe, Topic};
 use crate::model::template::{Renderer, Template, TemplateError, TemplateSet};
-use crate::wire::apkovl::{Node, Tree};
+use crate::wire::apkovl::{Entry, Node, Tree};
 
 impl Recipe {
     /// Every template of the profile, with the owners and modes that their files will have; what `render` shows.
@@ -35,6 +35,20 @@ impl Recipe {
                 finding.at(path).by(by).left_out()
             })
             .collect()
+    }
+
+    /// The tree with the text of each template in the place of the file that it makes of every machine another, and what
+    /// these templates are made with; what is the same on every machine is made.
+    ///
+    /// # Errors
+    /// As [`Recipe::templates`].
+    pub fn as_written(&self, base: &BaseAccounts) -> Result<(Tree, Option<TemplateSet>), BuildError> {
+        let mut tree = self.raw_tree(base)?;
+        let set = self.split(&mut tree, 0)?;
+        if let Some(set) = &set {
+            place_templates(set, &mut tree);
+        }
+        Ok((tree, set))
     }
 
     /// Puts into the place of each template what some machine would have there.
@@ -97,6 +111,14 @@ impl Recipe {
         let owner = path.and_then(|path| self.trail.owner(Topic::File, path));
         let origin = owner.map_or_else(|| format!("profile {}", self.name), str::to_owned);
         BuildError::Template { origin, source }
+    }
+}
+
+/// Puts the text of each template into the place of its file.
+pub fn place_templates(set: &TemplateSet, tree: &mut Tree) {
+    for template in &set.files {
+        let (mode, owner) = (template.mode, template.owner());
+        tree.insert(&template.path, Entry { mode, owner, ..Entry::file(template.text.clone()) });
     }
 }
 

@@ -7,13 +7,15 @@ use anyhow::Context as _;
 
 use super::workshop::misfit_of_any_set;
 use super::{air_gap, lbu, lock};
-use crate::build::{BaseAccounts, OVERLAY_FILE, Recipe};
+use crate::build::{BaseAccounts, OVERLAY_FILE, Recipe, place_templates};
 use crate::config::Settings;
 use crate::disk;
 use crate::model::alpine::{ReleaseSpec, Version};
 use crate::model::lock::{LOCK_FILE, Lock};
 use crate::model::manifest::Manifest;
 use crate::model::name::{BundleRef, ProfileName};
+use crate::model::profile::variable::Declaration;
+use crate::model::template::TemplateSet;
 use crate::store::{Store, StoreError};
 use crate::wire::apkovl::{Limits, Note, Read, Tree, read};
 
@@ -22,10 +24,13 @@ use crate::wire::apkovl::{Limits, Note, Read, Tree, read};
 pub(super) struct Side {
     /// What it is, for people.
     pub(super) shown: String,
-    /// The overlay, without the digest that a build puts into it.
+    /// The overlay, without the digest that a build puts into it; where every machine has a file of its own, with the
+    /// template of it.
     pub(super) tree: Tree,
     /// What there is to know about the archive.
     pub(super) notes: Vec<Note>,
+    /// Variables of these templates, with their values; an archive has none.
+    pub(super) variables: BTreeMap<String, String>,
     /// Packages asked for.
     pub(super) world: BTreeSet<String>,
     /// Each package by its name; known of a bundle, and of a profile whose lock is what it asks for.
@@ -134,7 +139,8 @@ impl Side {
         };
         let shown = format!("archive {}", place.display());
         let tree = bare(tree);
-        Ok(Self { shown, tree, notes, world, packages: None, stale: None, arguments: None, alpine: None })
+        let variables = BTreeMap::new();
+        Ok(Self { shown, tree, notes, variables, world, packages: None, stale: None, arguments: None, alpine: None })
     }
 
     fn bundle(store: &Store, manifest: &Manifest) -> anyhow::Result<Self> {
@@ -142,11 +148,21 @@ impl Side {
         let bytes = disk::read_bounded(&store.blob_path(&apkovl.sha256), apkovl.size)?;
         let Read { tree, notes, .. } =
             read(&bytes, &Limits::default()).with_context(|| format!("the overlay of bundle {}", manifest.id()))?;
+        let mut tree = bare(tree);
+        let mut variables = BTreeMap::new();
+        if let Some(file) = &manifest.templates {
+            let bytes = disk::read_bounded(&store.blob_path(&file.sha256), file.size)?;
+            let set =
+                TemplateSet::parse(&bytes).with_context(|| format!("the templates of bundle {}", manifest.id()))?;
+            place_templates(&set, &mut tree);
+            variables = values(&set);
+        }
         let packages = manifest.packages.iter().map(|it| package(&it.name, &it.version, &it.identity)).collect();
         Ok(Self {
             shown: format!("bundle {} of {}", manifest.id().short(), manifest.profile),
-            tree: bare(tree),
+            tree,
             notes,
+            variables,
             world: manifest.world.iter().cloned().collect(),
             packages: Some(packages),
             stale: None,
@@ -171,10 +187,12 @@ impl Side {
         let packages = |lock: &Lock| {
             lock.packages.iter().map(|it| package(&it.name, &it.version, &it.identity)).collect::<BTreeMap<_, _>>()
         };
+        let (tree, templates) = recipe.as_written(&BaseAccounts::default())?;
         Ok(Self {
             shown: format!("profile {}", folder.display()),
-            tree: recipe.tree(&BaseAccounts::default())?,
+            tree,
             notes: Vec::new(),
+            variables: templates.as_ref().map(values).unwrap_or_default(),
             world: recipe.world.iter().cloned().collect(),
             packages: lock.as_ref().map(packages),
             stale: stale.map(|why| {
@@ -189,6 +207,11 @@ impl Side {
             }),
         })
     }
+}
+
+fn values(set: &TemplateSet) -> BTreeMap<String, String> {
+    let value = |it: &Declaration| it.value.as_ref().map_or_else(|| "no value".to_owned(), ToString::to_string);
+    set.vars.iter().map(|(name, declaration)| (name.clone(), value(declaration))).collect()
 }
 
 fn package(name: &str, version: &str, identity: &str) -> (String, Package) {

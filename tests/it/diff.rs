@@ -17,11 +17,13 @@ fn two_archives_are_compared_file_by_file() {
         link("etc/link", "old"),
         link("etc/runlevels/default/sshd", "/etc/init.d/sshd"),
         file("etc/shadow", 0o640, "root:$6$a$old:1:0:::::\n").owned(0, 42),
+        file("etc/shadow-", 0o640, "root:$6$a$older:1:0:::::\n").owned(0, 42),
         file("etc/binary", 0o644, "a\0b"),
         file("etc/same", 0o644, "same"),
     ];
     let after = [
         file("etc/shadow", 0o640, "root:$6$a$new:1:0:::::\n").owned(0, 42),
+        file("etc/shadow-", 0o640, "root:$6$a$old:1:0:::::\n").owned(0, 42),
         file("etc/binary", 0o644, "a\0c"),
         file("etc/same", 0o644, "same"),
         file("etc/apk/world", 0o644, "alpine-base\nzsh\n"),
@@ -66,6 +68,8 @@ files:
   - etc/runlevels/default: folder 0755 0:0
   - etc/runlevels/default/sshd: link 0777 0:0 to /etc/init.d/sshd
   ~ etc/shadow: content
+      the lines are not shown, because they are hashes of passwords
+  ~ etc/shadow-: content
       the lines are not shown, because they are hashes of passwords
   + srv: folder 0755 0:0
 "
@@ -248,4 +252,32 @@ fn a_profile_that_no_build_takes_is_looked_at_all_the_same() {
     assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
     assert!(ran.out.contains("etc/local.d/x.start\n"), "{}", ran.out);
     assert_eq!(site.run(&["diff", "hello/", "hello/"]).code, Some(0));
+}
+
+#[test]
+fn templates_are_compared_as_they_are_written() {
+    let site = Site::new();
+    let profile = fs::read_to_string(site.path("profiles/hello/profile.toml")).unwrap();
+    let with_seat = |seat: &str| {
+        site.write("profiles/hello/profile.toml", &format!("{profile}\n[vars]\nseat = \"{seat}\"\n"));
+    };
+    with_seat("none");
+    site.write("profiles/hello/root/etc/seat.tmpl", "{{ machine.mac }}\n");
+    site.write("profiles/hello/root/etc/name.tmpl", "{{ profile.name }}\n");
+    assert_eq!(site.run(&["build", "hello"]).code, Some(0));
+    assert_eq!(site.run(&["publish", "hello"]).code, Some(0));
+    let ran = site.run(&["diff", "hello", "hello/"]);
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{}", ran.out);
+    site.write("profiles/hello/root/etc/seat.tmpl", "{{ machine.mac }}!\n");
+    let ran = site.run(&["diff", "hello", "hello/"]);
+    assert!(ran.out.contains("-{{ machine.mac }}\n      +{{ machine.mac }}!\n"), "{}", ran.out);
+    with_seat("7");
+    assert_eq!(site.run(&["build", "hello"]).code, Some(0));
+    assert_eq!(site.run(&["publish", "hello"]).code, Some(0));
+    let ran = site.run(&["diff", "hello@1", "hello@2"]);
+    assert_eq!((ran.code, ran.err.as_str()), (Some(1), ""));
+    for said in ["variables of templates:\n  ~ seat: ", "-{{ machine.mac }}\n      +{{ machine.mac }}!\n"] {
+        assert!(ran.out.contains(said), "should say {said:?}:\n{}", ran.out);
+    }
+    assert!(site.run(&["inspect", "hello"]).out.contains("etc/seat\n"));
 }

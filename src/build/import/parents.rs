@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::accounts::PASSWD;
-use super::super::merge;
+use super::super::rights;
 use super::super::trail::Trail;
 use super::{Became, Remark, text};
 use crate::model::profile::Owner;
@@ -17,8 +17,8 @@ pub(super) fn supply(tree: &mut Tree, implied: &BTreeSet<String>, remarks: &mut 
     for path in implied {
         folders.insert(path, Entry::directory());
     }
-    merge::finish(&mut folders, &homes(tree), &BTreeMap::new(), &mut Trail::default())
-        .expect("without rules, none is without a file");
+    // Without rules, none is without a file.
+    rights::finish(&mut folders, &homes(tree), &BTreeMap::new(), &mut Trail::default());
     for (path, entry) in tree.iter_mut() {
         let Some(folder) = folders.get(path).filter(|it| implied.contains(path) && *it != &*entry) else { continue };
         let said = format!(

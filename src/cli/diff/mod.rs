@@ -3,7 +3,7 @@
 mod accounts;
 mod text;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
@@ -22,8 +22,8 @@ use text::Contents;
 /// How long texts are compared, all together.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A file whose lines are not shown: they are hashes of passwords.
-const SHADOW: &str = "etc/shadow";
+/// Files whose lines are not shown: they are hashes of passwords.
+const SHADOW: [&str; 2] = ["etc/shadow", "etc/shadow-"];
 
 /// `bivouac diff`: refused when there is a difference.
 pub(super) fn diff(
@@ -67,6 +67,7 @@ struct Changes {
     packages: Vec<Change>,
     services: Vec<Change>,
     accounts: Vec<Change>,
+    variables: Vec<Change>,
     files: Vec<Changed>,
     /// What only one of the two says anything about.
     not_compared: Vec<&'static str>,
@@ -109,7 +110,7 @@ impl Changes {
         let accounts = accounts::compare(&before.tree, &after.tree);
         let deadline = Instant::now() + PATIENCE;
         let files = build::compare(&before.tree, &after.tree).into_iter().map(|difference| {
-            let is_shown = difference.path != SHADOW;
+            let is_shown = !SHADOW.contains(&difference.path.as_str());
             let contents = difference.contents().filter(|_| is_shown);
             Changed { contents: contents.map(|(old, new)| text::compare(old, new, deadline)), difference }
         });
@@ -127,6 +128,7 @@ impl Changes {
                     after: after.map(|it| it.shown),
                 })
                 .collect(),
+            variables: values(&before.variables, &after.variables),
             files: files.collect(),
             not_compared,
             stale,
@@ -134,7 +136,7 @@ impl Changes {
     }
 
     /// The lists, with what each is called, for people and in JSON.
-    fn lists(&self) -> [(&'static str, &'static str, &Vec<Change>); 6] {
+    fn lists(&self) -> [(&'static str, &'static str, &Vec<Change>); 7] {
         [
             ("Alpine", "alpine", &self.alpine),
             ("kernel arguments", "kernel_args", &self.arguments),
@@ -142,6 +144,7 @@ impl Changes {
             ("packages", "packages", &self.packages),
             ("services", "services", &self.services),
             ("accounts", "accounts", &self.accounts),
+            ("variables of templates", "variables", &self.variables),
         ]
     }
 
@@ -298,6 +301,15 @@ fn names(before: BTreeSet<String>, after: &BTreeSet<String>) -> Vec<Change> {
     let there = |set: &BTreeSet<String>, name: &String| set.contains(name).then(String::new);
     differing
         .map(|name| Change { name: name.clone(), before: there(&before, name), after: there(after, name) })
+        .collect()
+}
+
+/// Names whose values are not alike.
+fn values(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Vec<Change> {
+    let all: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let differing = all.into_iter().filter(|name| before.get(*name) != after.get(*name));
+    differing
+        .map(|name| Change { name: name.clone(), before: before.get(name).cloned(), after: after.get(name).cloned() })
         .collect()
 }
 
