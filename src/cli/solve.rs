@@ -12,7 +12,7 @@ use super::Outcome;
 use super::args::Sources;
 use super::progress::say;
 use super::report::plain;
-use super::workshop::Workshop;
+use super::workshop::{LARGEST_KEY, Workshop};
 use crate::apk::{
     Dependency, INDEX_LIMIT, Index, KeyRing, Reason, Repository, Selected, SignedIndex, SignedIndexError, Solution,
     Unsolvable, World, WorldError, parse_word, read_index, solve,
@@ -21,9 +21,6 @@ use crate::config::Settings;
 use crate::disk;
 use crate::fetch::Wish;
 use crate::model::alpine::{Arch, Flavor, ReleaseSpec};
-
-/// The largest key file read.
-const LARGEST_KEY: u64 = 64 << 10;
 
 /// What every gzip file starts with (RFC 1952, section 2.3.1).
 const GZIP: [u8; 2] = [0x1f, 0x8b];

@@ -35,7 +35,7 @@ pub(super) const EPOCH: &str = "SOURCE_DATE_EPOCH";
 const PARALLEL: usize = 8;
 
 /// The largest key file read.
-const LARGEST_KEY: u64 = 64 << 10;
+pub(super) const LARGEST_KEY: u64 = 64 << 10;
 
 /// Whether mirrors may be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

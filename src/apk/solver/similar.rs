@@ -25,30 +25,9 @@ pub(super) fn similar(universe: &Universe<'_>, wanted: &str) -> Vec<String> {
 /// How many letters have to be put in, left out, changed or swapped to make one name the other;
 /// nothing where it is more than `limit`.
 fn distance_within(a: &str, b: &str, limit: usize) -> Option<usize> {
-    let (a, b) = (a.as_bytes(), b.as_bytes());
-    if a.len().abs_diff(b.len()) > limit {
-        return None;
-    }
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, y) in b.iter().enumerate() {
-            let at = |row: &[usize], place: usize| row.get(place).copied().unwrap_or(usize::MAX - 1);
-            let changed = at(&last, j) + usize::from(x != y);
-            let mut best = changed.min(at(&last, j + 1) + 1).min(at(&row, j) + 1);
-            let swapped = i > 0 && j > 0 && a.get(i - 1) == Some(y) && b.get(j - 1) == Some(x);
-            if swapped {
-                best = best.min(at(&before, j - 1) + 1);
-            }
-            row.push(best);
-        }
-        if row.iter().all(|distance| *distance > limit) {
-            return None;
-        }
-        before = std::mem::replace(&mut last, row);
-    }
-    last.last().copied().filter(|distance| *distance <= limit)
+    // Lengths first: most of a hundred thousand names are too long or too short.
+    let may_be_near = a.len().abs_diff(b.len()) <= limit;
+    may_be_near.then(|| strsim::osa_distance(a, b)).filter(|distance| *distance <= limit)
 }
 
 #[cfg(test)]

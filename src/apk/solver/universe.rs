@@ -6,6 +6,7 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
+use smallvec::SmallVec;
 
 use super::{Repositories, Repository};
 use crate::apk::{
@@ -38,8 +39,9 @@ pub(super) struct Universe<'a> {
 #[derive(Debug)]
 pub(super) struct Name<'a> {
     pub(super) text: &'a str,
-    /// In the order of repositories and of packages in them.
-    pub(super) providers: Vec<Provider<'a>>,
+    /// In the order of repositories and of packages in them. Nearly always there is one, and there are four times as many
+    /// names as packages.
+    pub(super) providers: SmallVec<[Provider<'a>; 1]>,
     /// Names one of whose providers has this name in its install_if.
     pub(super) triggers: Vec<NameId>,
     /// Names one of whose providers depends on this name; known for reachable names.
@@ -161,7 +163,7 @@ impl<'a> Universe<'a> {
             let id = NameId(self.names.next());
             self.names.0.push(Name {
                 text,
-                providers: Vec::new(),
+                providers: SmallVec::new(),
                 triggers: Vec::new(),
                 dependants: Vec::new(),
                 reachable: false,
