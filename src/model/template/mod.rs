@@ -4,6 +4,7 @@
 //! A [`TemplateSet`] is what a bundle carries of them; a [`Renderer`] is one that was understood and makes the files of
 //! one machine. It is strict: a name nobody knows is a mistake, never an empty text.
 
+mod limits;
 mod names;
 mod render;
 mod set;

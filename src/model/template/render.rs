@@ -7,7 +7,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value as Known};
 
 use super::names::{self, MACHINE};
-use super::{SUFFIX, TemplateError, TemplateSet, Vars};
+use super::{SUFFIX, TemplateError, TemplateSet, Vars, limits};
 use crate::model::identity::Identity;
 use crate::model::profile::variable::{Declaration, Required, Value};
 
@@ -46,6 +46,7 @@ impl Renderer {
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         environment.set_fuel(Some(FUEL));
+        limits::set(&mut environment);
         for file in &set.files {
             environment
                 .add_template_owned(file.path.clone(), file.text.clone())
@@ -318,6 +319,40 @@ pub(super) mod tests {
     fn rendered(text: &str, own: &[(&str, Value)]) -> Result<String, TemplateError> {
         let own = own.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         Ok(renderer(text)?.render(&machine(), &own)?.remove(0).text)
+    }
+
+    #[test]
+    fn a_filter_makes_no_more_than_a_file_may_have_whatever_a_machine_says() {
+        let serial = |text: &str| Identity::from_texts("52:54:00:00:00:01".parse().unwrap(), "", text, "efi", "x86_64");
+        let made = |text: &str, machine: &Identity| {
+            Renderer::new(set(&[("etc/x", text)]))
+                .unwrap()
+                .render(machine, &Vars::new())
+                .map(|mut it| it.remove(0).text)
+        };
+        for (text, usual) in [
+            ("{{ \"a\nb\"|indent(machine.serial|int) }}", "a\n  b"),
+            ("{{ \"a\nb\"|indent(width=machine.serial|int) }}", "a\n  b"),
+            ("{{ [1, 2]|batch(machine.serial|int, 0)|list }}", "[[1, 2]]"),
+            ("{{ [1, 2]|slice(machine.serial|int)|list }}", "[[1], [2]]"),
+            ("{{ (\"%\" ~ machine.serial ~ \"s\")|format(\"x\") }}", " x"),
+        ] {
+            assert_eq!(made(text, &serial("2")).unwrap(), usual, "{text}");
+            for large in ["1048577", "300000000", "4000000000", "9223372036854775807"] {
+                let error = made(text, &serial(large)).unwrap_err().to_string();
+                assert!(
+                    error.contains("would make more than the 1048576 bytes that a file may have"),
+                    "{text}: {error}"
+                );
+                assert!(error.starts_with("etc/x.tmpl, line "), "{error}");
+            }
+        }
+        for text in ["{{ vars.seat|replace('x', vars.seat) }}", "{{ range(2000)|join(vars.seat) }}"] {
+            let made = |length: usize| rendered(text, &[("seat", Value::String("x".repeat(length)))]);
+            assert!(made(100).is_ok(), "{text}");
+            let error = made(2000).unwrap_err().to_string();
+            assert!(error.contains("would make more than"), "{text}: {error}");
+        }
     }
 
     #[test]
