@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use super::report::plain;
+use super::report::{chain, plain};
 use crate::build::{BaseAccounts, Became, Finding, Import, Recipe, Remark};
 use crate::config::Settings;
 use crate::disk::{self, Scratch};
@@ -258,15 +258,4 @@ fn section(out: &mut dyn Write, heading: &str, remarks: &[(&Remark, &str)]) -> s
 /// Whether every archive of lbu has this: it leaves out the folders that packages bring (alpine.md 2.1, LBU-4).
 pub(super) fn is_usual(note: &Note) -> bool {
     matches!(note.what, What::NoParent)
-}
-
-/// An error with its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }

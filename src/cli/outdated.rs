@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::pipeline::{all_or, load};
 use super::progress::say;
-use super::report::{plain, table};
+use super::report::{chain, plain, table};
 use super::workshop::{Access, Today, Workshop, misfit};
 use super::{Outcome, lock};
 use crate::apk::Secdb;
@@ -219,15 +219,4 @@ impl Advisories<'_> {
         }
         keys.iter().filter_map(|key| self.known.get(key)).collect()
     }
-}
-
-/// An error with its causes in one text.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }

@@ -21,6 +21,17 @@ pub(super) fn error(error: &anyhow::Error, out: &mut dyn Write) {
     let _ = out.write_all(plain(&text).as_bytes());
 }
 
+/// An error with its causes in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
 /// The text without what a terminal takes for commands: causes quote what stood in files from elsewhere.
 pub(super) fn plain(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut plain, c| {
