@@ -1,6 +1,7 @@
 //! What the servers tell the rest of the program about machines.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::model::boot::Step;
 use crate::model::mac::Mac;
@@ -18,6 +19,27 @@ pub struct Observed {
     pub step: Step,
     /// What happened, for people: the firmware, the loader, or why nothing was offered.
     pub detail: String,
+    /// What went over the wire for it, when that has ended; nothing for a packet, and for a transfer that only begins.
+    pub sent: Option<Sent>,
+}
+
+/// A transfer that ended, whether or not the machine has all of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    /// How many bytes of the file were sent, as far as the server can tell.
+    pub bytes: u64,
+    /// How many there were to send.
+    pub of: u64,
+    /// From the request to the last packet.
+    pub took: Duration,
+}
+
+impl Sent {
+    /// Whether nothing is missing.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.bytes >= self.of
+    }
 }
 
 /// Takes what the servers see.

@@ -209,7 +209,8 @@ impl Asked<'_> {
     /// Adds what to boot, and sends the answer off.
     fn with_boot(&self, mut answer: Packet, address: Option<Ipv4Addr>, if_nothing: IfNothing) -> Decision {
         let known = address.or(Some(self.request.packet.ciaddr)).filter(|address| !address.is_unspecified());
-        let seen = |step, detail| Observed { mac: Some(self.mac), peer: known.map(IpAddr::V4), step, detail };
+        let peer = known.map(IpAddr::V4);
+        let seen = |step, detail| Observed { mac: Some(self.mac), peer, step, detail, sent: None };
         let mut decision = Decision::default();
         let kind = self.request.packet.message_type();
         let discovers = kind == Some(MessageType::Discover);
@@ -244,7 +245,8 @@ impl Asked<'_> {
 
     fn told(&self, why: &str) -> Decision {
         let detail = format!("{}: {why}", self.client);
-        Decision { reply: None, seen: vec![Observed { mac: Some(self.mac), peer: None, step: Step::Discover, detail }] }
+        let seen = Observed { mac: Some(self.mac), peer: None, step: Step::Discover, detail, sent: None };
+        Decision { reply: None, seen: vec![seen] }
     }
 
     /// An answer with what every answer has.

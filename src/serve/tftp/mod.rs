@@ -21,7 +21,7 @@ use tracing::{debug, error, info, warn};
 use self::place::{Place, Room};
 use super::bind::{BindError, Udp};
 use super::counters::TftpCounters;
-use super::observe::{Observed, Observer};
+use super::observe::{Observed, Observer, Sent};
 use super::udp;
 use crate::model::boot::Step;
 use crate::wire::tftp::{Packet, Request, error_code};
@@ -202,8 +202,15 @@ impl Session {
                     %peer, path, size, block = transfer.block_size(), window = transfer.window_size(),
                     took = ?started.elapsed(), "sent by TFTP"
                 );
-                let seen = Observed { mac: None, peer: Some(peer.ip()), step: Step::Loader, detail: path.clone() };
-                self.shared.observer.observe(seen);
+                let sent = Some(Sent { bytes: size, of: size, took: started.elapsed() });
+                let detail = path.clone();
+                self.shared.observer.observe(Observed {
+                    mac: None,
+                    peer: Some(peer.ip()),
+                    step: Step::Loader,
+                    detail,
+                    sent,
+                });
             }
             Ok(Some((Outcome::Cancelled { probe, code, message }, ..))) => {
                 counters.cancelled.add();
