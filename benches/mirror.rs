@@ -17,6 +17,7 @@ use bivouac::fetch::{Cache, Checks, Downloader, HttpSettings, Mirrors, Proxy};
 use bivouac::fleet::Fleet;
 use bivouac::mirror::{Mirror, Options, Role};
 use bivouac::model::net::DhcpMode;
+use bivouac::serve::dhcp::Listen;
 use bivouac::serve::{self, App, Server};
 use bivouac::store::Store;
 use tokio_util::sync::CancellationToken;
@@ -160,9 +161,10 @@ async fn mirror(folder: &Path, upstream: String) {
     let options = serve::Options {
         http: "127.0.0.1:0".parse().unwrap(),
         tftp: None,
-        dhcp: DhcpMode::Off,
-        interfaces: Vec::new(),
-        dhcp_listen: None,
+        dhcp: Listen::Address(std::net::Ipv4Addr::LOCALHOST, DhcpMode::Off),
+        plan: Arc::default(),
+        quirks: Vec::new(),
+        leases: folder.join("dhcp"),
         dhcp_port: 0,
         pxe_port: 0,
         advertise: None,

@@ -17,6 +17,7 @@ use super::workshop::Access;
 use crate::config::{Dhcp, File, Http, OneOrMore, Tftp, Verify};
 use crate::model::alpine::{Arch, ReleaseSpec};
 use crate::model::name::{BundleRef, ChannelName, DEFAULT_CHANNEL, ProfileName};
+use crate::model::net::DhcpMode;
 
 /// Boots machines without disks: builds immutable Alpine bundles from profile folders, serves them over the network,
 /// and shows which machines really came up.
@@ -301,6 +302,12 @@ pub(super) enum Command {
     /// `serve` answers as a mirror of Alpine below /alpine: a client that has `http://SERVER/alpine/v3.24/main` in
     /// /etc/apk/repositories installs through it. `[caching-mirror]` in the site file says how much is kept.
     Mirror(MirrorArgs),
+    /// List the addresses that the DHCP server gave out, and those that machines have of their own
+    Leases {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// List machines: what they boot, how far they got, what they run
     Machines {
         /// As JSON
@@ -378,7 +385,8 @@ pub(super) struct ServeFlags {
     #[arg(long, value_name = "FOLDER")]
     loaders: Option<PathBuf>,
 
-    /// DHCP: beside another server, a full server with a pool, or none [default: proxy]
+    /// DHCP: beside another server, a full server with a pool, for machines with an address only, or none [default:
+    /// proxy]
     #[arg(long, value_name = "MODE")]
     dhcp: Option<DhcpWord>,
 
@@ -419,6 +427,7 @@ pub(super) struct ServeFlags {
 enum DhcpWord {
     Proxy,
     Full,
+    Reservations,
     Off,
 }
 
@@ -445,9 +454,10 @@ impl Command {
 impl ServeFlags {
     fn into_file(self) -> File {
         let mode = self.dhcp.map(|word| match word {
-            DhcpWord::Proxy => "proxy",
-            DhcpWord::Full => "full",
-            DhcpWord::Off => "off",
+            DhcpWord::Proxy => DhcpMode::Proxy,
+            DhcpWord::Full => DhcpMode::Full,
+            DhcpWord::Reservations => DhcpMode::Reservations,
+            DhcpWord::Off => DhcpMode::Off,
         });
         File {
             default_profile: self.default_profile,
@@ -455,9 +465,9 @@ impl ServeFlags {
             http: Some(Http { listen: self.http, advertise: self.advertise }),
             tftp: Some(Tftp { enabled: None, listen: self.tftp }),
             dhcp: Some(Dhcp {
-                mode: mode.map(str::to_owned),
+                mode: mode.map(|mode| mode.word().to_owned()),
                 interfaces: some(self.interface),
-                pool: self.pool,
+                pool: self.pool.map(OneOrMore::One),
                 netmask: self.netmask,
                 router: self.router,
                 dns: some(self.dns),

@@ -9,6 +9,7 @@ mod fetch;
 mod gc;
 mod inspect;
 mod lbu;
+mod leases;
 mod loaders;
 mod lock;
 mod machines;
@@ -138,6 +139,7 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
             Command::Loaders(args) => loaders::run(&settings, args, out)?,
             Command::Render(args) => render::render(&settings, args, out).await?,
             Command::Mirror(args) => return mirror::run(&settings, args, out).await,
+            Command::Leases { json } => leases::leases(&settings, json, out)?,
             Command::Machines { json } => machines::machines(&settings, json, out).await?,
         }
         Ok(Outcome::Done)

@@ -9,11 +9,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{loaders, mirror};
-use crate::config::Settings;
+use crate::config::{DhcpSettings, Settings};
 use crate::fleet::Fleet;
 use crate::model::firmware::Firmware;
 use crate::model::name::{ChannelName, ProfileName};
 use crate::model::plan::Assignment;
+use crate::serve::dhcp::Listen;
+use crate::serve::interfaces::Wanted;
 use crate::serve::loaders::Loaders;
 use crate::serve::{App, Options, Server};
 use crate::store::Store;
@@ -36,9 +38,10 @@ pub(super) async fn bind(settings: &Settings, coming: &[ProfileName]) -> anyhow:
     let options = Options {
         http: settings.http,
         tftp: settings.tftp,
-        dhcp: settings.dhcp.mode.clone(),
-        interfaces: settings.dhcp.interfaces.clone(),
-        dhcp_listen: settings.dhcp.listen,
+        dhcp: listen(&settings.dhcp),
+        plan: Arc::clone(&settings.dhcp.plan),
+        quirks: settings.dhcp.quirks.clone(),
+        leases: settings.leases(),
         dhcp_port: settings.dhcp.port,
         pxe_port: settings.dhcp.pxe_port,
         advertise: settings.advertise.clone(),
@@ -81,6 +84,15 @@ impl Ready {
         out.flush()?;
         self.server.run(stop).await;
         Ok(())
+    }
+}
+
+/// Where DHCP is answered, and how.
+fn listen(dhcp: &DhcpSettings) -> Listen {
+    let DhcpSettings { mode, modes, interfaces, listen, plan, .. } = dhcp.clone();
+    match listen {
+        Some(address) => Listen::Address(address, mode),
+        None => Listen::Interfaces(Wanted { mode, modes, names: interfaces, plan }),
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::dhcp::Dhcp;
 use super::loader::Loader;
 use crate::model::alpine::RepositoryName;
 use crate::model::name::{ChannelName, ProfileName};
@@ -50,7 +51,7 @@ pub struct File {
 
 /// A text, or a list of them.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(untagged, expecting = "expected a URL or a list of URLs")]
+#[serde(untagged, expecting = "expected a text or a list of texts")]
 pub enum OneOrMore {
     /// `"a"`
     One(String),
@@ -59,6 +60,15 @@ pub enum OneOrMore {
 }
 
 impl OneOrMore {
+    /// The first of them.
+    #[must_use]
+    pub fn first(&self) -> Option<String> {
+        match self {
+            Self::One(one) => Some(one.clone()),
+            Self::More(list) => list.first().cloned(),
+        }
+    }
+
     /// All of them.
     #[must_use]
     pub fn into_list(self) -> Vec<String> {
@@ -115,6 +125,8 @@ pub struct Follow {
     pub profile: Option<ProfileName>,
     /// One of its channels; `stable` when absent.
     pub channel: Option<ChannelName>,
+    /// The address it gets by DHCP, whenever it asks.
+    pub address: Option<Ipv4Addr>,
     /// Its own values of variables, which win over the profile's.
     #[serde(default)]
     pub vars: Vars,
@@ -138,32 +150,6 @@ pub struct Tftp {
     pub enabled: Option<bool>,
     /// Address and port to listen on; HTTP's address and port 69 when absent.
     pub listen: Option<SocketAddr>,
-}
-
-/// `[dhcp]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Dhcp {
-    /// `proxy` (beside another DHCP server), `full` (with a pool) or `off`; `proxy` when absent.
-    pub mode: Option<String>,
-    /// Interfaces to listen on; every usable one when absent.
-    pub interfaces: Option<Vec<String>>,
-    /// A fixed address to listen on instead of interfaces.
-    pub listen: Option<Ipv4Addr>,
-    /// Server port, 67 when absent.
-    pub port: Option<u16>,
-    /// Boot server port, 4011 when absent.
-    pub pxe_port: Option<u16>,
-    /// First and last address given out, `A-B`.
-    pub pool: Option<String>,
-    /// Netmask of the pool's network; 255.255.255.0 when absent.
-    pub netmask: Option<Ipv4Addr>,
-    /// Router machines are told.
-    pub router: Option<Ipv4Addr>,
-    /// Name servers machines are told.
-    pub dns: Option<Vec<Ipv4Addr>>,
-    /// How long an address is lent, such as `1h`.
-    pub lease: Option<String>,
 }
 
 impl File {
@@ -230,18 +216,7 @@ impl File {
                 enabled: a.enabled.or(b.enabled),
                 listen: a.listen.or(b.listen),
             }),
-            dhcp: both(self.dhcp, other.dhcp, |a, b| Dhcp {
-                mode: a.mode.or(b.mode),
-                interfaces: a.interfaces.or(b.interfaces),
-                listen: a.listen.or(b.listen),
-                port: a.port.or(b.port),
-                pxe_port: a.pxe_port.or(b.pxe_port),
-                pool: a.pool.or(b.pool),
-                netmask: a.netmask.or(b.netmask),
-                router: a.router.or(b.router),
-                dns: a.dns.or(b.dns),
-                lease: a.lease.or(b.lease),
-            }),
+            dhcp: both(self.dhcp, other.dhcp, Dhcp::or),
         }
     }
 }

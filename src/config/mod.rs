@@ -3,16 +3,18 @@
 //! Reading is strict (an unknown key is an error) and checking is complete: nothing starts on settings that were not
 //! looked at as a whole. Relative paths start at the folder of the file.
 
+mod dhcp;
 mod fetch;
 mod file;
 mod lease;
 mod loader;
 mod mirror;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+pub use dhcp::{Dhcp, DhcpSettings, WrittenQuirk, WrittenSubnet};
 pub use fetch::FetchSettings;
 pub use loader::Loader;
 pub use mirror::MirrorSettings;
@@ -21,9 +23,9 @@ use crate::model::check::Check;
 use crate::model::loader::LoaderRule;
 use crate::model::mac::Mac;
 use crate::model::name::{ChannelName, ProfileName, nearest};
-use crate::model::net::{DhcpMode, Pool, PoolError};
+use crate::model::net::{PlanError, SubnetError};
 use crate::model::plan::{Assignment, Assignments};
-pub use file::{CachingMirror, Dhcp, Fetch, File, Follow, Http, OneOrMore, Tftp, Verify};
+pub use file::{CachingMirror, Fetch, File, Follow, Http, OneOrMore, Tftp, Verify};
 
 /// The name of the site file, looked for in the working folder.
 pub const FILE_NAME: &str = "bivouac.toml";
@@ -39,12 +41,6 @@ const DEFAULT_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIE
 
 /// RFC 1350.
 const TFTP_PORT: u16 = 69;
-
-/// RFC 2131.
-const DHCP_PORT: u16 = 67;
-
-/// The port of PXE boot servers (PXE specification 2.1, section 2.2).
-const PXE_PORT: u16 = 4011;
 
 /// Why settings cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -75,9 +71,33 @@ pub enum ConfigError {
         /// What would be right.
         why: String,
     },
-    /// The DHCP pool does not hold together.
-    #[error("`dhcp.pool` cannot be used")]
-    Pool(#[from] PoolError),
+    /// A network of `[dhcp]` does not hold together.
+    #[error("`{key}` cannot be `{value}`")]
+    Subnet {
+        /// The key, as in the file.
+        key: &'static str,
+        /// What names the network there.
+        value: String,
+        /// Why.
+        source: SubnetError,
+    },
+    /// The networks of `[dhcp]` are in the way of each other.
+    #[error("the networks of `[dhcp]` cannot be used")]
+    Plan(#[source] PlanError),
+    /// A machine cannot have the address it was promised.
+    #[error("`machines.\"{mac}\".address` cannot be used")]
+    Reservation {
+        /// The machine.
+        mac: Mac,
+        /// Why.
+        #[source]
+        why: PlanError,
+    },
+    /// `mode = "reservations"` and nothing is reserved.
+    #[error(
+        "`dhcp.mode` is `reservations` and no machine has an address; write one, such as `[machines.\"52:54:00:12:34:56\"]` with `address = \"10.0.0.50\"`, and its network as a `[[dhcp.subnet]]`"
+    )]
+    NoReservation,
     /// `mode = "full"` without addresses to give out.
     #[error(
         "`dhcp.mode` is `full` and there is no pool; set `dhcp.pool` (or --pool) to the first and last address, such as \"10.0.0.100-10.0.0.199\""
@@ -131,21 +151,6 @@ pub struct VerifySettings {
     pub off: BTreeSet<Check>,
 }
 
-/// `[dhcp]` after all checks.
-#[derive(Debug, Clone, PartialEq)]
-pub struct DhcpSettings {
-    /// What it does.
-    pub mode: DhcpMode,
-    /// Interfaces it listens on; all usable ones when empty.
-    pub interfaces: Vec<String>,
-    /// A fixed address instead of interfaces, for tests and for relays only.
-    pub listen: Option<Ipv4Addr>,
-    /// The server port, 67.
-    pub port: u16,
-    /// The boot server port, 4011.
-    pub pxe_port: u16,
-}
-
 impl Settings {
     /// Reads `path`, or the site file of the working folder when there is one, and lets `flags` override it.
     ///
@@ -172,7 +177,8 @@ impl Settings {
     pub fn check(file: File) -> Result<Self, ConfigError> {
         let fallback = file.default_profile.map(|profile| follow(profile, None));
         let mut assignments = Assignments { fallback, ..Assignments::default() };
-        for (mac, Follow { profile, channel, vars }) in file.machines.unwrap_or_default() {
+        let mut reserved = BTreeMap::new();
+        for (mac, Follow { profile, channel, address: own, vars }) in file.machines.unwrap_or_default() {
             let address: Mac = mac.parse().map_err(|_| ConfigError::Value {
                 key: "machines",
                 value: mac.clone(),
@@ -187,6 +193,9 @@ impl Settings {
             }
             if let Some(profile) = profile {
                 assignments.by_mac.insert(address, follow(profile, channel));
+            }
+            if let Some(own) = own {
+                reserved.insert(address, own);
             }
             if assignments.vars.insert(address, vars).is_some() {
                 return Err(ConfigError::Value {
@@ -215,7 +224,7 @@ impl Settings {
             http: listen,
             advertise: http.advertise.as_deref().map(|url| base_url("http.advertise", url)).transpose()?,
             tftp: tftp.enabled.unwrap_or(true).then_some(tftp_listen),
-            dhcp: dhcp(file.dhcp.unwrap_or_default())?,
+            dhcp: DhcpSettings::check(file.dhcp.unwrap_or_default(), reserved)?,
         })
     }
 
@@ -241,6 +250,12 @@ impl Settings {
     #[must_use]
     pub fn fleet(&self) -> PathBuf {
         self.state.join("fleet.sqlite")
+    }
+
+    /// The folder of the leases that the DHCP server gave.
+    #[must_use]
+    pub fn leases(&self) -> PathBuf {
+        self.state.join("dhcp")
     }
 
     /// The folder of iPXE loaders added to this site, which come before all others.
@@ -308,63 +323,10 @@ fn base_url(key: &'static str, url: &str) -> Result<String, ConfigError> {
     Ok(url.trim_end_matches('/').to_owned())
 }
 
-fn dhcp(file: Dhcp) -> Result<DhcpSettings, ConfigError> {
-    let lent = [
-        ("dhcp.pool", file.pool.clone()),
-        ("dhcp.netmask", file.netmask.map(|mask| mask.to_string())),
-        ("dhcp.router", file.router.map(|router| router.to_string())),
-        ("dhcp.dns", file.dns.as_ref().and_then(|list| list.first()).map(ToString::to_string)),
-        ("dhcp.lease", file.lease.clone()),
-    ];
-    let lends = file.mode.as_deref() == Some("full");
-    if let Some((key, value)) = lent.into_iter().find_map(|(key, value)| Some((key, value?))).filter(|_| !lends) {
-        let why =
-            "only a full DHCP server gives out addresses: set `dhcp.mode` (or --dhcp) to `full`, or take this out";
-        return Err(ConfigError::Value { key, value, why: why.to_owned() });
-    }
-    let mode = match file.mode.as_deref() {
-        None | Some("proxy") => DhcpMode::Proxy,
-        Some("off") => DhcpMode::Off,
-        Some("full") => DhcpMode::Full(pool(&file)?),
-        Some(other) => {
-            return Err(ConfigError::Value {
-                key: "dhcp.mode",
-                value: other.to_owned(),
-                why: "write \"proxy\", \"full\" or \"off\"".to_owned(),
-            });
-        }
-    };
-    Ok(DhcpSettings {
-        mode,
-        interfaces: file.interfaces.unwrap_or_default(),
-        listen: file.listen,
-        port: file.port.unwrap_or(DHCP_PORT),
-        pxe_port: file.pxe_port.unwrap_or(PXE_PORT),
-    })
-}
-
-fn pool(file: &Dhcp) -> Result<Pool, ConfigError> {
-    let range = file.pool.as_deref().ok_or(ConfigError::NoPool)?;
-    let bad = || ConfigError::Value {
-        key: "dhcp.pool",
-        value: range.to_owned(),
-        why: "write the first and the last address, such as \"10.0.0.100-10.0.0.199\"".to_owned(),
-    };
-    let (first, last) = range.split_once('-').ok_or_else(bad)?;
-    let first: Ipv4Addr = first.trim().parse().map_err(|_| bad())?;
-    let last: Ipv4Addr = last.trim().parse().map_err(|_| bad())?;
-    let lease = lease::parse(file.lease.as_deref().unwrap_or("1h")).ok_or_else(|| ConfigError::Value {
-        key: "dhcp.lease",
-        value: file.lease.clone().unwrap_or_default(),
-        why: "write a number and s, m, h or d, at least a minute, such as \"1h\"".to_owned(),
-    })?;
-    let netmask = file.netmask.unwrap_or(Ipv4Addr::new(255, 255, 255, 0));
-    Ok(Pool::new(first, last, netmask, file.router, file.dns.clone().unwrap_or_default(), lease)?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::net::DhcpMode;
 
     fn check(text: &str) -> Result<Settings, ConfigError> {
         Settings::check(File::parse(text).unwrap())
@@ -423,15 +385,6 @@ mod tests {
             ("mirror = []", "name at least one mirror"),
             ("[verify]\noff = [\"signatur\"]", "`verify.off` cannot be `signatur`: did you mean `signature`?"),
             ("[verify]\noff = [\"all\"]", "the checks are signature, modloop, kernel, replay"),
-            ("[dhcp]\nmode = \"auto\"", "write \"proxy\", \"full\" or \"off\""),
-            ("[dhcp]\nmode = \"full\"", "set `dhcp.pool` (or --pool)"),
-            ("[dhcp]\nmode = \"full\"\npool = \"x\"", "`dhcp.pool` cannot be `x`"),
-            ("[dhcp]\nmode = \"full\"\npool = \"10.0.0.9-10.0.0.1\"", "`dhcp.pool` cannot be used"),
-            ("[dhcp]\nmode = \"full\"\npool = \"10.0.0.1-10.0.0.9\"\nlease = \"5\"", "`dhcp.lease` cannot be `5`"),
-            (
-                "[dhcp]\npool = \"10.0.0.1-10.0.0.9\"",
-                "`dhcp.pool` cannot be `10.0.0.1-10.0.0.9`: only a full DHCP server",
-            ),
             (
                 "[machines.\"52:54:00:00:00:01\"]\nprofile = \"a\"\n[machines.\"52-54-00-00-00-01\"]\nprofile = \"b\"",
                 "is in the file twice",

@@ -132,6 +132,12 @@ impl Firmware {
         }
     }
 
+    /// Whether it can be sent on to a boot server (port 4011): the firmware of PCs can, boards take what DHCP says.
+    #[must_use]
+    pub fn asks_boot_server(self) -> bool {
+        !matches!(self, Self::UBootArm32 | Self::UBootArm64 | Self::RaspberryPi)
+    }
+
     /// The loader files looked for, best first, as paths below a loader folder.
     ///
     /// On x86_64 UEFI `ipxe.efi`, which brings drivers, comes before `snponly.efi`, which uses the firmware's: firmware

@@ -17,7 +17,8 @@ pub mod tftp;
 mod udp;
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -29,9 +30,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use self::bind::BindError;
+use self::dhcp::attempts::Attempts;
 use self::dhcp::decide::Port;
-use self::dhcp::{DhcpServer, Listen};
-use self::interfaces::InterfaceError;
+use self::dhcp::{DhcpError, DhcpServer, Listen};
 use self::library::{Bundles, Links};
 use self::loaders::Loaders;
 use self::observe::{Observed, Observer};
@@ -41,7 +42,9 @@ use self::tftp::{Files, TftpServer};
 use crate::fleet::{Fleet, Seen};
 use crate::mirror::Mirror;
 use crate::model::alpine::Arch;
-use crate::model::net::DhcpMode;
+use crate::model::boot::Step;
+use crate::model::mac::Mac;
+use crate::model::net::{AddressPlan, Quirk};
 use crate::model::plan::{Assignments, Catalog};
 use crate::store::{Store, StoreError};
 
@@ -57,9 +60,9 @@ pub enum ServeError {
     /// A port cannot be opened.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// The interfaces cannot be used.
-    #[error("DHCP cannot be served")]
-    Interface(#[from] InterfaceError),
+    /// DHCP cannot be answered.
+    #[error(transparent)]
+    Dhcp(#[from] DhcpError),
     /// The store cannot be read.
     #[error("the published bundles cannot be read")]
     Store(#[from] StoreError),
@@ -72,12 +75,14 @@ pub struct Options {
     pub http: SocketAddr,
     /// Where TFTP listens, if it does.
     pub tftp: Option<SocketAddr>,
-    /// What DHCP does.
-    pub dhcp: DhcpMode,
-    /// Interfaces DHCP is answered on; all usable ones when empty.
-    pub interfaces: Vec<String>,
-    /// A fixed address for DHCP instead of interfaces.
-    pub dhcp_listen: Option<std::net::Ipv4Addr>,
+    /// Where DHCP is answered, and how.
+    pub dhcp: Listen,
+    /// The addresses it gives out.
+    pub plan: Arc<AddressPlan>,
+    /// The clients it answers in another way than most.
+    pub quirks: Vec<Quirk>,
+    /// The folder its leases are kept in.
+    pub leases: PathBuf,
     /// DHCP's server port.
     pub dhcp_port: u16,
     /// DHCP's boot server port.
@@ -107,6 +112,8 @@ pub struct App {
     links: Links,
     own_files: OwnFiles,
     mirror: Option<Mirror>,
+    /// What clients of DHCP made of its answers.
+    attempts: Arc<Mutex<Attempts>>,
 }
 
 impl App {
@@ -131,6 +138,7 @@ impl App {
             links: Links::default(),
             own_files: OwnFiles::default(),
             mirror: options.mirror.clone(),
+            attempts: Arc::default(),
         })
     }
 
@@ -153,6 +161,14 @@ impl App {
             }
         }
         self.last_catalog()
+    }
+
+    /// A machine came as far as its script, so that its loader does what it shall.
+    fn arrived(&self, peer: IpAddr, mac: Mac) {
+        self.links.learn(peer, mac);
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        attempts.reached(mac);
+        attempts.arrived(mac);
     }
 
     /// The architectures that published bundles are for, in Alpine's words.
@@ -187,8 +203,15 @@ impl Observer for App {
         if let Some(peer) = seen.peer.filter(|_| seen.mac.is_some()) {
             self.links.learn(peer, mac);
         }
+        if seen.step == Step::Loader {
+            self.attempts.lock().unwrap_or_else(PoisonError::into_inner).reached(mac);
+        }
         let how = if seen.mac.is_some() { Seen::ByMac } else { Seen::ByAddress };
         self.fleet.reached(mac, seen.step, how, SystemTime::now());
+    }
+
+    fn learned(&self, mac: Mac, address: Ipv4Addr) {
+        self.links.learn(IpAddr::V4(address), mac);
     }
 }
 
@@ -221,23 +244,17 @@ impl Server {
             Some(address) => Some(TftpServer::bind(address, Arc::clone(&app) as _, Arc::clone(&observer))?),
             None => None,
         };
-        let listen = match options.dhcp_listen {
-            Some(address) => Listen::Address(address),
-            None if options.dhcp == DhcpMode::Off => Listen::Interfaces(Vec::new()),
-            None => {
-                let (all, names) = interfaces::list()?;
-                Listen::Interfaces(interfaces::choose(&all, &names, &options.interfaces, &options.dhcp)?)
-            }
-        };
         let settings = dhcp::Settings {
-            mode: options.dhcp,
-            listen,
+            listen: options.dhcp,
+            plan: options.plan,
+            quirks: options.quirks,
+            leases: Some(options.leases),
             port: options.dhcp_port,
             boot_port: options.pxe_port,
             http_port: http_address.port(),
             advertise: options.advertise,
         };
-        let dhcp = DhcpServer::bind(settings, Arc::clone(&app.loaders), observer)?;
+        let dhcp = DhcpServer::bind(settings, Arc::clone(&app.loaders), observer, Arc::clone(&app.attempts))?;
         Ok(Self { app, http, http_address, tftp, dhcp })
     }
 

@@ -1,6 +1,6 @@
 //! What the servers tell the rest of the program about machines.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::model::boot::Step;
@@ -46,4 +46,9 @@ impl Sent {
 pub trait Observer: Send + Sync {
     /// Called from the servers' tasks: must return at once and never block.
     fn observe(&self, seen: Observed);
+
+    /// A machine has an address that another server gave it. As [`Observer::observe`], from a server's task.
+    fn learned(&self, mac: Mac, address: Ipv4Addr) {
+        let _ = (mac, address);
+    }
 }

@@ -8,3 +8,4 @@ pub mod kernel;
 pub mod loader;
 pub mod squashfs;
 pub mod tftp;
+pub mod udp;

@@ -6,6 +6,7 @@ mod apkovl;
 mod bad_input;
 mod check;
 mod cleaning;
+mod dhcp;
 mod diff;
 mod explain;
 mod extends;

@@ -40,6 +40,8 @@ pub(super) enum Plan<'a> {
     Script(String),
     /// Firmware takes a loader by TFTP.
     File(&'a Loader),
+    /// Firmware asks on port 4011, and is told the loader there.
+    BootServer(&'a Loader),
     /// Firmware takes a loader by HTTP.
     Url(String),
 }
@@ -79,7 +81,7 @@ impl Plan<'_> {
         match self {
             Self::Script(url) => {
                 // iPXE takes an answer for a proxy's only with this class; from a full server it wants no class.
-                if *facts.mode == DhcpMode::Proxy {
+                if facts.mode == DhcpMode::Proxy {
                     answer.options.put(code::VENDOR_CLASS, b"PXEClient");
                 } else {
                     answer.options.put(code::IPXE, &[NO_PXEDHCP, 1, 1]);
@@ -90,6 +92,8 @@ impl Plan<'_> {
                 answer.options.put(code::VENDOR_CLASS, b"HTTPClient");
                 put_url(answer, request, url);
             }
+            // No option 43: UEFI takes an offer with this class alone for one of a boot server (netboot.md, D1).
+            Self::BootServer(_) => answer.options.put(code::VENDOR_CLASS, b"PXEClient"),
             Self::File(loader) => put_file(answer, request, facts, loader),
         }
     }
@@ -100,6 +104,7 @@ impl fmt::Display for Plan<'_> {
         match self {
             Self::Script(url) | Self::Url(url) => f.write_str(url),
             Self::File(loader) => write!(f, "{} by TFTP", loader.name),
+            Self::BootServer(loader) => write!(f, "{} by TFTP, as port 4011 will say", loader.name),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::model::firmware::{Firmware, Transport};
-use crate::wire::dhcp::{Options, Packet, sub_option};
+use crate::wire::dhcp::{Options, Packet, code, sub_option};
 
 /// What iPXE says of itself in option 77.
 const IPXE_CLASS: &[u8] = b"iPXE";
@@ -116,6 +116,8 @@ fn has_architecture(options: &Options) -> bool {
     options.architectures().next().is_some()
 }
 
+/// Newer boards say so in option 97, whatever maker their address names: a type byte, and `RPi4` or the like.
 fn is_raspberry_pi(packet: &Packet) -> bool {
-    packet.mac().is_some_and(|mac| RASPBERRY_PI.iter().any(|range| mac.0.starts_with(range)))
+    let says_so = packet.options.get(code::MACHINE_ID).is_some_and(|id| id.get(1..4) == Some(b"RPi".as_slice()));
+    says_so || packet.mac().is_some_and(|mac| RASPBERRY_PI.iter().any(|range| mac.0.starts_with(range)))
 }

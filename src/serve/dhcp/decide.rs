@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 
 use dhcproto::v4::{CLIENT_PORT, MessageType, SERVER_PORT};
 
-use super::boot;
+use super::attempts::{Advice, Attempts};
+use super::boot::{self, Plan};
 use super::client::Client;
-use super::leases::LeaseTable;
+use super::leases::{LeaseTable, Whom};
 use crate::model::boot::Step;
+use crate::model::firmware::Transport;
 use crate::model::mac::Mac;
-use crate::model::net::{DhcpMode, Pool};
+use crate::model::net::{AddressPlan, Behaviour, DhcpMode, Quirk, Shape, Subnet, Traits, behaviour};
 use crate::serve::loaders::Loaders;
 use crate::serve::observe::Observed;
 use crate::wire::dhcp::{BROADCAST, Packet, code};
@@ -46,12 +48,27 @@ pub struct Request<'a> {
 pub struct Facts<'a> {
     /// Our address on the interface the packet came through.
     pub address: Ipv4Addr,
-    /// What this server does.
-    pub mode: &'a DhcpMode,
+    /// What this server does there.
+    pub mode: DhcpMode,
+    /// The addresses that are given out.
+    pub plan: &'a AddressPlan,
+    /// The clients that want another answer than most.
+    pub quirks: &'a [Quirk],
+    /// What is known of the machine from before, for the quirks.
+    pub machine: Traits<'a>,
     /// Base URL of the HTTP server, without a final slash, as this client reaches it.
     pub base_url: &'a str,
     /// The loaders there are.
     pub loaders: &'a Loaders,
+}
+
+/// What is remembered from packet to packet.
+#[derive(Debug)]
+pub struct Memory<'a> {
+    /// Who has which address.
+    pub leases: &'a mut LeaseTable,
+    /// What clients asked lately.
+    pub attempts: &'a mut Attempts,
 }
 
 /// What to do about a packet.
@@ -61,6 +78,8 @@ pub struct Decision {
     pub reply: Option<Reply>,
     /// What to tell.
     pub seen: Vec<Observed>,
+    /// The address another server gave this machine, as the machine itself said.
+    pub address: Option<(Mac, Ipv4Addr)>,
 }
 
 /// An answer.
@@ -68,10 +87,22 @@ pub struct Decision {
 pub struct Reply {
     /// The packet.
     pub packet: Packet,
-    /// Where it goes; a broadcast leaves through the interface the request came from.
-    pub destination: SocketAddrV4,
+    /// Where it goes.
+    pub destination: Destination,
     /// The most bytes the client takes.
     pub limit: usize,
+    /// How long it waits.
+    pub delay: Duration,
+}
+
+/// Where an answer goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Destination {
+    /// To an address; a broadcast leaves through the interface the request came from.
+    Address(SocketAddrV4),
+    /// To a client that has not got its address yet and answers no ARP: straight to its network card, in a packet to the
+    /// address it is being given.
+    Card(Ipv4Addr, Mac),
 }
 
 impl Reply {
@@ -85,8 +116,9 @@ impl Reply {
 /// Decides (netboot.md, D6).
 ///
 /// In proxy mode only clients that ask how to boot are answered, DISCOVER on port 67, REQUEST and INFORM on port 4011.
-/// In full mode everybody gets an address, and those who ask how to boot are told that too.
-pub fn decide(request: &Request<'_>, facts: &Facts<'_>, leases: &mut LeaseTable, now: Instant) -> Decision {
+/// In full mode everybody gets an address, and those who ask how to boot are told that too; with reservations the same
+/// goes for the machines that have one, and nobody else is answered.
+pub fn decide(request: &Request<'_>, facts: &Facts<'_>, memory: &mut Memory<'_>, now: Instant) -> Decision {
     let packet = request.packet;
     let from_client = packet.direction == crate::wire::dhcp::Direction::Request;
     let (Some(mac), Some(kind)) = (packet.mac().filter(Mac::is_unicast), packet.message_type()) else {
@@ -95,13 +127,26 @@ pub fn decide(request: &Request<'_>, facts: &Facts<'_>, leases: &mut LeaseTable,
     if !from_client {
         return Decision::default();
     }
-    let asked = Asked { request, facts, mac, client: Client::of(packet) };
+    if !memory.attempts.may_ask(mac, now) {
+        return Decision::default();
+    }
+    let client = Client::of(packet);
+    let traits = Traits { vendor_class: packet.options.vendor_class(), ..facts.machine };
+    let behaviour = behaviour(facts.quirks, &mac, &traits);
+    let mut asked = Asked { request, facts, mac, client, behaviour, attempts: memory.attempts, now };
+    let leases = &mut *memory.leases;
     match (facts.mode, request.port, kind) {
+        (DhcpMode::Off, ..) => Decision::default(),
+        (_, Port::Boot, MessageType::Request | MessageType::Inform) => asked.boot_server(),
         (DhcpMode::Proxy, Port::Server, MessageType::Discover) => asked.boot_offer(),
-        (DhcpMode::Proxy | DhcpMode::Full(_), Port::Boot, MessageType::Request | MessageType::Inform) => {
-            asked.boot_server()
+        (DhcpMode::Proxy, Port::Server, MessageType::Request) => asked.told_address(),
+        (DhcpMode::Full, Port::Server, _) => asked.addressed(Whom::All, kind, leases),
+        (DhcpMode::Reservations, Port::Server, _) if facts.plan.reservations().contains_key(&mac) => {
+            asked.addressed(Whom::Reserved, kind, leases)
         }
-        (DhcpMode::Full(pool), Port::Server, _) if asked.is_for(pool) => asked.full(pool, kind, leases, now),
+        (DhcpMode::Reservations, Port::Server, MessageType::Discover) => {
+            asked.told("it has no address of its own in the site file, and others get none here")
+        }
         _ => Decision::default(),
     }
 }
@@ -112,11 +157,22 @@ struct Asked<'a> {
     facts: &'a Facts<'a>,
     mac: Mac,
     client: Client,
+    behaviour: Behaviour,
+    attempts: &'a mut Attempts,
+    now: Instant,
 }
 
-impl Asked<'_> {
+/// Where a client gets its address.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    whom: Whom,
+    number: usize,
+    subnet: &'a Subnet,
+}
+
+impl<'a> Asked<'a> {
     /// Proxy mode, port 67.
-    fn boot_offer(&self) -> Decision {
+    fn boot_offer(&mut self) -> Decision {
         let mut answer = self.answer(MessageType::Offer);
         // A proxy gives no address, so there is none the answer could be sent to.
         answer.flags |= BROADCAST;
@@ -124,35 +180,47 @@ impl Asked<'_> {
     }
 
     /// Port 4011. The client has an address already and asks this server for its loader.
-    fn boot_server(&self) -> Decision {
+    fn boot_server(&mut self) -> Decision {
+        self.attempts.reached(self.mac);
         let mut answer = self.answer(MessageType::Ack);
         answer.ciaddr = self.request.packet.ciaddr;
         self.with_boot(answer, None, IfNothing::Silent)
     }
 
-    fn full(&self, pool: &Pool, kind: MessageType, leases: &mut LeaseTable, now: Instant) -> Decision {
+    /// Proxy mode: the client takes the address that another server offers it. Nobody else knows it as well.
+    fn told_address(&self) -> Decision {
+        let packet = self.request.packet;
+        let has = Some(packet.ciaddr).filter(|address| !address.is_unspecified());
+        let address = packet.options.requested_address().or(has);
+        Decision { address: address.map(|address| (self.mac, address)), ..Decision::default() }
+    }
+
+    fn addressed(&mut self, whom: Whom, kind: MessageType, leases: &mut LeaseTable) -> Decision {
+        let Some((number, subnet)) = self.network() else { return Decision::default() };
+        let place = Place { whom, number, subnet };
         let options = &self.request.packet.options;
         match kind {
             MessageType::Discover => {
-                let Some(address) = leases.offer(pool, self.mac, options.requested_address(), now) else {
-                    return self.told("every address of the pool is in use");
+                let wants = options.requested_address();
+                let Some(address) = leases.offer(whom, number, self.mac, wants, self.now) else {
+                    return self.told("every address of its network is in use");
                 };
-                self.lease(MessageType::Offer, pool, address)
+                self.lease(MessageType::Offer, place, address)
             }
-            MessageType::Request => self.requested(pool, leases, now),
+            MessageType::Request => self.requested(place, leases),
             MessageType::Inform => {
                 let mut answer = self.answer(MessageType::Ack);
                 answer.ciaddr = self.request.packet.ciaddr;
-                network(&mut answer, pool);
+                put_network(&mut answer, subnet);
                 self.with_boot(answer, None, IfNothing::Send)
             }
             MessageType::Release => {
-                leases.release(self.mac, now);
+                leases.release(number, self.mac, self.now);
                 Decision::default()
             }
             MessageType::Decline => {
                 if let Some(address) = options.requested_address() {
-                    leases.decline(self.mac, address, now);
+                    leases.decline(number, self.mac, address, self.now);
                 }
                 Decision::default()
             }
@@ -161,27 +229,27 @@ impl Asked<'_> {
     }
 
     /// REQUEST in all its meanings (RFC 2131, section 4.3.2): taking an offer, starting again with an old address,
-    /// and renewing. A free address is confirmed even if the table does not know the machine: the table is empty
-    /// after a restart, and this server is the only one of its network.
-    fn requested(&self, pool: &Pool, leases: &mut LeaseTable, now: Instant) -> Decision {
+    /// and renewing. A free address is confirmed even if the table does not know the machine: this server is the only
+    /// one of its network.
+    fn requested(&mut self, place: Place<'_>, leases: &mut LeaseTable) -> Decision {
         let packet = self.request.packet;
         if packet.options.server_id().is_some_and(|chosen| chosen != self.own_id() && chosen != self.facts.address) {
-            leases.release(self.mac, now);
+            leases.release(place.number, self.mac, self.now);
             return Decision::default();
         }
         let has = Some(packet.ciaddr).filter(|address| !address.is_unspecified());
         let Some(address) = packet.options.requested_address().or(has) else {
             return Decision::default();
         };
-        match leases.grant(pool, self.mac, address, now) {
-            Ok(()) => self.lease(MessageType::Ack, pool, address),
+        match leases.grant(place.whom, place.number, self.mac, address, self.now) {
+            Ok(()) => self.lease(MessageType::Ack, place, address),
             Err(_) => self.refuse(),
         }
     }
 
     fn refuse(&self) -> Decision {
         let mut answer = self.answer(MessageType::Nak);
-        let destination = if answer.giaddr.is_unspecified() {
+        let to = if answer.giaddr.is_unspecified() {
             SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT)
         } else {
             // The client has no address the relay could use (RFC 2131, section 4.3.2).
@@ -189,34 +257,41 @@ impl Asked<'_> {
             SocketAddrV4::new(answer.giaddr, SERVER_PORT)
         };
         self.finish(&mut answer);
-        Decision { reply: Some(Reply { packet: answer, destination, limit: self.limit() }), seen: Vec::new() }
+        let destination = Destination::Address(to);
+        Decision { reply: Some(self.reply(answer, destination)), ..Decision::default() }
     }
 
-    fn lease(&self, kind: MessageType, pool: &Pool, address: Ipv4Addr) -> Decision {
+    fn reply(&self, packet: Packet, destination: Destination) -> Reply {
+        let limit = self.request.packet.options.payload_limit();
+        Reply { packet, destination, limit, delay: self.behaviour.delay }
+    }
+
+    fn lease(&mut self, kind: MessageType, place: Place<'_>, address: Ipv4Addr) -> Decision {
+        let time = place.subnet.lease();
         let mut answer = self.answer(kind);
         answer.yiaddr = address;
         if kind == MessageType::Ack {
             answer.ciaddr = self.request.packet.ciaddr;
         }
-        put_seconds(&mut answer, code::LEASE_TIME, pool.lease());
-        network(&mut answer, pool);
+        put_seconds(&mut answer, code::LEASE_TIME, time);
+        put_network(&mut answer, place.subnet);
         // The defaults of RFC 2131, section 4.4.5, said aloud.
-        put_seconds(&mut answer, code::RENEWAL_TIME, pool.lease() / 2);
-        put_seconds(&mut answer, code::REBINDING_TIME, pool.lease() / 8 * 7);
+        put_seconds(&mut answer, code::RENEWAL_TIME, time / 2);
+        put_seconds(&mut answer, code::REBINDING_TIME, time / 8 * 7);
         self.with_boot(answer, Some(address), IfNothing::Send)
     }
 
     /// Adds what to boot, and sends the answer off.
-    fn with_boot(&self, mut answer: Packet, address: Option<Ipv4Addr>, if_nothing: IfNothing) -> Decision {
+    fn with_boot(&mut self, mut answer: Packet, address: Option<Ipv4Addr>, if_nothing: IfNothing) -> Decision {
         let known = address.or(Some(self.request.packet.ciaddr)).filter(|address| !address.is_unspecified());
-        let peer = known.map(IpAddr::V4);
-        let seen = |step, detail| Observed { mac: Some(self.mac), peer, step, detail, sent: None };
+        let mac = self.mac;
+        let seen = |step, detail| Observed { mac: Some(mac), peer: known.map(IpAddr::V4), step, detail, sent: None };
         let mut decision = Decision::default();
         let kind = self.request.packet.message_type();
         let discovers = kind == Some(MessageType::Discover);
         // Taking an offer is no second offer.
         let takes_offer = self.request.port == Port::Server && kind == Some(MessageType::Request);
-        match boot::plan(&self.client, &self.mac, self.facts) {
+        match self.plan(discovers) {
             Ok(Some(plan)) => {
                 plan.put(&mut answer, self.request.packet, self.facts);
                 if discovers {
@@ -238,15 +313,43 @@ impl Asked<'_> {
             }
         }
         self.finish(&mut answer);
-        let destination = self.destination();
-        decision.reply = Some(Reply { packet: answer, destination, limit: self.limit() });
+        let destination = self.destination(answer.yiaddr);
+        decision.reply = Some(self.reply(answer, destination));
         decision
+    }
+
+    /// What the client boots, and how it is led there.
+    fn plan(&mut self, discovers: bool) -> Result<Option<Plan<'a>>, String> {
+        let plan = boot::plan(&self.client, &self.mac, self.facts)?;
+        let Some(Plan::File(loader)) = plan else { return Ok(plan) };
+        // Only an offer is passed over; who asks for more has heard it.
+        let shape = if discovers {
+            match self.attempts.advise(self.mac, self.request.packet.xid, self.now) {
+                Advice::Lead(shape) => shape,
+                Advice::Circles(times) => {
+                    return Err(format!(
+                        "it was handed a loader {times} times within two minutes and is back, so it gets none until it \
+                         rests: its loader does not find the way to the script"
+                    ));
+                }
+            }
+        } else {
+            self.attempts.shape(self.mac)
+        };
+        let shape = self.behaviour.answer.unwrap_or(shape);
+        // iPXE and the boards that take files of their own know no boot server.
+        let knows_boot_server = matches!(
+            self.client,
+            Client::Firmware { firmware, transport: Transport::Pxe } if firmware.asks_boot_server()
+        );
+        let refers = shape == Shape::BootServer && knows_boot_server && self.request.port == Port::Server;
+        Ok(Some(if refers { Plan::BootServer(loader) } else { Plan::File(loader) }))
     }
 
     fn told(&self, why: &str) -> Decision {
         let detail = format!("{}: {why}", self.client);
-        let seen = Observed { mac: Some(self.mac), peer: None, step: Step::Discover, detail, sent: None };
-        Decision { reply: None, seen: vec![seen] }
+        let seen = vec![Observed { mac: Some(self.mac), peer: None, step: Step::Discover, detail, sent: None }];
+        Decision { seen, ..Decision::default() }
     }
 
     /// An answer with what every answer has.
@@ -259,6 +362,9 @@ impl Asked<'_> {
     /// What is sent back as it came, after everything that is more important (RFC 6842, RFC 4578, RFC 3046).
     fn finish(&self, answer: &mut Packet) {
         for code in [code::MACHINE_ID, code::CLIENT_ID, code::RELAY_AGENT] {
+            if code == code::MACHINE_ID && !self.behaviour.machine_id {
+                continue;
+            }
             if let Some(data) = self.request.packet.options.get(code) {
                 answer.options.put(code, data);
             }
@@ -269,33 +375,31 @@ impl Asked<'_> {
         self.request.packet.options.relay_address(SERVER_ID_OVERRIDE).unwrap_or(self.facts.address)
     }
 
-    fn limit(&self) -> usize {
-        self.request.packet.options.payload_limit()
-    }
-
-    /// Whether the client is in the pool's network. Addresses of another network would be of no use to it.
-    fn is_for(&self, pool: &Pool) -> bool {
+    /// The network the client is in: the one a relay names (RFC 3527, RFC 3011), the relay's own, that of the address
+    /// it has and renews, or else ours.
+    fn network(&self) -> Option<(usize, &'a Subnet)> {
         let packet = self.request.packet;
-        let relay = Some(packet.giaddr).filter(|address| !address.is_unspecified());
+        let set = |address: &Ipv4Addr| !address.is_unspecified();
         let named = packet.options.relay_address(LINK_SELECTION).or(packet.options.subnet_selection());
-        pool.is_local(named.or(relay).unwrap_or(self.facts.address))
+        let relay = Some(packet.giaddr).filter(set);
+        let has = Some(packet.ciaddr).filter(set);
+        self.facts.plan.of(named.or(relay).or(has).unwrap_or(self.facts.address))
     }
 
-    /// Where an answer goes (RFC 2131, section 4.1).
-    ///
-    /// A client without an address is always answered by broadcast, also when it did not ask for that: to unicast,
-    /// an entry in the ARP table would have to be forged, for which a privilege is needed, and every client that asks
-    /// by broadcast hears a broadcast.
-    fn destination(&self) -> SocketAddrV4 {
+    /// Where an answer goes (RFC 2131, section 4.1). A proxy gives no address that an answer could be sent to.
+    fn destination(&self, gives: Ipv4Addr) -> Destination {
         let (packet, source) = (self.request.packet, self.request.source);
+        let broadcasts = packet.flags & BROADCAST != 0 || gives.is_unspecified();
         if self.request.port == Port::Boot && !source.ip().is_unspecified() {
-            source
+            Destination::Address(source)
         } else if !packet.giaddr.is_unspecified() {
-            SocketAddrV4::new(packet.giaddr, SERVER_PORT)
+            Destination::Address(SocketAddrV4::new(packet.giaddr, SERVER_PORT))
         } else if !packet.ciaddr.is_unspecified() {
-            SocketAddrV4::new(packet.ciaddr, source.port())
+            Destination::Address(SocketAddrV4::new(packet.ciaddr, source.port()))
+        } else if broadcasts {
+            Destination::Address(SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT))
         } else {
-            SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT)
+            Destination::Card(gives, self.mac)
         }
     }
 }
@@ -310,15 +414,18 @@ enum IfNothing {
 }
 
 /// What a client is told about its network.
-fn network(answer: &mut Packet, pool: &Pool) {
-    answer.options.put(code::NETMASK, &pool.netmask().octets());
-    if let Some(router) = pool.router() {
+fn put_network(answer: &mut Packet, subnet: &Subnet) {
+    answer.options.put(code::NETMASK, &subnet.netmask().octets());
+    if let Some(router) = subnet.router() {
         answer.options.put(code::ROUTER, &router.octets());
     }
-    if !pool.dns().is_empty() {
-        answer.options.put(code::DNS, &pool.dns().iter().flat_map(Ipv4Addr::octets).collect::<Vec<u8>>());
+    if let Some(domain) = subnet.domain() {
+        answer.options.put(code::DOMAIN, domain.as_bytes());
     }
-    answer.options.put(code::BROADCAST_ADDRESS, &pool.broadcast().octets());
+    if !subnet.dns().is_empty() {
+        answer.options.put(code::DNS, &subnet.dns().iter().flat_map(Ipv4Addr::octets).collect::<Vec<u8>>());
+    }
+    answer.options.put(code::BROADCAST_ADDRESS, &subnet.broadcast().octets());
 }
 
 fn put_seconds(answer: &mut Packet, code: u8, time: Duration) {

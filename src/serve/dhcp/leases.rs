@@ -1,14 +1,18 @@
-//! Which machine has which address. Pure: time is an argument, and nothing is kept on disk.
+//! Which machine has which address. Pure: time is an argument, and what changes is handed out to be written down.
 //!
-//! A table lost in a restart costs nothing: the address a machine is offered follows from its hardware address, and an
-//! address a machine says it has is confirmed when it is free.
+//! A machine is known by its hardware address, not by its client identifier (option 61): firmware, iPXE and the system of
+//! one machine send three identifiers, and all of them shall have one address. The address a machine is offered first
+//! follows from its hardware address alone, and an address a machine says it has is confirmed when it is free; so even a
+//! table that was lost costs nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::free::Free;
 use crate::model::mac::Mac;
-use crate::model::net::Pool;
+use crate::model::net::{AddressPlan, Subnet};
 
 /// How long an offer is kept for its machine. Firmware takes up to half a minute to choose among offers.
 const OFFER: Duration = Duration::from_secs(60);
@@ -16,110 +20,255 @@ const OFFER: Duration = Duration::from_secs(60);
 /// How long an address stays unused after a machine found somebody else on it.
 const QUARANTINE: Duration = Duration::from_secs(600);
 
-/// The addresses in use. Never more entries than the pool has addresses.
+/// The addresses in use. Never more entries than there are addresses given out or reserved.
 #[derive(Debug, Default)]
 pub struct LeaseTable {
+    plan: Arc<AddressPlan>,
+    networks: Vec<Network>,
+    /// Addresses nobody gets without a reservation.
+    kept: BTreeSet<Ipv4Addr>,
+    /// Addresses of this computer, which nobody gets.
+    own: BTreeSet<Ipv4Addr>,
+    changed: BTreeMap<Ipv4Addr, Change>,
+}
+
+/// One network of the plan.
+#[derive(Debug, Default)]
+struct Network {
     machines: HashMap<Mac, Ipv4Addr>,
     addresses: HashMap<Ipv4Addr, Use>,
-    reserved: Vec<Ipv4Addr>,
+    /// Addresses of the ranges that are not in `addresses`.
+    untouched: Free,
+    /// Every one of `addresses`, the one that runs out first at the beginning.
+    endings: BTreeSet<(Instant, Ipv4Addr)>,
 }
 
 /// What an address is used for, and until when.
-#[derive(Debug, Clone, Copy)]
-struct Use {
-    /// Nobody during a quarantine.
-    by: Option<Mac>,
-    until: Instant,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Use {
+    /// The machine; nobody during a quarantine.
+    pub by: Option<Mac>,
+    /// When it ends.
+    pub until: Instant,
+}
+
+/// What is to be written down of an address: its use, or nothing when it is free.
+pub type Change = Option<Use>;
+
+/// Who may have addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whom {
+    /// Everybody.
+    All,
+    /// Machines with a reservation.
+    Reserved,
 }
 
 /// Why a machine cannot have the address it asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// It is none of the pool.
-    #[error("the address is not in the pool")]
+    /// It is not given out.
+    #[error("the address is not given out")]
     Outside,
-    /// Another machine has it, or it is kept free.
+    /// Another machine has it, it is kept free, or the machine has one of its own.
     #[error("the address is taken")]
     Taken,
 }
 
 impl LeaseTable {
-    /// An empty table that never gives out `reserved`: the addresses of servers and routers, should they lie in the
-    /// pool.
+    /// A table in which every address is free.
     #[must_use]
-    pub fn reserving(reserved: Vec<Ipv4Addr>) -> Self {
-        Self { reserved, ..Self::default() }
+    pub fn new(plan: Arc<AddressPlan>) -> Self {
+        let networks =
+            plan.subnets().iter().map(|subnet| Network { untouched: Free::new(subnet.size()), ..Network::default() });
+        Self { networks: networks.collect(), kept: plan.kept(), plan, ..Self::default() }
     }
 
-    /// Chooses an address for a machine and keeps it for a minute: the one it has or had, else the one it `wants`,
-    /// else one that follows from its hardware address. Nothing when all are in use.
-    pub fn offer(&mut self, pool: &Pool, mac: Mac, wants: Option<Ipv4Addr>, now: Instant) -> Option<Ipv4Addr> {
-        let known = self.machines.get(&mac).copied();
-        let first_wishes = [known, wants].into_iter().flatten();
-        let start = spread(mac);
-        let anywhere = (0..pool.size()).map(|step| pool.nth(start.wrapping_add(step) % pool.size()));
-        let address = first_wishes.chain(anywhere).find(|address| self.may_have(pool, mac, *address, now).is_ok())?;
+    /// The addresses of this computer, which nobody gets from now on.
+    pub fn set_own(&mut self, own: BTreeSet<Ipv4Addr>) {
+        self.own = own;
+    }
+
+    /// Puts back what was written down; what no longer fits the plan is passed over.
+    pub fn restore(&mut self, uses: impl IntoIterator<Item = (Ipv4Addr, Use)>, now: Instant) {
+        for (address, Use { by, until }) in uses {
+            let Some((number, subnet)) = self.plan.of(address) else { continue };
+            let reserved = by.is_some_and(|mac| self.plan.reservations().get(&mac) == Some(&address));
+            let given = subnet.index_of(address);
+            if !reserved && (given.is_none() || self.kept.contains(&address)) {
+                continue;
+            }
+            if let Some(network) = self.networks.get_mut(number) {
+                network.set(given, address, Use { by, until }, now);
+            }
+        }
+        self.changed.clear();
+    }
+
+    /// Chooses an address for a machine and keeps it for a minute: its reservation, else the one it has or had, else
+    /// the one it `wants`, else one that follows from its hardware address. Nothing when all are in use, or when it is
+    /// not one of those who get any.
+    pub fn offer(
+        &mut self,
+        whom: Whom,
+        number: usize,
+        mac: Mac,
+        wants: Option<Ipv4Addr>,
+        now: Instant,
+    ) -> Option<Ipv4Addr> {
+        let plan = Arc::clone(&self.plan);
+        let subnet = plan.subnets().get(number)?;
+        let known = self.networks.get(number)?.machines.get(&mac).copied();
+        let wishes = [self.reserved(subnet, mac), known, wants];
+        let wish = wishes.into_iter().flatten().find(|wish| self.may_have(whom, number, mac, *wish, now).is_ok());
+        let address = match wish {
+            Some(address) => address,
+            None if whom == Whom::Reserved => return None,
+            None => self.any(number, subnet, mac, now)?,
+        };
         // An offer never shortens a lease the machine still has.
-        let until = match self.addresses.get(&address) {
+        let until = match self.networks.get(number)?.addresses.get(&address) {
             Some(lease) if lease.by == Some(mac) => lease.until.max(now + OFFER),
             _ => now + OFFER,
         };
-        self.set(mac, address, until);
+        let offer = Use { by: Some(mac), until };
+        self.networks.get_mut(number)?.set(subnet.index_of(address), address, offer, now);
         Some(address)
     }
 
-    /// Gives `address` to a machine for the pool's lease time.
+    /// Gives `address` to a machine for the network's lease time.
     ///
     /// # Errors
     /// When it cannot have this address; the machine must ask for another.
-    pub fn grant(&mut self, pool: &Pool, mac: Mac, address: Ipv4Addr, now: Instant) -> Result<(), Refusal> {
-        self.may_have(pool, mac, address, now)?;
-        self.set(mac, address, now + pool.lease());
+    pub fn grant(
+        &mut self,
+        whom: Whom,
+        number: usize,
+        mac: Mac,
+        address: Ipv4Addr,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        self.may_have(whom, number, mac, address, now)?;
+        let subnet = self.plan.subnets().get(number).ok_or(Refusal::Outside)?;
+        let lease = Use { by: Some(mac), until: now + subnet.lease() };
+        let network = self.networks.get_mut(number).ok_or(Refusal::Outside)?;
+        if let Some(left) = network.set(subnet.index_of(address), address, lease, now) {
+            self.changed.insert(left, None);
+        }
+        self.changed.insert(address, Some(lease));
         Ok(())
     }
 
     /// The machine does not want its address, or goes elsewhere. It is offered the same one when it returns and
     /// nobody took it in between.
-    pub fn release(&mut self, mac: Mac, now: Instant) {
-        if let Some(lease) = self.machines.get(&mac).and_then(|address| self.addresses.get_mut(address)) {
-            lease.until = now;
+    pub fn release(&mut self, number: usize, mac: Mac, now: Instant) {
+        let Some(network) = self.networks.get_mut(number) else { return };
+        let Some(address) = network.machines.get(&mac).copied() else { return };
+        if network.addresses.get(&address).is_some_and(|lease| lease.until > now) {
+            network.end(address, now);
+            self.changed.insert(address, None);
         }
     }
 
     /// The machine found somebody on `address`, which must have been its own: nobody gets it for ten minutes.
-    pub fn decline(&mut self, mac: Mac, address: Ipv4Addr, now: Instant) {
-        if self.machines.get(&mac) == Some(&address) {
-            self.machines.remove(&mac);
-            self.addresses.insert(address, Use { by: None, until: now + QUARANTINE });
+    pub fn decline(&mut self, number: usize, mac: Mac, address: Ipv4Addr, now: Instant) {
+        let (Some(network), Some(subnet)) = (self.networks.get_mut(number), self.plan.subnets().get(number)) else {
+            return;
+        };
+        if network.machines.get(&mac) == Some(&address) {
+            let rest = Use { by: None, until: now + QUARANTINE };
+            network.set(subnet.index_of(address), address, rest, now);
+            self.changed.insert(address, Some(rest));
         }
+    }
+
+    /// What changed since this was asked last, for each address its last state.
+    pub fn take_changes(&mut self) -> BTreeMap<Ipv4Addr, Change> {
+        std::mem::take(&mut self.changed)
     }
 
     /// How many addresses are in use.
     #[must_use]
     pub fn in_use(&self, now: Instant) -> usize {
-        self.addresses.values().filter(|lease| lease.until > now).count()
+        self.networks.iter().flat_map(|network| network.addresses.values()).filter(|lease| lease.until > now).count()
     }
 
-    fn may_have(&self, pool: &Pool, mac: Mac, address: Ipv4Addr, now: Instant) -> Result<(), Refusal> {
-        if !pool.contains(address) {
+    fn reserved(&self, subnet: &Subnet, mac: Mac) -> Option<Ipv4Addr> {
+        self.plan.reservations().get(&mac).copied().filter(|address| subnet.is_local(*address))
+    }
+
+    fn may_have(&self, whom: Whom, number: usize, mac: Mac, address: Ipv4Addr, now: Instant) -> Result<(), Refusal> {
+        let (Some(subnet), Some(network)) = (self.plan.subnets().get(number), self.networks.get(number)) else {
             return Err(Refusal::Outside);
+        };
+        let other = network.addresses.get(&address).is_some_and(|lease| lease.until > now && lease.by != Some(mac));
+        match self.reserved(subnet, mac) {
+            _ if self.own.contains(&address) => Err(Refusal::Taken),
+            // Whoever else is on it got it before it was reserved, or took it.
+            Some(reserved) if reserved == address && !other => Ok(()),
+            // While it cannot have its own, it may have another.
+            Some(reserved) if network.is_free(reserved, mac, now) && !self.own.contains(&reserved) => {
+                Err(Refusal::Taken)
+            }
+            _ if whom == Whom::Reserved || subnet.index_of(address).is_none() => Err(Refusal::Outside),
+            _ if other || self.kept.contains(&address) => Err(Refusal::Taken),
+            _ => Ok(()),
         }
-        let taken = self.addresses.get(&address).is_some_and(|lease| lease.until > now && lease.by != Some(mac));
-        if taken || self.reserved.contains(&address) { Err(Refusal::Taken) } else { Ok(()) }
     }
 
-    /// Both maps always agree: a machine has one address, an address one machine.
-    fn set(&mut self, mac: Mac, address: Ipv4Addr, until: Instant) {
-        if let Some(old) = self.machines.insert(mac, address)
+    /// An address for a machine that has no wish that can be met: one nobody had yet, else the one that is free for
+    /// the longest time.
+    fn any(&self, number: usize, subnet: &Subnet, mac: Mac, now: Instant) -> Option<Ipv4Addr> {
+        let network = self.networks.get(number)?;
+        let is_kept = |address: &Ipv4Addr| self.kept.contains(address) || self.own.contains(address);
+        let start = spread(mac).checked_rem(subnet.size())?;
+        let mut untouched = network.untouched.from(start).filter_map(|index| subnet.nth(index));
+        let ended = || network.endings.iter().take_while(|(until, _)| *until <= now).map(|(_, address)| *address);
+        untouched
+            .find(|address| !is_kept(address))
+            .or_else(|| ended().find(|address| subnet.index_of(*address).is_some() && !is_kept(address)))
+    }
+}
+
+impl Network {
+    /// Everything always agrees: a machine has one address, an address one machine. Returns the address the machine
+    /// had before, if it was another; that is free now.
+    fn set(&mut self, index: Option<u32>, address: Ipv4Addr, new: Use, now: Instant) -> Option<Ipv4Addr> {
+        let mut left = None;
+        if let Some(mac) = new.by
+            && let Some(old) = self.machines.insert(mac, address)
             && old != address
         {
-            self.addresses.remove(&old);
+            // It stays in the table as one that ran out, so that those nobody had yet are given first.
+            self.end(old, now);
+            if let Some(lease) = self.addresses.get_mut(&old) {
+                lease.by = None;
+            }
+            left = Some(old);
         }
-        if let Some(Use { by: Some(other), .. }) = self.addresses.insert(address, Use { by: Some(mac), until })
-            && other != mac
-        {
-            self.machines.remove(&other);
+        if let Some(index) = index {
+            self.untouched.take(index);
         }
+        if let Some(before) = self.addresses.insert(address, new) {
+            self.endings.remove(&(before.until, address));
+            if let Some(other) = before.by.filter(|other| Some(*other) != new.by) {
+                self.machines.remove(&other);
+            }
+        }
+        self.endings.insert((new.until, address));
+        left
+    }
+
+    fn end(&mut self, address: Ipv4Addr, now: Instant) {
+        if let Some(lease) = self.addresses.get_mut(&address) {
+            self.endings.remove(&(lease.until, address));
+            lease.until = now;
+            self.endings.insert((now, address));
+        }
+    }
+
+    fn is_free(&self, address: Ipv4Addr, mac: Mac, now: Instant) -> bool {
+        self.addresses.get(&address).is_none_or(|lease| lease.until <= now || lease.by == Some(mac))
     }
 }
 
@@ -135,133 +284,4 @@ fn spread(mac: Mac) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn pool(last: u8) -> Pool {
-        let lease = Duration::from_secs(3600);
-        Pool::new([10, 0, 0, 10].into(), [10, 0, 0, last].into(), [255, 255, 255, 0].into(), None, vec![], lease)
-            .unwrap()
-    }
-
-    fn mac(number: u8) -> Mac {
-        Mac([0x52, 0x54, 0, 0, 0, number])
-    }
-
-    #[test]
-    fn a_machine_gets_the_same_address_from_a_restarted_server() {
-        let (pool, now) = (pool(200), Instant::now());
-        let first = LeaseTable::default().offer(&pool, mac(1), None, now);
-        let mut restarted = LeaseTable::default();
-        assert!(first.is_some());
-        assert_eq!(restarted.offer(&pool, mac(1), None, now), first);
-        assert_eq!(restarted.offer(&pool, mac(1), None, now), first, "asking twice changes nothing");
-        // Written down, so that an upgrade does not renumber a site.
-        assert_eq!(first, Some(Ipv4Addr::new(10, 0, 0, 109)));
-    }
-
-    #[test]
-    fn every_address_is_given_once_and_then_there_is_none() {
-        let (pool, now) = (pool(29), Instant::now());
-        let mut table = LeaseTable::reserving(vec![[10, 0, 0, 15].into()]);
-        let mut given: Vec<Ipv4Addr> =
-            (0..19).map(|number| table.offer(&pool, mac(number), None, now).unwrap()).collect();
-        given.sort_unstable();
-        given.dedup();
-        assert_eq!(given.len(), 19);
-        assert!(!given.contains(&Ipv4Addr::new(10, 0, 0, 15)));
-        assert_eq!(table.offer(&pool, mac(99), None, now), None);
-        assert!(table.offer(&pool, mac(99), None, now + OFFER).is_some(), "offers nobody took are free again");
-    }
-
-    #[test]
-    fn a_wish_is_granted_when_the_address_is_free() {
-        let (pool, now) = (pool(29), Instant::now());
-        let mut table = LeaseTable::default();
-        let wish = Ipv4Addr::new(10, 0, 0, 20);
-        assert_eq!(table.offer(&pool, mac(1), Some(wish), now), Some(wish));
-        assert_ne!(table.offer(&pool, mac(2), Some(wish), now), Some(wish));
-        assert!(table.offer(&pool, mac(3), Some([192, 0, 2, 1].into()), now).is_some());
-        assert_eq!(table.offer(&pool, mac(1), Some([10, 0, 0, 21].into()), now), Some(wish), "what it has comes first");
-    }
-
-    #[test]
-    fn an_unknown_machine_may_keep_a_free_address_and_no_other() {
-        let (pool, now) = (pool(29), Instant::now());
-        let mut table = LeaseTable::reserving(vec![[10, 0, 0, 11].into()]);
-        let address = Ipv4Addr::new(10, 0, 0, 20);
-        assert_eq!(table.grant(&pool, mac(1), address, now), Ok(()));
-        assert_eq!(table.grant(&pool, mac(1), address, now), Ok(()), "renewal");
-        assert_eq!(table.grant(&pool, mac(2), address, now), Err(Refusal::Taken));
-        assert_eq!(table.grant(&pool, mac(2), [10, 0, 0, 11].into(), now), Err(Refusal::Taken));
-        assert_eq!(table.grant(&pool, mac(2), [10, 0, 0, 30].into(), now), Err(Refusal::Outside));
-        assert_eq!(table.grant(&pool, mac(2), address, now + pool.lease()), Ok(()), "it ran out");
-        assert_eq!(table.in_use(now + pool.lease()), 1);
-    }
-
-    #[test]
-    fn a_released_address_is_free_and_comes_back_to_its_machine() {
-        let (pool, now) = (pool(29), Instant::now());
-        let mut table = LeaseTable::default();
-        let address = Ipv4Addr::new(10, 0, 0, 20);
-        table.grant(&pool, mac(1), address, now).unwrap();
-        table.release(mac(1), now);
-        assert_eq!(table.in_use(now), 0);
-        assert_eq!(table.offer(&pool, mac(1), None, now), Some(address));
-        table.release(mac(1), now);
-        assert_eq!(table.grant(&pool, mac(2), address, now), Ok(()));
-        assert_ne!(table.offer(&pool, mac(1), None, now), Some(address));
-    }
-
-    #[test]
-    fn a_declined_address_rests_and_only_its_machine_may_decline_it() {
-        let (pool, now) = (pool(29), Instant::now());
-        let mut table = LeaseTable::default();
-        let address = table.offer(&pool, mac(1), None, now).unwrap();
-        table.decline(mac(2), address, now);
-        assert_eq!(table.grant(&pool, mac(1), address, now), Ok(()));
-        table.decline(mac(1), address, now);
-        assert_eq!(table.grant(&pool, mac(1), address, now), Err(Refusal::Taken));
-        assert_ne!(table.offer(&pool, mac(1), None, now), Some(address));
-        assert_eq!(table.grant(&pool, mac(2), address, now + QUARANTINE), Ok(()));
-    }
-
-    #[test]
-    fn an_offer_does_not_shorten_a_lease() {
-        let (pool, now) = (pool(29), Instant::now());
-        let mut table = LeaseTable::default();
-        let address = table.offer(&pool, mac(1), None, now).unwrap();
-        table.grant(&pool, mac(1), address, now).unwrap();
-        table.offer(&pool, mac(1), None, now).unwrap();
-        assert_eq!(table.grant(&pool, mac(2), address, now + 2 * OFFER), Err(Refusal::Taken));
-    }
-
-    proptest! {
-        /// Whatever machines do, no two have the same address, and the table stays bounded.
-        #[test]
-        fn two_machines_never_have_the_same_address(steps in prop::collection::vec((0..12u8, 0..5u8, 8..22u8, 0..200u64), 0..200)) {
-            let pool = pool(19);
-            let mut now = Instant::now();
-            let mut table = LeaseTable::default();
-            for (machine, action, last, seconds) in steps {
-                let (mac, address) = (mac(machine), Ipv4Addr::new(10, 0, 0, last));
-                now += Duration::from_secs(seconds);
-                match action {
-                    0 => drop(table.offer(&pool, mac, Some(address), now)),
-                    1 => drop(table.grant(&pool, mac, address, now)),
-                    2 => table.release(mac, now),
-                    3 => table.decline(mac, address, now),
-                    _ => drop(table.offer(&pool, mac, None, now)),
-                }
-                prop_assert!(table.addresses.len() <= 10);
-                for (mac, address) in &table.machines {
-                    prop_assert_eq!(table.addresses.get(address).and_then(|lease| lease.by), Some(*mac));
-                }
-                let owned = table.addresses.values().filter(|lease| lease.by.is_some()).count();
-                prop_assert_eq!(owned, table.machines.len());
-            }
-        }
-    }
-}
+mod tests;

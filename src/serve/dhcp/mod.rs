@@ -1,48 +1,73 @@
 //! DHCP: boot information for firmware, and addresses where no other server gives them.
 //!
-//! [`decide`](decide::decide) makes the answers; here are the sockets.
+//! [`decide`](decide::decide) makes the answers; here are the sockets, one set for each interface, opened and closed as
+//! interfaces come and go.
 
+pub mod attempts;
 mod boot;
 mod client;
 pub mod decide;
+mod free;
+pub mod journal;
 pub mod leases;
+mod listening;
+mod raw;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use self::decide::{Facts, Port, Request, decide};
+use self::attempts::Attempts;
+use self::decide::{Facts, Memory, Port, Reply, Request, decide};
+use self::journal::Journal;
 use self::leases::LeaseTable;
-use super::bind::{BindError, Udp};
+use self::listening::Listening;
+use super::bind::BindError;
 use super::counters::DhcpCounters;
-use super::interfaces::Interface;
+use super::interfaces::{self, InterfaceError, Place, Wanted};
 use super::loaders::Loaders;
 use super::observe::Observer;
-use super::udp;
-use crate::model::net::DhcpMode;
+use crate::disk::DiskError;
+use crate::model::net::{AddressPlan, DhcpMode, Quirk, Traits};
 use crate::wire::dhcp::Packet;
 
 pub use self::boot::{LOADER_PATH, SCRIPT_PATH};
 pub use self::client::Client;
 
-/// Longer datagrams are none of ours: no client sends more than one Ethernet frame.
-const MAX_DATAGRAM: usize = 2048;
+/// How often it is looked for interfaces that came, went, or have other addresses.
+const LOOK: Duration = Duration::from_secs(2);
 
-/// Rest after a socket error, so that a broken one does not turn a processor.
-const BACKOFF: Duration = Duration::from_millis(100);
+/// Why DHCP cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum DhcpError {
+    /// A port cannot be opened.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The interfaces cannot be used.
+    #[error("DHCP cannot be served")]
+    Interface(#[from] InterfaceError),
+    /// The leases from before cannot be read, or new ones not be written.
+    #[error("the leases cannot be kept")]
+    Leases(#[from] DiskError),
+}
 
 /// What the server is told to do.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// What it does; [`DhcpMode::Off`] opens no socket.
-    pub mode: DhcpMode,
-    /// Where it listens.
+    /// Where it listens, and what it does there.
     pub listen: Listen,
+    /// The addresses it gives out.
+    pub plan: Arc<AddressPlan>,
+    /// The clients that want another answer than most.
+    pub quirks: Vec<Quirk>,
+    /// The folder leases are written to; they are forgotten at the end when absent.
+    pub leases: Option<PathBuf>,
     /// The server port, 67; 0 lets the kernel choose.
     pub port: u16,
     /// The boot server port, 4011; 0 lets the kernel choose.
@@ -57,86 +82,89 @@ pub struct Settings {
 #[derive(Debug, Clone)]
 pub enum Listen {
     /// On interfaces, each with its own sockets: broadcasts are heard, and answers leave where questions came from.
-    Interfaces(Vec<Interface>),
+    Interfaces(Wanted),
     /// On one address, for relays and tests: no broadcast is heard. On 0.0.0.0 the address of each packet counts.
-    Address(Ipv4Addr),
+    Address(Ipv4Addr, DhcpMode),
 }
 
 /// A DHCP server that has its sockets.
 #[derive(Debug)]
 pub struct DhcpServer {
-    sockets: Vec<Listening>,
+    sockets: Vec<Arc<Listening>>,
+    /// The interfaces they are on; none when the server listens on an address.
+    places: Vec<Place>,
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
-struct Listening {
-    socket: UdpSocket,
-    port: Port,
-    /// Our address there, or unspecified.
-    address: Ipv4Addr,
-}
-
+/// What all sockets share.
 struct Shared {
-    mode: DhcpMode,
-    http_port: u16,
-    advertise: Option<String>,
+    settings: Settings,
     loaders: Arc<Loaders>,
     observer: Arc<dyn Observer>,
     counters: Arc<DhcpCounters>,
     leases: Mutex<LeaseTable>,
+    attempts: Arc<Mutex<Attempts>>,
+    journal: Option<Journal>,
 }
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("mode", &self.mode).finish_non_exhaustive()
+        f.debug_struct("Shared").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 
 impl DhcpServer {
-    /// Opens the sockets. Must be called within a Tokio runtime.
+    /// Opens the sockets, and reads the leases from before. Must be called within a Tokio runtime.
     ///
-    /// In proxy mode port 67 is shared with a DHCP server on this computer, if that one shares it too; in full mode
-    /// there is no second server, and a taken port is an error.
+    /// A proxy only overhears port 67 of an interface, so that a DHCP server of this computer can have it; a server that
+    /// gives out addresses is the only one, and a taken port is an error.
     ///
     /// # Errors
-    /// When a socket cannot be opened; none stays open then.
-    pub fn bind(settings: Settings, loaders: Arc<Loaders>, observer: Arc<dyn Observer>) -> Result<Self, BindError> {
-        let Settings { mode, listen, port, boot_port, http_port, advertise } = settings;
-        let places: Vec<(Option<String>, Ipv4Addr)> = match listen {
-            _ if mode == DhcpMode::Off => Vec::new(),
-            Listen::Interfaces(interfaces) => interfaces.into_iter().map(|own| (Some(own.name), own.address)).collect(),
-            Listen::Address(address) => vec![(None, address)],
-        };
-        let mut sockets = Vec::new();
-        for (device, address) in &places {
-            for (kind, port, shared) in [(Port::Server, port, mode == DhcpMode::Proxy), (Port::Boot, boot_port, false)]
-            {
-                // A socket bound to an address hears no broadcast; one bound to a device needs no address.
-                let bound = if device.is_some() { Ipv4Addr::UNSPECIFIED } else { *address };
-                let socket = Udp { address: (bound, port).into(), device: device.as_deref(), shared }.bind()?;
-                sockets.push(Listening { socket, port: kind, address: *address });
+    /// When a socket cannot be opened, an interface not be used or a lease not be kept; then nothing stays open.
+    pub fn bind(
+        settings: Settings,
+        loaders: Arc<Loaders>,
+        observer: Arc<dyn Observer>,
+        attempts: Arc<Mutex<Attempts>>,
+    ) -> Result<Self, DhcpError> {
+        let (places, sockets) = match &settings.listen {
+            Listen::Address(_, DhcpMode::Off) => (Vec::new(), Vec::new()),
+            Listen::Address(address, mode) => (Vec::new(), Listening::on_address(&settings, *address, *mode)?),
+            Listen::Interfaces(wanted) if wanted.is_off() => (Vec::new(), Vec::new()),
+            Listen::Interfaces(wanted) => {
+                let places = wanted.choose(&interfaces::list()?)?;
+                let mut sockets = Vec::new();
+                for place in &places {
+                    sockets.extend(Listening::on_interface(&settings, place)?);
+                }
+                (places, sockets)
             }
-        }
-        let mut reserved: Vec<Ipv4Addr> = places.into_iter().map(|(_, address)| address).collect();
-        if let DhcpMode::Full(pool) = &mode {
-            reserved.extend(pool.router());
-            reserved.extend(pool.dns());
-        }
-        let leases = Mutex::new(LeaseTable::reserving(reserved));
-        let counters = Arc::default();
-        let shared = Arc::new(Shared { mode, http_port, advertise, loaders, observer, counters, leases });
-        Ok(Self { sockets, shared })
+        };
+        let gives = sockets.iter().any(|socket| socket.mode.gives_addresses());
+        let mut leases = LeaseTable::new(Arc::clone(&settings.plan));
+        leases.set_own(own_addresses());
+        let journal = match settings.leases.as_deref().filter(|_| gives) {
+            Some(folder) => {
+                let (journal, uses) = Journal::open(folder)?;
+                leases.restore(uses, Instant::now());
+                Some(journal)
+            }
+            None => None,
+        };
+        let (counters, leases) = (Arc::default(), Mutex::new(leases));
+        let shared = Arc::new(Shared { settings, loaders, observer, counters, leases, attempts, journal });
+        Ok(Self { sockets: sockets.into_iter().map(Arc::new).collect(), places, shared })
     }
 
     /// Where it listens, with the ports the kernel chose.
     #[must_use]
     pub fn addresses(&self) -> Vec<(Port, SocketAddr)> {
-        let address = |own: &Listening| {
-            let bound = own.socket.local_addr().ok()?;
-            Some((own.port, SocketAddr::new(IpAddr::V4(own.address), bound.port())))
+        let addresses = |own: &Arc<Listening>| {
+            let (kind, port) = (own.port, own.bound_port());
+            let at = |address| (kind, SocketAddr::new(IpAddr::V4(address), port));
+            own.addresses.iter().map(|own| at(own.address)).collect::<Vec<_>>()
         };
-        self.sockets.iter().filter_map(address).collect()
+        self.sockets.iter().flat_map(addresses).collect()
     }
 
     /// What it has done so far; stays readable while it runs.
@@ -145,92 +173,151 @@ impl DhcpServer {
         Arc::clone(&self.shared.counters)
     }
 
-    /// Answers until `stop`. No socket or packet ends it.
+    /// Answers until `stop`. No socket, packet or interface ends it.
     pub async fn run(self, stop: CancellationToken) {
-        let mut tasks = JoinSet::new();
-        for listening in self.sockets {
-            tasks.spawn(listening.run(Arc::clone(&self.shared), stop.clone()));
+        let Self { sockets, places, shared } = self;
+        let mut tasks = Tasks { shared, stop, running: JoinSet::new(), places: BTreeMap::new() };
+        let on = |name: &str| sockets.iter().filter(|own| own.device.as_deref() == Some(name)).cloned().collect();
+        if places.is_empty() {
+            let stop = tasks.stop.clone();
+            tasks.start(sockets.clone(), &stop);
         }
-        while let Some(ended) = tasks.join_next().await {
-            if let Err(panic) = ended {
-                error!(%panic, "a DHCP socket stopped being served");
-            }
+        for place in places {
+            let opened = on(&place.name);
+            tasks.begin(place, opened);
         }
-        stop.cancelled().await;
+        drop(sockets);
+        tasks.watch().await;
     }
 }
 
-impl Listening {
-    async fn run(self, shared: Arc<Shared>, stop: CancellationToken) {
-        let mut buffer = [0; MAX_DATAGRAM];
-        while let Some(received) = stop.run_until_cancelled(udp::receive(&self.socket, &mut buffer)).await {
-            let received = match received {
-                Ok(received) => received,
-                Err(error) => {
-                    warn!(%error, "DHCP receive failed");
-                    tokio::time::sleep(BACKOFF).await;
-                    continue;
-                }
-            };
-            let SocketAddr::V4(source) = received.peer else {
-                continue;
-            };
-            let address = match received.local {
-                Some(IpAddr::V4(local)) if self.address.is_unspecified() => local,
-                _ => self.address,
-            };
-            let datagram = buffer.get(..received.length).unwrap_or_default();
-            self.serve(&shared, datagram, source, address).await;
+/// The tasks of all sockets.
+struct Tasks {
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+    running: JoinSet<()>,
+    /// What is served, and how to stop it; without the latter it could not be opened, which was said.
+    places: BTreeMap<String, (Place, Option<CancellationToken>)>,
+}
+
+impl Tasks {
+    fn begin(&mut self, place: Place, sockets: Vec<Arc<Listening>>) {
+        let stop = self.stop.child_token();
+        self.start(sockets, &stop);
+        self.places.insert(place.name.clone(), (place, Some(stop)));
+    }
+
+    fn start(&mut self, sockets: Vec<Arc<Listening>>, stop: &CancellationToken) {
+        for socket in sockets {
+            self.running.spawn(socket.run(Arc::clone(&self.shared), stop.clone()));
         }
     }
 
-    async fn serve(&self, shared: &Shared, datagram: &[u8], source: SocketAddrV4, address: Ipv4Addr) {
-        let counters = &shared.counters;
-        counters.received.add();
-        let packet = match Packet::decode(datagram) {
-            Ok(packet) => packet,
-            Err(error) => {
-                counters.malformed.add();
-                debug!(%source, %error, "ignored a datagram");
-                return;
+    /// Follows the interfaces until the end.
+    async fn watch(mut self) {
+        let shared = Arc::clone(&self.shared);
+        let mut look = tokio::time::interval(LOOK);
+        look.tick().await;
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => break,
+                _ = look.tick() => {}
+                Some(ended) = self.running.join_next() => {
+                    if let Err(panic) = ended {
+                        error!(%panic, "a DHCP socket stopped being served");
+                    }
+                    continue;
+                }
             }
-        };
-        let Some((bytes, destination)) = shared.answer(&packet, self.port, source, address) else {
-            counters.ignored.add();
-            return;
-        };
-        match udp::send(&self.socket, &bytes, address, destination).await {
-            Ok(()) => counters.answered.add(),
-            Err(error) => {
-                counters.unsent.add();
-                warn!(%destination, %error, "cannot send a DHCP answer");
+            if let Listen::Interfaces(wanted) = &shared.settings.listen
+                && !wanted.is_off()
+            {
+                match interfaces::list() {
+                    Ok(all) => self.follow(wanted.served(&all)),
+                    Err(error) => warn!(%error, "interfaces that come or go are not noticed"),
+                }
             }
         }
+        while self.running.join_next().await.is_some() {}
     }
+
+    /// Closes the sockets of what is no longer there, and opens those of what is new.
+    fn follow(&mut self, served: Vec<Place>) {
+        let is_same = |place: &Place| served.contains(place);
+        let gone: Vec<String> =
+            self.places.iter().filter(|(_, (place, _))| !is_same(place)).map(|(name, _)| name.clone()).collect();
+        for name in &gone {
+            if let Some((_, Some(stop))) = self.places.remove(name) {
+                stop.cancel();
+                info!(interface = %name, "DHCP is no longer served there");
+            }
+        }
+        let mut is_changed = !gone.is_empty();
+        for place in served {
+            let failed_before = match self.places.get(&place.name) {
+                Some((_, Some(_))) => continue,
+                Some((_, None)) => true,
+                None => false,
+            };
+            is_changed = true;
+            match Listening::on_interface(&self.shared.settings, &place) {
+                Ok(sockets) => {
+                    info!(interface = %place.name, mode = place.mode.word(), "DHCP is served there now");
+                    self.begin(place, sockets.into_iter().map(Arc::new).collect());
+                }
+                Err(error) => {
+                    if !failed_before {
+                        warn!(interface = %place.name, %error, "DHCP cannot be served there; it is tried again");
+                    }
+                    self.places.insert(place.name.clone(), (place, None));
+                }
+            }
+        }
+        if is_changed {
+            self.shared.leases.lock().unwrap_or_else(PoisonError::into_inner).set_own(own_addresses());
+        }
+    }
+}
+
+/// The addresses of this computer; none when the kernel does not tell.
+fn own_addresses() -> BTreeSet<Ipv4Addr> {
+    let all = interfaces::list().unwrap_or_default();
+    all.into_iter().flat_map(|own| own.addresses).map(|own| own.address).collect()
 }
 
 impl Shared {
-    fn answer(
-        &self,
-        packet: &Packet,
-        port: Port,
-        source: SocketAddrV4,
-        address: Ipv4Addr,
-    ) -> Option<(Vec<u8>, SocketAddrV4)> {
+    /// The answer to a packet that came from `source` to one of our sockets, where our address is `address`.
+    fn answer(&self, packet: &Packet, on: &Listening, source: SocketAddrV4, address: Ipv4Addr) -> Option<Reply> {
         let own_url;
-        let base_url = match &self.advertise {
+        let base_url = match &self.settings.advertise {
             Some(url) => url,
             None => {
-                own_url = format!("http://{address}:{}", self.http_port);
+                own_url = format!("http://{address}:{}", self.settings.http_port);
                 &own_url
             }
         };
-        let facts = Facts { address, mode: &self.mode, base_url, loaders: &self.loaders };
-        let request = Request { packet, port, source };
-        let decision = {
-            let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
-            decide(&request, &facts, &mut leases, Instant::now())
+        let facts = Facts {
+            address,
+            mode: on.mode,
+            plan: &self.settings.plan,
+            quirks: &self.settings.quirks,
+            machine: Traits::default(),
+            base_url,
+            loaders: &self.loaders,
         };
+        let request = Request { packet, port: on.port, source };
+        let (decision, changes) = {
+            let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut memory = Memory { leases: &mut leases, attempts: &mut attempts };
+            (decide(&request, &facts, &mut memory, Instant::now()), leases.take_changes())
+        };
+        if let Some(journal) = &self.journal {
+            journal.note(changes);
+        }
+        if let Some((mac, address)) = decision.address {
+            self.observer.learned(mac, address);
+        }
         for seen in decision.seen {
             let mac = seen.mac.map(|mac| mac.to_string()).unwrap_or_default();
             if decision.reply.is_none() {
@@ -243,7 +330,7 @@ impl Shared {
                 self.observer.observe(seen);
             }
         }
-        decision.reply.map(|reply| (reply.encode(), reply.destination))
+        decision.reply
     }
 }
 

@@ -2,11 +2,13 @@ use dhcproto::v4::MessageType;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
+use tokio::net::UdpSocket;
 
 use super::*;
 use crate::model::boot::Step;
 use crate::model::firmware::Firmware;
-use crate::model::net::Pool;
+use crate::model::mac::Mac;
+use crate::model::net::{Parts, Subnet};
 use crate::serve::loaders::Loader;
 use crate::serve::observe::Observed;
 use crate::wire::dhcp::code;
@@ -32,18 +34,24 @@ struct Site {
 
 impl Site {
     fn start(mode: DhcpMode) -> Self {
+        Self::keeping(mode, None)
+    }
+
+    fn keeping(mode: DhcpMode, leases: Option<&std::path::Path>) -> Self {
         let loader = Loader::new("ipxe.efi", Firmware::EfiX64, "x".into(), "x".into());
         let seen = Arc::new(Seen::default());
         let settings = Settings {
-            mode,
-            listen: Listen::Address(Ipv4Addr::LOCALHOST),
+            listen: Listen::Address(Ipv4Addr::LOCALHOST, mode),
+            plan: Arc::new(plan()),
+            quirks: vec![],
+            leases: leases.map(std::path::Path::to_owned),
             port: 0,
             boot_port: 0,
             http_port: 8080,
             advertise: None,
         };
         let observer: Arc<dyn Observer> = Arc::<Seen>::clone(&seen);
-        let server = DhcpServer::bind(settings, Arc::new(Loaders::of(vec![loader])), observer).unwrap();
+        let server = DhcpServer::bind(settings, Arc::new(Loaders::of(vec![loader])), observer, Arc::default()).unwrap();
         let at = |port| server.addresses().into_iter().find(|(own, _)| *own == port).unwrap().1;
         let (stop, counters) = (CancellationToken::new(), server.counters());
         let (boot, address) = (at(Port::Boot), at(Port::Server));
@@ -57,9 +65,17 @@ impl Site {
     }
 }
 
-fn full() -> DhcpMode {
-    let (first, last, mask) = ([127, 0, 0, 1].into(), [127, 0, 0, 99].into(), [255, 255, 255, 0].into());
-    DhcpMode::Full(Pool::new(first, last, mask, None, vec![], Duration::from_secs(600)).unwrap())
+fn plan() -> AddressPlan {
+    let parts = Parts {
+        network: [127, 0, 0, 0].into(),
+        netmask: [255, 255, 255, 0].into(),
+        ranges: vec![[127, 0, 0, 1].into()..=[127, 0, 0, 99].into()],
+        router: None,
+        dns: vec![],
+        domain: None,
+        lease: Duration::from_secs(600),
+    };
+    AddressPlan::new(vec![Subnet::new(parts).unwrap()], BTreeMap::new()).unwrap()
 }
 
 fn request(kind: MessageType, ciaddr: Ipv4Addr) -> Packet {
@@ -78,7 +94,7 @@ fn firmware(kind: MessageType) -> Packet {
 }
 
 async fn answer(client: &UdpSocket) -> (Packet, SocketAddr) {
-    let mut buffer = [0; MAX_DATAGRAM];
+    let mut buffer = [0; 2048];
     let received = tokio::time::timeout(Duration::from_secs(10), client.recv_from(&mut buffer)).await;
     let (length, from) = received.expect("an answer").unwrap();
     (Packet::decode(&buffer[..length]).unwrap(), from)
@@ -101,7 +117,7 @@ async fn the_boot_server_answers_from_its_port_to_the_port_it_was_asked_from() {
 
 #[tokio::test]
 async fn an_address_is_renewed_where_it_is_used() {
-    let site = Site::start(full());
+    let site = Site::start(DhcpMode::Full);
     let client = UdpSocket::bind("127.0.0.7:0").await.unwrap();
     let renewal = request(MessageType::Request, Ipv4Addr::new(127, 0, 0, 7)).encode(1472);
     client.send_to(&renewal, site.server).await.unwrap();
@@ -112,8 +128,38 @@ async fn an_address_is_renewed_where_it_is_used() {
 }
 
 #[tokio::test]
+async fn a_lease_survives_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let renewal = |machine: u8| {
+        let mut packet = request(MessageType::Request, Ipv4Addr::new(127, 0, 0, 7));
+        packet.chaddr[5] = machine;
+        packet.encode(1472)
+    };
+    let client = UdpSocket::bind("127.0.0.7:0").await.unwrap();
+    for machine in [1, 2] {
+        let site = Site::keeping(DhcpMode::Full, Some(folder.path()));
+        client.send_to(&renewal(machine), site.server).await.unwrap();
+        let expected = if machine == 1 { MessageType::Ack } else { MessageType::Nak };
+        // A refusal is a broadcast, which nobody hears on loopback.
+        if machine == 1 {
+            assert_eq!(answer(&client).await.0.message_type(), Some(expected));
+        }
+        while site.counters.received.value() == 0 {
+            tokio::task::yield_now().await;
+        }
+        site.end().await;
+    }
+    let kept = journal::read(folder.path()).unwrap();
+    assert_eq!(
+        kept[&Ipv4Addr::new(127, 0, 0, 7)].by,
+        Some(Mac([0x52, 0x54, 0, 0, 0, 1])),
+        "the second one was refused"
+    );
+}
+
+#[tokio::test]
 async fn noise_changes_nothing_but_a_counter() {
-    let site = Site::start(full());
+    let site = Site::start(DhcpMode::Full);
     let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let mut runner = TestRunner::deterministic();
     // Bytes of any kind, and such that begin as a packet does.
@@ -149,14 +195,16 @@ async fn noise_changes_nothing_but_a_counter() {
 async fn off_opens_nothing_and_stops_when_told() {
     let observer: Arc<dyn Observer> = Arc::new(Seen::default());
     let settings = Settings {
-        mode: DhcpMode::Off,
-        listen: Listen::Address(Ipv4Addr::LOCALHOST),
+        listen: Listen::Address(Ipv4Addr::LOCALHOST, DhcpMode::Off),
+        plan: Arc::default(),
+        quirks: vec![],
+        leases: None,
         port: 0,
         boot_port: 0,
         http_port: 80,
         advertise: None,
     };
-    let server = DhcpServer::bind(settings, Arc::default(), observer).unwrap();
+    let server = DhcpServer::bind(settings, Arc::default(), observer, Arc::default()).unwrap();
     assert!(server.addresses().is_empty());
     let stop = CancellationToken::new();
     let task = tokio::spawn(server.run(stop.clone()));

@@ -77,7 +77,7 @@ pub(super) async fn script(
     };
     let published = &plan.published;
     let text = script::boot(&base, &published.bundle, &published.manifest, &token, own_files.as_ref());
-    app.links.learn(link.peer.ip(), mac);
+    app.arrived(link.peer.ip(), mac);
     app.fleet.scripted(&machine, &plan, token, alarm, SystemTime::now()).await;
     info!(%mac, profile = %plan.profile, release = published.release, bundle = %published.bundle.short(), "script");
     ipxe(text)

@@ -16,6 +16,8 @@ pub mod code {
     pub const ROUTER: u8 = 3;
     /// Name servers.
     pub const DNS: u8 = 6;
+    /// Domain name.
+    pub const DOMAIN: u8 = 15;
     /// Broadcast address.
     pub const BROADCAST_ADDRESS: u8 = 28;
     /// Vendor options; for PXE those of the PXE specification 2.1, table 2-1.

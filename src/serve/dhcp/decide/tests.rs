@@ -1,10 +1,12 @@
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::*;
 use crate::model::firmware::{Firmware, Transport};
 use crate::model::loader::{LoaderKind, LoaderRule};
+use crate::model::net::Parts;
 use crate::serve::loaders::Loader;
 use crate::wire::dhcp::{Direction, Options, sub_option};
 
@@ -27,34 +29,79 @@ fn loaders() -> Loaders {
     ])
 }
 
-fn pool() -> Pool {
-    let lease = Duration::from_secs(3600);
-    let (first, last, mask) = ([10, 0, 0, 100].into(), [10, 0, 0, 199].into(), [255, 255, 255, 0].into());
-    Pool::new(first, last, mask, Some(SERVER), vec![[10, 0, 0, 2].into()], lease).unwrap()
+fn plan() -> AddressPlan {
+    let parts = Parts {
+        network: [10, 0, 0, 0].into(),
+        netmask: [255, 255, 255, 0].into(),
+        ranges: vec![[10, 0, 0, 100].into()..=[10, 0, 0, 199].into()],
+        router: Some(SERVER),
+        dns: vec![[10, 0, 0, 2].into()],
+        domain: Some("example.net".to_owned()),
+        lease: Duration::from_secs(3600),
+    };
+    let far = Parts {
+        network: [10, 0, 9, 0].into(),
+        ranges: vec![[10, 0, 9, 10].into()..=[10, 0, 9, 20].into()],
+        router: Some([10, 0, 9, 1].into()),
+        ..parts.clone()
+    };
+    let subnets = vec![Subnet::new(parts).unwrap(), Subnet::new(far).unwrap()];
+    AddressPlan::new(subnets, [(Mac([0x52, 0x54, 0, 0, 0, 7]), [10, 0, 0, 50].into())].into()).unwrap()
 }
 
 /// A server, and what it is asked.
 struct Site {
     mode: DhcpMode,
+    plan: Arc<AddressPlan>,
+    quirks: Vec<Quirk>,
     loaders: Loaders,
     leases: LeaseTable,
+    attempts: Attempts,
+    /// Whether it remembers from one packet to the next what clients asked.
+    remembers: bool,
     now: Instant,
 }
 
 impl Site {
+    fn of(mode: DhcpMode) -> Self {
+        let plan = Arc::new(plan());
+        Self {
+            mode,
+            quirks: Vec::new(),
+            loaders: loaders(),
+            leases: LeaseTable::new(Arc::clone(&plan)),
+            plan,
+            attempts: Attempts::default(),
+            remembers: false,
+            now: Instant::now(),
+        }
+    }
+
     fn proxy() -> Self {
-        Self { mode: DhcpMode::Proxy, loaders: loaders(), leases: LeaseTable::default(), now: Instant::now() }
+        Self::of(DhcpMode::Proxy)
     }
 
     fn full() -> Self {
-        Self { mode: DhcpMode::Full(pool()), ..Self::proxy() }
+        Self::of(DhcpMode::Full)
     }
 
     fn decide(&mut self, packet: &Packet, port: Port, source: SocketAddrV4) -> Decision {
-        let facts = Facts { address: SERVER, mode: &self.mode, base_url: URL, loaders: &self.loaders };
+        let facts = Facts {
+            address: SERVER,
+            mode: self.mode,
+            plan: &self.plan,
+            quirks: &self.quirks,
+            machine: Traits { manufacturer: Some("QEMU"), ..Traits::default() },
+            base_url: URL,
+            loaders: &self.loaders,
+        };
+        if !self.remembers {
+            self.attempts = Attempts::default();
+        }
         // Through the wire, so that what is tested is what a client sees.
         let packet = Packet::decode(&packet.encode(1472)).unwrap();
-        let mut decision = decide(&Request { packet: &packet, port, source }, &facts, &mut self.leases, self.now);
+        let mut memory = Memory { leases: &mut self.leases, attempts: &mut self.attempts };
+        let mut decision = decide(&Request { packet: &packet, port, source }, &facts, &mut memory, self.now);
         if let Some(reply) = &mut decision.reply {
             let bytes = reply.encode();
             assert!((300..=reply.limit).contains(&bytes.len()));
@@ -108,6 +155,10 @@ fn firmware(kind: MessageType, class: &str, architecture: u16) -> Packet {
 fn with(mut packet: Packet, code: u8, data: &[u8]) -> Packet {
     packet.options.put(code, data);
     packet
+}
+
+fn to(address: &str) -> Destination {
+    Destination::Address(address.parse().unwrap())
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -239,7 +290,7 @@ fn real_firmware_and_real_ipxe_are_told_what_they_understand() {
 #[test]
 fn a_proxy_gives_no_address_and_nothing_of_a_lease() {
     let reply = Site::proxy().reply(&firmware(MessageType::Discover, "PXEClient", 7)).unwrap();
-    assert_eq!(reply.destination, "255.255.255.255:68".parse().unwrap());
+    assert_eq!(reply.destination, to("255.255.255.255:68"));
     assert_eq!(reply.packet.flags, BROADCAST);
     assert_eq!(reply.packet.yiaddr, Ipv4Addr::UNSPECIFIED);
     for lease in [code::NETMASK, code::ROUTER, code::DNS, code::LEASE_TIME, code::RENEWAL_TIME, code::REBINDING_TIME] {
@@ -291,7 +342,7 @@ fn the_boot_server_answers_to_where_it_was_asked_from() {
             let mut request = firmware(kind, "PXEClient", 7);
             request.ciaddr = [10, 0, 0, 150].into();
             let reply = site.boot_server(&request).unwrap();
-            assert_eq!(reply.destination, "10.0.0.150:4011".parse().unwrap());
+            assert_eq!(reply.destination, to("10.0.0.150:4011"));
             assert_eq!(reply.packet.message_type(), Some(MessageType::Ack));
             assert_eq!(text(&reply.packet.file), "ipxe.efi");
             assert_eq!(reply.packet.yiaddr, Ipv4Addr::UNSPECIFIED);
@@ -401,7 +452,7 @@ fn the_relay_option_comes_back_last_and_byte_for_byte() {
         let reply = site.reply(&request).unwrap();
         assert_eq!(reply.packet.options.get(code::RELAY_AGENT), Some(&relay[..]));
         assert_eq!(reply.packet.options.iter().last().unwrap().0, code::RELAY_AGENT);
-        assert_eq!(reply.destination, "10.0.0.3:67".parse().unwrap());
+        assert_eq!(reply.destination, to("10.0.0.3:67"));
         assert_eq!(reply.packet.giaddr, request.giaddr);
     }
 }
@@ -424,15 +475,15 @@ fn a_relay_may_name_the_subnet_and_the_server() {
 #[test]
 fn an_answer_goes_where_the_client_can_hear_it() {
     let mut site = Site::full();
-    let broadcast = "255.255.255.255:68".parse().unwrap();
-    for flags in [0, BROADCAST] {
-        let reply = site.reply(&Packet { flags, ..packet(MessageType::Discover) }).unwrap();
-        assert_eq!((reply.destination, reply.packet.flags), (broadcast, flags));
-    }
+    let reply = site.reply(&Packet { flags: BROADCAST, ..packet(MessageType::Discover) }).unwrap();
+    assert_eq!((reply.destination, reply.packet.flags), (to("255.255.255.255:68"), BROADCAST));
+    let reply = site.reply(&packet(MessageType::Discover)).unwrap();
+    let card = Destination::Card(reply.packet.yiaddr, Mac([0x52, 0x54, 0, 0, 0, 1]));
+    assert_eq!((reply.destination, reply.packet.flags), (card, 0), "it asked to be answered directly");
     let mut renewal = packet(MessageType::Request);
     renewal.ciaddr = [10, 0, 0, 120].into();
     let reply = site.decide(&renewal, Port::Server, "10.0.0.120:68".parse().unwrap()).reply.unwrap();
-    assert_eq!(reply.destination, "10.0.0.120:68".parse().unwrap());
+    assert_eq!(reply.destination, to("10.0.0.120:68"));
     assert_eq!((reply.packet.yiaddr, reply.packet.ciaddr), (renewal.ciaddr, renewal.ciaddr));
 }
 
@@ -440,7 +491,8 @@ fn an_answer_goes_where_the_client_can_hear_it() {
 fn a_full_server_gives_addresses_to_everybody() {
     let mut site = Site::full();
     let offer = site.reply(&packet(MessageType::Discover)).unwrap().packet;
-    assert!(pool().contains(offer.yiaddr));
+    assert!(plan().subnets()[0].index_of(offer.yiaddr).is_some());
+    assert_eq!(offer.options.get(code::DOMAIN), Some(&b"example.net"[..]));
     assert_eq!(offer.options.lease_time(), Some(3600));
     assert_eq!(offer.options.get(code::NETMASK), Some(&[255, 255, 255, 0][..]));
     assert_eq!(offer.options.get(code::ROUTER), Some(&SERVER.octets()[..]));
@@ -478,14 +530,14 @@ fn an_address_that_cannot_be_is_refused_by_broadcast() {
     for address in [[10, 0, 0, 99], [192, 168, 1, 5]] {
         let reply = site.reply(&with(packet(MessageType::Request), code::REQUESTED_ADDRESS, &address)).unwrap();
         assert_eq!(reply.packet.message_type(), Some(MessageType::Nak));
-        assert_eq!(reply.destination, "255.255.255.255:68".parse().unwrap());
+        assert_eq!(reply.destination, to("255.255.255.255:68"));
         assert_eq!((reply.packet.yiaddr, reply.packet.siaddr), (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED));
         assert_eq!(reply.packet.options.lease_time(), None);
     }
     let mut relayed = with(packet(MessageType::Request), code::REQUESTED_ADDRESS, &[10, 0, 0, 99]);
     relayed.giaddr = [10, 0, 0, 3].into();
     let reply = site.reply(&relayed).unwrap();
-    assert_eq!((reply.destination, reply.packet.flags), ("10.0.0.3:67".parse().unwrap(), BROADCAST));
+    assert_eq!((reply.destination, reply.packet.flags), (to("10.0.0.3:67"), BROADCAST));
     assert_eq!(site.reply(&packet(MessageType::Request)), None, "a request for nothing");
 }
 
@@ -514,7 +566,7 @@ fn who_only_informs_itself_gets_no_lease() {
     let mut inform = packet(MessageType::Inform);
     inform.ciaddr = [10, 0, 0, 7].into();
     let reply = Site::full().decide(&inform, Port::Server, "10.0.0.7:68".parse().unwrap()).reply.unwrap();
-    assert_eq!(reply.destination, "10.0.0.7:68".parse().unwrap());
+    assert_eq!(reply.destination, to("10.0.0.7:68"));
     assert_eq!(reply.packet.yiaddr, Ipv4Addr::UNSPECIFIED);
     assert_eq!(reply.packet.options.lease_time(), None);
     assert!(reply.packet.options.get(code::NETMASK).is_some());
@@ -524,25 +576,160 @@ fn who_only_informs_itself_gets_no_lease() {
 fn a_full_pool_is_told_and_not_answered() {
     let mut site = Site::full();
     let mut request = firmware(MessageType::Discover, "PXEClient", 0);
-    for number in 0..100 {
+    // One of these has an address of its own.
+    for number in 0..=100 {
         request.chaddr[5] = number;
         assert!(site.reply(&request).is_some());
     }
     request.chaddr[5] = 200;
     let decision = site.decide(&request, Port::Server, "0.0.0.0:68".parse().unwrap());
     assert!(decision.reply.is_none());
-    assert!(decision.seen[0].detail.ends_with("every address of the pool is in use"));
+    assert!(decision.seen[0].detail.ends_with("every address of its network is in use"));
 }
 
 #[test]
 fn a_long_url_goes_into_the_option_alone() {
     let long = format!("http://{}.example.net", "a".repeat(150));
-    let facts = Facts { address: SERVER, mode: &DhcpMode::Proxy, base_url: &long, loaders: &loaders() };
+    let (plan, loaders) = (plan(), loaders());
+    let facts = Facts {
+        address: SERVER,
+        mode: DhcpMode::Proxy,
+        plan: &plan,
+        quirks: &[],
+        machine: Traits::default(),
+        base_url: &long,
+        loaders: &loaders,
+    };
     let packet = with(firmware(MessageType::Discover, "PXEClient", 7), code::IPXE, WITH_HTTP);
     let request = Request { packet: &packet, port: Port::Server, source: "0.0.0.0:68".parse().unwrap() };
-    let reply = decide(&request, &facts, &mut LeaseTable::default(), Instant::now()).reply.unwrap().packet;
+    let mut memory = Memory { leases: &mut LeaseTable::default(), attempts: &mut Attempts::default() };
+    let reply = decide(&request, &facts, &mut memory, Instant::now()).reply.unwrap().packet;
     assert!(reply.file.is_empty());
     assert_eq!(text(reply.options.get(code::BOOT_FILE).unwrap()), format!("{long}/boot.ipxe"));
+}
+
+#[test]
+fn a_relayed_client_gets_an_address_of_its_own_network_and_keeps_it_when_it_renews() {
+    let mut site = Site::full();
+    let relayed = Packet { giaddr: [10, 0, 9, 1].into(), ..packet(MessageType::Discover) };
+    let reply = site.reply(&relayed).unwrap();
+    assert_eq!(reply.destination, to("10.0.9.1:67"));
+    assert_eq!(reply.packet.options.get(code::ROUTER), Some(&[10, 0, 9, 1][..]));
+    let address = reply.packet.yiaddr;
+    assert_eq!(address.octets()[..3], [10, 0, 9]);
+    // A renewal comes straight from the client, without the relay.
+    let renewal = Packet { ciaddr: address, ..packet(MessageType::Request) };
+    let reply = site.decide(&renewal, Port::Server, SocketAddrV4::new(address, 68)).reply.unwrap();
+    assert_eq!((reply.packet.message_type(), reply.packet.yiaddr), (Some(MessageType::Ack), address));
+}
+
+#[test]
+fn with_reservations_only_machines_that_have_one_are_answered() {
+    let mut site = Site::of(DhcpMode::Reservations);
+    let mut known = firmware(MessageType::Discover, "PXEClient", 0);
+    let unknown = known.clone();
+    known.chaddr[5] = 7;
+    let reply = site.reply(&known).unwrap().packet;
+    assert_eq!((reply.yiaddr, text(&reply.file)), ([10, 0, 0, 50].into(), "undionly.kpxe".to_owned()));
+    let decision = site.decide(&unknown, Port::Server, "0.0.0.0:68".parse().unwrap());
+    assert!(decision.reply.is_none());
+    assert!(decision.seen[0].detail.contains("has no address of its own in the site file"), "{:?}", decision.seen);
+    for kind in [MessageType::Request, MessageType::Inform] {
+        assert_eq!(site.reply(&with(packet(kind), code::REQUESTED_ADDRESS, &[10, 0, 0, 120])), None, "{kind:?}");
+    }
+    let mut elsewhere = with(packet(MessageType::Request), code::REQUESTED_ADDRESS, &[10, 0, 0, 120]);
+    elsewhere.chaddr[5] = 7;
+    assert_eq!(site.reply(&elsewhere).unwrap().packet.message_type(), Some(MessageType::Nak));
+}
+
+#[test]
+fn a_proxy_learns_the_address_another_server_gives() {
+    let request = with(firmware(MessageType::Request, "PXEClient", 7), code::SERVER_ID, &[10, 0, 0, 254]);
+    let request = with(request, code::REQUESTED_ADDRESS, &[10, 0, 0, 77]);
+    let decision = Site::proxy().decide(&request, Port::Server, "0.0.0.0:68".parse().unwrap());
+    assert_eq!(decision.address, Some((Mac([0x52, 0x54, 0, 0, 0, 1]), [10, 0, 0, 77].into())));
+    assert!(decision.reply.is_none());
+}
+
+#[test]
+fn firmware_that_makes_nothing_of_an_offer_is_sent_to_the_boot_server() {
+    for mut site in [Site::proxy(), Site::full()] {
+        site.remembers = true;
+        let request = firmware(MessageType::Discover, "PXEClient", 7);
+        let mut offers = Vec::new();
+        for _ in 0..4 {
+            offers.push(site.reply(&request).unwrap().packet);
+        }
+        for offer in &offers[..2] {
+            assert_eq!(text(&offer.file), "ipxe.efi");
+            assert_eq!(offer.options.get(code::VENDOR), Some(&[6, 1, 8, 255][..]));
+        }
+        for offer in &offers[2..] {
+            assert_eq!(text(offer.options.vendor_class()), "PXEClient");
+            assert_eq!((text(&offer.file).as_str(), offer.options.get(code::VENDOR)), ("", None));
+            assert_eq!(offer.options.server_id(), Some(SERVER), "whom it asks on port 4011");
+        }
+        let ack = site.boot_server(&firmware(MessageType::Request, "PXEClient", 7)).unwrap().packet;
+        assert_eq!((text(&ack.file).as_str(), ack.siaddr), ("ipxe.efi", SERVER));
+        // It works, and stays so.
+        for _ in 0..3 {
+            assert_eq!(text(&site.reply(&request).unwrap().packet.file), "");
+            site.boot_server(&firmware(MessageType::Request, "PXEClient", 7)).unwrap();
+        }
+        // Who knows nothing of boot servers is not sent to one.
+        let mut board = with(packet(MessageType::Discover), code::ARCHITECTURE, &[0, 22]);
+        board.chaddr[5] = 2;
+        for _ in 0..4 {
+            assert_eq!(text(&site.reply(&board).unwrap().packet.file), "ipxe-arm64.efi");
+        }
+    }
+}
+
+#[test]
+fn a_machine_that_boots_in_a_circle_gets_no_more_loaders_but_its_address() {
+    for (mut site, full) in [(Site::proxy(), false), (Site::full(), true)] {
+        site.remembers = true;
+        let mut request = with(firmware(MessageType::Discover, "PXEClient", 7), code::IPXE, WITHOUT_HTTP);
+        for boot in 0..8 {
+            request.xid = boot;
+            assert_eq!(text(&site.reply(&request).unwrap().packet.file), "ipxe.efi", "{boot}");
+        }
+        request.xid = 8;
+        let decision = site.decide(&request, Port::Server, "0.0.0.0:68".parse().unwrap());
+        assert!(decision.seen[0].detail.contains("was handed a loader 8 times"), "{:?}", decision.seen);
+        assert_eq!(decision.reply.is_some(), full);
+        assert!(decision.reply.is_none_or(|reply| reply.packet.file.is_empty()));
+    }
+}
+
+#[test]
+fn a_rule_changes_the_answers_of_those_it_is_about() {
+    let rule = |manufacturer: &str| Quirk {
+        machines: vec!["52:54:00".parse().unwrap()],
+        vendor_class: Some("PXEClient:Arch:00007".to_owned()),
+        manufacturer: Some(manufacturer.to_owned()),
+        product: None,
+        answer: Some(Shape::BootServer),
+        delay: Some(Duration::from_millis(500)),
+        machine_id: Some(false),
+    };
+    for (manufacturer, is_about) in [("qemu", true), ("Dell Inc.", false)] {
+        let mut site = Site::proxy();
+        site.quirks = vec![rule(manufacturer)];
+        let request = with(firmware(MessageType::Discover, "PXEClient", 7), code::MACHINE_ID, &[0; 17]);
+        let reply = site.reply(&request).unwrap();
+        assert_eq!(reply.packet.file.is_empty(), is_about);
+        assert_eq!(reply.delay.is_zero(), !is_about);
+        assert_eq!(reply.packet.options.machine_id().is_none(), is_about);
+        let bios = site.reply(&firmware(MessageType::Discover, "PXEClient", 0)).unwrap();
+        assert_eq!((text(&bios.packet.file).as_str(), bios.delay), ("undionly.kpxe", Duration::ZERO));
+    }
+}
+
+#[test]
+fn a_raspberry_pi_that_says_what_it_is_needs_no_known_address() {
+    let request = with(firmware(MessageType::Discover, "PXEClient", 0), code::MACHINE_ID, b"\0RPi4\x15\xd0abcdefghij");
+    assert_eq!(text(&Site::proxy().reply(&request).unwrap().packet.file), "start4.elf");
 }
 
 mod random {

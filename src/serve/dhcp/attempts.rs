@@ -1,0 +1,225 @@
+//! What clients asked lately: whether the answers were of use to them (netboot.md, C1), whether they boot in a circle
+//! (C5), and whether they ask too often. Pure: time is an argument.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use crate::model::mac::Mac;
+use crate::model::net::Shape;
+
+/// Of how many clients anything is remembered; anybody can invent addresses.
+const MAX_CLIENTS: usize = 16_384;
+
+/// How long a client is remembered that is silent.
+const MEMORY: Duration = Duration::from_secs(600);
+
+/// How often the silent ones are looked for when there is no room.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Offers a client lets pass before it gets another kind. Firmware asks four times, after 4, 8, 16 and 32 seconds.
+const PATIENCE: u8 = 2;
+
+/// A machine that is handed a loader more often than this within [`CIRCLE`] boots in a circle: a person who turns it on
+/// again and again is not as quick.
+const MAX_LOADERS: usize = 8;
+
+/// The time in which loaders are counted.
+const CIRCLE: Duration = Duration::from_secs(120);
+
+/// Packets of one client in one second that are looked at.
+const MAX_PACE: u16 = 100;
+
+/// The clients.
+#[derive(Debug, Default)]
+pub struct Attempts {
+    clients: HashMap<Mac, Attempt>,
+    swept: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Attempt {
+    seen: Instant,
+    /// What tells one of its boots from the next.
+    xid: Option<u32>,
+    shape: Shape,
+    /// Offers it did not make use of.
+    unused: u8,
+    /// When it was handed loaders lately, once for each boot.
+    loaders: Vec<Instant>,
+    second: Instant,
+    packets: u16,
+}
+
+/// What to do about a client that wants a loader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Advice {
+    /// Lead it there like this.
+    Lead(Shape),
+    /// It had this many loaders and is back again: whatever it is handed, it will come again.
+    Circles(usize),
+}
+
+impl Attempts {
+    /// Whether a packet of this client is looked at.
+    pub fn may_ask(&mut self, mac: Mac, now: Instant) -> bool {
+        let Some(attempt) = self.attempt(mac, now) else { return true };
+        if now.saturating_duration_since(attempt.second) >= Duration::from_secs(1) {
+            (attempt.second, attempt.packets) = (now, 0);
+        }
+        attempt.packets = attempt.packets.saturating_add(1);
+        attempt.packets <= MAX_PACE
+    }
+
+    /// The client looks for a loader. One that asks again within the same boot, or boots again without having made
+    /// anything of its offers, gets another kind of answer.
+    pub fn advise(&mut self, mac: Mac, xid: u32, now: Instant) -> Advice {
+        let Some(attempt) = self.attempt(mac, now) else { return Advice::Lead(Shape::default()) };
+        let is_new = attempt.xid.replace(xid) != Some(xid);
+        attempt.loaders.retain(|then| now.saturating_duration_since(*then) < CIRCLE);
+        if attempt.loaders.len() >= MAX_LOADERS {
+            return Advice::Circles(attempt.loaders.len());
+        }
+        if is_new {
+            attempt.loaders.push(now);
+        }
+        if attempt.unused >= PATIENCE {
+            (attempt.shape, attempt.unused) = (attempt.shape.other(), 0);
+        }
+        attempt.unused += 1;
+        Advice::Lead(attempt.shape)
+    }
+
+    /// How the client is led at the moment.
+    #[must_use]
+    pub fn shape(&self, mac: Mac) -> Shape {
+        self.clients.get(&mac).map(|attempt| attempt.shape).unwrap_or_default()
+    }
+
+    /// The client made use of what it was offered.
+    pub fn reached(&mut self, mac: Mac) {
+        if let Some(attempt) = self.clients.get_mut(&mac) {
+            attempt.unused = 0;
+        }
+    }
+
+    /// The client is one that boots all the way: what it was handed was no circle.
+    pub fn arrived(&mut self, mac: Mac) {
+        if let Some(attempt) = self.clients.get_mut(&mac) {
+            attempt.loaders.clear();
+        }
+    }
+
+    /// What is known of a client; nothing when there is no room for more.
+    fn attempt(&mut self, mac: Mac, now: Instant) -> Option<&mut Attempt> {
+        let is_old = |attempt: &Attempt| now.saturating_duration_since(attempt.seen) >= MEMORY;
+        if self.clients.len() >= MAX_CLIENTS && !self.clients.contains_key(&mac) {
+            if self.swept.is_some_and(|then| now.saturating_duration_since(then) < SWEEP) {
+                return None;
+            }
+            self.swept = Some(now);
+            self.clients.retain(|_, attempt| !is_old(attempt));
+            if self.clients.len() >= MAX_CLIENTS {
+                return None;
+            }
+        }
+        let attempt = self.clients.entry(mac).or_insert_with(|| Attempt {
+            seen: now,
+            xid: None,
+            shape: Shape::default(),
+            unused: 0,
+            loaders: Vec::new(),
+            second: now,
+            packets: 0,
+        });
+        if is_old(attempt) {
+            attempt.unused = 0;
+        }
+        attempt.seen = now;
+        Some(attempt)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mac(number: u32) -> Mac {
+        let [a, b, c, d] = number.to_be_bytes();
+        Mac([0x52, 0x54, a, b, c, d])
+    }
+
+    const AT_ONCE: Advice = Advice::Lead(Shape::AtOnce);
+    const BOOT_SERVER: Advice = Advice::Lead(Shape::BootServer);
+
+    fn after(start: Instant, seconds: u64) -> Instant {
+        start + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_client_that_repeats_itself_gets_the_other_kind_of_answer() {
+        let (mut attempts, now) = (Attempts::default(), Instant::now());
+        // Firmware asks after 4, 8, 16 and 32 seconds.
+        let asked = [0, 4, 12, 28, 60].map(|seconds| attempts.advise(mac(1), 7, after(now, seconds)));
+        assert_eq!(asked, [AT_ONCE, AT_ONCE, BOOT_SERVER, BOOT_SERVER, AT_ONCE]);
+        assert_eq!(attempts.advise(mac(2), 7, now), AT_ONCE, "another client");
+    }
+
+    #[test]
+    fn what_worked_is_kept() {
+        let (mut attempts, now) = (Attempts::default(), Instant::now());
+        for seconds in [0, 4, 12] {
+            attempts.advise(mac(1), 7, after(now, seconds));
+        }
+        attempts.reached(mac(1));
+        attempts.arrived(mac(1));
+        for boot in 1..20 {
+            let advice = attempts.advise(mac(1), boot, after(now, 1000 * u64::from(boot)));
+            assert_eq!(advice, BOOT_SERVER);
+            attempts.reached(mac(1));
+            attempts.arrived(mac(1));
+        }
+    }
+
+    #[test]
+    fn boots_that_are_far_apart_say_nothing_about_each_other() {
+        let (mut attempts, now) = (Attempts::default(), Instant::now());
+        for boot in 0..9 {
+            // Nobody tells that it worked, as when a router stands between.
+            assert_eq!(attempts.advise(mac(1), boot, after(now, 700 * u64::from(boot))), AT_ONCE);
+        }
+    }
+
+    #[test]
+    fn a_client_that_takes_loader_after_loader_gets_no_more_until_it_rests() {
+        let (mut attempts, now) = (Attempts::default(), Instant::now());
+        for boot in 0..8 {
+            assert!(matches!(attempts.advise(mac(1), boot, after(now, 5 * u64::from(boot))), Advice::Lead(_)));
+            attempts.reached(mac(1));
+        }
+        assert_eq!(attempts.advise(mac(1), 8, after(now, 45)), Advice::Circles(8));
+        assert_eq!(attempts.advise(mac(1), 9, after(now, 50)), Advice::Circles(8));
+        assert!(matches!(attempts.advise(mac(1), 10, after(now, 125)), Advice::Lead(_)));
+        let mut asked = (0..50).map(|_| attempts.advise(mac(2), 1, now));
+        assert!(asked.all(|advice| matches!(advice, Advice::Lead(_))), "one boot, however often it asks");
+    }
+
+    #[test]
+    fn nobody_is_looked_at_a_thousand_times_a_second() {
+        let (mut attempts, now) = (Attempts::default(), Instant::now());
+        let looked = (0..1000).filter(|_| attempts.may_ask(mac(1), now)).count();
+        assert_eq!(looked, usize::from(MAX_PACE));
+        assert!(attempts.may_ask(mac(2), now));
+        assert!(attempts.may_ask(mac(1), after(now, 1)));
+    }
+
+    #[test]
+    fn invented_clients_take_no_more_than_their_room_and_everybody_is_still_answered() {
+        let (mut attempts, now) = (Attempts::default(), Instant::now());
+        for number in 0..40_000 {
+            assert_eq!(attempts.advise(mac(number), 1, now), AT_ONCE);
+        }
+        assert_eq!(attempts.clients.len(), MAX_CLIENTS);
+        attempts.advise(mac(99_999), 1, after(now, 700));
+        assert_eq!(attempts.clients.len(), 1);
+    }
+}
