@@ -302,6 +302,12 @@ pub(super) enum Command {
     /// `serve` answers as a mirror of Alpine below /alpine: a client that has `http://SERVER/alpine/v3.24/main` in
     /// /etc/apk/repositories installs through it. `[caching-mirror]` in the site file says how much is kept.
     Mirror(MirrorArgs),
+    /// Say what keeps machines from booting, and what to do about it
+    ///
+    /// Looks at interfaces, ports, loaders, disk, clock, the store and the database; asks a running server for its script
+    /// and a loader, as machines do; and sends a DISCOVER on each interface to hear which DHCP and PXE servers answer with
+    /// what. Needs root for the last. Ends with 1 when something is wrong.
+    Doctor(DoctorArgs),
     /// List the addresses that the DHCP server gave out, and those that machines have of their own
     Leases {
         /// As JSON
@@ -314,6 +320,22 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// `bivouac doctor`: the flags of `serve`, so that the same server is looked at.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct DoctorArgs {
+    /// Look at no computer and no network: say what would have been answered to each packet of a capture (tcpdump -w,
+    /// Wireshark), and why
+    #[arg(long, value_name = "FILE")]
+    pub(super) replay: Option<PathBuf>,
+
+    /// As JSON
+    #[arg(long)]
+    pub(super) json: bool,
+
+    #[command(flatten)]
+    serve: ServeFlags,
 }
 
 /// Flags of `fetch --list`. What conflicts with it has to conflict with its companions too: clap lets a requirement go
@@ -437,6 +459,7 @@ impl Command {
         let serve = match self {
             Self::Up { serve, .. } | Self::Serve(serve) => serve.clone().into_file(),
             Self::Loaders(loaders) => loaders.flags(),
+            Self::Doctor(doctor) => doctor.serve.clone().into_file(),
             Self::Outdated { secdb, .. } => File { secdb: secdb.clone(), ..File::default() },
             _ => File::default(),
         };

@@ -4,6 +4,7 @@ mod air_gap;
 mod args;
 mod check;
 mod diff;
+mod doctor;
 mod explain;
 mod fetch;
 mod gc;
@@ -139,6 +140,10 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
             Command::Loaders(args) => loaders::run(&settings, args, out)?,
             Command::Render(args) => render::render(&settings, args, out).await?,
             Command::Mirror(args) => return mirror::run(&settings, args, out).await,
+            Command::Doctor(args) => {
+                let question = doctor::Question { replay: args.replay, as_json: args.json };
+                return doctor::doctor(&settings, question, out).await;
+            }
             Command::Leases { json } => leases::leases(&settings, json, out)?,
             Command::Machines { json } => machines::machines(&settings, json, out).await?,
         }

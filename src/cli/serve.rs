@@ -88,7 +88,7 @@ impl Ready {
 }
 
 /// Where DHCP is answered, and how.
-fn listen(dhcp: &DhcpSettings) -> Listen {
+pub(super) fn listen(dhcp: &DhcpSettings) -> Listen {
     let DhcpSettings { mode, modes, interfaces, listen, plan, .. } = dhcp.clone();
     match listen {
         Some(address) => Listen::Address(address, mode),

@@ -6,6 +6,7 @@
 pub mod bind;
 pub mod counters;
 pub mod dhcp;
+pub mod doctor;
 pub mod http;
 pub mod interfaces;
 mod library;

@@ -1,6 +1,7 @@
 //! Bytes to values and back: DHCP and its PXE options, TFTP, cpio, the overlay archive. Never a socket, never a file.
 
 pub mod apkovl;
+pub mod capture;
 pub mod cpio;
 pub mod dhcp;
 pub mod gzip;

@@ -8,6 +8,7 @@ mod check;
 mod cleaning;
 mod dhcp;
 mod diff;
+mod doctor;
 mod explain;
 mod extends;
 mod fetch_files;

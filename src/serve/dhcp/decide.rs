@@ -15,7 +15,7 @@ use crate::model::mac::Mac;
 use crate::model::net::{AddressPlan, Behaviour, DhcpMode, Quirk, Shape, Subnet, Traits, behaviour};
 use crate::serve::loaders::Loaders;
 use crate::serve::observe::Observed;
-use crate::wire::dhcp::{BROADCAST, Packet, code};
+use crate::wire::dhcp::{BROADCAST, Direction, Packet, code};
 
 /// Sub-option of option 82: the subnet to choose from (RFC 3527).
 const LINK_SELECTION: u8 = 5;
@@ -80,6 +80,14 @@ pub struct Decision {
     pub seen: Vec<Observed>,
     /// The address another server gave this machine, as the machine itself said.
     pub address: Option<(Mac, Ipv4Addr)>,
+    /// Why there is no reply, where `seen` does not say it.
+    pub silence: Option<&'static str>,
+}
+
+impl Decision {
+    fn silent(why: &'static str) -> Self {
+        Self { silence: Some(why), ..Self::default() }
+    }
 }
 
 /// An answer.
@@ -120,15 +128,17 @@ impl Reply {
 /// goes for the machines that have one, and nobody else is answered.
 pub fn decide(request: &Request<'_>, facts: &Facts<'_>, memory: &mut Memory<'_>, now: Instant) -> Decision {
     let packet = request.packet;
-    let from_client = packet.direction == crate::wire::dhcp::Direction::Request;
-    let (Some(mac), Some(kind)) = (packet.mac().filter(Mac::is_unicast), packet.message_type()) else {
-        return Decision::default();
-    };
-    if !from_client {
-        return Decision::default();
+    if packet.direction != Direction::Request {
+        return Decision::silent("it is a server's");
     }
+    let Some(mac) = packet.mac().filter(Mac::is_unicast) else {
+        return Decision::silent("its hardware address is none of Ethernet");
+    };
+    let Some(kind) = packet.message_type() else {
+        return Decision::silent("it is plain BOOTP, without a DHCP message type");
+    };
     if !memory.attempts.may_ask(mac, now) {
-        return Decision::default();
+        return Decision::silent("the client asks too often");
     }
     let client = Client::of(packet);
     let traits = Traits { vendor_class: packet.options.vendor_class(), ..facts.machine };
@@ -136,7 +146,7 @@ pub fn decide(request: &Request<'_>, facts: &Facts<'_>, memory: &mut Memory<'_>,
     let mut asked = Asked { request, facts, mac, client, behaviour, attempts: memory.attempts, now };
     let leases = &mut *memory.leases;
     match (facts.mode, request.port, kind) {
-        (DhcpMode::Off, ..) => Decision::default(),
+        (DhcpMode::Off, ..) => Decision::silent("DHCP is off"),
         (_, Port::Boot, MessageType::Request | MessageType::Inform) => asked.boot_server(),
         (DhcpMode::Proxy, Port::Server, MessageType::Discover) => asked.boot_offer(),
         (DhcpMode::Proxy, Port::Server, MessageType::Request) => asked.told_address(),
@@ -147,7 +157,11 @@ pub fn decide(request: &Request<'_>, facts: &Facts<'_>, memory: &mut Memory<'_>,
         (DhcpMode::Reservations, Port::Server, MessageType::Discover) => {
             asked.told("it has no address of its own in the site file, and others get none here")
         }
-        _ => Decision::default(),
+        (_, Port::Boot, _) => Decision::silent("port 4011 answers REQUEST and INFORM only"),
+        (DhcpMode::Proxy, ..) => {
+            Decision::silent("a proxy answers DISCOVER on port 67, and the rest is another server's")
+        }
+        (DhcpMode::Reservations, ..) => Decision::silent("the machine has no address of its own in the site file"),
     }
 }
 
@@ -192,11 +206,14 @@ impl<'a> Asked<'a> {
         let packet = self.request.packet;
         let has = Some(packet.ciaddr).filter(|address| !address.is_unspecified());
         let address = packet.options.requested_address().or(has);
-        Decision { address: address.map(|address| (self.mac, address)), ..Decision::default() }
+        let address = address.map(|address| (self.mac, address));
+        Decision { address, ..Decision::silent("it takes the address of another server") }
     }
 
     fn addressed(&mut self, whom: Whom, kind: MessageType, leases: &mut LeaseTable) -> Decision {
-        let Some((number, subnet)) = self.network() else { return Decision::default() };
+        let Some((number, subnet)) = self.network() else {
+            return Decision::silent("no addresses are given out in its network");
+        };
         let place = Place { whom, number, subnet };
         let options = &self.request.packet.options;
         match kind {
@@ -216,15 +233,15 @@ impl<'a> Asked<'a> {
             }
             MessageType::Release => {
                 leases.release(number, self.mac, self.now);
-                Decision::default()
+                Decision::silent("it gives its address back")
             }
             MessageType::Decline => {
                 if let Some(address) = options.requested_address() {
                     leases.decline(number, self.mac, address, self.now);
                 }
-                Decision::default()
+                Decision::silent("it found its address in use")
             }
-            _ => Decision::default(),
+            _ => Decision::silent("only servers send that"),
         }
     }
 
@@ -235,11 +252,11 @@ impl<'a> Asked<'a> {
         let packet = self.request.packet;
         if packet.options.server_id().is_some_and(|chosen| chosen != self.own_id() && chosen != self.facts.address) {
             leases.release(place.number, self.mac, self.now);
-            return Decision::default();
+            return Decision::silent("it takes the offer of another server");
         }
         let has = Some(packet.ciaddr).filter(|address| !address.is_unspecified());
         let Some(address) = packet.options.requested_address().or(has) else {
-            return Decision::default();
+            return Decision::silent("it requests no address");
         };
         match leases.grant(place.whom, place.number, self.mac, address, self.now) {
             Ok(()) => self.lease(MessageType::Ack, place, address),
@@ -301,10 +318,12 @@ impl<'a> Asked<'a> {
                     decision.seen.push(seen(Step::Offer, plan.to_string()));
                 }
             }
-            Ok(None) if if_nothing == IfNothing::Silent => return decision,
+            Ok(None) if if_nothing == IfNothing::Silent => {
+                return Decision::silent("it does not ask how to boot");
+            }
             Ok(None) => {}
             Err(why) => {
-                if discovers {
+                if discovers || if_nothing == IfNothing::Silent {
                     decision.seen.push(seen(Step::Discover, format!("{}: {why}", self.client)));
                 }
                 if if_nothing == IfNothing::Silent {

@@ -11,7 +11,7 @@ mod free;
 pub mod journal;
 pub mod leases;
 mod listening;
-mod raw;
+pub(super) mod raw;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};

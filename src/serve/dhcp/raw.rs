@@ -19,7 +19,7 @@ use crate::wire::udp::Datagram;
 /// renew their address, goes to only one of the sockets that share a port. An IP socket sees copies, and it sees them
 /// behind the firewall, as an ordinary socket does.
 #[derive(Debug)]
-pub(super) struct Overhearing {
+pub(in crate::serve) struct Overhearing {
     /// What Tokio calls a UDP socket is to it any socket that becomes readable and writable.
     socket: UdpSocket,
     port: u16,
@@ -27,7 +27,7 @@ pub(super) struct Overhearing {
 
 impl Overhearing {
     /// Opens the socket. Must be called within a Tokio runtime.
-    pub(super) fn open(device: &str, port: u16) -> io::Result<Self> {
+    pub(in crate::serve) fn open(device: &str, port: u16) -> io::Result<Self> {
         let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::UDP))?;
         // Before the filter and the interface are set, it would hear everything.
         socket.attach_filter(&to_port(port))?;
@@ -39,12 +39,12 @@ impl Overhearing {
     }
 
     /// Waits for a datagram; gives the packet around it, for [`Datagram::read`].
-    pub(super) async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(in crate::serve) async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.socket.recv(buffer).await
     }
 
     /// Sends from our port at `source`.
-    pub(super) async fn send(&self, bytes: &[u8], source: Ipv4Addr, to: SocketAddrV4) -> io::Result<()> {
+    pub(in crate::serve) async fn send(&self, bytes: &[u8], source: Ipv4Addr, to: SocketAddrV4) -> io::Result<()> {
         let source = SocketAddrV4::new(source, self.port);
         let packet = packet(bytes, source, to)?;
         self.socket.send_to(&packet, SocketAddr::V4(to)).await.map(drop)

@@ -1,0 +1,118 @@
+//! `doctor`: what keeps machines from booting.
+
+use std::net::TcpListener;
+
+use bivouac::wire::dhcp::Packet;
+use bivouac::wire::udp::Datagram;
+use serde_json::Value;
+
+use crate::support::site::{Ran, Site};
+
+const OVMF: &str = include_str!("../../src/wire/dhcp/testdata/ovmf-discover.hex");
+
+fn findings(ran: &Ran) -> Vec<(String, String, String)> {
+    let list: Vec<Value> = serde_json::from_str(&ran.out).unwrap_or_else(|_| panic!("{}{}", ran.out, ran.err));
+    let word = |line: &Value, key: &str| line[key].as_str().unwrap_or_default().to_owned();
+    list.iter().map(|line| (word(line, "verdict"), word(line, "about"), word(line, "text"))).collect()
+}
+
+fn has(findings: &[(String, String, String)], verdict: &str, about: &str, text: &str) -> bool {
+    findings.iter().any(|it| it.0 == verdict && it.1 == about && it.2.contains(text))
+}
+
+/// Ports of a server that runs on others than the usual ones.
+fn on(server: &crate::support::site::Serving) -> [String; 2] {
+    ["HTTP", "TFTP"].map(|what| server.address(what).to_string())
+}
+
+#[test]
+fn a_healthy_server_is_asked_for_its_script_and_a_loader() {
+    let site = Site::published();
+    std::fs::create_dir_all(site.path("loaders")).unwrap();
+    std::fs::write(site.path("loaders/undionly.kpxe"), [0xea; 3000]).unwrap();
+    let server = site.serve(&["--dhcp", "off", "--loaders", "loaders"]);
+    let [http, tftp] = on(&server);
+    let asked = ["doctor", "--json", "--dhcp", "off", "--loaders", "loaders", "--http", &http, "--tftp", &tftp];
+    let ran = site.run(&asked);
+    let found = findings(&ran);
+    assert!(has(&found, "good", "port", &format!("HTTP, TCP {http} is served by bivouac")), "{found:?}");
+    assert!(has(&found, "good", "http", "/boot.ipxe is a script"), "{found:?}");
+    assert!(has(&found, "good", "tftp", "undionly.kpxe can be had"), "{found:?}");
+    assert!(has(&found, "good", "store", "hello is published (stable)"), "{found:?}");
+    assert!(has(&found, "good", "database", "0 machines"), "{found:?}");
+    assert!(has(&found, "doubtful", "interface", "DHCP is off"), "{found:?}");
+    assert_eq!(ran.code, Some(0), "{found:?}");
+    let table = site.run(&asked.iter().copied().filter(|word| *word != "--json").collect::<Vec<_>>());
+    assert!(table.out.contains("ok     port       HTTP, TCP "), "{}", table.out);
+    assert!(table.out.ends_with("\nNothing is wrong.\n"), "{}", table.out);
+}
+
+#[test]
+fn what_is_wrong_is_said_with_what_to_do_and_ends_with_one() {
+    let site = Site::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let http = taken.local_addr().unwrap().to_string();
+    let asked = ["doctor", "--dhcp", "off", "--http", &http, "--tftp", "127.0.0.1:0"];
+    let ran = site.run(&asked);
+    assert_eq!(ran.code, Some(1), "{}{}", ran.out, ran.err);
+    assert!(ran.out.contains(&format!("WRONG  port       HTTP, TCP {http} is in use by ")), "{}", ran.out);
+    assert!(ran.out.contains("-> stop it, or choose another port"), "{}", ran.out);
+    assert!(ran.out.contains("WRONG  store      nothing is published"), "{}", ran.out);
+    assert!(ran.out.contains("-> `bivouac up PROFILE` builds and publishes"), "{}", ran.out);
+    assert!(ran.out.contains("things are wrong."), "{}", ran.out);
+    let missing = site.run(&["doctor", "--interface", "none0", "--json"]);
+    assert!(has(&findings(&missing), "wrong", "interface", "there is no network interface `none0`"), "{}", missing.out);
+    let wrong_address = ["doctor", "--json", "--dhcp", "off", "--http", "192.0.2.1:8080"];
+    assert!(has(&findings(&site.run(&wrong_address)), "wrong", "port", "192.0.2.1 is no address of this computer"));
+}
+
+/// A capture of the older kind, of bare IPv4 packets.
+fn capture(datagrams: &[(&str, &str, &[u8])]) -> Vec<u8> {
+    let mut bytes = 0xa1b2_c3d4_u32.to_le_bytes().to_vec();
+    bytes.extend([2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 101, 0, 0, 0]);
+    for (number, (from, to, payload)) in (0u32..).zip(datagrams) {
+        let datagram = Datagram { source: from.parse().unwrap(), destination: to.parse().unwrap(), payload };
+        let packet = datagram.write().unwrap();
+        let length = u32::try_from(packet.len()).unwrap();
+        for field in [1_700_000_000 + number, 0, length, length] {
+            bytes.extend(field.to_le_bytes());
+        }
+        bytes.extend(packet);
+    }
+    bytes
+}
+
+#[test]
+fn a_capture_is_answered_packet_by_packet() {
+    let site = Site::new();
+    std::fs::create_dir_all(site.path("loaders")).unwrap();
+    let digits: Vec<u8> = OVMF.bytes().filter(u8::is_ascii_hexdigit).collect();
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    let discover: Vec<u8> = digits.chunks(2).map(byte).collect();
+    let mac = Packet::decode(&discover).unwrap().mac().unwrap();
+    let packets = [
+        ("0.0.0.0:68", "255.255.255.255:67", &discover[..]),
+        ("10.0.0.9:2070", "10.0.0.1:69", &b"\0\x01ipxe.efi\0octet\0"[..]),
+        ("10.0.0.9:9", "10.0.0.1:53", b"noise"),
+    ];
+    std::fs::write(site.path("boot.pcap"), capture(&packets)).unwrap();
+    let asked = ["doctor", "--replay", "boot.pcap", "--loaders", "loaders", "--advertise", "http://10.0.0.1"];
+    let ran = site.run(&asked);
+    assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
+    let expected = format!("    0.000  {mac}  DISCOVER, UEFI x86_64 by PXE\n");
+    assert!(ran.out.starts_with(&expected), "{}", ran.out);
+    assert!(ran.out.contains("-> silence: UEFI x86_64 by PXE: no loader for UEFI x86_64"), "{}", ran.out);
+    assert!(ran.out.contains("    1.000  10.0.0.9           asks for ipxe.efi by TFTP\n"), "{}", ran.out);
+    assert!(ran.out.contains("-> no such loader"), "{}", ran.out);
+    assert!(ran.out.ends_with("3 packets; answered as a server at 10.0.0.1 in mode proxy would.\n"), "{}", ran.out);
+    let json = site.run(&[&asked[..], &["--json"]].concat());
+    let lines: Vec<Value> = serde_json::from_str(&json.out).unwrap();
+    assert_eq!((lines.len(), lines[0]["machine"].as_str()), (2, Some(mac.to_string().as_str())));
+
+    site.write("boot.pcap", "this is a text");
+    let ran = site.run(&asked);
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.err.contains("boot.pcap") && ran.err.contains("no capture of tcpdump or Wireshark"), "{}", ran.err);
+    let ran = site.run(&["doctor", "--replay", "nowhere.pcap"]);
+    assert!(ran.code == Some(2) && ran.err.contains("cannot open nowhere.pcap"), "{}", ran.err);
+}
