@@ -16,7 +16,8 @@ const ROUNDS: usize = 15;
 
 /// A desktop.
 const WORLD: &str = "alpine-base xfce4 xfce4-terminal lightdm-gtk-greeter xorg-server firefox dbus elogind polkit-elogind \
-    pipewire wireplumber network-manager-applet networkmanager-wifi cups thunar-volman gvfs font-noto virt-viewer";
+    pipewire wireplumber network-manager-applet networkmanager-wifi cups thunar-volman gvfs gvfs-smb font-noto virt-viewer \
+    freerdp remmina pavucontrol libreoffice-calc xfce4-screensaver";
 
 fn main() -> io::Result<()> {
     let mut out = io::stdout().lock();

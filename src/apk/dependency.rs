@@ -1,6 +1,6 @@
 //! One dependency, as worlds and indexes write it: `[!]name[@tag][operator version]`.
 
-use std::{cmp::Ordering, fmt};
+use std::{cmp::Ordering, fmt, ops::Range};
 
 use super::{
     identity::Identity,
@@ -130,21 +130,26 @@ impl<'a> Dependency<&'a str> {
     }
 
     fn parse_with(word: &'a str, is_version: fn(&str) -> bool) -> Result<Self, DependencyError> {
-        let (conflict, rest) = match word.strip_prefix('!') {
-            Some(rest) => (true, rest),
-            None => (false, word),
+        let place = name_in(word);
+        let is_sign = |byte: u8| matches!(byte, b'<' | b'=' | b'>' | b'~');
+        let (name, rest) = (word.get(place.clone()).unwrap_or_default(), word.get(place.end..).unwrap_or_default());
+        let (tag, rest) = match rest.strip_prefix('@') {
+            Some(rest) => {
+                let (tag, rest) = rest.split_at(rest.bytes().position(is_sign).unwrap_or(rest.len()));
+                (Some(tag), rest)
+            }
+            None => (None, rest),
         };
-        let is_sign = |c: char| matches!(c, '<' | '=' | '>' | '~');
-        let (name, rest) = rest.split_at(rest.find(is_sign).unwrap_or(rest.len()));
-        let (operator, version) = rest.split_at(rest.find(|c| !is_sign(c)).unwrap_or(rest.len()));
-        let (name, tag) = match name.split_once('@') {
-            Some((name, tag)) => (name, Some(tag)),
-            None => (name, None),
-        };
+        let (operator, version) = rest.split_at(rest.bytes().position(|byte| !is_sign(byte)).unwrap_or(rest.len()));
         if name.is_empty() {
             return Err(DependencyError::NoName(word.to_owned()));
         }
-        Ok(Self { conflict, name, tag, constraint: Constraint::parse(word, operator, version, is_version)? })
+        Ok(Self {
+            conflict: place.start > 0,
+            name,
+            tag,
+            constraint: Constraint::parse(word, operator, version, is_version)?,
+        })
     }
 
     /// The same dependency with text of its own.
@@ -191,8 +196,8 @@ impl<'a> Constraint<&'a str> {
         version: &'a str,
         is_version: fn(&str) -> bool,
     ) -> Result<Self, DependencyError> {
-        let has = |sign| operator.contains(sign);
-        let signs = (has('<'), has('='), has('>'), has('~'));
+        let has = |sign| operator.as_bytes().contains(&sign);
+        let signs = (has(b'<'), has(b'='), has(b'>'), has(b'~'));
         let operator = match signs {
             (false, false, false, false) => return Ok(Self::Any),
             (true, false, true, false) => {
@@ -246,9 +251,26 @@ impl<T: AsRef<str>> fmt::Display for Dependency<T> {
     }
 }
 
+/// Where in a word its name is, as [`Dependency::parse`] reads it, without a look at the rest.
+pub(super) fn name_in(word: &str) -> Range<usize> {
+    let bytes = word.as_bytes();
+    let start = usize::from(bytes.first() == Some(&b'!'));
+    let is_over = |byte: &u8| matches!(byte, b'<' | b'=' | b'>' | b'~' | b'@');
+    let end = bytes.iter().skip(start).position(is_over).map_or(bytes.len(), |length| start + length);
+    start..end
+}
+
 /// The words of a dependency field: apk separates them by blanks, and drops what is empty.
 pub(super) fn words(field: &str) -> impl Iterator<Item = &str> {
-    field.split([' ', '\t', '\n', '\r']).filter(|word| !word.is_empty())
+    // By bytes: two indexes have a hundred thousand words.
+    let is_blank = |byte: u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+    let mut rest = field;
+    std::iter::from_fn(move || {
+        let (_, word) = rest.split_at(rest.bytes().position(|byte| !is_blank(byte))?);
+        let (word, after) = word.split_at(word.bytes().position(is_blank).unwrap_or(word.len()));
+        rest = after;
+        Some(word)
+    })
 }
 
 #[cfg(test)]

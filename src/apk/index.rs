@@ -201,13 +201,23 @@ impl IndexPackage {
     /// `p:`, the names it provides besides its own. Their versions are as they stand there, valid or not; words without
     /// a name are left out.
     pub fn provides(&self) -> impl Iterator<Item = Dependency<&str>> {
-        words(self.slice(self.provides)).filter_map(|word| Dependency::provided(word).ok())
+        self.provided_words().filter_map(|word| Dependency::provided(word).ok())
+    }
+
+    /// The words of `p:`, malformed ones among them.
+    pub(super) fn provided_words(&self) -> impl Iterator<Item = &str> {
+        words(self.slice(self.provides))
     }
 
     /// `i:`, the conditions that together bring it in without being asked for; none when the
     /// field is malformed.
     pub fn install_if(&self) -> impl Iterator<Item = Dependency<&str>> {
         well_formed(self.slice(self.install_if))
+    }
+
+    /// The words of `i:`.
+    pub(super) fn install_if_words(&self) -> impl Iterator<Item = &str> {
+        words(self.slice(self.install_if))
     }
 
     /// The value of any field, by its letter: `T` description, `U` home page, `L` licence, `o`

@@ -140,7 +140,7 @@ impl<'a> Search<'_, 'a> {
         let dependency = universe.text(&condition).to_string();
         let by = self.wanted(by);
         if name.providers.is_empty() {
-            self.problems.push(Problem::Missing { dependency, by, similar: similar(universe, name.text) });
+            self.problems.push(Problem::Missing { dependency, by, similar: similar(universe.catalogue, name.text) });
             return;
         }
         let fits = |it: &&_| condition.holds(Some(**it), &universe.packages);

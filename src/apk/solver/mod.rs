@@ -3,10 +3,11 @@
 //! apk does not search. It decides one name after the other, takes the best provider at that
 //! moment, and never goes back; so a world can be refused here, as there, although some choice of
 //! packages would satisfy it. The rules are those of apk-tools 2.14.4, and are told where they are
-//! applied: [`universe`] how names are discovered, [`reconsider`] what is passed on, [`select`]
+//! applied: [`universe`] how names are discovered in the [`catalogue`], [`reconsider`] what is passed on, [`select`]
 //! which name is next and which provider is the best. Two are those of apk-tools 3: packages of
 //! another architecture are never installed, and provided names keep malformed versions.
 
+mod catalogue;
 mod explain;
 mod problem;
 mod reconsider;
@@ -54,7 +55,8 @@ pub fn solve(world: &[Dependency], repositories: &[Repository<'_>], arch: &str) 
     if !tags.is_empty() {
         return Err(Unsolvable { problems: tags });
     }
-    let mut universe = universe::Universe::new(repositories);
+    let catalogue = catalogue::Catalogue::new(repositories);
+    let mut universe = universe::Universe::new(&catalogue);
     let world: Vec<state::Wish<'_>> = world
         .into_iter()
         .map(|dependency| state::Wish {

@@ -2,18 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use super::{explain::LIST_LIMIT, universe::Universe};
+use super::{catalogue::Catalogue, explain::LIST_LIMIT};
 
 /// Names that look like `wanted`, the closest first; or commands and libraries called so.
-pub(super) fn similar(universe: &Universe<'_>, wanted: &str) -> Vec<String> {
+pub(super) fn similar(catalogue: &Catalogue<'_>, wanted: &str) -> Vec<String> {
     let limit = if wanted.len() < 5 { 1 } else { 2 };
     let mut found: BTreeSet<(usize, &str)> = BTreeSet::new();
-    for name in universe.names.iter().filter(|name| !name.providers.is_empty()) {
-        let prefixed = name.text.split_once(':').is_some_and(|(_, rest)| rest == wanted);
+    for name in catalogue.names() {
+        let prefixed = name.split_once(':').is_some_and(|(_, rest)| rest == wanted);
         if prefixed {
-            found.insert((0, name.text));
-        } else if let Some(distance) = distance_within(wanted, name.text, limit) {
-            found.insert((distance, name.text));
+            found.insert((0, name));
+        } else if let Some(distance) = distance_within(wanted, name, limit) {
+            found.insert((distance, name));
         }
     }
     // Of typing errors the closest are likely, the others would only make the list long.

@@ -1,4 +1,4 @@
-//! Everything the indexes offer, with names as numbers: who provides a name, and who watches it.
+//! What the world can lead to, with names as numbers: who provides a name, and who watches it.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -8,10 +8,12 @@ use std::{
 use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
-use super::{Repositories, Repository};
+use super::{
+    Repositories,
+    catalogue::{self, Catalogue, Listed},
+};
 use crate::apk::{
     dependency::{Constraint, Dependency},
-    identity::Identity,
     index::IndexPackage,
 };
 
@@ -27,20 +29,23 @@ pub(super) struct PackageId(u32);
 #[derive(Debug, Clone)]
 pub(super) struct Table<T>(Vec<T>);
 
-/// All packages of all repositories.
+/// The names and packages that the world can lead to, and those that stand in their way.
 #[derive(Debug)]
 pub(super) struct Universe<'a> {
     pub(super) names: Table<Name<'a>>,
     pub(super) packages: Table<Package<'a>>,
+    pub(super) catalogue: &'a Catalogue<'a>,
     known: HashMap<&'a str, NameId, RandomState>,
+    /// The packages of the catalogue that are here.
+    taken: Vec<Option<PackageId>>,
 }
 
 /// A name that is provided or asked for.
 #[derive(Debug)]
 pub(super) struct Name<'a> {
     pub(super) text: &'a str,
-    /// In the order of repositories and of packages in them. Nearly always there is one, and there are four times as many
-    /// names as packages.
+    /// In the order of repositories and of packages in them. Nearly always there is one. Known for names that are
+    /// reachable or that a reachable package provides.
     pub(super) providers: SmallVec<[Provider<'a>; 1]>,
     /// Names one of whose providers has this name in its install_if.
     pub(super) triggers: Vec<NameId>,
@@ -51,6 +56,14 @@ pub(super) struct Name<'a> {
     /// The most steps of dependencies from here, as far as was known when the name was discovered; names with long
     /// chains are decided first.
     pub(super) chain: u32,
+    /// Where the first of the providers stands in the catalogue.
+    place: u32,
+    /// Whether the catalogue was asked for its providers.
+    has_providers: bool,
+    /// Whether it was asked for those who watch it.
+    has_triggers: bool,
+    /// The last package that was found to provide it.
+    provided_by: Option<PackageId>,
 }
 
 /// A package that provides a name.
@@ -69,7 +82,7 @@ pub(super) struct Package<'a> {
     pub(super) repositories: Repositories,
     /// The provided names beside its own.
     pub(super) provides: Vec<(NameId, Option<&'a str>)>,
-    /// Read for reachable packages only.
+    /// Read for reachable packages only, as the next.
     pub(super) depends: Vec<Condition<'a>>,
     pub(super) install_if: Vec<Condition<'a>>,
     /// Whether the world can lead to a name it provides.
@@ -87,57 +100,56 @@ pub(super) struct Condition<'a> {
 }
 
 impl<'a> Universe<'a> {
-    /// Everything in the repositories.
-    pub(super) fn new(repositories: &[Repository<'a>]) -> Self {
-        let count = repositories.iter().map(|it| it.index.packages().len()).sum();
-        let mut universe = Self {
-            names: Table(Vec::with_capacity(4 * count)),
-            packages: Table(Vec::with_capacity(count)),
-            // Names are about four times as many as packages.
-            known: HashMap::with_capacity_and_hasher(4 * count, RandomState::default()),
-        };
-        let mut identities: HashMap<Identity, PackageId, RandomState> =
-            HashMap::with_capacity_and_hasher(count, RandomState::default());
-        for (position, repository) in repositories.iter().enumerate() {
-            let place = Repositories::one(position);
-            for package in repository.index.packages() {
-                match identities.entry(package.identity()) {
-                    Entry::Occupied(known) => universe.packages[*known.get()].repositories |= place,
-                    Entry::Vacant(free) => {
-                        free.insert(universe.add(package, place));
-                    }
-                }
-            }
+    /// Nothing yet, of all that is in a catalogue.
+    pub(super) fn new(catalogue: &'a Catalogue<'a>) -> Self {
+        Self {
+            // A desktop leads to about so many.
+            names: Table(Vec::with_capacity(catalogue.len())),
+            packages: Table(Vec::with_capacity(catalogue.len() / 2)),
+            catalogue,
+            known: HashMap::with_capacity_and_hasher(catalogue.len(), RandomState::default()),
+            taken: vec![None; catalogue.len()],
         }
-        universe
     }
 
-    fn add(&mut self, index: &'a IndexPackage, repositories: Repositories) -> PackageId {
-        let id = PackageId(self.packages.next());
-        let name = self.name(index.name());
-        self.provide(name, id, Some(index.version()));
-        let mut provides: Vec<(NameId, Option<&str>)> = Vec::new();
-        for provided in index.provides() {
-            let version = match provided.constraint {
-                Constraint::Version { version, .. } => Some(version),
-                Constraint::Any | Constraint::Identity(_) => None,
-            };
-            let provided = self.name(provided.name);
-            // apk would count a second provision of the same name as a conflict with the first.
-            let last = self.names[provided].providers.last();
-            if last.is_none_or(|last| last.package != id) {
-                self.provide(provided, id, version);
-                provides.push((provided, version));
+    /// The number of a name, a new one if need be.
+    fn name(&mut self, text: &'a str) -> NameId {
+        match self.known.entry(text) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(free) => {
+                let id = *free.insert(NameId(self.names.next()));
+                self.names.0.push(Name {
+                    text,
+                    providers: SmallVec::new(),
+                    triggers: Vec::new(),
+                    dependants: Vec::new(),
+                    reachable: false,
+                    chain: 0,
+                    place: 0,
+                    has_providers: false,
+                    has_triggers: false,
+                    provided_by: None,
+                });
+                id
             }
         }
-        let install_if: Vec<_> = index.install_if().map(|it| self.condition(it)).collect();
-        for condition in &install_if {
-            for watcher in std::iter::once(name).chain(provides.iter().map(|(it, _)| *it)) {
-                let triggers = &mut self.names[condition.name].triggers;
-                // A watcher may be there twice: looking again does no harm.
-                if triggers.last() != Some(&watcher) {
-                    triggers.push(watcher);
-                }
+    }
+
+    /// A package of the catalogue, by its number there, with the names it provides.
+    fn package(&mut self, number: usize) -> PackageId {
+        if let Some(known) = self.taken[number] {
+            return known;
+        }
+        let Listed { index, repositories } = self.catalogue.package(number);
+        let id = PackageId(self.packages.next());
+        let name = self.name(index.name());
+        self.names[name].provided_by = Some(id);
+        let mut provides = Vec::new();
+        for (provided, version) in index.provided_words().filter_map(catalogue::provided) {
+            let provided = self.name(provided);
+            // The first one counts, as in the catalogue.
+            if self.names[provided].provided_by.replace(id) != Some(id) {
+                provides.push((provided, version));
             }
         }
         self.packages.0.push(Package {
@@ -146,31 +158,45 @@ impl<'a> Universe<'a> {
             repositories,
             provides,
             depends: Vec::new(),
-            install_if,
+            install_if: Vec::new(),
             reachable: false,
             chain: 0,
         });
+        self.taken[number] = Some(id);
         id
     }
 
-    fn provide(&mut self, name: NameId, package: PackageId, version: Option<&'a str>) {
-        self.names[name].providers.push(Provider { package, version });
+    /// Asks the catalogue who provides a name.
+    fn find_providers(&mut self, name: NameId) {
+        if std::mem::replace(&mut self.names[name].has_providers, true) {
+            return;
+        }
+        let mut providers = SmallVec::new();
+        for provision in self.catalogue.providers(self.names[name].text) {
+            if providers.is_empty() {
+                self.names[name].place = provision.place;
+            }
+            providers.push(Provider { package: self.package(provision.package), version: provision.version });
+        }
+        self.names[name].providers = providers;
     }
 
-    /// The number of a name, a new one if need be.
-    fn name(&mut self, text: &'a str) -> NameId {
-        *self.known.entry(text).or_insert_with(|| {
-            let id = NameId(self.names.next());
-            self.names.0.push(Name {
-                text,
-                providers: SmallVec::new(),
-                triggers: Vec::new(),
-                dependants: Vec::new(),
-                reachable: false,
-                chain: 0,
-            });
-            id
-        })
+    /// Asks the catalogue who has a name in an install_if.
+    fn find_triggers(&mut self, name: NameId) {
+        if std::mem::replace(&mut self.names[name].has_triggers, true) {
+            return;
+        }
+        let mut triggers = Vec::new();
+        for number in self.catalogue.watchers(self.names[name].text) {
+            let package = self.package(number);
+            for (watcher, _) in self.packages[package].provided() {
+                // A watcher may be there twice: looking again does no harm.
+                if triggers.last() != Some(&watcher) {
+                    triggers.push(watcher);
+                }
+            }
+        }
+        self.names[name].triggers = triggers;
     }
 
     /// A dependency with its name numbered.
@@ -185,33 +211,66 @@ impl<'a> Universe<'a> {
         // A stack of its own, because chains of dependencies can be as long as an index.
         let mut stack = Vec::new();
         for root in roots {
-            if !std::mem::replace(&mut self.names[root].reachable, true) {
-                stack.push(Visit::new(root));
-            }
+            stack.extend(self.reach(root));
             while let Some(visit) = stack.last_mut() {
                 match self.step(visit) {
-                    Step::Into(name) => {
-                        if !std::mem::replace(&mut self.names[name].reachable, true) {
-                            stack.push(Visit::new(name));
-                        }
-                    }
+                    Step::Into(name) => stack.extend(self.reach(name)),
                     Step::On => {}
                     Step::Done => drop(stack.pop()),
                 }
             }
         }
+        self.surround();
         self.link_dependants();
+    }
+
+    /// Notes that the world can lead to a name; what is to be visited, unless that was known.
+    fn reach(&mut self, name: NameId) -> Option<Visit> {
+        if std::mem::replace(&mut self.names[name].reachable, true) {
+            return None;
+        }
+        self.find_providers(name);
+        self.find_triggers(name);
+        Some(Visit::new(name))
+    }
+
+    /// Notes that the world can lead to a package, and reads what it depends on; whether that is new.
+    fn read(&mut self, id: PackageId) -> bool {
+        if std::mem::replace(&mut self.packages[id].reachable, true) {
+            return false;
+        }
+        let index = self.packages[id].index;
+        self.packages[id].depends = index.depends().map(|it| self.condition(it)).collect();
+        self.packages[id].install_if = index.install_if().map(|it| self.condition(it)).collect();
+        for place in 0..=self.packages[id].provides.len() {
+            let provided = self.packages[id].provided().nth(place);
+            if let Some((name, _)) = provided {
+                self.find_triggers(name);
+            }
+        }
+        true
+    }
+
+    /// Finds the packages that cannot stand beside a reachable one, because they provide something it provides, and who
+    /// watches what they provide: apk looks at those again when such a package is ruled out.
+    fn surround(&mut self) {
+        let names = |universe: &Self, is_reachable: bool| {
+            let packages = universe.packages.iter().filter(|package| package.reachable == is_reachable);
+            packages.flat_map(|package| package.provided().map(|(name, _)| name)).collect::<Vec<_>>()
+        };
+        for name in names(self, true) {
+            self.find_providers(name);
+        }
+        for name in names(self, false) {
+            self.find_triggers(name);
+        }
     }
 
     /// One step of visiting a name: first what its providers depend on, then what they may bring along.
     fn step(&mut self, visit: &mut Visit) -> Step {
         let providers = &self.names[visit.name].providers;
         if let Some(&Provider { package: id, .. }) = providers.get(visit.provider) {
-            if !visit.is_inside && !std::mem::replace(&mut self.packages[id].reachable, true) {
-                let index = self.packages[id].index;
-                self.packages[id].depends = index.depends().map(|it| self.condition(it)).collect();
-                visit.is_inside = true;
-            }
+            visit.is_inside = visit.is_inside || self.read(id);
             if visit.is_inside
                 && let Some(condition) = self.packages[id].depends.get(visit.place)
             {
@@ -254,10 +313,9 @@ impl<'a> Universe<'a> {
 
     fn link_dependants(&mut self) {
         let mut last_linked = vec![None; self.names.0.len()];
-        for id in self.names.name_ids() {
-            if !self.names[id].reachable {
-                continue;
-            }
+        let mut order: Vec<NameId> = self.names.name_ids().filter(|id| self.names[*id].reachable).collect();
+        order.sort_unstable_by_key(|id| self.names[*id].place);
+        for id in order {
             let providers = std::mem::take(&mut self.names[id].providers);
             for provider in &providers {
                 for condition in &self.packages[provider.package].depends {
