@@ -40,6 +40,9 @@ const LARGEST_RECORD: u64 = 32 << 20;
 /// The time of change of a file whose digest was compared: the first second of 2000.
 const COMPARED: Duration = Duration::from_secs(946_684_800);
 
+/// The folders in it, none of which has folders of its own but for those being unpacked.
+const FOLDERS: [&str; 8] = ["files", "releases", "names", "seen", "partial", "unpack", "indexes", "packages"];
+
 /// The folder.
 #[derive(Debug, Clone)]
 pub struct Cache {
@@ -55,7 +58,7 @@ impl Cache {
     /// When the folder cannot be made.
     pub fn open(folder: &Path) -> Result<Self, FetchError> {
         let cache = Self { folder: folder.to_owned(), beside: None };
-        for part in ["files", "releases", "names", "seen", "partial", "unpack", "indexes", "packages"] {
+        for part in FOLDERS {
             disk::create_dir_all(&cache.folder.join(part))?;
         }
         Ok(cache)
@@ -278,7 +281,7 @@ impl Cache {
         // Who only counts is in nobody's way.
         let lock = if clean.is_trial() { Lock::share(&path)? } else { Lock::acquire(&path)? };
         if !clean.is_trial() {
-            disk::sweep_all(&self.folder, &lock)?;
+            self.sweep(&lock)?;
         }
         let mut needed = BTreeSet::new();
         for name in disk::list(&self.folder.join("releases"))? {
@@ -317,9 +320,15 @@ impl Cache {
         let path = self.folder.join("lock");
         if let Ok(alone) = Lock::try_acquire(&path) {
             // Nobody else is at work: what is unfinished was left by a crash.
-            disk::sweep_all(&self.folder, &alone)?;
+            self.sweep(&alone)?;
         }
         Lock::share(&path)
+    }
+
+    /// Removes what was left unfinished. By names alone: a cache may have thousands of files, and each fetch that runs
+    /// alone comes here.
+    fn sweep(&self, alone: &Lock) -> Result<(), DiskError> {
+        FOLDERS.iter().try_for_each(|part| disk::sweep(&self.folder.join(part), alone).map(drop))
     }
 
     /// Where the tarball of a release is while it is downloaded.

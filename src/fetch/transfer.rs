@@ -177,17 +177,22 @@ impl<'a> Download<'a> {
             .with_min_delay(settings.first_delay)
             .with_max_delay(settings.longest_delay)
             .with_max_times(settings.attempts.saturating_sub(1));
-        let mut left = delays.build();
+        let mut left = delays.build().peekable();
         for rounds in 1.. {
-            let had = self.have;
-            if self.round().await {
+            let renewed = self.have + PROGRESS;
+            let enough = match left.peek() {
+                Some(_) => 0,
+                None if settings.attempts > 1 => renewed,
+                None => u64::MAX,
+            };
+            if self.round(enough).await {
                 return Ok(());
             }
             if self.candidates.is_empty() {
                 break;
             }
-            if self.have >= had + PROGRESS {
-                left = delays.build();
+            if self.have >= renewed {
+                left = delays.build().peekable();
             }
             let Some(delay) = left.next() else {
                 self.give_up(rounds);
@@ -198,8 +203,9 @@ impl<'a> Download<'a> {
         Err(FetchError::of_all(std::mem::take(&mut self.refused)))
     }
 
-    /// Asks each server once; whether one has given the file.
-    async fn round(&mut self) -> bool {
+    /// Asks each server once; whether one has given the file. If none has, there is another round when the download has
+    /// come to `enough` bytes.
+    async fn round(&mut self, enough: u64) -> bool {
         let mut place = 0;
         while place < self.candidates.len() {
             let Err(error) = self.complete(place).await else {
@@ -211,9 +217,16 @@ impl<'a> Download<'a> {
             if is_passing {
                 self.downloader.shun(self.candidates.get(place).map(|it| &it.url), true);
             }
-            if is_passing || !is_last {
-                let next = if is_passing && is_last { "trying again" } else { "trying the next mirror" };
-                warn!(error = &error as &dyn Error, "a download failed; {next}");
+            // Only a file that is known by its digest may be put together from several servers.
+            if self.expect.sha256.is_none() && !is_last {
+                self.restart().await;
+            }
+            let is_asked_again = (is_passing || !is_last) && self.have >= enough;
+            // The error of the last attempt is told by whoever wanted the file.
+            match place + 1 < self.candidates.len() {
+                true => warn!(error = &error as &dyn Error, "a download failed; trying the next mirror"),
+                false if is_asked_again => warn!(error = &error as &dyn Error, "a download failed; trying again"),
+                false => {}
             }
             if is_passing {
                 if let Some(candidate) = self.candidates.get_mut(place) {
@@ -223,10 +236,6 @@ impl<'a> Download<'a> {
             } else {
                 self.candidates.remove(place);
                 self.refused.push(error);
-            }
-            // Only a file that is known by its digest may be put together from several servers.
-            if self.expect.sha256.is_none() && !is_last {
-                self.restart().await;
             }
             self.is_mixed = true;
         }

@@ -169,3 +169,17 @@ fn when_no_mirror_is_of_use_each_is_named_with_its_reason() {
     );
     assert_eq!(site.cached(), Vec::<String>::new());
 }
+
+#[test]
+fn the_log_announces_another_attempt_only_when_there_is_one() {
+    let site = Site::new();
+    let spoil = || site.mirror.server.put(stable_list(), Reply::Status { status: 500, times: 2, bytes: Vec::new() });
+    site.write("bivouac.toml", "[fetch]\nattempts = 1\n");
+    spoil();
+    let ran = site.run(&["fetch", "hello"]);
+    assert_eq!((ran.code, ran.err.matches("; trying again").count()), (Some(2), 0), "{}", ran.err);
+    site.write("bivouac.toml", "[fetch]\nattempts = 2\n");
+    spoil();
+    let ran = site.run(&["fetch", "hello"]);
+    assert_eq!((ran.code, ran.err.matches("; trying again").count()), (Some(2), 1), "{}", ran.err);
+}
