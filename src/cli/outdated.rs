@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::error::Error;
 use std::io::Write;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
 use super::pipeline::{all_or, load};
@@ -29,14 +29,15 @@ pub(super) async fn outdated(
     as_json: bool,
     out: &mut dyn Write,
 ) -> anyhow::Result<Outcome> {
-    let mut asked: Vec<(Recipe, Lock)> = Vec::new();
+    let (mut asked, mut without): (Vec<(Recipe, Lock)>, Vec<ProfileName>) = Default::default();
     for name in all_or(settings, profiles)? {
         let recipe = load(settings, &name)?;
-        let lock = lock::read(settings, &name)?.with_context(|| {
-            format!("profile `{name}` has no lock that something could be newer than; run `bivouac lock {name}`")
-        })?;
-        asked.push((recipe, lock));
+        match lock::read(settings, &name)? {
+            Some(lock) => asked.push((recipe, lock)),
+            None => without.push(name),
+        }
     }
+    refuse_without_lock(&without)?;
     let mut workshop = Workshop::open(settings, Access::Online)?;
     let mut advisories = Advisories { base: settings.secdb.as_deref(), known: HashMap::new() };
     let mut compared = Vec::new();
@@ -53,6 +54,20 @@ pub(super) async fn outdated(
         show(&compared, out)?;
     }
     Ok(if compared.iter().all(Comparison::is_current) { Outcome::Done } else { Outcome::Refused })
+}
+
+/// What was never locked is neither current nor outdated; an answer about the others would pass for one about it.
+fn refuse_without_lock(profiles: &[ProfileName]) -> anyhow::Result<()> {
+    let commands: Vec<&str> = profiles.iter().map(ProfileName::as_str).collect();
+    match profiles {
+        [] => Ok(()),
+        [name] => bail!("profile `{name}` has no lock that something could be newer than; run `bivouac lock {name}`"),
+        several => bail!(
+            "{} profiles have no lock that something could be newer than; run `bivouac lock {}`",
+            several.len(),
+            commands.join(" ")
+        ),
+    }
 }
 
 /// The lock of a profile against what there is now.

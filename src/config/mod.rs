@@ -285,7 +285,15 @@ fn mirrors(written: Option<OneOrMore>) -> Result<Vec<String>, ConfigError> {
 }
 
 fn secdb(written: &str) -> Result<Option<String>, ConfigError> {
-    if written == "off" { Ok(None) } else { base_url("secdb", written).map(Some) }
+    if written == "off" {
+        return Ok(None);
+    }
+    let refuse = |_| ConfigError::Value {
+        key: "secdb",
+        value: written.to_owned(),
+        why: format!("write a URL such as \"{DEFAULT_SECDB}\", or \"off\" to ask nobody"),
+    };
+    base_url("secdb", written).map(Some).map_err(refuse)
 }
 
 fn verify(file: Verify) -> Result<VerifySettings, ConfigError> {

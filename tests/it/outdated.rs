@@ -229,10 +229,14 @@ fn where_nothing_can_be_told_the_reason_is() {
         assert!(ran.err.contains(said), "{said}: {}", ran.err);
     };
     fails(&["hello"], "profile `hello` has no lock that something could be newer than; run `bivouac lock hello`");
+    assert_eq!(site.run(&["new", "other", "--from", "hello"]).code, Some(0));
+    fails(&[], "2 profiles have no lock that something could be newer than; run `bivouac lock hello other`");
     fails(&["helo"], "there is no profile `helo`");
     fails(&["hello", "--offline"], "unexpected argument '--offline'");
     let ran = site.run(&["outdated", "--secdb", "secdb"]);
-    assert!(ran.err.contains("`secdb` cannot be `secdb`: write a URL"), "{}", ran.err);
+    let said =
+        "`secdb` cannot be `secdb`: write a URL such as \"https://secdb.alpinelinux.org\", or \"off\" to ask nobody";
+    assert!(ran.err.contains(said), "{}", ran.err);
 
     assert_eq!(site.run(&["lock", "hello"]).code, Some(0));
     site.mirror.server.remove(&format!("{MAIN}/APKINDEX.tar.gz"));
