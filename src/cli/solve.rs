@@ -41,7 +41,7 @@ pub(super) struct SolveArgs {
     #[arg(long, value_name = "FILE", requires = "index")]
     key: Vec<PathBuf>,
 
-    /// Without --index: the release whose indexes are used, verified as a build does
+    /// Without --index: the release whose indexes are used, verified by Alpine's keys and the site's
     #[arg(long, default_value = "latest-stable", conflicts_with = "index")]
     release: ReleaseSpec,
 

@@ -221,13 +221,22 @@ impl Workshop {
         Ok(staged?)
     }
 
-    /// The indexes of some repositories of a release, verified by the keys its machines trust.
+    /// The indexes of some repositories of a release, verified by the keys that are known without it. Only where those
+    /// do not suffice, because a release may have new ones, its netboot set is fetched for the keys in it.
     pub(super) async fn indexes(&mut self, wish: &Wish, repositories: &[String]) -> Result<Vec<Index>, FetchError> {
-        let set = self.mirrors.netboot_set(wish, &self.cache, &self.checks).await?;
-        let keys = set.facts.keys(&self.checks.package_keys);
+        let branch = self.mirrors.branch(wish, &self.cache, &self.checks).await?;
+        let mut keys = self.cache.package_keys(&wish.arch, &self.checks)?;
         let mut indexes = Vec::new();
         for repository in repositories {
-            indexes.push(self.index(set.release.branch, repository, &set.release.arch, &keys).await?.index);
+            let found = match self.index(branch, repository, &wish.arch, &keys).await {
+                Err(error) if error.is_unknown_key() => {
+                    let set = self.mirrors.netboot_set(wish, &self.cache, &self.checks).await?;
+                    keys.extend(set.facts.keys(&self.checks.package_keys));
+                    self.index(branch, repository, &wish.arch, &keys).await?
+                }
+                found => found?,
+            };
+            indexes.push(found.index);
         }
         Ok(indexes)
     }

@@ -9,6 +9,7 @@ use reqwest::StatusCode;
 use super::modloop::ModloopError;
 use super::openpgp::SignatureError;
 use super::{InitramfsError, Kernels, ListingError};
+use crate::apk::SignedIndexError;
 use crate::disk::DiskError;
 use crate::model::alpine::{Arch, Flavor, Version};
 use crate::model::digest::Digest;
@@ -523,6 +524,18 @@ impl FetchError {
     /// Whether no other mirror can help.
     pub(super) const fn is_decisive(&self) -> bool {
         matches!(self, Self::Disk(_) | Self::NoFlavor { .. } | Self::Offline { .. })
+    }
+
+    /// Whether it is a package index that nobody who is trusted has signed.
+    #[must_use]
+    pub fn is_unknown_key(&self) -> bool {
+        match self {
+            Self::Refused { source, .. } => {
+                matches!(source.downcast_ref(), Some(SignedIndexError::UnknownKey { .. }))
+            }
+            Self::Several(parts) => parts.iter().any(Self::is_unknown_key),
+            _ => false,
+        }
     }
 
     /// One error for the failures of all servers, each of them once; where none has a file, that is what is said.

@@ -152,6 +152,23 @@ impl Mirrors {
         self.first_good(async |base, downloader| current(downloader, base, wish, cache, checks).await).await
     }
 
+    /// The branch of a release: most names say it themselves; that of `latest-stable` is in the list of a mirror, and
+    /// offline the one it led to last. Nothing of the release is fetched.
+    ///
+    /// # Errors
+    /// As [`Mirrors::release`]; offline, when the release is not in the cache.
+    pub async fn branch(&self, wish: &Wish, cache: &Cache, checks: &Checks) -> Result<Branch, FetchError> {
+        match wish.release {
+            ReleaseSpec::Branch(branch) => Ok(branch),
+            ReleaseSpec::Edge => Ok(Branch::Edge),
+            ReleaseSpec::Version(version) => Ok(version.branch()),
+            ReleaseSpec::LatestStable if self.is_offline => {
+                Ok(self.netboot_set(wish, cache, checks).await?.release.branch)
+            }
+            ReleaseSpec::LatestStable => Ok(self.release(wish, cache, checks).await?.branch),
+        }
+    }
+
     /// The verified index of a repository.
     ///
     /// # Errors

@@ -2,7 +2,8 @@
 
 use bivouac::apk::Identity;
 
-use crate::support::site::{KEY, Site, signing_key};
+use crate::support::alpine::LIST;
+use crate::support::site::{KEY, MAIN, Site, signing_key};
 
 /// An index file of packages written as `name version field …`, with `_` for blanks in a field.
 fn index(site: &Site, file: &str, packages: &[&str]) {
@@ -104,4 +105,18 @@ fn a_release_is_solved_from_its_verified_indexes() {
     let ran = site.run(&["solve", "--release", "3.24", "--repository", "main", "alpine-base"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.out.lines().any(|line| line.starts_with("alpine-base=")), "{ran:?}");
+}
+
+#[test]
+fn where_the_key_of_the_indexes_is_known_no_release_is_downloaded() {
+    let site = Site::new();
+    site.write(KEY, &signing_key().public_pem().unwrap());
+    site.write("bivouac.toml", &format!("[verify]\npackage-keys = [\"{KEY}\"]\n"));
+    for (release, asked) in [("3.24", None), ("latest-stable", Some(LIST.replace("v3.24", "latest-stable")))] {
+        site.mirror.server.requests();
+        let ran = site.run(&["solve", "--release", release, "--repository", "main", "nano"]);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(0), "nano=1.0-r0\n"), "{ran:?}");
+        let asked: Vec<String> = asked.into_iter().chain([format!("{MAIN}/APKINDEX.tar.gz")]).collect();
+        assert_eq!(site.mirror.server.requests(), asked);
+    }
 }

@@ -197,7 +197,9 @@ impl<'a> Search<'_, 'a> {
             }
             Some(Exclusion::Lacks { provided, needed }) => {
                 let (provided, needed) = (universe.names[provided].text, universe.names[needed].text);
-                format!("provides `{provided}`, but not `{needed}`, which is needed with it")
+                format!(
+                    "provides `{provided}`, as does every package for `{needed}`, and only one of them can be installed"
+                )
             }
             None => "is only in a repository whose tag the world does not give for it".to_owned(),
         }
