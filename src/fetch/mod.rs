@@ -49,6 +49,7 @@ pub use openpgp::{
     ReleaseKeys, SignatureError, SubkeyFault,
 };
 pub use package_keys::alpine_keys;
+pub use pages::PageEntry;
 pub use progress::{Progress, Silent};
 pub use record::{CachedFile, Facts, NetbootSet};
 pub use relay::{Known, Renewed};

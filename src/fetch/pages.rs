@@ -11,13 +11,13 @@ const LONGEST_NAME: usize = 255;
 
 /// A file or folder that a page links to, directly below the page's own folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct PageEntry {
+pub struct PageEntry {
     /// Its name, decoded; one segment of a path, never `.` or `..`.
-    pub(super) name: String,
+    pub name: String,
     /// Whether the link ends in `/`, as all servers write it for folders.
-    pub(super) is_folder: bool,
+    pub is_folder: bool,
     /// A file's length in bytes, when the page shows it exactly and not as `27M`.
-    pub(super) size: Option<u64>,
+    pub size: Option<u64>,
 }
 
 /// What the page at the address `page`, which ends in `/`, links to; in its order. Links to anything but a direct child

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::download::blocking;
 use super::mirrors::{LARGEST_INDEX, LARGEST_PACKAGE, LARGEST_SIGNATURE, LARGEST_TARBALL};
 use super::openpgp::{DetachedSignature, FileHashes, ReleaseKeys};
+use super::pages::{LARGEST_PAGE, PageEntry, entries};
 use super::sink::{Growing, Growth, Target};
 use super::transfer::Answered;
 use super::{Downloader, Expect, FetchError, Mirrors, Validators};
@@ -93,6 +94,40 @@ impl Mirrors {
         while let Some((base, downloader)) = turns.next() {
             match downloader.bytes(&format!("{base}/{path}"), &expect).await {
                 Ok(text) => return Ok(text),
+                Err(error) => turns.failed(base, error)?,
+            }
+        }
+        Err(turns.failure())
+    }
+
+    /// What the folder at a path below the mirrors' addresses has, as the page of the first mirror that shows it says; the
+    /// path is empty or ends in `/`.
+    ///
+    /// # Errors
+    /// When no mirror shows it.
+    pub async fn folder(&self, path: &str) -> Result<Vec<PageEntry>, FetchError> {
+        let expect = Expect { may_be_page: true, ..Expect::at_most(LARGEST_PAGE as u64) };
+        let mut turns = self.turns();
+        while let Some((base, downloader)) = turns.next() {
+            let url = format!("{base}/{path}");
+            match downloader.bytes(&url, &expect).await {
+                Ok(page) => return Ok(entries(&page, &url)),
+                Err(error) => turns.failed(base, error)?,
+            }
+        }
+        Err(turns.failure())
+    }
+
+    /// The length of the file at a path below the mirrors' addresses, as the first that has it announces it; nothing when
+    /// that one does not.
+    ///
+    /// # Errors
+    /// When no mirror has it.
+    pub async fn length(&self, path: &str) -> Result<Option<u64>, FetchError> {
+        let mut turns = self.turns();
+        while let Some((base, downloader)) = turns.next() {
+            match downloader.length(&format!("{base}/{path}")).await {
+                Ok(length) => return Ok(length),
                 Err(error) => turns.failed(base, error)?,
             }
         }

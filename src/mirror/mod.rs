@@ -4,7 +4,8 @@
 //! [`Place`] says what a path means; everything else is 404 and no question to upstream. Indexes are verified with
 //! Alpine's keys for their architecture, served to the byte as they were signed, and renewed after a while. Packages are
 //! verified against a verified index before they get a name, and never asked for again. Release images are verified by
-//! their OpenPGP signature. The small texts beside them, which nobody can verify, are passed on and not kept.
+//! their OpenPGP signature. The small texts beside them, which nobody can verify, are passed on and not kept; so is what
+//! their folders have, as pages made anew.
 //!
 //! However many ask for the same file, upstream is asked once; who goes away stops nobody. When upstream fails, what is
 //! held is served. The folder:
@@ -26,6 +27,7 @@ mod error;
 mod flights;
 mod indexes;
 mod listing;
+mod pages;
 mod place;
 mod repositories;
 mod shelf;
@@ -45,6 +47,7 @@ use tokio::sync::Semaphore;
 use self::error::chain;
 use self::flights::Flights;
 use self::indexes::{Held, Indexes};
+use self::place::Folder;
 use self::repositories::{Repositories, Standing, Wish};
 use self::shelf::Shelf;
 use self::stock::{Article, Found, Stock};
@@ -101,6 +104,8 @@ pub struct Served {
     pub digest: Digest,
     /// How long they stay what they are.
     pub lasts: Lasts,
+    /// Whether it is a page for people, made here.
+    pub is_page: bool,
 }
 
 /// How long a file stays what it is.
@@ -121,6 +126,15 @@ pub enum Lasts {
     },
     /// It was passed on, and may be another one the next time.
     Never,
+}
+
+/// What is passed on from upstream.
+#[derive(Debug)]
+enum Passed {
+    /// A text as it is.
+    Text,
+    /// What a folder has.
+    Page(Folder),
 }
 
 /// The mirror. Cheap to clone.
@@ -226,7 +240,25 @@ impl Mirror {
                 let (bytes, found) = self.inner.stock.get(&article).await?;
                 Ok(self.article(&article, bytes, found))
             }
-            Place::Text(path) => self.text(path).await,
+            Place::Text(path) => self.passed_on(path, Passed::Text).await,
+            Place::Folder(folder) => self.passed_on(folder.path.clone(), Passed::Page(folder)).await,
+        }
+    }
+
+    /// The length in bytes of a release image that is not held, as upstream announces it: for who only looks, nobody
+    /// should have to download an image. Nothing for everything else, and when upstream does not tell.
+    ///
+    /// # Errors
+    /// When upstream does not have it, or does not answer.
+    pub async fn length_of_absent(&self, path: &str) -> Result<Option<u64>, Arc<MirrorError>> {
+        let Some(Place::Image(path)) = Place::parse(path) else { return Ok(None) };
+        if self.inner.stock.shelf.has(&Article::Image(path.clone()).name()) {
+            return Ok(None);
+        }
+        let Ok(_waiting) = self.inner.waiting.try_acquire() else { return Err(Arc::new(MirrorError::Busy)) };
+        match tokio::time::timeout(WAIT, self.inner.supply.mirrors.length(&path)).await {
+            Ok(length) => length.map_err(|source| Arc::new(MirrorError::upstream(path, source))),
+            Err(_) => Err(Arc::new(MirrorError::Waiting(path))),
         }
     }
 
@@ -247,7 +279,7 @@ impl Mirror {
             totals.stale += u64::from(is_stale);
             totals.served_bytes += bytes.len() as u64;
         });
-        Ok(Served { bytes, digest, lasts: Lasts::Index { modified, age, max_age, is_stale } })
+        Ok(Served { bytes, digest, lasts: Lasts::Index { modified, age, max_age, is_stale }, is_page: false })
     }
 
     async fn package(&self, repository: &Repository, file: &str) -> Result<Served, Arc<MirrorError>> {
@@ -287,25 +319,35 @@ impl Mirror {
             }
             totals.served_bytes += bytes.len() as u64;
         });
-        Served { bytes, digest: article.digest(), lasts: Lasts::Always }
+        Served { bytes, digest: article.digest(), lasts: Lasts::Always, is_page: false }
     }
 
-    async fn text(&self, path: String) -> Result<Served, Arc<MirrorError>> {
-        let (inner, wanted) = (Arc::clone(&self.inner), path.clone());
+    /// What nobody can verify, from upstream each time.
+    async fn passed_on(&self, path: String, what: Passed) -> Result<Served, Arc<MirrorError>> {
+        let (inner, wanted, is_page) = (Arc::clone(&self.inner), path.clone(), matches!(what, Passed::Page(_)));
         let asking = self.inner.texts.join(path.clone(), || async move {
             let Ok(_permit) = inner.upstream_of_texts.acquire().await else { return Err(Arc::new(MirrorError::Lost)) };
-            let text = inner.supply.mirrors.text(&wanted, LARGEST_TEXT).await;
-            text.map(Bytes::from).map_err(|source| Arc::new(MirrorError::upstream(wanted, source)))
+            let upstream = |source| Arc::new(MirrorError::upstream(wanted.clone(), source));
+            match what {
+                Passed::Text => {
+                    inner.supply.mirrors.text(&wanted, LARGEST_TEXT).await.map_err(upstream).map(Bytes::from)
+                }
+                Passed::Page(folder) => {
+                    let entries = inner.supply.mirrors.folder(&wanted).await.map_err(upstream)?;
+                    let page = pages::page(&folder, &entries).map(Bytes::from);
+                    page.ok_or_else(|| Arc::new(MirrorError::Missing(wanted)))
+                }
+            }
         });
         let bytes = match tokio::time::timeout(WAIT, asking).await {
-            Ok(text) => text.unwrap_or_else(|| Err(Arc::new(MirrorError::Lost)))?,
+            Ok(passed) => passed.unwrap_or_else(|| Err(Arc::new(MirrorError::Lost)))?,
             Err(_) => return Err(Arc::new(MirrorError::Waiting(path))),
         };
         self.inner.tally.count(|totals| {
             totals.misses += 1;
             totals.served_bytes += bytes.len() as u64;
         });
-        Ok(Served { digest: Digest::of(&bytes), bytes, lasts: Lasts::Never })
+        Ok(Served { digest: Digest::of(&bytes), bytes, lasts: Lasts::Never, is_page })
     }
 
     /// Writes down what was done, before the program ends.
@@ -325,4 +367,40 @@ pub fn packages(folder: &Path) -> PathBuf {
 
 fn totals(folder: &Path) -> PathBuf {
     folder.join("totals.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::fetch::{Downloader, HttpSettings, Proxy};
+
+    #[tokio::test]
+    async fn a_client_waits_for_a_silent_upstream_no_longer_than_it_should() {
+        let folder = tempfile::tempdir().unwrap();
+        let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", upstream.local_addr().unwrap());
+        let day = Duration::from_secs(24 * 60 * 60);
+        let settings =
+            HttpSettings { read_timeout: day, slowest: (1, day), proxy: Proxy::Direct, ..HttpSettings::default() };
+        let options =
+            Options { folder: folder.path().join("mirror"), size: 1, max_age: day, repositories: BTreeSet::new() };
+        let supply = (
+            Mirrors::new(&[base], Downloader::new(settings).unwrap()).unwrap(),
+            Cache::open(&folder.path().join("cache")).unwrap(),
+            Checks::default(),
+        );
+        let mirror = Mirror::open(options, Role::Serve, supply).unwrap();
+        let path = "v3.24/releases/x86_64/latest-releases.yaml";
+        let client = tokio::spawn({
+            let mirror = mirror.clone();
+            async move { mirror.get(path).await }
+        });
+        let _silent = upstream.accept().await.unwrap();
+        tokio::time::pause();
+        tokio::time::advance(WAIT).await;
+        let refused = client.await.unwrap().unwrap_err();
+        assert!(matches!(&*refused, MirrorError::Waiting(late) if late == path), "{refused}");
+    }
 }

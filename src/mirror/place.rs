@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::model::alpine::{Arch, Branch, RepositoryName};
+use crate::model::alpine::{Arch, Branch, RepositoryName, Version};
 
 /// The longest file name there is on a mirror; no file system takes longer ones.
 const LONGEST_NAME: usize = 255;
@@ -17,6 +17,12 @@ const IMAGES: [&str; 5] = [".tar.gz", ".iso", ".img.gz", ".img", ".qcow2"];
 
 /// The texts that belong to an image.
 const ATTACHED: [&str; 3] = [".sha256", ".sha512", ".asc"];
+
+/// The folder of a branch that has its releases.
+const RELEASES: &str = "releases";
+
+/// How the files of a netboot set begin.
+const KERNELS: [&str; 3] = ["vmlinuz-", "initramfs-", "modloop-"];
 
 /// The list of the newest releases.
 const LIST: &str = "latest-releases.yaml";
@@ -57,19 +63,47 @@ pub enum Place {
     Text(String),
     /// A file of a release that is signed, by its path.
     Image(String),
+    /// A folder above the files of releases, for who looks what there is.
+    Folder(Folder),
+}
+
+/// A folder above the files of releases.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Folder {
+    /// Its path, which is empty or ends in `/`.
+    pub path: String,
+    level: Level,
+}
+
+/// What is in such a folder.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Level {
+    /// Branches.
+    Branches,
+    /// One branch: of what it has, the folder of its releases.
+    Branch,
+    /// The architectures of its releases.
+    Arches,
+    /// The releases for one architecture.
+    Releases,
+    /// `netboot-VERSION`: kernels, whose names tell the flavors.
+    Kernels,
 }
 
 impl Place {
     /// What a path below `/alpine/`, without percent signs, means.
     #[must_use]
     pub fn parse(path: &str) -> Option<Self> {
+        if path.is_empty() || path.ends_with('/') {
+            return Folder::parse(path).map(Self::Folder);
+        }
         let mut parts = path.split('/');
         let (branch, folder) = (parts.next()?.parse().ok()?, parts.next()?);
         let (arch, file) = (parts.next()?.parse().ok()?, parts.next()?);
         if parts.next().is_some() {
             return None;
         }
-        if folder == "releases" {
+        if folder == RELEASES {
             return Self::of_release(&arch, file, path);
         }
         let repository = Repository { branch, repository: folder.parse().ok()?, arch };
@@ -91,6 +125,41 @@ impl Place {
             None => Self::Image(path.to_owned()),
         })
     }
+}
+
+impl Folder {
+    fn parse(path: &str) -> Option<Self> {
+        let parts: Vec<&str> = path.split_terminator('/').collect();
+        let is_line = |text: &str| text.parse::<Line>().is_ok();
+        let level = match *parts.as_slice() {
+            [] if path.is_empty() => Level::Branches,
+            [line] if is_line(line) => Level::Branch,
+            [line, RELEASES] if is_line(line) => Level::Arches,
+            [line, RELEASES, arch] if is_line(line) && is_arch(arch) => Level::Releases,
+            [line, RELEASES, arch, name] if is_line(line) && is_arch(arch) && is_kernels(name) => Level::Kernels,
+            _ => return None,
+        };
+        Some(Self { path: path.to_owned(), level })
+    }
+
+    /// Whether something that upstream has in the folder is shown: a folder that has a page here, a file that can be had
+    /// here, or a kernel and what belongs to it.
+    pub(super) fn shows(&self, name: &str, is_folder: bool) -> bool {
+        match (&self.level, is_folder) {
+            (Level::Kernels, false) => KERNELS.iter().any(|it| name.starts_with(it)) && is_file_name(name),
+            (_, true) => Self::parse(&format!("{}{name}/", self.path)).is_some(),
+            (_, false) => Place::parse(&format!("{}{name}", self.path)).is_some(),
+        }
+    }
+}
+
+fn is_arch(text: &str) -> bool {
+    text.parse::<Arch>().is_ok()
+}
+
+/// Whether a folder is the one that has the files of a netboot tarball one by one (REL-4).
+fn is_kernels(name: &str) -> bool {
+    name.strip_prefix("netboot-").is_some_and(|version| version.parse::<Version>().is_ok())
 }
 
 /// Whether a file name is that of a package, `NAME-VERSION.apk`.
@@ -149,6 +218,7 @@ mod tests {
             Some(Place::Package(repository, file)) => format!("package {repository} {file}"),
             Some(Place::Text(path)) => format!("text {path}"),
             Some(Place::Image(path)) => format!("image {path}"),
+            Some(Place::Folder(folder)) => format!("folder {}", folder.path),
             None => "nothing".to_owned(),
         }
     }
@@ -180,13 +250,53 @@ mod tests {
     }
 
     #[test]
+    fn folders_above_releases_have_pages_that_lead_to_what_can_be_had() {
+        for (folder, shown, hidden) in [
+            (
+                "",
+                &["v3.24/", "edge/", "latest-stable/"][..],
+                &["MIRRORS.txt", "v3.24", "../", "last-updated", "v1000.0/"][..],
+            ),
+            ("v3.24/", &["releases/"], &["main/", "releases", "../"]),
+            ("latest-stable/releases/", &["x86_64/", "s390x/"], &["x86_64", "x86-64/"]),
+            (
+                "v3.24/releases/x86_64/",
+                &[
+                    "netboot-3.24.1/",
+                    "latest-releases.yaml",
+                    "alpine-netboot-3.24.1-x86_64.tar.gz",
+                    "alpine-virt-3.24.1-x86_64.iso.asc",
+                ],
+                &["netboot/", "alpine-netboot-3.24.1-x86.tar.gz", "\"><script>-x86_64.iso", "netboot-3.24.1"],
+            ),
+            (
+                "v3.24/releases/x86_64/netboot-3.24.1/",
+                &["vmlinuz-lts", "initramfs-virt"],
+                &["vmlinuz-<b>", "boot/", "config-lts"],
+            ),
+        ] {
+            assert_eq!(meaning(folder), format!("folder {folder}"));
+            let Some(Place::Folder(folder)) = Place::parse(folder) else { panic!("{folder} is no folder") };
+            let shows = |name: &str| folder.shows(name.trim_end_matches('/'), name.ends_with('/'));
+            assert_eq!(shown.iter().filter(|it| !shows(it)).collect::<Vec<_>>(), [] as [&&str; 0]);
+            assert_eq!(hidden.iter().filter(|it| shows(it)).collect::<Vec<_>>(), [] as [&&str; 0]);
+        }
+    }
+
+    #[test]
     fn everything_else_is_nothing() {
         let long = format!("v3.24/main/x86_64/{}-1.apk", "a".repeat(250));
         for path in [
-            "",
+            "/",
             "v3.24",
+            "v3.24//",
+            "v3.24/main/",
             "v3.24/main/x86_64",
             "v3.24/main/x86_64/",
+            "v3.24/releases/x86_64/netboot/",
+            "v3.24/releases/x86_64/netboot-3.24.1",
+            "v3.24/releases/x86_64/../",
+            "../",
             "v3.24/main/x86_64/APKINDEX.tar.gz/",
             "/v3.24/main/x86_64/APKINDEX.tar.gz",
             "v3.24//main/x86_64/APKINDEX.tar.gz",
@@ -226,7 +336,7 @@ mod tests {
         fn what_means_something_stays_below_its_folder(
             path in "(v3.24|edge|\\PC{0,4}|\\.\\.)/(main|releases|\\PC{0,4})/(x86_64|\\PC{0,4})/(APKINDEX.tar.gz|\\PC{0,9}(-1)?(.apk|.iso)?)(/\\PC{0,3})?"
         ) {
-            if Place::parse(&path).is_some() {
+            if Place::parse(&path).is_some_and(|place| !matches!(place, Place::Folder(_))) {
                 prop_assert!(path.split('/').count() == 4 && path.split('/').all(|it| !it.is_empty() && !it.starts_with('.')));
                 prop_assert!(path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'%'));
             }

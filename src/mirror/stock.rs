@@ -197,7 +197,12 @@ impl Stock {
     async fn download(self: &Arc<Self>, article: &Article) -> Result<Bytes, MirrorError> {
         let (mirrors, path) = (&self.supply.mirrors, article.path());
         let upstream = |source| MirrorError::upstream(path.to_owned(), source);
-        let (stock, size) = (Arc::clone(self), article.size());
+        let size = match article {
+            Article::Package { package, .. } => package.size(),
+            // What upstream announces is a promise; how long it really is, is known at the end.
+            Article::Image(path) => mirrors.length(path).await.ok().flatten().unwrap_or_default(),
+        };
+        let stock = Arc::clone(self);
         // While a file is on its way, nobody sweeps its folder.
         let prepared = tokio::task::spawn_blocking(move || {
             let shared = Lock::share(&stock.supply.lock)?;
@@ -224,8 +229,12 @@ impl Stock {
         };
         let (stock, article) = (Arc::clone(self), article.clone());
         let kept = tokio::task::spawn_blocking(move || {
-            // How long an image is, is known now.
-            let room = if signature.is_some() { stock.shelf.room(length(&file)?)? } else { room };
+            let room = if length(&file)? == size {
+                room
+            } else {
+                drop(room);
+                stock.shelf.room(length(&file)?)?
+            };
             if let Some(signature) = signature {
                 disk::write_atomic(&stock.signature(&article), &signature)?;
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use tracing::{debug, error, warn};
 
 use super::blob::{self, About};
@@ -15,13 +15,26 @@ use crate::serve::App;
 /// What every kind of file is sent as; apk does not look.
 const BYTES: &str = "application/octet-stream";
 
+/// What pages of folders are sent as.
+const PAGE: &str = "text/html; charset=utf-8";
+
 /// When a client that was sent away may come back, in seconds.
 const COME_BACK: &str = "10";
 
 /// The warning of an answer that is older than it should be (RFC 7234, section 5.5.1).
 const STALE: &str = "110 - \"Response is Stale\"";
 
-/// An index, a package, or a file of a release.
+/// The folder of all branches.
+pub(super) async fn root(
+    app: State<Arc<App>>,
+    link: ConnectInfo<Link>,
+    method: Method,
+    headers: HeaderMap,
+) -> Response {
+    file(app, link, Path(String::new()), method, headers).await
+}
+
+/// An index, a package, a file of a release, or the page of a folder.
 pub(super) async fn file(
     State(app): State<Arc<App>>,
     ConnectInfo(link): ConnectInfo<Link>,
@@ -32,10 +45,20 @@ pub(super) async fn file(
     let Some(mirror) = &app.mirror else {
         return plain(StatusCode::NOT_FOUND, "this server is no mirror of Alpine\n");
     };
+    if method == Method::HEAD
+        && let Some(length) = mirror.length_of_absent(&path).await.transpose()
+    {
+        return match length {
+            Ok(length) => {
+                ([(header::CONTENT_TYPE, BYTES), (header::CONTENT_LENGTH, &length.to_string())], ()).into_response()
+            }
+            Err(problem) => refusal(&path, &problem),
+        };
+    }
     match mirror.get(&path).await {
-        Ok(Served { bytes, digest, lasts }) => {
+        Ok(Served { bytes, digest, lasts, is_page }) => {
             debug!(peer = %link.peer.ip(), path, "file of the caching mirror");
-            let about = about(About::immutable(&digest, BYTES), lasts);
+            let about = about(About::immutable(&digest, if is_page { PAGE } else { BYTES }), lasts);
             blob::respond(blob::Request { method: &method, headers: &headers }, bytes, about)
         }
         Err(problem) => refusal(&path, &problem),
@@ -81,4 +104,19 @@ fn refusal(path: &str, problem: &MirrorError) -> Response {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(COME_BACK));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_waited_long_enough_is_told_when_to_come_back() {
+        for problem in [MirrorError::Waiting("v3.24/main/x86_64/tree-1.0-r0.apk".to_owned()), MirrorError::Busy] {
+            let response = refusal("path", &problem);
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(response.headers().get(header::RETRY_AFTER).unwrap(), COME_BACK);
+        }
+        assert_eq!(refusal("path", &MirrorError::Lost).headers().get(header::RETRY_AFTER), None);
+    }
 }

@@ -10,6 +10,7 @@
 //! GET  /b/ID/packages/ARCH/FILE            the bundle's packages and their signed index
 //! POST /check-in/TOKEN                     what a booted machine reports
 //! GET  /alpine/BRANCH/REPOSITORY/ARCH/FILE  the caching mirror: package indexes and packages
+//! GET  /alpine/BRANCH/releases/ARCH/        the caching mirror: what there is of releases, as pages of folders
 //! GET  /alpine/BRANCH/releases/ARCH/FILE    the caching mirror: lists, checksums and signatures of releases, and images
 //! ```
 
@@ -68,6 +69,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/loader/{name}", get(files::loader))
         .route("/b/{bundle}/{*path}", get(files::file))
         .route("/m/{files}/site.img", get(files::own))
+        .route("/alpine/", get(mirror::root))
         .route("/alpine/{*path}", get(mirror::file))
         .route("/check-in/{token}", post(check_in::check_in))
         .layer(DefaultBodyLimit::max(MAX_REPORT))

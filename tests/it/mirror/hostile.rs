@@ -12,9 +12,9 @@ fn paths_that_mean_nothing_are_not_found_and_reach_nobody() {
     let server = site.serve_with(LAZY, &[]);
     site.mirror.server.requests();
     for path in [
-        "",
         "/",
         "v3.24",
+        "v3.24//",
         "v3.24/main/x86_64/",
         "v3.24/main/x86_64/../../../etc/passwd",
         "v3.24/main/x86_64/%2e%2e%2f%2e%2e%2fstate",
