@@ -106,11 +106,12 @@ pub(super) struct Written {
     pub(super) findings: Vec<Finding>,
 }
 
-/// An account that no machine could have (OVL-23).
-fn impossible(name: &str, why: &str) -> Finding {
-    let effect = "nobody could log in as it, and nothing could run as it";
-    let (why, fix) = why.split_once("; ").unwrap_or((why, "correct it"));
-    Finding::new(ACCOUNT_LINES, format!("account `{name}`: {why}"), effect, fix).left_out()
+/// What nobody could log in as, because the account would not be there.
+const NO_ACCOUNT: &str = "the account is not made: nobody can log in as it, and nothing can run as it";
+
+/// An account that no machine could have (OVL-23): what is wrong with it, and the key that says so.
+fn impossible(name: &str, key: &[&str], why: &str, effect: &str, fix: impl Into<String>) -> Finding {
+    Finding::new(ACCOUNT_LINES, format!("account `{name}`: {why}"), effect, fix).in_key(key).left_out()
 }
 
 impl Accounts {
@@ -139,8 +140,9 @@ impl Accounts {
                 shadow.put(shadow_line(&name, NO_PASSWORD));
             }
         }
-        unique(&passwd, "user", findings);
-        unique(&group, "group", findings);
+        for (path, lines) in [(PASSWD, &passwd), (GROUP, &group)] {
+            findings.extend(self.doubled(path, lines, tree, trail));
+        }
         let mut put = |path, lines: &Lines, tree: &mut Tree, trail: &mut Trail| {
             findings.extend(write(tree, trail, path, lines).err().map(|it| *it));
         };
@@ -161,7 +163,8 @@ impl Accounts {
     fn groups(&self, group: &mut Lines, findings: &mut Vec<Finding>) {
         for (name, wanted) in &self.groups {
             let Some(id) = wanted.gid.or(group.id(name, 2)) else {
-                findings.push(impossible(name, &format!("the group has no id; write `gid` into [groups.{name}]")));
+                let fix = format!("write `gid` into [groups.{name}]");
+                findings.push(impossible(name, &["groups", name], "the group has no id", "the group is not made", fix));
                 continue;
             };
             let members = group.get(name).and_then(|fields| fields.get(3)).cloned().unwrap_or_default();
@@ -182,26 +185,27 @@ impl Accounts {
         let uid = user
             .uid
             .or(passwd.id(name, 2))
-            .ok_or_else(|| impossible(name, &format!("the user has no id; write `uid` into [users.{name}]")))?;
+            .ok_or_else(|| {
+                let fix = format!("write `uid` into [users.{name}]");
+                impossible(name, &["users", name], "the user has no id", NO_ACCOUNT, fix)
+            })?;
         let said = user.gid.or(passwd.id(name, 3)).or(group.id(name, 2));
         let gid = said.unwrap_or(uid);
         // A user without a group of that id gets one of its own name.
         match group.0.iter().find(|fields| fields.get(2).is_some_and(|id| *id == gid.to_string())) {
             Some(other) if said.is_none() => {
                 let other = other.first().map(String::as_str).unwrap_or_default();
-                let why = format!(
-                    "the user's own group would have the id {gid}, which is the group `{other}`; write `gid` into \
-                     [users.{name}], or choose another `uid`"
-                );
-                return Err(Box::new(impossible(name, &why)));
+                let why = format!("the user's own group would have the id {gid}, which is the group `{other}`");
+                let effect = format!("the user could read and write whatever the group `{other}` may");
+                let fix = format!("write `gid` into [users.{name}], or choose another `uid`");
+                return Err(Box::new(impossible(name, &["users", name, "uid"], &why, &effect, fix)));
             }
             Some(_) => {}
             None if group.get(name).is_some() => {
-                let why = format!(
-                    "no group has the id {gid}, and the group `{name}` has another one; write its id as `gid` into \
-                     [users.{name}]"
-                );
-                return Err(Box::new(impossible(name, &why)));
+                let why = format!("no group has the id {gid}, and the group `{name}` has another one");
+                let effect = "its files would belong to a group without a name, and be in no group it is in";
+                let fix = format!("write the group's id as `gid` into [users.{name}]");
+                return Err(Box::new(impossible(name, &["users", name, "gid"], &why, effect, fix)));
             }
             None => group.put(vec![name.to_owned(), "x".to_owned(), gid.to_string(), String::new()]),
         }
@@ -234,6 +238,43 @@ impl Accounts {
             let password = if self.allows_empty_root_password { "" } else { NO_PASSWORD };
             shadow.put(shadow_line("root", password));
         }
+    }
+
+    /// Names that share an id, which is the third field of a line. To the kernel they are one.
+    fn doubled(&self, path: &'static str, lines: &Lines, tree: &Tree, trail: &Trail) -> Vec<Finding> {
+        let (what, table, id_key) = if path == PASSWD { ("user", "users", "uid") } else { ("group", "groups", "gid") };
+        let is_said = |name: &str| match table {
+            "users" => self.users.contains_key(name),
+            _ => self.groups.contains_key(name),
+        };
+        let own = match tree.get(path).map(|entry| &entry.node) {
+            Some(Node::File(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
+            _ => String::new(),
+        };
+        let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+        let mut found = Vec::new();
+        for fields in &lines.0 {
+            let (Some(name), Some(id)) = (fields.first(), fields.get(2)) else { continue };
+            let Some(other) = seen.insert(id, name).filter(|other| other != name) else { continue };
+            // Of the two, the one that a layer wrote; of two such, the later.
+            let (name, other) = if !is_said(name) && is_said(other) { (other, name.as_str()) } else { (name.as_str(), other) };
+            let why = format!("the {what} has the id {id}, which `{other}` has too");
+            let effect = if path == PASSWD {
+                "both are one user to the kernel: each may do what the other may, and files of both show under one name"
+            } else {
+                "both are one group to the kernel: who is in one may do what the other may"
+            };
+            let finding = impossible(name, &[table, name, id_key], &why, effect, "choose another id");
+            let line = own.lines().position(|line| line.split(':').next() == Some(name));
+            found.push(match (line, trail.owner(Topic::File, path)) {
+                (Some(line), Some(layer)) if !is_said(name) => {
+                    let what = format!("{path}, line {}: {}", line + 1, finding.what);
+                    Finding { what, key: Vec::new(), ..finding }.at(path).by(layer)
+                }
+                _ => finding,
+            });
+        }
+        found
     }
 
     /// A user's home and keys, and whose they are (OVL-21, OVL-22).
@@ -291,10 +332,12 @@ fn join(name: &str, wanted: &str, group: &mut Lines) -> Result<(), Box<Finding>>
     let Some(line) = group.0.iter_mut().find(|fields| fields.first().is_some_and(|it| it == wanted)) else {
         let near = crate::model::name::nearest(wanted, known.iter().map(String::as_str));
         let hint = near.map_or_else(
-            || format!("; declare it as [groups.{wanted}] with its `gid`"),
-            |near| format!("; did you mean `{near}`?"),
+            || format!("declare it as [groups.{wanted}] with its `gid`"),
+            |near| format!("did you mean `{near}`?"),
         );
-        return Err(Box::new(impossible(name, &format!("there is no group `{wanted}`{hint}"))));
+        let effect = "the user is not in it, and may not use what it opens: sound, screens, devices";
+        let why = format!("there is no group `{wanted}`");
+        return Err(Box::new(impossible(name, &["users", name, "groups", wanted], &why, effect, hint)));
     };
     line.resize(4, String::new());
     if let Some(members) = line.get_mut(3)
@@ -304,18 +347,6 @@ fn join(name: &str, wanted: &str, group: &mut Lines) -> Result<(), Box<Finding>>
         members.push_str(&format!("{comma}{name}"));
     }
     Ok(())
-}
-
-/// Refuses two names with one id, which is the third field.
-fn unique(lines: &Lines, what: &'static str, findings: &mut Vec<Finding>) {
-    let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
-    for fields in &lines.0 {
-        let (Some(name), Some(id)) = (fields.first(), fields.get(2)) else { continue };
-        if let Some(other) = seen.insert(id, name).filter(|other| other != name) {
-            let why = format!("the {what} has the id {id}, which `{other}` has too; choose another one");
-            findings.push(impossible(name, &why));
-        }
-    }
 }
 
 #[cfg(test)]

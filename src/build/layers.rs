@@ -3,27 +3,48 @@
 use std::path::{Path, PathBuf};
 
 use super::BuildError;
-use super::lint::Finding;
-use super::root::{self, Root};
+use super::lint::{Finding, Place};
+use super::root;
 use crate::disk;
 use crate::model::name::{OverlayName, ProfileName, nearest};
-use crate::model::profile::{Layer, Profile};
+use crate::model::profile::{Keys, Layer, Profile, ProfileError, Read};
 use crate::wire::apkovl::Entry;
 
 /// The largest profile or overlay file that is read.
 const MAX_TOML: u64 = 1 << 20;
+
+/// How many names of folders an error lists.
+const MOST_NAMES: usize = 10;
 
 /// An overlay, or the profile itself, as read.
 #[derive(Debug, Clone)]
 pub(super) struct Source {
     /// Who it is, for messages: `overlay base` or `profile vdi`.
     pub(super) origin: String,
-    /// Its settings.
+    /// Its settings, and where they stand.
     pub(super) layer: Layer,
+    /// See `layer`.
+    pub(super) written: Written,
     /// Its `root/` tree: path relative to the machine's root, and what is there.
     pub(super) files: Vec<(String, Entry)>,
     /// What of that tree could not be read as its author meant it.
     pub(super) findings: Vec<Finding>,
+}
+
+/// The file of a layer, and where in it the keys stand.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Written {
+    /// The file.
+    pub(super) file: PathBuf,
+    /// Its keys.
+    pub(super) keys: Keys,
+}
+
+impl Written {
+    /// Where a key stands.
+    pub(super) fn place(&self, key: &[impl AsRef<str>]) -> Option<Place> {
+        self.keys.line(key).map(|line| Place { file: self.file.clone(), line })
+    }
 }
 
 /// Reads the profile `name`, those it extends, and the overlays they list. Each profile comes after its overlays and
@@ -65,47 +86,68 @@ impl Stack<'_> {
             let near = suggestion(self.profiles, name.as_str());
             return Err(BuildError::NoProfile { name: name.clone(), folder: self.profiles.to_owned(), near });
         }
-        let file = folder.join("profile.toml");
-        let profile =
-            Profile::parse(&read_text(&file)?).map_err(|source| BuildError::Definition { path: file, source })?;
+        let origin = format!("profile {name}");
+        let (profile, written, mut findings) = read(folder.join("profile.toml"), &origin, Profile::read)?;
         self.above.push(name.clone());
         if let Some(base) = &profile.extends {
+            if !self.profiles.join(base.as_str()).is_dir() {
+                return Err(BuildError::NoBase {
+                    name: base.clone(),
+                    profile: name.clone(),
+                    place: written.place(&["extends"]),
+                    hint: hint(self.profiles, base.as_str(), &[name.as_str()]),
+                });
+            }
             self.profile(base)?;
         }
-        for (place, overlay) in profile.overlays.iter().enumerate() {
-            if profile.overlays[..place].contains(overlay) {
-                return Err(BuildError::TwiceListed { profile: name.clone(), name: overlay.clone() });
+        for (number, overlay) in profile.overlays.iter().enumerate() {
+            let place = written.place(&["overlays", overlay.as_str()]);
+            if profile.overlays[..number].contains(overlay) {
+                return Err(BuildError::TwiceListed { profile: name.clone(), name: overlay.clone(), place });
             }
             if !self.used.contains(overlay) {
                 self.used.push(overlay.clone());
-                self.found.sources.push(load_overlay(self.overlays, overlay, name)?);
-                self.found.folders.push(self.overlays.join(overlay.as_str()));
+                self.overlay(overlay, name, place)?;
             }
         }
         self.above.pop();
-        let origin = format!("profile {name}");
-        let Root { files, findings } = root::read(&folder.join("root"), &origin)?;
-        self.found.sources.push(Source { origin, layer: profile.layer, files, findings });
+        let root = root::read(&folder.join("root"), &origin)?;
+        findings.extend(root.findings);
+        self.found.sources.push(Source { origin, layer: profile.layer, written, files: root.files, findings });
+        self.found.folders.push(folder);
+        Ok(())
+    }
+
+    fn overlay(&mut self, name: &OverlayName, profile: &ProfileName, place: Option<Place>) -> Result<(), BuildError> {
+        let folder = self.overlays.join(name.as_str());
+        if !folder.is_dir() {
+            let hint = hint(self.overlays, name.as_str(), &[]);
+            let (name, profile, folder) = (name.clone(), profile.clone(), self.overlays.to_owned());
+            return Err(BuildError::NoOverlay { name, profile, folder, place, hint });
+        }
+        let origin = format!("overlay {name}");
+        let (layer, written, mut findings) = read(folder.join("overlay.toml"), &origin, Layer::read)?;
+        let root = root::read(&folder.join("root"), &origin)?;
+        findings.extend(root.findings);
+        self.found.sources.push(Source { origin, layer, written, files: root.files, findings });
         self.found.folders.push(folder);
         Ok(())
     }
 }
 
-fn load_overlay(overlays: &Path, name: &OverlayName, wanted_by: &ProfileName) -> Result<Source, BuildError> {
-    let folder = overlays.join(name.as_str());
-    if !folder.is_dir() {
-        return Err(BuildError::NoOverlay {
-            name: name.clone(),
-            profile: wanted_by.clone(),
-            folder: overlays.to_owned(),
-            near: suggestion(overlays, name.as_str()),
-        });
+/// Reads the file of a layer. What is wrong in it is left out, and found.
+fn read<T>(
+    file: PathBuf,
+    origin: &str,
+    read: fn(&str) -> Result<Read<T>, ProfileError>,
+) -> Result<(T, Written, Vec<Finding>), BuildError> {
+    match read(&read_text(&file)?) {
+        Ok(Read { value, keys, problems }) => {
+            let found = problems.into_iter().map(|problem| Finding::of_problem(problem, origin, file.clone())).collect();
+            Ok((value, Written { file, keys }, found))
+        }
+        Err(source) => Err(BuildError::Definition { path: file, source }),
     }
-    let file = folder.join("overlay.toml");
-    let layer = Layer::parse(&read_text(&file)?).map_err(|source| BuildError::Definition { path: file, source })?;
-    let origin = format!("overlay {name}");
-    let Root { files, findings } = root::read(&folder.join("root"), &origin)?;
-    Ok(Source { origin, layer, files, findings })
 }
 
 fn read_text(path: &Path) -> Result<String, BuildError> {
@@ -113,7 +155,19 @@ fn read_text(path: &Path) -> Result<String, BuildError> {
     String::from_utf8(bytes).map_err(|_| BuildError::NotText(path.to_owned()))
 }
 
-/// A folder's name that is nearest to a wrong one, as `did you mean` text.
+/// What to say of a name that no folder has: the nearest there is, or what there is besides `own`.
+fn hint(folder: &Path, wrong: &str, own: &[&str]) -> String {
+    if let Some(near) = suggestion(folder, wrong).filter(|near| !own.contains(&near.as_str())) {
+        return format!("did you mean `{near}`?");
+    }
+    let mut names = disk::list(folder).unwrap_or_default();
+    names.retain(|name| !own.contains(&name.as_str()));
+    let more = if names.len() > MOST_NAMES { " and others" } else { "" };
+    names.truncate(MOST_NAMES);
+    if names.is_empty() { "there are none yet".to_owned() } else { format!("there are `{}`{more}", names.join("`, `")) }
+}
+
+/// A folder's name that is nearest to a wrong one.
 fn suggestion(folder: &Path, wrong: &str) -> Option<String> {
     let names = disk::list(folder).ok()?;
     nearest(wrong, names.iter().map(String::as_str)).map(str::to_owned)

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::OVERLAY_FILE;
 use super::accounts::{GROUP, PASSWD, SHADOW};
-use super::layers::Source;
+use super::layers::{Source, Written};
 use super::lint::Finding;
 use super::lint::rule::{KIND, NOTHING_TO_REMOVE, REFUSED_ARGUMENT, TEMPLATE, VARIABLE};
 use super::trail::{Topic, Trail};
@@ -80,6 +80,8 @@ pub(super) struct Merged {
     pub(super) templates: BTreeSet<String>,
     pub(super) shadowed: Vec<Shadowed>,
     pub(super) trail: Trail,
+    /// Each layer and its file, the first applied first.
+    pub(super) written: Vec<(String, Written)>,
     /// What had to be left out.
     pub(super) findings: Vec<Finding>,
 }
@@ -103,6 +105,8 @@ struct List<'a> {
     prefix: String,
     /// What one is called in messages.
     what: &'static str,
+    /// The key of a layer that has the list.
+    at: &'a [&'a str],
 }
 
 impl List<'_> {
@@ -113,7 +117,8 @@ impl List<'_> {
             let before = self.items.len();
             self.items.retain(|known| known != out);
             if self.items.len() == before {
-                self.findings.push(nothing_to_remove(self.what, out, origin));
+                let key: Vec<&str> = self.at.iter().copied().chain([name]).collect();
+                self.findings.push(nothing_to_remove(self.what, out, origin).in_key(&key));
             } else {
                 self.trail.take_out(self.topic, key(out), origin);
             }
@@ -139,8 +144,9 @@ fn nothing_to_remove(what: &str, name: &str, origin: &str) -> Finding {
 
 impl Merged {
     fn add(&mut self, source: Source) {
-        let Source { origin, layer, files, mut findings } = source;
+        let Source { origin, layer, written, files, mut findings } = source;
         self.findings.append(&mut findings);
+        self.written.push((origin.clone(), written));
         // What a layer removes is what earlier ones brought.
         for path in &layer.remove {
             self.remove(path, &origin);
@@ -157,9 +163,10 @@ impl Merged {
             self.package(word, None, &origin);
         }
         for (level, names) in &layer.services {
+            let at = ["services", &level.to_string()];
             let (trail, findings) = (&mut self.trail, &mut self.findings);
             let (items, prefix) = (self.services.entry(*level).or_default(), format!("{level}/"));
-            List { items, trail, findings, topic: Topic::Service, prefix, what: "service" }.add_all(names, &origin);
+            List { items, trail, findings, topic: Topic::Service, prefix, what: "service", at: &at }.add_all(names, &origin);
         }
         for argument in &layer.kernel.args {
             self.argument(argument, &origin);
@@ -216,31 +223,32 @@ impl Merged {
             let finding = world::refused(&error, within.unwrap_or("packages")).by(origin);
             self.findings.push(match within {
                 Some(path) => finding.at(path),
-                None => finding,
+                None => finding.in_key(&["packages", word]),
             });
             return;
         }
         let (items, trail, findings) = (&mut self.packages, &mut self.trail, &mut self.findings);
         let prefix = String::new();
-        List { items, trail, findings, topic: Topic::Package, prefix, what: "package" }.add(word, origin);
+        List { items, trail, findings, topic: Topic::Package, prefix, what: "package", at: &["packages"] }.add(word, origin);
     }
 
     /// One kernel argument (ARG-5).
     fn argument(&mut self, argument: &str, origin: &str) {
         let bare = argument.strip_prefix('!').unwrap_or(argument);
         if let Err(error) = check_argument(bare) {
-            self.findings.push(refused_argument(&error).by(origin));
+            self.findings.push(refused_argument(&error).by(origin).in_key(&["kernel", "args", argument]));
             return;
         }
         let (items, trail, findings) = (&mut self.kernel_args, &mut self.trail, &mut self.findings);
         let prefix = String::new();
-        List { items, trail, findings, topic: Topic::Argument, prefix, what: "kernel argument" }.add(argument, origin);
+        List { items, trail, findings, topic: Topic::Argument, prefix, what: "kernel argument", at: &["kernel", "args"] }
+            .add(argument, origin);
     }
 
     fn repositories(&mut self) -> List<'_> {
         let (items, trail, findings) = (&mut self.repositories, &mut self.trail, &mut self.findings);
         let prefix = "alpine.repositories ".to_owned();
-        List { items, trail, findings, topic: Topic::Value, prefix, what: "repository" }
+        List { items, trail, findings, topic: Topic::Value, prefix, what: "repository", at: &["alpine", "repositories"] }
     }
 
     /// A value that is named once: the last layer that names it wins.
@@ -261,10 +269,11 @@ impl Merged {
         let (trail, findings) = (&mut self.trail, &mut self.findings);
         let known = self.network.get_or_insert_with(Network::default);
         let (items, prefix) = (&mut known.dns, "dns ".to_owned());
-        List { items, trail, findings, topic: Topic::Network, prefix, what: "name server" }
+        List { items, trail, findings, topic: Topic::Network, prefix, what: "name server", at: &["network", "dns"] }
             .add_all(&network.dns, origin);
         let (items, prefix) = (&mut known.search, "search ".to_owned());
-        List { items, trail, findings, topic: Topic::Network, prefix, what: "domain" }.add_all(&network.search, origin);
+        List { items, trail, findings, topic: Topic::Network, prefix, what: "domain", at: &["network", "search"] }
+            .add_all(&network.search, origin);
         // `!` sorts before every name, so a layer takes a card out first and may then say it anew.
         for (key, interface) in network.interfaces {
             let Some(name) = key.strip_prefix('!') else {
@@ -274,7 +283,7 @@ impl Merged {
             };
             match known.interfaces.remove(name) {
                 Some(_) => trail.take_out(Topic::Network, format!("interfaces.{name}"), origin),
-                None => findings.push(nothing_to_remove("card", name, origin)),
+                None => findings.push(nothing_to_remove("card", name, origin).in_key(&["network", "interfaces", &key])),
             }
         }
     }
@@ -295,20 +304,20 @@ impl Merged {
             known.password = Some(password);
         }
         let (items, prefix) = (&mut known.groups, key("groups "));
-        List { items, trail, findings, topic: Topic::Account, prefix, what: "group" }.add_all(&user.groups, origin);
+        List { items, trail, findings, topic: Topic::Account, prefix, what: "group", at: &["users", name, "groups"] }.add_all(&user.groups, origin);
         let (items, prefix) = (&mut known.ssh_keys, key("ssh-keys "));
-        List { items, trail, findings, topic: Topic::Account, prefix, what: "key" }.add_all(&user.ssh_keys, origin);
+        List { items, trail, findings, topic: Topic::Account, prefix, what: "key", at: &["users", name, "ssh-keys"] }
+            .add_all(&user.ssh_keys, origin);
     }
 
     fn variable(&mut self, name: String, variable: Variable, origin: &str) {
         let known = self.vars.get(&name).cloned();
         let wrong = |kind: Kind, value: &Value| {
-            let (kind, other) = (kind.word(), value.kind().word());
-            let what = format!(
-                "{origin} gives the variable `{name}` the value `{value}`, which is of type {other}; the variable's is {kind}"
-            );
+            let (a, an) = (kind.in_words(), value.kind().in_words());
+            let what = format!("{origin} gives the variable `{name}` the value `{value}`, {an}; it is declared as {a}");
             let effect = "templates that use it fail";
-            Finding::new(VARIABLE, what, effect, format!("write a value of type {kind}")).by(origin).left_out()
+            let finding = Finding::new(VARIABLE, what, effect, format!("write {a}, or declare it with another `type`"));
+            finding.by(origin).in_key(&["vars", &name]).left_out()
         };
         let declaration = match variable {
             Variable::Value(value) => match known {
@@ -379,7 +388,7 @@ impl Merged {
         let is_whole = folder.is_some()
             || gone.iter().all(|path| self.tree.get(path).is_some_and(|entry| entry.node != Node::Directory));
         if gone.is_empty() || !is_whole {
-            self.findings.push(nothing_to_remove("file", path, origin));
+            self.findings.push(nothing_to_remove("file", path, origin).in_key(&["remove", path]));
             return;
         }
         let matches = |key: &str, path: &str| match key.strip_suffix('/') {
@@ -493,7 +502,8 @@ mod tests {
 
     fn source(origin: &str, toml: &str, files: &[(&str, Entry)]) -> Source {
         let files = files.iter().map(|(path, entry)| ((*path).to_owned(), entry.clone())).collect();
-        Source { origin: origin.to_owned(), layer: Layer::parse(toml).unwrap(), files, findings: Vec::new() }
+        let layer = Layer::parse(toml).unwrap();
+        Source { origin: origin.to_owned(), layer, written: Written::default(), files, findings: Vec::new() }
     }
 
     /// The one mistake there is.
@@ -615,7 +625,7 @@ mod tests {
         ]));
         assert_eq!(
             finding.what,
-            "profile b gives the variable `port` the value `x`, which is of type string; the variable's is integer"
+            "profile b gives the variable `port` the value `x`, a string; it is declared as an integer"
         );
     }
 

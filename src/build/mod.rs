@@ -31,7 +31,7 @@ pub use crate::model::profile::variable::Declaration;
 pub use accounts::{Accounts, BaseAccounts};
 pub use compare::{Difference, compare, kind};
 pub use import::{Became, Import, Remark};
-pub use lint::{Finding, Level, RULES, Rule};
+pub use lint::{Finding, Level, Place, RULES, Rule};
 pub use lock::{Offered, Update, boot_world, make_lock};
 pub use merge::{AlpineChoice, Shadowed};
 pub use outdated::{Newer, newer, newest_listed};
@@ -48,6 +48,7 @@ use crate::model::cmdline::check_arguments;
 use crate::model::digest::Digest;
 use crate::model::name::{OverlayName, ProfileName};
 use crate::model::profile::variable::Required;
+use crate::model::profile::network::Network;
 use crate::model::profile::{Allowed, ProfileError};
 use crate::model::template::TemplateError;
 use crate::wire::apkovl::{Entry, Prefix, Tree, pack};
@@ -71,8 +72,20 @@ pub enum BuildError {
         /// A profile with a name like it.
         near: Option<String>,
     },
+    /// A profile extends one that does not exist.
+    #[error("profile `{profile}` extends `{name}`{}, and there is no such profile; {hint}", at(place.as_ref()))]
+    NoBase {
+        /// What it extends.
+        name: ProfileName,
+        /// The profile.
+        profile: ProfileName,
+        /// Where it says so.
+        place: Option<Place>,
+        /// A profile with a name like it, or those there are.
+        hint: String,
+    },
     /// A profile names an overlay that does not exist.
-    #[error("profile `{profile}` uses overlay `{name}`, and there is none in {}{}", folder.display(), meant(near.as_deref()))]
+    #[error("profile `{profile}` uses overlay `{name}`{}, and there is none in {}; {hint}", at(place.as_ref()), folder.display())]
     NoOverlay {
         /// The overlay.
         name: OverlayName,
@@ -80,8 +93,10 @@ pub enum BuildError {
         profile: ProfileName,
         /// Where overlays are.
         folder: PathBuf,
-        /// An overlay with a name like it.
-        near: Option<String>,
+        /// Where the profile says so.
+        place: Option<Place>,
+        /// An overlay with a name like it, or those there are.
+        hint: String,
     },
     /// `profile.toml` or `overlay.toml` cannot be used.
     #[error("cannot use {}", path.display())]
@@ -95,12 +110,14 @@ pub enum BuildError {
     #[error("{} is not UTF-8 text", .0.display())]
     NotText(PathBuf),
     /// The same overlay twice.
-    #[error("profile `{profile}` lists overlay `{name}` twice; take one out")]
+    #[error("profile `{profile}` lists overlay `{name}` twice{}; take one out", at(place.as_ref()))]
     TwiceListed {
         /// The profile.
         profile: ProfileName,
         /// The overlay.
         name: OverlayName,
+        /// Where it is listed.
+        place: Option<Place>,
     },
     /// Profiles that extend each other.
     #[error("the profiles extend each other in a circle: {0}; take one `extends` out")]
@@ -170,6 +187,10 @@ pub enum BuildError {
     },
 }
 
+fn at(place: Option<&Place>) -> String {
+    place.map_or_else(String::new, |place| format!(" ({place})"))
+}
+
 fn meant(near: Option<&str>) -> String {
     near.map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
 }
@@ -203,6 +224,10 @@ pub struct Recipe {
     tree: Tree,
     /// The files of the tree that are templates.
     templates: BTreeSet<String>,
+    /// How its machines are on the network, when some layer says it.
+    network: Option<Network>,
+    /// Each layer and its file, the first applied first.
+    written: Vec<(String, layers::Written)>,
     /// What templates know as `profile`.
     facts: BTreeMap<String, String>,
     findings: Vec<Finding>,
@@ -280,6 +305,8 @@ impl Recipe {
             },
             rules: merged.rules,
             tree: merged.tree,
+            network: merged.network,
+            written: merged.written,
             findings: Vec::new(),
         };
         merged.findings.extend(recipe.take_out_bad_templates());
@@ -300,7 +327,25 @@ impl Recipe {
         found.append(&mut laid.findings);
         self.show_samples(&mut laid.tree);
         found.extend(lint::look(&self.machine(&laid.tree, &laid.trail, &base)));
+        self.locate(&mut found);
         lint::judge(found, &self.allowed, |allow| lint::is_of_packages(allow, &laid.tree))
+    }
+
+    /// Says of each finding that a key is about where that key stands, and in which layer where nobody knows.
+    fn locate(&self, found: &mut [Finding]) {
+        for finding in found.iter_mut().filter(|finding| finding.place.is_none() && !finding.key.is_empty()) {
+            let last_first = || self.written.iter().rev();
+            let layer = match &finding.by {
+                Some(by) => last_first().find(|(layer, _)| layer == by),
+                None => (2..=finding.key.len()).rev().find_map(|length| {
+                    last_first().find(|(_, written)| finding.key.get(..length).is_some_and(|key| written.keys.has(key)))
+                }),
+            };
+            if let Some((layer, written)) = layer {
+                finding.place = written.place(&finding.key);
+                finding.by.get_or_insert_with(|| layer.clone());
+            }
+        }
     }
 
     /// Compares the overlay over these accounts with what the packages install. Returns what was not found before.
@@ -309,7 +354,8 @@ impl Recipe {
     /// Every mistake that the profile does not allow, and as [`Recipe::tree`].
     fn compared(&self, contents: &Contents, base: &BaseAccounts) -> Result<Vec<Finding>, BuildError> {
         let (tree, trail) = self.explained(base)?;
-        let found = lint::in_packages::look(&self.machine(&tree, &trail, base), contents);
+        let mut found = lint::in_packages::look(&self.machine(&tree, &trail, base), contents);
+        self.locate(&mut found);
         // The profile alone could only guess at these.
         let guessed = [lint::rule::SERVICE_WITHOUT_PACKAGE, lint::rule::UNKNOWN_PACKAGE];
         let before = self.findings.iter().filter(|it| !guessed.contains(&it.rule)).cloned();
@@ -330,6 +376,7 @@ impl Recipe {
             world: &self.world,
             arguments: &self.kernel_args,
             alpine: &self.alpine,
+            network: self.network.as_ref(),
             base,
             allows_empty_root_password: self.accounts.allows_empty_root_password,
         }
@@ -367,6 +414,7 @@ impl Recipe {
         let (mut tree, mut trail) = (self.tree.clone(), self.trail.clone());
         let accounts::Written { homes, mut findings } = self.accounts.write(base, &mut tree, &mut trail);
         findings.extend(rights::finish(&mut tree, &homes, &self.rules, &mut trail));
+        self.locate(&mut findings);
         // It is added when everything else is known.
         trail.say(Topic::File, OVERLAY_FILE, trail::BIVOUAC, "the digest of the overlay");
         Laid { tree, trail, findings }

@@ -92,7 +92,8 @@ fn apply_rules(tree: &mut Tree, rules: &Rules, trail: &mut Trail) -> Vec<Finding
             |near| format!("did you mean `{near}`? Otherwise take the rule out"),
         );
         let what = format!("`[files]` has a rule for `{key}`, and no layer has such a file");
-        let finding = Finding::new(RULE_FOR_NOTHING, what, "nothing gets that owner or mode", fix).at(key.as_str());
+        let finding = Finding::new(RULE_FOR_NOTHING, what, "nothing gets that owner or mode", fix);
+        let finding = finding.at(key.as_str()).in_key(&["files", key]);
         said.last().map_or_else(|| finding.clone(), |(layer, _)| finding.clone().by(layer.as_str())).left_out()
     })
     .collect()
@@ -100,14 +101,15 @@ fn apply_rules(tree: &mut Tree, rules: &Rules, trail: &mut Trail) -> Vec<Finding
 
 #[cfg(test)]
 mod tests {
-    use super::super::layers::Source;
+    use super::super::layers::{Source, Written};
     use super::super::merge::{Merged, merge};
     use super::*;
     use crate::model::profile::Layer;
 
     fn source(origin: &str, toml: &str, files: &[(&str, Entry)]) -> Source {
         let files = files.iter().map(|(path, entry)| ((*path).to_owned(), entry.clone())).collect();
-        Source { origin: origin.to_owned(), layer: Layer::parse(toml).unwrap(), files, findings: Vec::new() }
+        let layer = Layer::parse(toml).unwrap();
+        Source { origin: origin.to_owned(), layer, written: Written::default(), files, findings: Vec::new() }
     }
 
     /// Merged, with the modes and owners that no account decides.

@@ -1,6 +1,9 @@
 //! Files that follow from a profile's values: host name, time zone, keyboard, network.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 use super::merge::{AlpineChoice, Merged, Shadowed, WORLD, described};
 use super::trail::{BIVOUAC, DEFAULT, Topic};
@@ -192,19 +195,38 @@ fn stanzas(text: &mut String, name: &str, interface: &Interface, before: &str) {
             let _ = write!(text, "iface {name} inet manual\n{before}\tup ip link set {name} up\n");
         }
         Address::Fixed(addresses) => {
+            let router = interface.gateway.map(|gateway| (with_router(addresses, gateway), gateway));
             for (place, (address, length)) in addresses.iter().enumerate() {
                 let family = if address.is_ipv4() { "inet" } else { "inet6" };
                 let _ = writeln!(text, "iface {name} {family} static");
                 // What brings the card up happens once.
                 text.push_str(if place == 0 { before } else { "" });
                 let _ = writeln!(text, "\taddress {address}/{length}");
-                let gateway = interface.gateway.filter(|gateway| gateway.is_ipv4() == address.is_ipv4());
-                if let Some(gateway) = gateway {
-                    let _ = writeln!(text, "\tgateway {gateway}");
+                if let Some((_, gateway)) = router.filter(|(by, _)| *by == Some(place)) {
+                    text.push_str(&route(name, (*address, *length), gateway));
                 }
             }
         }
     }
+}
+
+/// Which of a card's addresses the router is reached by: the one in its network, or else the first of its kind. A second
+/// default route would be refused, and with it the address it came with.
+fn with_router(addresses: &[(IpAddr, u8)], gateway: IpAddr) -> Option<usize> {
+    let is_near = |(ip, length): &(IpAddr, u8)| IpNet::new(*ip, *length).is_ok_and(|network| network.contains(&gateway));
+    let is_alike = |(ip, _): &(IpAddr, u8)| ip.is_ipv4() == gateway.is_ipv4();
+    addresses.iter().position(is_near).or_else(|| addresses.iter().position(is_alike))
+}
+
+/// The lines that make a router the default one.
+fn route(name: &str, (address, length): (IpAddr, u8), gateway: IpAddr) -> String {
+    let bits = if address.is_ipv4() { 32 } else { 128 };
+    let is_link_local = matches!(gateway, IpAddr::V6(gateway) if gateway.is_unicast_link_local());
+    if length < bits || is_link_local {
+        return format!("\tgateway {gateway}\n");
+    }
+    // An address without neighbours: the kernel takes a router only once there is a route to it.
+    format!("\tup ip route add {gateway}/{bits} dev {name}\n\tup ip route add default via {gateway} dev {name}\n")
 }
 
 /// Puts services into their runlevels, as OpenRC's `rc-update` does: by links to `/etc/init.d/NAME` (OVL-27).
@@ -231,7 +253,7 @@ pub(super) fn world(merged: &mut Merged, words: &[String]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::layers::Source;
+    use super::super::layers::{Source, Written};
     use super::super::merge::merge;
     use super::*;
     use crate::model::profile::Layer;
@@ -240,7 +262,8 @@ mod tests {
         let files =
             files.iter().map(|(path, text)| ((*path).to_owned(), Entry::file(text.as_bytes().to_vec()))).collect();
         let layer = Layer::parse(toml).unwrap();
-        let mut merged = merge(vec![Source { origin: "profile vdi".to_owned(), layer, files, findings: Vec::new() }]);
+        let (origin, written) = ("profile vdi".to_owned(), Written::default());
+        let mut merged = merge(vec![Source { origin, layer, written, files, findings: Vec::new() }]);
         apply(&mut merged, "vdi");
         merged
     }
@@ -293,7 +316,13 @@ mod tests {
         assert!(text(&merged, "etc/network/interfaces").contains("iface eth0 inet dhcp"));
         assert_eq!(text(&merged, "etc/resolv.conf"), "search example.net\nnameserver 10.0.0.1\n");
         assert_eq!(merged.services[&Runlevel::Boot], ["networking", "boot-interface"]);
-        let fixed = applied("[network.interfaces]\neth1 = { address = \"10.0.0.5/24\" }", &[]);
+        let fixed = applied("[network.interfaces]\neth1 = { address = \"10.0.0.5/32\", gateway = \"10.1.0.1\" }", &[]);
         assert!(fixed.tree.get(BOOT_INTERFACES).is_none());
+        let routes = "\taddress 10.0.0.5/32\n\tup ip route add 10.1.0.1/32 dev eth1\n\
+                      \tup ip route add default via 10.1.0.1 dev eth1\n";
+        assert!(text(&fixed, "etc/network/interfaces").ends_with(routes));
+        let two = "[network.interfaces]\neth1 = { address = [\"10.9.0.5/24\", \"10.0.0.5/24\"], gateway = \"10.0.0.1\" }";
+        let once = "\taddress 10.9.0.5/24\niface eth1 inet static\n\taddress 10.0.0.5/24\n\tgateway 10.0.0.1\n";
+        assert!(text(&applied(two, &[]), "etc/network/interfaces").ends_with(once));
     }
 }

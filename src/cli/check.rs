@@ -62,8 +62,8 @@ fn text(recipe: &Recipe) -> String {
         // Writing to a string does not fail.
         let _ = writeln!(text, "\n  {} {}: {}", word(first), first.rule.id, first.rule.about);
         for finding in group {
-            let by = finding.by.as_ref().map_or_else(String::new, |by| format!("  [{by}]"));
-            let _ = writeln!(text, "    {}{by}", finding.subject());
+            let source = finding.source().map_or_else(String::new, |source| format!("  [{source}]"));
+            let _ = writeln!(text, "    {}{source}", finding.subject());
         }
         let _ = match &first.allowed {
             Some(reason) => writeln!(text, "    allowed: {reason}"),
@@ -102,6 +102,8 @@ fn describe((name, recipe): &Checked<'_>) -> Value {
             "about": it.rule.about,
             "path": it.path,
             "layer": it.by,
+            "file": it.place.as_ref().map(|place| &place.file),
+            "line": it.place.as_ref().map(|place| place.line),
             "what": it.what,
             "effect": it.effect,
             "fix": it.fix,

@@ -36,10 +36,14 @@ pub(super) fn explain(
     let (tree, trail) = recipe.explained(&BaseAccounts::default())?;
     let all: Vec<Explained<'_>> =
         trail.iter().filter_map(|(subject, steps)| Explained::of(subject, steps, &tree)).collect();
+    // Who asks for what is written with `!` asks who took it out.
+    let bare = what.map(|what| what.strip_prefix('!').unwrap_or(what));
     let chosen: Vec<&Explained<'_>> =
-        all.iter().filter(|it| what.is_none_or(|what| is_meant(it.subject, what))).collect();
-    if let Some(what) = what.filter(|_| chosen.is_empty()) {
-        let near = nearest(what.trim_matches('/'), all.iter().flat_map(|it| names(it.subject)));
+        all.iter().filter(|it| bare.is_none_or(|what| is_meant(it.subject, what))).collect();
+    if let Some(what) = bare.filter(|_| chosen.is_empty()) {
+        let keyed: Vec<String> = all.iter().flat_map(|it| with_keys(it.subject)).collect();
+        let known = all.iter().flat_map(|it| names(it.subject)).chain(keyed.iter().map(String::as_str));
+        let near = nearest(what.trim_matches('/'), known);
         let hint = near.map_or_else(
             || format!("; `bivouac explain {profile}` lists everything"),
             |near| format!("; did you mean `{near}`?"),
@@ -174,6 +178,13 @@ fn is_meant(subject: &Subject, what: &str) -> bool {
     keys.contains(&what) || names(subject).into_iter().any(|name| name == what || Some(name) == below)
 }
 
+/// The names of a thing as the key of a profile that says it, and that key: `users`, `users.kiosk.uid`.
+fn with_keys(subject: &Subject) -> Vec<String> {
+    let names = names(subject);
+    let below = |key: &str| names.iter().map(|name| format!("{key}.{name}")).collect::<Vec<_>>();
+    keys(subject.kind).iter().flat_map(|key| [vec![(*key).to_owned()], below(key)].concat()).collect()
+}
+
 /// Every name by which a person may call this: `default/sshd` is also `sshd`, `console=tty0` is also `console`, and a
 /// property is found by what it is a property of.
 fn names(subject: &Subject) -> Vec<&str> {
@@ -187,7 +198,11 @@ fn names(subject: &Subject) -> Vec<&str> {
         Topic::Service => all.extend(name.split('/')),
         Topic::Value | Topic::Account | Topic::Network | Topic::Variable => {
             all.extend(name.match_indices(['.', ' ']).map(|(end, _)| &name[..end]));
-            all.extend(name.rsplit_once(' ').map(|(_, member)| member));
+            // A member of a list may have blanks in it, as a line of `ssh-keys` has.
+            all.extend(name.split_once(' ').map(|(_, member)| member));
+            if subject.kind == Topic::Network {
+                all.extend(name.strip_prefix("interfaces."));
+            }
         }
     }
     all
@@ -219,6 +234,8 @@ mod tests {
             (Topic::Value, "alpine.repositories main", "alpine"),
             (Topic::Network, "dns 10.0.0.1", "network.dns"),
             (Topic::Network, "interfaces.boot.20", "network.interfaces.boot.20"),
+            (Topic::Network, "interfaces.boot.20", "boot.20"),
+            (Topic::Account, "kiosk.ssh-keys ssh-ed25519 AAAA a", "ssh-ed25519 AAAA a"),
             (Topic::Variable, "host", "vars.host"),
         ] {
             assert!(meant(kind, name, what), "{name} is not {what}");

@@ -50,12 +50,18 @@ fn a_broken_profile_is_named_with_file_line_and_key() {
         ("overlays = [\"base\"", &["cannot use profiles/broken/profile.toml", "TOML parse error at line 1"][..]),
         (
             "descripton = \"x\"",
-            &["profiles/broken/profile.toml", "line 1", "unknown field `descripton`; did you mean `description`?"],
+            &[
+                "unknown key `descripton` (KEY-1) [profile broken, profiles/broken/profile.toml:1]",
+                "did you mean `description`?",
+            ],
         ),
-        ("[alpine]\nflavour = \"lts\"", &["unknown field `flavour`", "`flavor`"]),
+        ("[alpine]\nflavour = \"lts\"", &["unknown key `flavour` in `alpine`", "`flavor`"]),
         (
             "overlays = [\"bas\"]",
-            &["profile `broken` uses overlay `bas`, and there is none in overlays; did you mean `base`?"],
+            &[
+                "profile `broken` uses overlay `bas` (profiles/broken/profile.toml:1), and there is none in overlays; did \
+                 you mean `base`?",
+            ],
         ),
         ("overlays = [\"base\", \"base\"]", &["profile `broken` lists overlay `base` twice"]),
         (
@@ -74,7 +80,7 @@ fn a_broken_profile_is_named_with_file_line_and_key() {
         ("packages = [\"nano\"]", &["no service is in runlevel sysinit", "(OVL-25)", "use the overlay `base`"]),
         (
             "overlays = [\"base\"]\n[alpine]\nrelease = \"three\"",
-            &["`three` is not an Alpine release: write `latest-stable`"],
+            &["`alpine.release`: `three` is not an Alpine release: write `latest-stable`"],
         ),
         ("overlays = [\"base\"]\n[alpine]\nflavor = \"rt\"", &["has no kernel flavor `rt`; it has `lts`, `virt`"]),
         ("overlays = [\"base\"]\n[alpine]\nrelease = \"2.1\"", &["there are no releases of `v2.1` for x86_64"]),

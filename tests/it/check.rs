@@ -67,6 +67,8 @@ fn a_check_as_json_has_everything() {
             "about": "a script that is passed over because of its mode or name",
             "path": "etc/local.d/a.start",
             "layer": "profile vdi",
+            "file": null,
+            "line": null,
             "what": "`etc/local.d/a.start` is not executable",
             "effect": "it is passed over and never runs",
             "fix": "`chmod +x` it, or give it the mode 0755 in `[files]`",
@@ -82,10 +84,7 @@ fn a_profile_that_cannot_be_read_ends_with_2() {
     let site = Site::new();
     for (profile, said) in [
         ("overlays = [\"bas\"]", "did you mean `base`?"),
-        (
-            "overlays = [\"base\"]\n[[allow]]\nrule = \"OVL-15\"\nreason = \" \"",
-            "say why this finding is not a mistake",
-        ),
+        ("overlays = [\"base\", \"base\"]", "twice (profiles/vdi/profile.toml:1)"),
     ] {
         site.write("profiles/vdi/profile.toml", profile);
         let ran = site.run(&["check"]);
@@ -197,4 +196,92 @@ fn errors_stop_a_build_all_at_once_and_warnings_do_not() {
     let warned = "vdi: warning: the kernel argument `nomodeset` is set (ARG-4) [profile vdi]: graphics fall back";
     assert!(ran.err.contains(warned), "{}", ran.err);
     assert!(!ran.err.contains("OVL-48"), "what is allowed is not said again: {}", ran.err);
+}
+
+const WRONG: &str = "\
+vdi: 7 errors
+
+  error KEY-1: a key or value that a profile cannot have
+    `hostname` has the value `a_b`  [profile vdi, profiles/vdi/profile.toml:2]
+    effect: the key is left out, so the profile is not what its author wrote
+    fix: a host name is 1 to 63 letters, digits and inner hyphens (RFC 1123, section 2.1)
+
+  error KEY-1: a key or value that a profile cannot have
+    `packages` has the value `\\\"nano\\\"`, and a list is wanted  [profile vdi, profiles/vdi/profile.toml:3]
+    effect: the key is left out, so the profile is not what its author wrote
+    fix: write [\"nano\"]
+
+  error KEY-1: a key or value that a profile cannot have
+    `users.kiosk.uid` has the value `70000`  [overlay seat, overlays/seat/overlay.toml:2]
+    effect: the key is left out, so the profile is not what its author wrote
+    fix: ids go up to 65533
+
+  error KEY-1: a key or value that a profile cannot have
+    unknown key `typ` in `vars.x`  [profile vdi, profiles/vdi/profile.toml:7]
+    effect: the key is left out, so the profile is not what its author wrote
+    fix: did you mean `type`?
+
+  error OVL-23: accounts that contradict each other or that no login understands
+    account `kiosk`: the user has no id  [overlay seat, overlays/seat/overlay.toml:1]
+    effect: the account is not made: nobody can log in as it, and nothing can run as it
+    fix: write `uid` into [users.kiosk]
+
+  error OVL-46: a script that is passed over because of its mode or name
+    `etc/local.d/a.start` is not executable  [profile vdi]
+    effect: it is passed over and never runs
+    fix: `chmod +x` it, or give it the mode 0755 in `[files]`
+
+  error FILE-2: something taken out that is not there
+    profile vdi takes out the service `sshd`, which no layer before it names  [profile vdi, profiles/vdi/profile.toml:5]
+    effect: the profile is not what its author thinks it is
+    fix: correct the name, or take the line out
+
+";
+
+#[test]
+fn wrong_keys_hide_nothing_and_each_is_shown_with_its_file_and_line() {
+    let site = site();
+    site.write("overlays/seat/overlay.toml", "[users.kiosk]\nuid = 70000\n");
+    site.write("profiles/vdi/root/etc/old/motd~", "");
+    std::fs::remove_file(site.path("profiles/vdi/root/etc/old/motd~")).unwrap();
+    site.write(
+        "profiles/vdi/profile.toml",
+        "overlays = [\"base\", \"network\", \"seat\"]\nhostname = \"a_b\"\npackages = \"nano\"\n\
+         services.default = [\n\"!sshd\", \"local\"]\n[vars.x]\ntyp = \"string\"\n",
+    );
+    let ran = site.run(&["check", "vdi"]);
+    assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (Some(1), WRONG, ""));
+    let ran = site.run(&["check", "vdi", "--json"]);
+    let list: Value = serde_json::from_str(&ran.out).unwrap();
+    let first = &list[0]["findings"][0];
+    assert_eq!((&first["file"], &first["line"]), (&"profiles/vdi/profile.toml".into(), &2.into()));
+    let ran = site.run(&["build", "vdi"]);
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.err.contains("`hostname` has the value `a_b` (KEY-1) [profile vdi, profiles/vdi/profile.toml:2]"), "{}", ran.err);
+}
+
+#[test]
+fn accounts_that_share_an_id_are_shown_with_who_says_so_and_what_it_means() {
+    let site = Site::new();
+    site.write("overlays/seat/overlay.toml", "[users.kiosk]\nuid = 1000\n");
+    site.write(
+        "profiles/vdi/profile.toml",
+        "overlays = [\"base\", \"network\", \"seat\"]\n[users.admin]\nuid = 1000\ngid = 10\n[users.deamon]\nuid = 2\n\
+         [groups.seat]\ngid = 18\n[users.guest]\nuid = 1001\ngroups = [\n\"audio\",\n\"vidoe\"]\n",
+    );
+    site.write("profiles/vdi/root/etc/passwd", "toor:x:0:0:root:/root:/bin/sh\n");
+    let said = site.run(&["check", "vdi"]).out;
+    for part in [
+        "account `kiosk`: the user has the id 1000, which `admin` has too  [overlay seat, overlays/seat/overlay.toml:2]",
+        "    effect: both are one user to the kernel: each may do what the other may, and files of both show under one name\n",
+        "the user's own group would have the id 2, which is the group `daemon`  [profile vdi, profiles/vdi/profile.toml:6]",
+        "    effect: the user could read and write whatever the group `daemon` may\n",
+        "account `seat`: the group has the id 18, which `audio` has too  [profile vdi, profiles/vdi/profile.toml:8]",
+        "    effect: both are one group to the kernel: who is in one may do what the other may\n",
+        "account `guest`: there is no group `vidoe`  [profile vdi, profiles/vdi/profile.toml:13]",
+        "    fix: did you mean `video`?\n",
+        "etc/passwd, line 1: account `toor`: the user has the id 0, which `root` has too  [profile vdi]",
+    ] {
+        assert!(said.contains(part), "{part}\n{said}");
+    }
 }

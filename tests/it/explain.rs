@@ -137,6 +137,10 @@ fn something_unknown_is_an_error_with_the_nearest_name() {
     let site = site();
     for (what, hint) in [
         ("sshdd", "did you mean `sshd`?"),
+        ("users.kiok", "did you mean `users.kiosk`?"),
+        ("network.dnss", "did you mean `network.dns`?"),
+        ("pakages", "did you mean `packages`?"),
+        ("hostnam", "did you mean `hostname`?"),
         ("etc/ssh/sshd_conf", "did you mean `etc/ssh/sshd_config`?"),
         ("zzzzzzzz", "`bivouac explain vdi` lists everything"),
     ] {
@@ -146,4 +150,30 @@ fn something_unknown_is_an_error_with_the_nearest_name() {
     }
     let ran = site.run(&["explain", "helo"]);
     assert!(ran.err.contains("did you mean `hello`?"), "{}", ran.err);
+}
+
+#[test]
+fn what_was_taken_out_of_a_list_is_found_by_its_name_with_and_without_the_mark() {
+    let site = site();
+    site.write(
+        "profiles/seat/profile.toml",
+        "extends = \"vdi\"\nservices.default = [\"!sshd\"]\nalpine.repositories = [\"testing\", \"!main\"]\n\
+         packages = [\"!openssh\"]\nkernel.args = [\"!console=tty0\"]\n\
+         users.kiosk = { groups = [\"!audio\"], ssh-keys = [\"!ssh-ed25519 AAAA a\"] }\n",
+    );
+    for (what, name) in [
+        ("sshd", "default/sshd"),
+        ("main", "alpine.repositories main"),
+        ("openssh", "openssh"),
+        ("console=tty0", "console=tty0"),
+        ("audio", "kiosk.groups audio"),
+        ("ssh-ed25519 AAAA a", "kiosk.ssh-keys ssh-ed25519 AAAA a"),
+    ] {
+        for what in [what.to_owned(), format!("!{what}")] {
+            let ran = site.run(&["explain", "seat", &what, "--json"]);
+            assert_eq!(ran.code, Some(0), "{what}: {}", ran.err);
+            let list: Value = serde_json::from_str(&ran.out).unwrap();
+            assert_eq!((&list[0]["name"], &list[0]["value"], &list[0]["by"]), (&json!(name), &Value::Null, &json!("profile seat")));
+        }
+    }
 }

@@ -53,12 +53,19 @@ fn a_circle_is_refused_and_so_is_a_profile_that_is_not_there() {
     for (name, said) in [
         ("a", "the profiles extend each other in a circle: a → b → c → a; take one `extends` out"),
         ("own", "the profiles extend each other in a circle: own → own; take one `extends` out"),
-        ("lost", "there is no profile `helo` in profiles; did you mean `hello`?"),
+        (
+            "lost",
+            "profile `lost` extends `helo` (profiles/lost/profile.toml:1), and there is no such profile; did you mean \
+             `hello`?",
+        ),
     ] {
         let ran = site.run(&["explain", name]);
         assert_eq!(ran.code, Some(2));
         assert!(ran.err.contains(said), "{}", ran.err);
     }
+    site.write("profiles/lost/profile.toml", "extends = \"nobody\"");
+    let said = site.run(&["build", "lost"]).err;
+    assert!(said.contains("there are `a`, `b`, `c`, `hello`, `own`\n"), "{said}");
     site.write("overlays/base/overlay.toml", "extends = \"hello\"");
     let ran = site.run(&["explain", "hello"]);
     assert!(ran.err.contains("only a profile has the key `extends`, an overlay has not"), "{}", ran.err);

@@ -22,6 +22,7 @@ mod lbu;
 mod loaders;
 mod lock;
 mod mirror;
+mod network;
 mod new_profile;
 mod outdated;
 mod readme;

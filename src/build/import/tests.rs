@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::build::layers::Source;
+use crate::build::layers::{Source, Written};
 use crate::build::settings as build_settings;
 use crate::build::{Accounts, BaseAccounts, Finding, merge, rights, world};
 use crate::model::profile::Owner;
@@ -157,7 +157,8 @@ proptest! {
             prop_assert_eq!(import.expected.get(path).is_none(), is_told, "{}", path);
         }
         let layer = crate::model::profile::Profile::parse(&import.profile).unwrap().layer;
-        let source = Source { origin: "profile gate".to_owned(), layer, files: kept(&import.root), findings: Vec::new() };
+        let (origin, files) = ("profile gate".to_owned(), kept(&import.root));
+        let source = Source { origin, layer, written: Written::default(), files, findings: Vec::new() };
         // A tree in which a file of Alpine's is a folder builds to nothing at all, and says so.
         if let Ok(built) = built(source) {
             for (difference, _) in import.differences(&built) {

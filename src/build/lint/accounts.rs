@@ -22,6 +22,14 @@ pub(super) fn look(machine: &Machine<'_>) -> Vec<Finding> {
     found
 }
 
+/// What to do about a line that asks NIS for accounts. musl takes it for an account of that odd name, or for nothing.
+const NO_NIS: &str = "take the line out: Alpine's C library asks no NIS, and takes `+` for the name of an account";
+
+/// Whether a line of that name is for NIS: `+::::::`, `+@admins`, `-guest`.
+fn is_of_nis(name: &str) -> bool {
+    name.starts_with(['+', '-'])
+}
+
 /// OVL-16: whoever has an empty password field logs in without one.
 fn passwords(machine: &Machine<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
@@ -32,7 +40,7 @@ fn passwords(machine: &Machine<'_>) -> Vec<Finding> {
                 continue;
             };
             let is_root = name == "root";
-            let fix = "write `*` or a hash into the second field";
+            let fix = if is_of_nis(name) { NO_NIS } else { "write `*` or a hash into the second field" };
             let finding = machine.at(
                 EMPTY_PASSWORD,
                 file,
@@ -80,11 +88,8 @@ fn lines(machine: &Machine<'_>) -> Vec<Finding> {
         for line in machine.text(file).unwrap_or_default().lines() {
             let name = line.split(':').next().unwrap_or_default();
             if line.split(':').count() != fields {
-                say(
-                    file,
-                    format!("the line of `{name}` has not {fields} fields"),
-                    "write every field, or use `[users]`",
-                );
+                let fix = if is_of_nis(name) { NO_NIS } else { "write every field, or use `[users]`" };
+                say(file, format!("the line of `{name}` has not {fields} fields"), fix);
             }
         }
     }

@@ -1,6 +1,25 @@
 //! One mistake, with everything its author needs to know of it.
 
-use super::rule::{Level, Rule, UNKNOWN_PACKAGE};
+use std::fmt;
+use std::path::PathBuf;
+
+use super::rule::{KEY, Level, Rule, UNKNOWN_PACKAGE};
+use crate::model::profile::Problem;
+
+/// Where the author of a layer wrote something.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The profile or overlay file.
+    pub file: PathBuf,
+    /// Its line, counted from 1.
+    pub line: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}:{}", self.file.display(), self.line)
+    }
+}
 
 /// A mistake, or what looks like one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +30,10 @@ pub struct Finding {
     pub path: Option<String>,
     /// The layer that brought it, when one did.
     pub by: Option<String>,
+    /// The key of that layer that says it, when one does: `users`, `kiosk`, `uid`.
+    pub(in crate::build) key: Vec<String>,
+    /// Where that key stands.
+    pub place: Option<Place>,
     /// What is wrong.
     pub what: String,
     /// What would happen on the machine.
@@ -36,6 +59,8 @@ impl Finding {
             rule,
             path: None,
             by: None,
+            key: Vec::new(),
+            place: None,
             what: what.into(),
             effect: effect.into(),
             fix: fix.into(),
@@ -52,6 +77,18 @@ impl Finding {
     /// The same with the layer whose mistake it is.
     pub(in crate::build) fn by(self, layer: impl Into<String>) -> Self {
         Self { by: Some(layer.into()), ..self }
+    }
+
+    /// The same with the key that says what is wrong.
+    pub(in crate::build) fn in_key(self, key: &[&str]) -> Self {
+        Self { key: key.iter().map(|part| (*part).to_owned()).collect(), ..self }
+    }
+
+    /// KEY-1: what was left out of a layer's file.
+    pub(in crate::build) fn of_problem(problem: Problem, layer: &str, file: PathBuf) -> Self {
+        let Problem { line, what, fix } = problem;
+        let finding = Self::new(KEY, what, "the key is left out, so the profile is not what its author wrote", fix);
+        Self { place: Some(Place { file, line }), ..finding.by(layer).left_out() }
     }
 
     /// The same about something that was left out.
@@ -71,8 +108,16 @@ impl Finding {
     /// The finding in one line.
     #[must_use]
     pub fn line(&self) -> String {
-        let by = self.by.as_ref().map_or_else(String::new, |by| format!(" [{by}]"));
-        format!("{} ({}){by}: {}; {}", self.subject(), self.rule.id, self.effect, self.fix)
+        let source = self.source().map_or_else(String::new, |source| format!(" [{source}]"));
+        format!("{} ({}){source}: {}; {}", self.subject(), self.rule.id, self.effect, self.fix)
+    }
+
+    /// Whose it is, and where that stands: `profile vdi, profiles/vdi/profile.toml:3`.
+    #[must_use]
+    pub fn source(&self) -> Option<String> {
+        let all = [self.by.clone(), self.place.as_ref().map(Place::to_string)];
+        let all: Vec<String> = all.into_iter().flatten().collect();
+        (!all.is_empty()).then(|| all.join(", "))
     }
 
     /// Whether the packages, which only a build knows, may show that it is none.

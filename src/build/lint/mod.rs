@@ -10,6 +10,7 @@
 //! and numbers as large as they come (OVL-44).
 
 mod accounts;
+mod addresses;
 mod arguments;
 mod files;
 mod finding;
@@ -26,13 +27,14 @@ mod tests;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use finding::Finding;
+pub use finding::{Finding, Place};
 pub use rule::{Level, RULES, Rule};
 
 use super::trail::{BIVOUAC, Subject, Topic, Trail};
 use super::{AlpineChoice, BaseAccounts, Declaration};
 use crate::model::name::nearest;
 use crate::model::profile::Allowed;
+use crate::model::profile::network::Network;
 use crate::wire::apkovl::{Entry, Node, Tree};
 use rule::{IDLE_ALLOW, OF_PACKAGES, OF_RIGHTS, UNKNOWN_RULE};
 
@@ -50,6 +52,7 @@ pub(super) struct Machine<'a> {
     pub(super) world: &'a [String],
     pub(super) arguments: &'a [String],
     pub(super) alpine: &'a AlpineChoice,
+    pub(super) network: Option<&'a Network>,
     pub(super) base: &'a BaseAccounts,
     pub(super) allows_empty_root_password: bool,
 }
@@ -61,6 +64,7 @@ pub(super) fn look(machine: &Machine<'_>) -> Vec<Finding> {
         services::look,
         scripts::look,
         network::look,
+        addresses::look,
         packages::look,
         files::look,
         secrets::look,

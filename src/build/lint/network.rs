@@ -23,7 +23,8 @@ fn interfaces(machine: &Machine<'_>) -> Option<Finding> {
             INTERFACES,
             format!("the service `networking` starts, and there is no {INTERFACES}"),
             "the service fails, and with it everything that needs the network",
-            "use the overlay `network`, or write `[network.interfaces]` with `boot = {}`",
+            "add `network` to `overlays`, which looks up the card the machine booted from, or name a card: \
+             `[network.interfaces]` with `eth0 = {}`",
         );
         Finding { by, ..finding }
     })

@@ -51,6 +51,7 @@ macro_rules! rules {
 }
 
 rules! {
+    KEY = "KEY-1", Error, "a key or value that a profile cannot have";
     STRAY_FILE = "OVL-11", Error, "a file that makes apk lose track of the overlay, or a leftover of macOS";
     FOLDER = "OVL-13", Error, "a folder of the system with an owner or mode that is not its own";
     FOREIGN_OWNER = "OVL-14", Error, "a file of the system that does not belong to root";
@@ -97,6 +98,10 @@ rules! {
     UNKNOWN_PACKAGE = "SVC-3", Warning, "a service of which nobody can tell the package";
     NOT_STARTED = "RUN-1", Warning, "scripts whose service is not started";
     INTERPRETER = "RUN-2", Error, "a script that the machine cannot run";
+    ADDRESS = "NET-1", Error, "an address that no card can have";
+    DOUBLE_ADDRESS = "NET-2", Error, "an address of two cards";
+    GATEWAY = "NET-3", Error, "a gateway that cannot be reached";
+    NAME_SERVER = "NET-4", Error, "a name server that cannot answer";
     TIME_ZONE = "SET-1", Error, "a time zone that does not exist";
     KEYMAP = "SET-2", Error, "a keymap that does not exist";
     OTHER_REPOSITORY = "REP-1", Error, "a repository other than the bundle's";

@@ -82,6 +82,9 @@ const ALONG: &[(&str, &[&str])] = &[
     ("udev-trigger", &["eudev", "udev-init-scripts"]),
 ];
 
+/// Services whose scripts are in overlays that come with Bivouac.
+const OF_OVERLAYS: &[(&str, &str)] = &[("bivouac-check-in", "check-in"), ("boot-interface", "network")];
+
 pub(super) fn look(machine: &Machine<'_>) -> Vec<Finding> {
     let mut found = runlevels(machine);
     found.extend(entries(machine));
@@ -145,6 +148,12 @@ fn packages(machine: &Machine<'_>) -> Vec<Finding> {
     for (level, name, path) in machine.services() {
         let script = format!("etc/init.d/{name}");
         if listed(ALWAYS, name) || machine.tree.get(&script).is_some() {
+            continue;
+        }
+        if let Some((_, overlay)) = OF_OVERLAYS.iter().find(|(service, _)| *service == name) {
+            let what = format!("`{name}` starts in runlevel {level}, and the overlay `{overlay}`, which has it, is not used");
+            let fix = format!("add `{overlay}` to `overlays`");
+            found.push(machine.at(SERVICE_WITHOUT_PACKAGE, path, what, EFFECT, fix));
             continue;
         }
         let named = |(service, packages): &(&str, &'static [&'static str])| (*service == name).then_some(*packages);

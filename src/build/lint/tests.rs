@@ -8,7 +8,7 @@ use std::path::Path;
 use super::*;
 use crate::apk::{Member, MemberKind};
 use crate::build::contents::Contents;
-use crate::build::layers::Source;
+use crate::build::layers::{Source, Written};
 use crate::build::{Recipe, root};
 use crate::model::profile::Layer;
 
@@ -34,6 +34,7 @@ fn source(origin: &str, toml: &str, files: Files) -> Source {
     Source {
         origin: origin.to_owned(),
         layer: Layer::parse(toml).unwrap(),
+        written: Written::default(),
         files: files.iter().map(entry).collect(),
         findings: Vec::new(),
     }
@@ -497,6 +498,33 @@ const CASES: &[(&str, Option<&str>, Case<'static>, Case<'static>)] = &[
         ("[[allow]]\nrule = \"OVL-15\"\npath = \"etc/x\"\nreason = \"r\"", &[("etc/x", "")]),
         ("[[allow]]\nrule = \"OVL-48\"\npath = \"etc/\"\nreason = \"r\"", &[("etc/x~", "")]),
     ),
+    (
+        "OVL-26",
+        Some("etc/runlevels/boot/boot-interface"),
+        ("[network.interfaces]\nboot = {}", &[]),
+        ("[network.interfaces]\nboot = {}", &[("etc/init.d/boot-interface*", "#!/sbin/openrc-run\n")]),
+    ),
+    ("OVL-28", Some("etc/network/interfaces"), ("services.boot = [\"networking\"]", &[]), ("[network.interfaces]\neth0 = {}", &[])),
+    ("NET-1", None, ("[network.interfaces]\neth0 = { address = \"10.0.0.0/24\" }", &[]), ("[network.interfaces]\neth0 = { address = \"10.0.0.0/31\" }\neth1 = { address = \"10.0.1.255/32\" }", &[])),
+    ("NET-1", None, ("[network.interfaces]\neth0 = { address = \"10.0.0.255/24\" }", &[]), ("[network.interfaces]\neth0 = { address = \"10.0.0.255/16\" }", &[])),
+    ("NET-1", None, ("[network.interfaces]\neth0 = { address = \"fd00::/64\" }", &[]), ("[network.interfaces]\neth0 = { address = [\"fd00::/127\", \"fd01::/128\", \"fd02::ffff:ffff:ffff:ffff/64\"] }", &[])),
+    ("NET-1", None, ("[network.interfaces]\neth0 = { address = \"127.0.0.2/8\" }", &[]), ("[network.interfaces]\neth0 = { address = \"169.254.1.1/16\" }", &[])),
+    ("NET-1", None, ("[network.interfaces]\neth0 = { address = \"224.0.0.5/24\" }", &[]), ("[network.interfaces]\neth0 = { address = \"fe80::1/64\" }", &[])),
+    ("NET-1", None, ("[network.interfaces]\neth0 = { address = \"255.255.255.255/32\" }", &[]), ("[network.interfaces]\neth0 = { address = \"192.0.2.1/32\" }", &[])),
+    ("NET-1", None, ("[network.interfaces]\neth0 = { address = \"::1/128\" }", &[]), ("[network.interfaces]\neth0 = { address = \"2001:db8::1/128\" }", &[])),
+    ("NET-1", None, ("[network.interfaces]\neth0 = { address = \"0.0.0.0/0\" }", &[]), ("[network.interfaces]\neth0 = { address = \"dhcp\" }", &[])),
+    ("NET-1", None, ("[network.interfaces]\neth0 = { address = \"::ffff:10.0.0.1/120\" }", &[]), ("[network.interfaces]\neth0 = { address = \"none\" }", &[])),
+    ("NET-2", None, ("[network.interfaces]\neth0 = { address = [\"10.0.0.5/24\", \"10.0.0.5/16\"] }", &[]), ("[network.interfaces]\neth0 = { address = [\"10.0.0.5/24\", \"10.0.0.6/24\"] }", &[])),
+    ("NET-2", None, ("[network.interfaces]\nboot = { address = \"10.0.0.5/24\" }\n\"boot.7\" = { address = \"10.0.0.5/24\" }", &[]), ("[network.interfaces]\nboot = { address = \"10.0.0.5/24\" }\n\"boot.7\" = { address = \"10.0.0.6/24\" }", &[])),
+    ("NET-3", None, ("[network.interfaces]\neth0 = { address = \"10.0.0.5/24\", gateway = \"10.0.1.1\" }", &[]), ("[network.interfaces]\neth0 = { address = [\"10.0.1.5/24\", \"10.0.0.5/24\"], gateway = \"10.0.0.1\" }", &[])),
+    ("NET-3", None, ("[network.interfaces]\neth0 = { address = [\"10.0.0.5/24\", \"fd00::5/64\"], gateway = \"fd01::1\" }", &[]), ("[network.interfaces]\neth0 = { address = [\"10.0.0.5/24\", \"fd00::5/64\"], gateway = \"fe80::1\" }", &[])),
+    ("NET-3", None, ("[network.interfaces]\neth0 = { address = \"10.0.0.5/24\", gateway = \"10.0.0.5\" }", &[]), ("[network.interfaces]\neth0 = { address = \"10.0.0.4/31\", gateway = \"10.0.0.5\" }", &[])),
+    ("NET-3", None, ("[network.interfaces]\neth0 = { address = \"10.0.0.5/24\", gateway = \"10.0.0.255\" }", &[]), ("[network.interfaces]\neth0 = { address = \"10.0.0.5/32\", gateway = \"172.31.1.1\" }", &[])),
+    ("NET-3", None, ("[network.interfaces]\neth0 = { address = \"10.0.0.5/24\", gateway = \"224.0.0.1\" }", &[]), ("[network.interfaces]\neth0 = { address = \"fd00::5/128\", gateway = \"fd01::1\" }", &[])),
+    ("NET-4", None, ("[network]\ndns = [\"0.0.0.0\"]", &[]), ("[network]\ndns = [\"127.0.0.1\"]", &[])),
+    ("NET-4", None, ("[network]\ndns = [\"::\"]", &[]), ("[network]\ndns = [\"::1\"]", &[])),
+    ("NET-4", None, ("[network]\ndns = [\"255.255.255.255\"]", &[]), ("[network]\ndns = [\"10.0.0.255\"]", &[])),
+    ("NET-4", None, ("[network]\ndns = [\"ff02::1\"]", &[]), ("[network]\ndns = [\"fe80::1\"]", &[])),
 ];
 
 /// Makes a file.
@@ -660,7 +688,9 @@ fn what_only_packages_show_is_found_there() {
 fn every_rule_of_the_list_has_a_case() {
     let listed: BTreeSet<&str> = RULES.iter().map(|rule| rule.id).collect();
     let cases = CASES.iter().map(|(id, ..)| *id).chain(ON_DISK.iter().map(|(id, ..)| *id));
-    assert_eq!(cases.chain(IN_PACKAGES.iter().map(|(id, ..)| *id)).collect::<BTreeSet<_>>(), listed);
+    // What a file cannot have is found where it is read, which needs a folder.
+    let cases = cases.chain(IN_PACKAGES.iter().map(|(id, ..)| *id)).chain([rule::KEY.id]);
+    assert_eq!(cases.collect::<BTreeSet<_>>(), listed);
 }
 
 #[test]
@@ -746,6 +776,19 @@ fn an_allow_of_no_rule_names_the_nearest() {
     let all = found(("[[allow]]\nrule = \"OVL-155\"\nreason = \"r\"", &[]));
     assert_eq!(all[0].what, "`[[allow]]` names the rule `OVL-155`, which does not exist");
     assert!(all[0].fix == "did you mean `OVL-15`?" && all[0].is_fatal(), "{all:?}");
+}
+
+#[test]
+fn a_line_for_nis_is_to_be_taken_out() {
+    for (case, id) in [
+        (("", &[("etc/passwd", "+::::::\n")][..]), "OVL-16"),
+        (("", &[("etc/group", "+:::\n"), ("etc/shadow", "+::::::::\n")]), "OVL-16"),
+        (("", &[("etc/passwd", "+@admins\n")]), "OVL-23"),
+    ] {
+        let all = found(case);
+        let finding = all.iter().find(|it| it.rule.id == id).unwrap();
+        assert!(finding.fix.starts_with("take the line out: Alpine's C library asks no NIS"), "{finding:?}");
+    }
 }
 
 #[test]

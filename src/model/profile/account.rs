@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{ProfileError, value};
+use super::document::Mistakes;
 
 /// The largest id: the one below `nobody`, which every system reserves.
 const LARGEST_ID: u32 = 65_533;
@@ -40,106 +40,106 @@ pub struct Group {
     pub gid: Option<u32>,
 }
 
-/// Refuses accounts that no login would know or that would break the lines of `/etc/passwd`.
-pub(super) fn check(users: &BTreeMap<String, User>, groups: &BTreeMap<String, Group>) -> Result<(), ProfileError> {
+/// Notes accounts that no login would know or that would break the lines of `/etc/passwd`.
+pub(super) fn mistakes(users: &BTreeMap<String, User>, groups: &BTreeMap<String, Group>, found: &mut Mistakes) {
     for (name, group) in groups {
-        check_name("groups", name)?;
-        check_id("groups.gid", group.gid)?;
+        if let Err(why) = check_name(name) {
+            found.name(&["groups"], name, why);
+            continue;
+        }
+        check_id(&["groups", name, "gid"], group.gid, found);
     }
     for (name, user) in users {
-        check_name("users", name)?;
-        check_id("users.uid", user.uid)?;
-        check_id("users.gid", user.gid)?;
-        for group in &user.groups {
-            check_name("users.groups", group.strip_prefix('!').unwrap_or(group))?;
+        if let Err(why) = check_name(name) {
+            found.name(&["users"], name, why);
+            continue;
         }
-        for (key, path) in [("users.home", &user.home), ("users.shell", &user.shell)] {
-            if let Some(path) = path {
-                check_path(key, path)?;
+        check_id(&["users", name, "uid"], user.uid, found);
+        check_id(&["users", name, "gid"], user.gid, found);
+        found.members(&["users", name, "groups"], &user.groups, |it| check_name(it.strip_prefix('!').unwrap_or(it)));
+        type Check = fn(&str) -> Result<(), &'static str>;
+        for (key, value, check) in [
+            ("home", &user.home, check_path as Check),
+            ("shell", &user.shell, check_path),
+            ("comment", &user.comment, check_field),
+        ] {
+            if let Some(value) = value
+                && let Err(why) = check(value)
+            {
+                found.value(&["users", name, key], value, why);
             }
         }
-        if let Some(comment) = &user.comment {
-            check_field("users.comment", comment)?;
+        if let Some(password) = &user.password
+            && let Err(why) = check_hash(password)
+        {
+            // The value is not shown: it may be a password.
+            found.value(&["users", name, "password"], "…", why);
         }
-        if let Some(password) = &user.password {
-            check_hash(password)?;
-        }
-        for key in &user.ssh_keys {
-            check_ssh_key(key.strip_prefix('!').unwrap_or(key))?;
+        for (place, line) in user.ssh_keys.iter().enumerate() {
+            if let Err((shown, why)) = check_ssh_key(line) {
+                found.member(&["users", name, "ssh-keys"], place, shown, why);
+            }
         }
     }
-    Ok(())
 }
 
-/// A name that busybox' `adduser` takes.
-fn check_name(key: &'static str, name: &str) -> Result<(), ProfileError> {
+/// Why a text is no name that busybox' `adduser` takes.
+fn check_name(name: &str) -> Result<(), &'static str> {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.');
     let first = |b: u8| b.is_ascii_lowercase() || b == b'_';
     let good = name.len() <= 32 && name.bytes().next().is_some_and(first) && name.bytes().all(inner);
-    good.then_some(())
-        .ok_or_else(|| value(key, name, "write lower-case letters, digits, `-`, `_` and `.`, a letter first"))
+    good.then_some(()).ok_or("write lower-case letters, digits, `-`, `_` and `.`, a letter first")
 }
 
-fn check_id(key: &'static str, id: Option<u32>) -> Result<(), ProfileError> {
-    match id {
-        Some(id) if id > LARGEST_ID => Err(value(key, &id.to_string(), &format!("ids go up to {LARGEST_ID}"))),
-        _ => Ok(()),
+fn check_id(key: &[&str], id: Option<u32>, found: &mut Mistakes) {
+    if let Some(id) = id.filter(|id| *id > LARGEST_ID) {
+        found.value(key, &id.to_string(), format!("ids go up to {LARGEST_ID}"));
     }
 }
 
-fn check_path(key: &'static str, path: &str) -> Result<(), ProfileError> {
-    check_field(key, path)?;
+fn check_path(path: &str) -> Result<(), &'static str> {
+    check_field(path)?;
     let parts = path.strip_prefix('/').map(|rest| rest.split('/').all(|part| !matches!(part, "" | "." | "..")));
-    parts
-        .filter(|good| *good)
-        .map(drop)
-        .ok_or_else(|| value(key, path, "write an absolute path, such as \"/home/kiosk\""))
+    parts.filter(|good| *good).map(drop).ok_or("write an absolute path, such as \"/home/kiosk\" or \"/bin/ash\"")
 }
 
-/// A field of a line whose fields are separated by colons.
-fn check_field(key: &'static str, text: &str) -> Result<(), ProfileError> {
+/// Why a text cannot be a field of a line whose fields are separated by colons.
+fn check_field(text: &str) -> Result<(), &'static str> {
     let good = !text.contains(':') && !text.chars().any(char::is_control);
-    good.then_some(()).ok_or_else(|| value(key, text, "it must not have colons or line ends"))
+    good.then_some(()).ok_or("it must not have colons or line ends")
 }
 
-/// A hash in crypt's form, or one of the two words for "none". An empty text would be no password at all, and anything
-/// else a password that everybody can read (OVL-16, DESIGN section 4, rule 7).
-fn check_hash(text: &str) -> Result<(), ProfileError> {
+/// Why a text is not a hash in crypt's form, or one of the two words for "none". An empty text would be no password at
+/// all, and anything else a password that everybody can read (OVL-16, DESIGN section 4, rule 7).
+fn check_hash(text: &str) -> Result<(), &'static str> {
     let is_hash = text.strip_prefix('$').is_some_and(|rest| {
         let parts: Vec<&str> = rest.split('$').collect();
         parts.len() >= 3 && parts.iter().all(|part| !part.is_empty() && part.bytes().all(is_hash_byte))
     });
-    // The value is not shown: it may be a password.
-    (is_hash || matches!(text, "*" | "!")).then_some(()).ok_or_else(|| {
-        value(
-            "users.password",
-            "…",
-            "write the hash that `mkpasswd -m sha512` prints, `*` for no login by password, or `!` for a locked account; \
-             a password without a hash could be read by the whole network",
-        )
-    })
+    (is_hash || matches!(text, "*" | "!")).then_some(()).ok_or(
+        "write the hash that `mkpasswd -m sha512` prints, `*` for no login by password, or `!` for a locked account; a \
+         password without a hash could be read by the whole network",
+    )
 }
 
 const fn is_hash_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'/' | b'=' | b',' | b'+' | b'-' | b'_')
 }
 
-/// A line of `authorized_keys`: one line, with a key type that OpenSSH and dropbear know.
-fn check_ssh_key(line: &str) -> Result<(), ProfileError> {
+/// Why a text, with or without `!`, is no line of `authorized_keys` with a key type that OpenSSH and dropbear know; and
+/// what of it may be shown.
+fn check_ssh_key(text: &str) -> Result<(), (&str, &'static str)> {
+    let line = text.strip_prefix('!').unwrap_or(text);
     let is_kind =
         |word: &str| ["ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"].iter().any(|prefix| word.starts_with(prefix));
     let mut words = line.split_ascii_whitespace().skip_while(|word| !is_kind(word));
     let has_key = words.next().is_some() && words.next().is_some_and(|key| key.starts_with("AAAA"));
     if line.contains("PRIVATE KEY") {
-        return Err(value(
-            "users.ssh-keys",
-            "…",
-            "this is a private key; write the public one, the line of the `.pub` file",
-        ));
+        return Err(("…", "this is a private key; write the public one, the line of the `.pub` file"));
     }
-    (has_key && !line.chars().any(char::is_control)).then_some(()).ok_or_else(|| {
-        value("users.ssh-keys", line, "write one line as in a `.pub` file, such as \"ssh-ed25519 AAAA… name\"")
-    })
+    (has_key && !line.chars().any(char::is_control))
+        .then_some(())
+        .ok_or((text, "write one line as in a `.pub` file, such as \"ssh-ed25519 AAAA… name\""))
 }
 
 #[cfg(test)]
@@ -148,7 +148,9 @@ mod tests {
 
     fn said(name: &str, user: User) -> String {
         let users = BTreeMap::from([(name.to_owned(), user)]);
-        check(&users, &BTreeMap::new()).map_or_else(|error| error.to_string(), |()| "good".to_owned())
+        let mut found = Mistakes::default();
+        mistakes(&users, &BTreeMap::new(), &mut found);
+        if found.is_empty() { "good".to_owned() } else { format!("{found:?}") }
     }
 
     #[test]
@@ -177,7 +179,7 @@ mod tests {
             change(&mut user);
             said("kiosk", user)
         };
-        assert!(said("Kiosk", User::default()).contains("`users` has the value `Kiosk`"));
+        assert!(said("Kiosk", User::default()).contains("`users` has the key `Kiosk`"));
         assert!(said("a:b", User::default()).contains("lower-case letters"));
         assert!(with(&|user| user.uid = Some(70_000)).contains("ids go up to 65533"));
         assert!(with(&|user| user.home = Some("home".to_owned())).contains("absolute path"));

@@ -6,13 +6,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::account::{self, Group, User};
+use super::document::Mistakes;
 use super::network::{self, Network};
 use super::special::{self, Special};
 use super::values::{
     FileRule, Runlevel, check_hostname, check_keymap, check_path, check_repository, check_service, check_timezone,
 };
 use super::variable::{self, Variable};
-use super::{ProfileError, value};
 use crate::model::alpine::{Arch, Flavor, ReleaseSpec};
 use crate::model::name::{OverlayName, ProfileName};
 
@@ -122,25 +122,55 @@ pub struct Allowed {
 }
 
 impl Layer {
-    /// Refuses values that nobody can mean.
-    pub(super) fn check(&self) -> Result<(), ProfileError> {
-        self.services.values().flatten().try_for_each(|service| check_service(service))?;
-        self.files.keys().try_for_each(|path| check_path("files", path))?;
-        special::check(&self.nodes)?;
-        self.remove.iter().try_for_each(|path| check_path("remove", path))?;
-        self.alpine.repositories.iter().try_for_each(|name| check_repository(name))?;
-        self.hostname.iter().try_for_each(|name| check_hostname(name))?;
-        self.timezone.iter().try_for_each(|name| check_timezone(name))?;
-        self.keymap.iter().try_for_each(|name| check_keymap(name))?;
-        self.network.iter().try_for_each(network::check)?;
-        account::check(&self.users, &self.groups)?;
-        variable::check(&self.vars)?;
-        for allowed in &self.allow {
-            allowed.path.iter().try_for_each(|path| check_path("allow.path", path))?;
-            if allowed.reason.trim().is_empty() {
-                return Err(value("allow.reason", "", "say why this finding is not a mistake here"));
+    /// The values that nobody can mean.
+    pub(super) fn mistakes(&self) -> Mistakes {
+        let mut found = Mistakes::default();
+        let mut one = |key: &str, value: &Option<String>, check: fn(&str) -> Result<(), &'static str>| {
+            if let Some(value) = value
+                && let Err(why) = check(value)
+            {
+                found.value(&[key], value, why);
+            }
+        };
+        one("hostname", &self.hostname, check_hostname);
+        one("timezone", &self.timezone, check_timezone);
+        one("keymap", &self.keymap, check_keymap);
+        for (level, names) in &self.services {
+            found.members(&["services", &level.to_string()], names, check_service);
+        }
+        for path in self.files.keys() {
+            if let Err(why) = check_path(path) {
+                found.name(&["files"], path, why);
             }
         }
-        Ok(())
+        found.members(&["remove"], &self.remove, check_path);
+        found.members(&["alpine", "repositories"], &self.alpine.repositories, check_repository);
+        special::mistakes(&self.nodes, &mut found);
+        if let Some(network) = &self.network {
+            network::mistakes(network, &mut found);
+        }
+        account::mistakes(&self.users, &self.groups, &mut found);
+        variable::mistakes(&self.vars, &mut found);
+        for (place, allowed) in self.allow.iter().enumerate() {
+            let place = place.to_string();
+            if let Some(path) = &allowed.path
+                && let Err(why) = check_path(path)
+            {
+                found.value(&["allow", &place, "path"], path, why);
+            }
+            if allowed.reason.trim().is_empty() {
+                found.value(&["allow", &place], "", "say in its `reason` why this finding is not a mistake here");
+            }
+        }
+        found
+    }
+
+    /// The keys that only a profile has, for overlays.
+    pub(super) fn foreign(&self, found: &mut Mistakes) {
+        for (key, is_there) in [("extends", self.extends.is_some()), ("overlays", !self.overlays.is_empty())] {
+            if is_there {
+                found.foreign(key);
+            }
+        }
     }
 }

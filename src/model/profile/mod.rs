@@ -1,6 +1,7 @@
 //! `profile.toml` and `overlay.toml` as their authors write them (DESIGN section 7).
 
 mod account;
+mod document;
 mod layer;
 pub mod network;
 mod special;
@@ -8,28 +9,23 @@ mod values;
 pub mod variable;
 
 pub use account::{Group, User};
+pub use document::{Keys, Problem, Read, dotted};
 pub use layer::{Allowed, AlpineKeys, Kernel, Layer};
 pub use special::Special;
 pub use values::{FileRule, Mode, Owner, Runlevel};
 
-use crate::model::name::{OverlayName, ProfileName, nearest};
+use crate::model::name::{OverlayName, ProfileName};
+use document::read;
 
 /// A profile or overlay file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileError {
-    /// Not TOML, an unknown key, or a value of the wrong type; the text names the line.
+    /// Not TOML; the text names the line.
     #[error("{0}")]
     Syntax(String),
-    /// A key has a value that is not allowed.
-    #[error("`{key}` has the value `{value}`: {why}")]
-    Value {
-        /// The key.
-        key: &'static str,
-        /// Its value as written.
-        value: String,
-        /// What is wrong and what would be right.
-        why: String,
-    },
+    /// Keys that cannot be meant, from the first line to the last.
+    #[error("{}", .0.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n"))]
+    Problems(Vec<Problem>),
 }
 
 /// `profile.toml`: the keys of a layer, and which layers come before it.
@@ -44,54 +40,51 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// Reads a `profile.toml`.
+    /// Reads a `profile.toml` in which nothing is wrong.
     ///
     /// # Errors
     /// Syntax errors with their line, unknown keys, and values that cannot be meant.
     pub fn parse(text: &str) -> Result<Self, ProfileError> {
-        let mut layer: Layer = toml::from_str(text).map_err(syntax)?;
-        layer.check()?;
-        Ok(Self { extends: layer.extends.take(), overlays: std::mem::take(&mut layer.overlays), layer })
+        Self::read(text)?.faultless()
+    }
+
+    /// Reads a `profile.toml`, and leaves out what cannot be meant.
+    ///
+    /// # Errors
+    /// Syntax errors with their line, and more mistakes than anybody wants to read at once.
+    pub fn read(text: &str) -> Result<Read<Self>, ProfileError> {
+        let Read { value: mut layer, keys, problems } = read(text, Layer::mistakes)?;
+        let (extends, overlays) = (layer.extends.take(), std::mem::take(&mut layer.overlays));
+        Ok(Read { value: Self { extends, overlays, layer }, keys, problems })
     }
 }
 
 impl Layer {
-    /// Reads an `overlay.toml`.
+    /// Reads an `overlay.toml` in which nothing is wrong.
     ///
     /// # Errors
     /// As [`Profile::parse`]; also when it names layers of its own, which only a profile does.
     pub fn parse(text: &str) -> Result<Self, ProfileError> {
-        let layer: Self = toml::from_str(text).map_err(syntax)?;
-        let foreign = [("extends", layer.extends.is_some()), ("overlays", !layer.overlays.is_empty())];
-        if let Some((key, _)) = foreign.into_iter().find(|(_, is_there)| *is_there) {
-            return Err(ProfileError::Syntax(format!("only a profile has the key `{key}`, an overlay has not")));
-        }
-        layer.check()?;
-        Ok(layer)
+        Self::read(text)?.faultless()
+    }
+
+    /// Reads an `overlay.toml`, and leaves out what cannot be meant.
+    ///
+    /// # Errors
+    /// As [`Profile::read`].
+    pub fn read(text: &str) -> Result<Read<Self>, ProfileError> {
+        read(text, |layer| {
+            let mut found = layer.mistakes();
+            layer.foreign(&mut found);
+            found
+        })
     }
 }
 
-/// An error of the parser; where it says that a name is unknown, with the nearest known one in place of all of them.
-fn syntax(error: toml::de::Error) -> ProfileError {
-    let text = error.to_string().trim_end().to_owned();
-    let near = near_name(&text).and_then(|near| Some((text.rsplit_once(", expected ")?.0, near)));
-    ProfileError::Syntax(match near {
-        Some((said, near)) => format!("{said}; did you mean `{near}`?"),
-        None => text,
-    })
-}
-
-/// The name that was meant, of those that serde lists after an unknown one.
-fn near_name(message: &str) -> Option<String> {
-    let (_, rest) = message.split_once("unknown field `").or_else(|| message.split_once("unknown variant `"))?;
-    let (wrong, rest) = rest.split_once('`')?;
-    let (_, rest) = rest.split_once("expected ")?;
-    let known = rest.split('`').skip(1).step_by(2);
-    nearest(wrong, known).map(str::to_owned)
-}
-
-fn value(key: &'static str, value: &str, why: &str) -> ProfileError {
-    ProfileError::Value { key, value: value.to_owned(), why: why.to_owned() }
+impl<T> Read<T> {
+    fn faultless(self) -> Result<T, ProfileError> {
+        if self.problems.is_empty() { Ok(self.value) } else { Err(ProfileError::Problems(self.problems)) }
+    }
 }
 
 #[cfg(test)]
@@ -132,8 +125,7 @@ mod tests {
     fn an_unknown_key_is_an_error_with_its_line_and_the_nearest_name() {
         let said = |text: &str| Profile::parse(text).unwrap_err().to_string();
         let error = said("description = \"x\"\noverlys = []\n");
-        assert!(error.starts_with("TOML parse error at line 2, column 1"), "{error}");
-        assert!(error.ends_with("unknown field `overlys`; did you mean `overlays`?"), "{error}");
+        assert_eq!(error, "line 2: unknown key `overlys`; did you mean `overlays`?");
         for (text, near) in [
             ("[alpine]\nrelaese = \"3.24\"", "release"),
             ("[users.kiosk]\nhomes = \"/x\"", "home"),
@@ -144,23 +136,24 @@ mod tests {
         ] {
             assert!(said(text).ends_with(&format!("did you mean `{near}`?")), "{}", said(text));
         }
-        assert!(said("colour = 1").contains("expected one of `extends`"), "{}", said("colour = 1"));
+        assert!(said("colour = 1").contains("write one of `extends`, `overlays`"), "{}", said("colour = 1"));
         assert_eq!(
             Layer::parse("overlays = [\"base\"]").unwrap_err().to_string(),
-            "only a profile has the key `overlays`, an overlay has not"
+            "line 1: only a profile has the key `overlays`, an overlay has not; take it out, or write it into the profiles \
+             that use the overlay"
         );
     }
 
     #[test]
     fn values_nobody_can_mean_are_errors_that_say_what_to_write() {
         for (text, said) in [
-            ("hostname = \"a_b\"", "`hostname` has the value `a_b`: a host name is"),
-            ("[services]\nboot = [\"../x\"]", "`services` has the value `../x`"),
-            ("[files]\n\"/etc/x\" = {}", "`files` has the value `/etc/x`"),
+            ("hostname = \"a_b\"", "`hostname` has the value `a_b`; a host name is"),
+            ("[services]\nboot = [\"../x\"]", "`services.boot` has the value `../x`"),
+            ("[files]\n\"/etc/x\" = {}", "`files` has the key `/etc/x`"),
             ("[files]\n\"etc/x\" = { mode = \"rw\" }", "`rw` is not a mode; write it in octal"),
             ("[files]\n\"etc/x\" = { owner = \"kiosk\" }", "`kiosk` is not an owner; write numbers"),
             ("[[allow]]\nrule = \"OVL-15\"\npath = \"/etc/x\"\nreason = \"r\"", "`allow.path` has the value `/etc/x`"),
-            ("[services]\nnever = []", "unknown variant `never`"),
+            ("[services]\nnever = []", "unknown key `never` in `services`"),
             ("[alpine]\narch = [\"x86_64\", \"aarch64\"]", "a bundle is for one architecture, and `arch` lists 2"),
         ] {
             let error = Profile::parse(text).unwrap_err().to_string();

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-use super::{ProfileError, value};
+use super::document::Mistakes;
 
 /// The name that stands for the card the machine booted from, whatever the kernel calls it.
 pub const BOOT_CARD: &str = "boot";
@@ -128,56 +128,68 @@ pub fn parts(name: &str) -> (&str, Option<u16>) {
     }
 }
 
-pub(super) fn check(network: &Network) -> Result<(), ProfileError> {
+/// Notes names that no card has, gateways that no address can use, and domains that are none. Whether the addresses of
+/// all layers go together is for the lint.
+pub(super) fn mistakes(network: &Network, found: &mut Mistakes) {
     for (key, interface) in &network.interfaces {
-        let name = key.strip_prefix('!').unwrap_or(key);
-        if name != key && *interface != Interface::default() {
-            let why = format!("`!` takes the card out, so nothing can be said of it; write `\"{key}\" = {{}}`");
-            return Err(value("network.interfaces", key, &why));
-        }
-        let (card, vlan) = parts(name);
-        let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
-        let is_card = !card.is_empty() && name.len() <= LONGEST_NAME && card.bytes().all(inner);
-        let is_vlan = vlan.is_some_and(|vlan| (1..=LARGEST_VLAN).contains(&vlan)) || !name.contains('.');
-        if !is_card || !is_vlan || name == "lo" {
-            let why = format!(
-                "write the name of a card, such as \"eth1\", `{BOOT_CARD}` for the card the machine boots from, or one of \
-                 these with a VLAN, such as \"{BOOT_CARD}.20\""
-            );
-            return Err(value("network.interfaces", name, &why));
-        }
-        let is_fixed = matches!(interface.address, Address::Fixed(_));
-        if let Some(gateway) = interface.gateway.filter(|_| !is_fixed) {
-            return Err(value(
-                "network.interfaces.gateway",
-                &gateway.to_string(),
-                "only fixed addresses have a gateway",
-            ));
-        }
-        if let (Some(gateway), Address::Fixed(fixed)) = (interface.gateway, &interface.address)
-            && !fixed.iter().any(|(address, _)| address.is_ipv4() == gateway.is_ipv4())
+        if let Err(why) = check_card(key, interface) {
+            found.name(&["network", "interfaces"], key, why);
+        } else if let Some(gateway) = interface.gateway
+            && let Err(why) = check_gateway(gateway, &interface.address)
         {
-            let why = "no address of the card is of its kind; write one of the same version of IP";
-            return Err(value("network.interfaces.gateway", &gateway.to_string(), why));
+            found.value(&["network", "interfaces", key, "gateway"], &gateway.to_string(), why);
         }
     }
-    for written in &network.search {
-        let domain = written.strip_prefix('!').unwrap_or(written);
-        let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.');
-        if domain.is_empty() || !domain.bytes().all(inner) {
-            return Err(value("network.search", written, "write a domain, such as \"example.net\""));
-        }
+    found.members(&["network", "search"], &network.search, check_domain);
+}
+
+fn check_card(key: &str, interface: &Interface) -> Result<(), String> {
+    let name = key.strip_prefix('!').unwrap_or(key);
+    if name != key && *interface != Interface::default() {
+        return Err(format!("`!` takes the card out, so nothing can be said of it; write `\"{key}\" = {{}}`"));
     }
-    Ok(())
+    let (card, vlan) = parts(name);
+    let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    if card.is_empty() || name.len() > LONGEST_NAME || !card.bytes().all(inner) || name == "lo" {
+        return Err(format!(
+            "write the name of a card, such as \"eth1\", `{BOOT_CARD}` for the card the machine boots from, or one of \
+             these with a VLAN, such as \"{BOOT_CARD}.20\"; names have {LONGEST_NAME} characters at most"
+        ));
+    }
+    let is_vlan = vlan.is_some_and(|vlan| (1..=LARGEST_VLAN).contains(&vlan)) || !name.contains('.');
+    is_vlan.then_some(()).ok_or_else(|| {
+        format!("what follows the dot is a VLAN, from 1 to {LARGEST_VLAN} without leading zeros; write, such as, \"{card}.20\"")
+    })
+}
+
+fn check_gateway(gateway: IpAddr, address: &Address) -> Result<(), &'static str> {
+    let Address::Fixed(fixed) = address else { return Err("only fixed addresses have a gateway; take it out") };
+    let is_alike = fixed.iter().any(|(address, _)| address.is_ipv4() == gateway.is_ipv4());
+    is_alike.then_some(()).ok_or("no address of the card is of its kind; write one of the same version of IP")
+}
+
+/// RFC 1035, section 2.3.1: labels of letters, digits and inner hyphens, 63 bytes each, and 253 in all.
+fn check_domain(written: &str) -> Result<(), &'static str> {
+    let domain = written.strip_prefix('!').unwrap_or(written);
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let good = domain.len() <= 253 && domain.strip_suffix('.').unwrap_or(domain).split('.').all(label);
+    good.then_some(()).ok_or("write a domain, such as \"example.net\": letters, digits and inner hyphens between dots")
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Layer;
     use super::*;
 
     fn read(text: &str) -> Result<Network, String> {
-        let network: Network = toml::from_str(text).map_err(|error| error.to_string())?;
-        check(&network).map(|()| network).map_err(|error| error.to_string())
+        // As it stands in a profile.
+        let text = format!("[network]\n{}", text.replace("[interfaces]", "[network.interfaces]"));
+        Layer::parse(&text).map(|layer| layer.network.unwrap_or_default()).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -198,19 +210,21 @@ mod tests {
     fn what_no_card_can_have_is_refused_with_what_to_write() {
         for (text, said) in [
             ("[interfaces]\n\"eth0:1\" = {}", "write the name of a card"),
-            ("[interfaces]\n\"boot.4095\" = {}", "write the name of a card"),
+            ("[interfaces]\n\"boot.4095\" = {}", "is a VLAN, from 1 to 4094"),
+            ("[interfaces]\n\"boot.0\" = {}", "is a VLAN, from 1 to 4094"),
             ("[interfaces]\nlo = {}", "write the name of a card"),
             ("[interfaces]\neth0 = { address = \"10.0.0.5\" }", "`10.0.0.5` is not an address"),
             ("[interfaces]\neth0 = { address = \"10.0.0.5/33\" }", "is not an address"),
             ("[interfaces]\neth0 = { address = [] }", "needs one"),
             ("[interfaces]\neth0 = { gateway = \"10.0.0.1\" }", "only fixed addresses have a gateway"),
-            ("[interfaces]\n\"boot.020\" = {}", "write the name of a card"),
+            ("[interfaces]\n\"boot.020\" = {}", "without leading zeros"),
             ("[interfaces]\neth0 = { address = \"10.0.0.5/24\", gateway = \"fd00::1\" }", "the same version of IP"),
             ("search = [\"a b\"]", "write a domain"),
             ("search = [\"!\"]", "write a domain"),
+            ("search = [\"-a..b\"]", "`network.search` has the value `-a..b`; write a domain"),
             ("dns = [\"10.0.0\"]", "`10.0.0` is not the address of a name server"),
             ("[interfaces]\n\"!eth1\" = { address = \"none\" }", "nothing can be said of it"),
-            ("[interfaces]\neth0 = { adress = \"dhcp\" }", "unknown field `adress`"),
+            ("[interfaces]\neth0 = { adress = \"dhcp\" }", "unknown key `adress` in `network.interfaces.eth0`; did you mean `address`?"),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(said), "{text}: {error}");

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{ProfileError, value};
+use super::document::Mistakes;
 
 /// The largest numbers of a device: Linux has 12 bits for the driver and 20 for its device (`linux/kdev_t.h`).
 const LARGEST_MAJOR: u32 = (1 << 12) - 1;
@@ -81,19 +81,16 @@ impl TryFrom<String> for Special {
     }
 }
 
-/// Refuses paths that a file of a `root/` tree could not have either (OVL-2, OVL-11, OVL-49).
-pub(super) fn check(nodes: &BTreeMap<String, Special>) -> Result<(), ProfileError> {
+/// Notes paths that a file of a `root/` tree could not have either (OVL-2, OVL-11, OVL-49).
+pub(super) fn mistakes(nodes: &BTreeMap<String, Special>, found: &mut Mistakes) {
     for path in nodes.keys() {
         let is_path = path.split('/').all(|part| !matches!(part, "" | "." | "..") && !part.starts_with("._"));
         if !is_path || !path.contains('/') || path.chars().any(char::is_control) {
-            return Err(value(
-                "nodes",
-                path,
-                "a path is relative to the machine's root and below a folder, such as \"srv/jail/dev/null\"",
-            ));
+            let why =
+                "a path is relative to the machine's root and below a folder, such as \"srv/jail/dev/null\"";
+            found.name(&["nodes"], path, why);
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]

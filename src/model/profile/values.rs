@@ -6,8 +6,6 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{ProfileError, value};
-
 /// An OpenRC runlevel that Alpine boots through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -111,66 +109,53 @@ impl TryFrom<String> for Mode {
     }
 }
 
-pub(super) fn check_hostname(name: &str) -> Result<(), ProfileError> {
+/// Why a text is no host name.
+pub(super) fn check_hostname(name: &str) -> Result<(), &'static str> {
     let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
     let good =
         (1..=63).contains(&name.len()) && name.bytes().all(inner) && !name.starts_with('-') && !name.ends_with('-');
-    good.then_some(()).ok_or_else(|| {
-        value("hostname", name, "a host name is 1 to 63 letters, digits and inner hyphens (RFC 1123, section 2.1)")
-    })
+    good.then_some(()).ok_or("a host name is 1 to 63 letters, digits and inner hyphens (RFC 1123, section 2.1)")
 }
 
-pub(super) fn check_service(name: &str) -> Result<(), ProfileError> {
+/// Why a text, with or without `!`, is no service.
+pub(super) fn check_service(name: &str) -> Result<(), &'static str> {
     let bare = name.strip_prefix('!').unwrap_or(name);
     let good = !bare.is_empty()
         && bare.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'+'))
         && !bare.starts_with('.');
-    good.then_some(()).ok_or_else(|| value("services", name, "a service has the name of its script in /etc/init.d"))
+    good.then_some(()).ok_or("a service has the name of its script in /etc/init.d")
 }
 
-/// A path on the machine as keys name it, `key` being the one it is written in.
-pub(super) fn check_path(key: &'static str, path: &str) -> Result<(), ProfileError> {
+/// Why a text is no path on the machine as keys name it.
+pub(super) fn check_path(path: &str) -> Result<(), &'static str> {
     let bare = path.strip_suffix('/').unwrap_or(path);
     let good = !bare.is_empty() && bare.split('/').all(|part| !matches!(part, "" | "." | ".."));
-    good.then_some(()).ok_or_else(|| {
-        value(
-            key,
-            path,
-            "a path is relative to the machine's root, such as \"etc/doas.conf\", or ends in `/` for a whole tree",
-        )
-    })
+    good.then_some(())
+        .ok_or("a path is relative to the machine's root, such as \"etc/doas.conf\", or ends in `/` for a whole tree")
 }
 
-/// A time zone as the files of `tzdata` are named.
-pub(super) fn check_timezone(name: &str) -> Result<(), ProfileError> {
+/// Why a text is not named like a time zone of `tzdata`.
+pub(super) fn check_timezone(name: &str) -> Result<(), &'static str> {
     let part = |part: &str| {
         part.bytes().next().is_some_and(|b| b.is_ascii_alphabetic())
             && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'+'))
     };
     let good = name.len() <= 64 && name.split('/').all(part);
-    good.then_some(())
-        .ok_or_else(|| value("timezone", name, "write a zone of tzdata, such as \"Europe/Berlin\" or \"UTC\""))
+    good.then_some(()).ok_or("write a zone of tzdata, such as \"Europe/Berlin\" or \"UTC\"")
 }
 
-/// A keyboard layout and its variant, as `setup-keymap` asks for them.
-pub(super) fn check_keymap(text: &str) -> Result<(), ProfileError> {
+/// Why a text is not a keyboard layout and its variant, as `setup-keymap` asks for them.
+pub(super) fn check_keymap(text: &str) -> Result<(), &'static str> {
     let word =
         |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
     let words: Vec<&str> = text.split(' ').collect();
     let good = matches!(words.len(), 1 | 2) && words.iter().all(|it| word(it));
-    good.then_some(()).ok_or_else(|| {
-        value("keymap", text, "write a layout, or a layout and its variant, such as \"de\" or \"de de-nodeadkeys\"")
-    })
+    good.then_some(()).ok_or("write a layout, or a layout and its variant, such as \"de\" or \"de de-nodeadkeys\"")
 }
 
-pub(super) fn check_repository(name: &str) -> Result<(), ProfileError> {
+/// Why a text, with or without `!`, is no repository.
+pub(super) fn check_repository(name: &str) -> Result<(), &'static str> {
     let bare = name.strip_prefix('!').unwrap_or(name);
     let good = !bare.is_empty() && bare.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    good.then_some(()).ok_or_else(|| {
-        value(
-            "alpine.repositories",
-            name,
-            "write the name of a repository of the release, such as \"main\" or \"community\"",
-        )
-    })
+    good.then_some(()).ok_or("write the name of a repository of the release, such as \"main\" or \"community\"")
 }

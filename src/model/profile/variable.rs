@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use super::{ProfileError, value};
+use super::document::Mistakes;
 
 /// What kind of value a variable has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -112,13 +114,39 @@ fn required<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Required, D::E
 
 impl<'de> Deserialize<'de> for Variable {
     fn deserialize<D: serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        // By hand, because `untagged` would say only that nothing fits.
-        let written = toml::Value::deserialize(input)?;
-        if written.is_table() {
-            written.try_into().map(Self::Declared).map_err(serde::de::Error::custom)
-        } else {
-            written.try_into().map(Self::Value).map_err(serde::de::Error::custom)
-        }
+        // By hand, because `untagged` would say only that nothing fits, and not where.
+        input.deserialize_any(EitherForm)
+    }
+}
+
+/// Reads a variable in one of its two forms.
+struct EitherForm;
+
+impl<'de> Visitor<'de> for EitherForm {
+    type Value = Variable;
+
+    fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("a text, a whole number, true or false, a list of texts, or a declaration with a `type`")
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, flag: bool) -> Result<Variable, E> {
+        Ok(Variable::Value(Value::Boolean(flag)))
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Variable, E> {
+        Ok(Variable::Value(Value::Integer(number)))
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Variable, E> {
+        Ok(Variable::Value(Value::String(text.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Variable, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(list)).map(Value::List).map(Variable::Value)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Variable, A::Error> {
+        Declared::deserialize(MapAccessDeserializer::new(table)).map(Variable::Declared)
     }
 }
 
@@ -158,6 +186,17 @@ impl Kind {
         }
     }
 
+    /// The word with its article.
+    #[must_use]
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::String => "a string",
+            Self::Integer => "an integer",
+            Self::Boolean => "a boolean",
+            Self::List => "a list",
+        }
+    }
+
     /// The value of a variable that nobody gave one.
     #[must_use]
     pub const fn empty(self) -> Value {
@@ -170,32 +209,33 @@ impl Kind {
     }
 }
 
-pub(super) fn check(vars: &BTreeMap<String, Variable>) -> Result<(), ProfileError> {
+/// Notes variables that no template could ask for, and declarations that contradict themselves.
+pub(super) fn mistakes(vars: &BTreeMap<String, Variable>, found: &mut Mistakes) {
     for (name, variable) in vars {
         let first = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic());
         if !first || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-            return Err(value("vars", name, "a variable has letters, digits and `_`, a letter first"));
-        }
-        if let Variable::Declared(Declared { kind, default: Some(default), required, .. }) = variable {
+            found.name(&["vars"], name, "a variable has letters, digits and `_`, a letter first");
+        } else if let Variable::Declared(Declared { kind, default: Some(default), required, .. }) = variable {
+            let shown = default.to_string();
             if default.kind() != *kind {
-                let why = format!("its type is {}; write a default of that type", kind.word());
-                return Err(value("vars", name, &why));
-            }
-            if *required != Required::No {
-                return Err(value("vars", name, "what has a default is not required; take one of the two out"));
+                let why = format!("the variable's type is {}; write a default of that type", kind.word());
+                found.value(&["vars", name, "default"], &shown, why);
+            } else if *required != Required::No {
+                let why = "what has a default is not required; take one of the two out";
+                found.value(&["vars", name, "default"], &shown, why);
             }
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Layer;
     use super::*;
 
     fn read(text: &str) -> Result<BTreeMap<String, Variable>, String> {
-        let vars: BTreeMap<String, Variable> = toml::from_str(text).map_err(|error| error.to_string())?;
-        check(&vars).map(|()| vars).map_err(|error| error.to_string())
+        let indented: String = text.lines().map(|line| format!("vars.{line}\n")).collect();
+        Layer::parse(&indented).map(|layer| layer.vars).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -216,10 +256,11 @@ mod tests {
         for (text, said) in [
             ("\"a-b\" = 1", "letters, digits and `_`"),
             ("a = 1.5", "a text, a whole number"),
-            ("a = { type = \"integer\", default = \"x\" }", "its type is integer"),
+            ("a = { type = \"integer\", default = \"x\" }", "type is integer"),
             ("a = { type = \"integer\", default = 1, required = true }", "is not required"),
-            ("a = { type = \"number\" }", "unknown variant `number`"),
-            ("a = { typ = \"string\" }", "unknown field `typ`"),
+            ("a = { type = \"number\" }", "write one of `string`, `integer`, `boolean`, `list`"),
+            ("a = { typ = \"string\" }", "unknown key `typ` in `vars.a`; did you mean `type`?"),
+            ("a = [\"x\", 1]", "`vars.a` has the value `1`, and a text is wanted"),
             ("a = { type = \"string\", required = \"often\" }", "`often` is not an answer"),
         ] {
             let error = read(text).unwrap_err();

@@ -2,6 +2,8 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|text: &str| {
-    // Only that it returns counts.
-    let _ = bivouac::model::profile::Profile::parse(text);
+    use bivouac::model::profile::Profile;
+    if let Ok(read) = Profile::read(text) {
+        assert_eq!(read.problems.is_empty(), Profile::parse(text).is_ok());
+    }
 });
