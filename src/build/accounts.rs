@@ -182,13 +182,10 @@ impl Accounts {
     ) -> Result<(), Box<Finding>> {
         let known = passwd.get(name).cloned().unwrap_or_default();
         let field = |place: usize| known.get(place).filter(|text| !text.is_empty()).cloned();
-        let uid = user
-            .uid
-            .or(passwd.id(name, 2))
-            .ok_or_else(|| {
-                let fix = format!("write `uid` into [users.{name}]");
-                impossible(name, &["users", name], "the user has no id", NO_ACCOUNT, fix)
-            })?;
+        let uid = user.uid.or(passwd.id(name, 2)).ok_or_else(|| {
+            let fix = format!("write `uid` into [users.{name}]");
+            impossible(name, &["users", name], "the user has no id", NO_ACCOUNT, fix)
+        })?;
         let said = user.gid.or(passwd.id(name, 3)).or(group.id(name, 2));
         let gid = said.unwrap_or(uid);
         // A user without a group of that id gets one of its own name.
@@ -257,7 +254,8 @@ impl Accounts {
             let (Some(name), Some(id)) = (fields.first(), fields.get(2)) else { continue };
             let Some(other) = seen.insert(id, name).filter(|other| other != name) else { continue };
             // Of the two, the one that a layer wrote; of two such, the later.
-            let (name, other) = if !is_said(name) && is_said(other) { (other, name.as_str()) } else { (name.as_str(), other) };
+            let (name, other) =
+                if !is_said(name) && is_said(other) { (other, name.as_str()) } else { (name.as_str(), other) };
             let why = format!("the {what} has the id {id}, which `{other}` has too");
             let effect = if path == PASSWD {
                 "both are one user to the kernel: each may do what the other may, and files of both show under one name"

@@ -135,15 +135,26 @@ impl Stack<'_> {
     }
 }
 
-/// Reads the file of a layer. What is wrong in it is left out, and found.
+/// Reads the file of a layer.
 fn read<T>(
     file: PathBuf,
     origin: &str,
     read: fn(&str) -> Result<Read<T>, ProfileError>,
 ) -> Result<(T, Written, Vec<Finding>), BuildError> {
-    match read(&read_text(&file)?) {
+    parse(&read_text(&file)?, file, origin, read)
+}
+
+/// Reads the text of a layer's file. What is wrong in it is left out, and found.
+pub(super) fn parse<T>(
+    text: &str,
+    file: PathBuf,
+    origin: &str,
+    read: fn(&str) -> Result<Read<T>, ProfileError>,
+) -> Result<(T, Written, Vec<Finding>), BuildError> {
+    match read(text) {
         Ok(Read { value, keys, problems }) => {
-            let found = problems.into_iter().map(|problem| Finding::of_problem(problem, origin, file.clone())).collect();
+            let found =
+                problems.into_iter().map(|problem| Finding::of_problem(problem, origin, file.clone())).collect();
             Ok((value, Written { file, keys }, found))
         }
         Err(source) => Err(BuildError::Definition { path: file, source }),

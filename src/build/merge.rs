@@ -151,6 +151,12 @@ impl Merged {
         for path in &layer.remove {
             self.remove(path, &origin);
         }
+        for path in layer.nodes.keys().filter(|path| files.iter().any(|(file, _)| file == *path)) {
+            let what = format!("{origin} has `{path}` in root/ and in `[nodes]`");
+            let effect = "the device or pipe would take the place of the file";
+            let finding = Finding::new(KIND, what, effect, "take one of the two out, or give it another name");
+            self.findings.push(finding.at(path.as_str()).by(origin.as_str()).in_key(&["nodes", path]).left_out());
+        }
         let nodes = layer.nodes.into_iter().map(|(path, node)| (path, special(node)));
         for (path, entry) in files.into_iter().chain(nodes) {
             if path == WORLD {
@@ -166,7 +172,8 @@ impl Merged {
             let at = ["services", &level.to_string()];
             let (trail, findings) = (&mut self.trail, &mut self.findings);
             let (items, prefix) = (self.services.entry(*level).or_default(), format!("{level}/"));
-            List { items, trail, findings, topic: Topic::Service, prefix, what: "service", at: &at }.add_all(names, &origin);
+            List { items, trail, findings, topic: Topic::Service, prefix, what: "service", at: &at }
+                .add_all(names, &origin);
         }
         for argument in &layer.kernel.args {
             self.argument(argument, &origin);
@@ -229,7 +236,8 @@ impl Merged {
         }
         let (items, trail, findings) = (&mut self.packages, &mut self.trail, &mut self.findings);
         let prefix = String::new();
-        List { items, trail, findings, topic: Topic::Package, prefix, what: "package", at: &["packages"] }.add(word, origin);
+        List { items, trail, findings, topic: Topic::Package, prefix, what: "package", at: &["packages"] }
+            .add(word, origin);
     }
 
     /// One kernel argument (ARG-5).
@@ -241,14 +249,30 @@ impl Merged {
         }
         let (items, trail, findings) = (&mut self.kernel_args, &mut self.trail, &mut self.findings);
         let prefix = String::new();
-        List { items, trail, findings, topic: Topic::Argument, prefix, what: "kernel argument", at: &["kernel", "args"] }
-            .add(argument, origin);
+        List {
+            items,
+            trail,
+            findings,
+            topic: Topic::Argument,
+            prefix,
+            what: "kernel argument",
+            at: &["kernel", "args"],
+        }
+        .add(argument, origin);
     }
 
     fn repositories(&mut self) -> List<'_> {
         let (items, trail, findings) = (&mut self.repositories, &mut self.trail, &mut self.findings);
         let prefix = "alpine.repositories ".to_owned();
-        List { items, trail, findings, topic: Topic::Value, prefix, what: "repository", at: &["alpine", "repositories"] }
+        List {
+            items,
+            trail,
+            findings,
+            topic: Topic::Value,
+            prefix,
+            what: "repository",
+            at: &["alpine", "repositories"],
+        }
     }
 
     /// A value that is named once: the last layer that names it wins.
@@ -304,7 +328,8 @@ impl Merged {
             known.password = Some(password);
         }
         let (items, prefix) = (&mut known.groups, key("groups "));
-        List { items, trail, findings, topic: Topic::Account, prefix, what: "group", at: &["users", name, "groups"] }.add_all(&user.groups, origin);
+        List { items, trail, findings, topic: Topic::Account, prefix, what: "group", at: &["users", name, "groups"] }
+            .add_all(&user.groups, origin);
         let (items, prefix) = (&mut known.ssh_keys, key("ssh-keys "));
         List { items, trail, findings, topic: Topic::Account, prefix, what: "key", at: &["users", name, "ssh-keys"] }
             .add_all(&user.ssh_keys, origin);

@@ -213,7 +213,8 @@ fn stanzas(text: &mut String, name: &str, interface: &Interface, before: &str) {
 /// Which of a card's addresses the router is reached by: the one in its network, or else the first of its kind. A second
 /// default route would be refused, and with it the address it came with.
 fn with_router(addresses: &[(IpAddr, u8)], gateway: IpAddr) -> Option<usize> {
-    let is_near = |(ip, length): &(IpAddr, u8)| IpNet::new(*ip, *length).is_ok_and(|network| network.contains(&gateway));
+    let is_near =
+        |(ip, length): &(IpAddr, u8)| IpNet::new(*ip, *length).is_ok_and(|network| network.contains(&gateway));
     let is_alike = |(ip, _): &(IpAddr, u8)| ip.is_ipv4() == gateway.is_ipv4();
     addresses.iter().position(is_near).or_else(|| addresses.iter().position(is_alike))
 }
@@ -321,7 +322,8 @@ mod tests {
         let routes = "\taddress 10.0.0.5/32\n\tup ip route add 10.1.0.1/32 dev eth1\n\
                       \tup ip route add default via 10.1.0.1 dev eth1\n";
         assert!(text(&fixed, "etc/network/interfaces").ends_with(routes));
-        let two = "[network.interfaces]\neth1 = { address = [\"10.9.0.5/24\", \"10.0.0.5/24\"], gateway = \"10.0.0.1\" }";
+        let two =
+            "[network.interfaces]\neth1 = { address = [\"10.9.0.5/24\", \"10.0.0.5/24\"], gateway = \"10.0.0.1\" }";
         let once = "\taddress 10.9.0.5/24\niface eth1 inet static\n\taddress 10.0.0.5/24\n\tgateway 10.0.0.1\n";
         assert!(text(&applied(two, &[]), "etc/network/interfaces").ends_with(once));
     }

@@ -1,13 +1,13 @@
 //! `bivouac import FILE NAME`: an archive of lbu becomes a profile.
 
 use std::fs::File;
-use std::io::{Read as _, Write};
+use std::io::{BufReader, Read as _, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
 use super::report::{chain, plain};
-use crate::build::{BaseAccounts, Became, Finding, Import, Recipe, Remark};
+use crate::build::{BaseAccounts, Became, Finding, Import, Remark};
 use crate::config::Settings;
 use crate::disk::{self, Scratch};
 use crate::model::name::ProfileName;
@@ -62,8 +62,15 @@ pub(super) fn load(place: &Path) -> anyhow::Result<Read> {
             shown = place.display()
         );
     }
-    let bytes = disk::read_bounded(place, LARGEST)?;
-    read(&bytes, &Limits::default())
+    let file = File::open(place).with_context(|| format!("cannot open {}", place.display()))?;
+    let length = file.metadata().map_or(0, |it| it.len());
+    anyhow::ensure!(
+        length <= LARGEST,
+        "{} is larger than {} MiB; no machine could boot it",
+        place.display(),
+        LARGEST >> 20
+    );
+    read(BufReader::with_capacity(256 << 10, file.take(LARGEST)), &Limits::default())
         .with_context(|| format!("{} cannot be used as an overlay archive", place.display()))
 }
 
@@ -107,7 +114,7 @@ pub(super) fn import(settings: &Settings, place: &Path, name: &ProfileName, out:
     disk::create_file(&folder.join("profile.toml"), import.profile.as_bytes(), 0o644)?;
     disk::create_folder(&folder.join("root"), 0o755)?;
     write_tree(&folder.join("root"), &import.root)?;
-    let built = Recipe::read(scratch.path(), &settings.overlays, name).and_then(|recipe| {
+    let built = import.recipe(name).and_then(|recipe| {
         let mistakes = recipe.findings().iter().filter(|it| it.is_fatal()).map(Finding::line).collect();
         Ok((recipe.tree(&BaseAccounts::default())?, mistakes))
     });

@@ -147,7 +147,7 @@ impl Side {
         let apkovl = &manifest.apkovl;
         let bytes = disk::read_bounded(&store.blob_path(&apkovl.sha256), apkovl.size)?;
         let Read { tree, notes, .. } =
-            read(&bytes, &Limits::default()).with_context(|| format!("the overlay of bundle {}", manifest.id()))?;
+            read(&bytes[..], &Limits::default()).with_context(|| format!("the overlay of bundle {}", manifest.id()))?;
         let mut tree = bare(tree);
         let mut variables = BTreeMap::new();
         if let Some(file) = &manifest.templates {

@@ -9,7 +9,7 @@ use crate::support::trees::tree;
 proptest! {
     #[test]
     fn any_tree_survives_the_archive(tree in tree(), epoch in 0..u64::from(u32::MAX)) {
-        let found = read(&pack(&tree, epoch), &Limits::default()).unwrap();
+        let found = read(&pack(&tree, epoch)[..], &Limits::default()).unwrap();
         prop_assert_eq!(&found.tree, &tree);
         prop_assert!(only_owners_of_links(&found), "{:?}", found.notes);
     }
@@ -21,7 +21,7 @@ proptest! {
             shared.insert(path, entry.clone());
         }
         let own: Vec<_> = tree.iter().filter(|(path, _)| shared.get(path).is_none()).map(|(path, entry)| (path, entry.clone())).collect();
-        let found = read(&Prefix::of(&shared, 1).with(&own), &Limits::default()).unwrap();
+        let found = read(&Prefix::of(&shared, 1).with(&own)[..], &Limits::default()).unwrap();
         prop_assert_eq!(&found.tree, &tree);
         prop_assert!(only_owners_of_links(&found), "{:?}", found.notes);
     }
@@ -246,7 +246,7 @@ mod tools {
                 r#"busybox tar -czf "$0" ."#,
             ] {
                 run(line, &file, &from);
-                let found = read(&fs::read(&file).unwrap(), &Limits::default()).unwrap();
+                let found = read(&fs::read(&file).unwrap()[..], &Limits::default()).unwrap();
                 assert_same(&found.tree, &tree, line);
                 let expected = |what: &What| {
                     matches!(what, What::Dotted | What::OwnerName { .. } | What::Root { .. } | What::LinkOwner(_))

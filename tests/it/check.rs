@@ -257,7 +257,11 @@ fn wrong_keys_hide_nothing_and_each_is_shown_with_its_file_and_line() {
     assert_eq!((&first["file"], &first["line"]), (&"profiles/vdi/profile.toml".into(), &2.into()));
     let ran = site.run(&["build", "vdi"]);
     assert_eq!(ran.code, Some(2));
-    assert!(ran.err.contains("`hostname` has the value `a_b` (KEY-1) [profile vdi, profiles/vdi/profile.toml:2]"), "{}", ran.err);
+    assert!(
+        ran.err.contains("`hostname` has the value `a_b` (KEY-1) [profile vdi, profiles/vdi/profile.toml:2]"),
+        "{}",
+        ran.err
+    );
 }
 
 #[test]
@@ -284,4 +288,23 @@ fn accounts_that_share_an_id_are_shown_with_who_says_so_and_what_it_means() {
     ] {
         assert!(said.contains(part), "{part}\n{said}");
     }
+}
+
+#[test]
+fn one_kernel_argument_can_be_allowed_and_a_node_does_not_hide_a_file() {
+    let site = Site::new();
+    let profile = "overlays = [\"base\", \"network\"]\n[kernel]\nargs = [\"frobnicate=1\", \"tweak\"]\n\
+                   [[allow]]\nrule = \"ARG-3\"\nargument = \"frobnicate\"\nreason = \"our agent reads it\"\n";
+    site.write("profiles/vdi/profile.toml", profile);
+    let said = site.run(&["check", "vdi"]).out;
+    assert!(said.starts_with("vdi: 1 warning, 1 allowed\n"), "{said}");
+    assert!(said.contains("knows the argument `tweak`  [profile vdi, profiles/vdi/profile.toml:3]\n"), "{said}");
+    site.write("profiles/vdi/profile.toml", &profile.replace("\"frobnicate\"", "\"nothing\""));
+    let said = site.run(&["check", "vdi"]).out;
+    assert!(said.contains("`[[allow]]` names ARG-3 for `nothing`, and nothing is found there"), "{said}");
+    site.write("profiles/vdi/profile.toml", "overlays = [\"base\", \"network\"]\n[nodes]\n\"srv/null\" = \"c 1:3\"\n");
+    site.write("profiles/vdi/root/srv/null", "text");
+    let ran = site.run(&["check", "vdi"]);
+    let expected = "profile vdi has `srv/null` in root/ and in `[nodes]`  [profile vdi, profiles/vdi/profile.toml:3]\n";
+    assert!(ran.code == Some(1) && ran.out.contains(expected), "{}", ran.out);
 }

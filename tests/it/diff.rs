@@ -68,9 +68,9 @@ files:
   - etc/runlevels/default: folder 0755 0:0
   - etc/runlevels/default/sshd: link 0777 0:0 to /etc/init.d/sshd
   ~ etc/shadow: content
-      the lines are not shown, because they are hashes of passwords
+      the lines are not shown, because there are keys, passwords or hashes of them among them
   ~ etc/shadow-: content
-      the lines are not shown, because they are hashes of passwords
+      the lines are not shown, because there are keys, passwords or hashes of them among them
   + srv: folder 0755 0:0
 "
     );
@@ -280,4 +280,30 @@ fn templates_are_compared_as_they_are_written() {
         assert!(ran.out.contains(said), "should say {said:?}:\n{}", ran.out);
     }
     assert!(site.run(&["inspect", "hello"]).out.contains("etc/seat\n"));
+}
+
+#[test]
+fn lines_of_keys_and_of_password_hashes_are_never_shown() {
+    let site = Site::new();
+    for (name, hash, key) in [("a", "$6$salt$firsthash", "AAAAfirst"), ("b", "$6$salt$otherhash", "AAAAother")] {
+        site.write(&format!("profiles/{name}/profile.toml"), "overlays = [\"base\", \"network\"]");
+        let root = format!("profiles/{name}/root");
+        let pem = format!(
+            "-----BEGIN OPENSSH PRIVATE KEY-----\n{key}{}\n-----END OPENSSH PRIVATE KEY-----\n",
+            "A".repeat(60)
+        );
+        site.write(&format!("{root}/etc/nginx/htpasswd"), &format!("alice:{hash}\n"));
+        site.write(&format!("{root}/srv/key.pem"), &pem);
+        site.write(&format!("{root}/etc/ssh/ssh_host_ed25519_key"), &format!("{key}\n"));
+        site.write(&format!("{root}/etc/motd"), &format!("shown {name}\n"));
+        site.write(&format!("{root}/etc/shadow"), &format!("root:{hash}::0:::::\n"));
+    }
+    for arguments in [&["diff", "a", "b"][..], &["diff", "a", "b", "--json"]] {
+        let ran = site.run(arguments);
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        assert!(ran.out.contains("shown a") && ran.out.contains("shown b"), "{}", ran.out);
+        for secret in ["firsthash", "otherhash", "AAAAfirst", "AAAAother"] {
+            assert!(!ran.out.contains(secret), "{secret}\n{}", ran.out);
+        }
+    }
 }

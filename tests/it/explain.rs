@@ -173,7 +173,10 @@ fn what_was_taken_out_of_a_list_is_found_by_its_name_with_and_without_the_mark()
             let ran = site.run(&["explain", "seat", &what, "--json"]);
             assert_eq!(ran.code, Some(0), "{what}: {}", ran.err);
             let list: Value = serde_json::from_str(&ran.out).unwrap();
-            assert_eq!((&list[0]["name"], &list[0]["value"], &list[0]["by"]), (&json!(name), &Value::Null, &json!("profile seat")));
+            assert_eq!(
+                (&list[0]["name"], &list[0]["value"], &list[0]["by"]),
+                (&json!(name), &Value::Null, &json!("profile seat"))
+            );
         }
     }
 }

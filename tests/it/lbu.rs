@@ -66,7 +66,7 @@ shutdown = ["killprocs"]
 "home/alice/.ssh/authorized_keys" = { mode = "0644" }
 "#
     );
-    let mut expected = read(&bytes, &Limits::default()).unwrap().tree;
+    let mut expected = read(&bytes[..], &Limits::default()).unwrap().tree;
     let dropped = [
         "etc/passwd-",
         "etc/group-",
@@ -190,7 +190,7 @@ fn devices_pipes_and_hard_links_come_back_too() {
     {
         assert!(ran.out.contains(said), "should say {said:?}:\n{}", ran.out);
     }
-    let archive = read(&bytes, &Limits::default()).unwrap().tree;
+    let archive = read(&bytes[..], &Limits::default()).unwrap().tree;
     let built = built(&site);
     for (path, entry) in archive.iter().filter(|(path, _)| path.starts_with("srv")) {
         assert_eq!(built.get(path), Some(entry), "{path}");
@@ -369,7 +369,6 @@ fn names_and_links_that_lead_out_or_spoil_a_terminal_do_neither() {
             link("etc/out", target),
             file("etc/out/escaped", 0o644, "x"),
             file("/etc/absolute", 0o644, "x"),
-            file("etc/a\nb", 0o644, "x"),
             file("etc/\x1b[2J", 0o644, "x"),
             link("etc/odd", "a\x1b[2Jb"),
             link("etc/runlevels/default/x\"y", "/etc/init.d/x\"y"),
@@ -388,6 +387,27 @@ fn names_and_links_that_lead_out_or_spoil_a_terminal_do_neither() {
     }
     assert!(site.path("profiles/gate/root/etc/absolute").exists());
     built(&site);
+}
+
+#[test]
+fn a_line_end_in_a_name_is_an_error_and_nothing_is_written() {
+    let site = Site::new();
+    let ran = import(&site, &archive(&[file("etc/ok", 0o644, "x"), file("etc/a\nb", 0o644, "x")]));
+    assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{ran:?}");
+    assert!(ran.err.contains("`etc/a\\nb` has a line end in its name") && ran.err.contains("(OVL-49)"), "{}", ran.err);
+    assert!(!site.path("profiles/gate").exists());
+}
+
+#[test]
+fn a_time_zone_without_tzdata_is_said() {
+    let site = Site::new();
+    let members = [link("etc/localtime", "/usr/share/zoneinfo/Europe/Berlin"), file("etc/apk/world", 0o644, "nano\n")];
+    let ran = import(&site, &archive(&members));
+    let said = "  etc/localtime: leads into the package `tzdata`, which the archive's world does not name; \
+                `timezone = \"Europe/Berlin\"` in place of the link brings it too\n";
+    assert!(ran.out.contains(said), "{}", ran.out);
+    let with = [link("etc/localtime", "/usr/share/zoneinfo/Europe/Berlin"), file("etc/apk/world", 0o644, "tzdata\n")];
+    assert!(!import(&Site::new(), &archive(&with)).out.contains("etc/localtime:"));
 }
 
 /// Unpacks a machine's files, packs them as lbu does, by busybox itself, and takes that in. Needs root, for owners.

@@ -96,7 +96,11 @@ fn name_servers_domains_and_cards_of_an_earlier_layer_can_be_taken_out() {
         let ran = site.run(&["explain", "seat", what, "--json"]);
         assert_eq!(ran.code, Some(0), "{what}: {}", ran.err);
         let list: Value = serde_json::from_str(&ran.out).unwrap();
-        assert_eq!((&list[0]["name"], &list[0]["value"], &list[0]["by"]), (&name.into(), &value, &by.into()), "{list:#}");
+        assert_eq!(
+            (&list[0]["name"], &list[0]["value"], &list[0]["by"]),
+            (&name.into(), &value, &by.into()),
+            "{list:#}"
+        );
         assert!(!value.is_null() || list[0]["hidden"][0]["by"] == "profile vdi", "{list:#}");
     }
     site.write("profiles/seat/profile.toml", "extends = \"hello\"\n[network.interfaces]\n\"!eth9\" = {}");

@@ -10,11 +10,15 @@ mod rules;
 mod settings;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use super::accounts::{GROUP, PASSWD, SHADOW};
 use super::compare::{Difference, compare};
+use super::layers::{self, Source};
 use super::merge::WORLD;
+use super::{BuildError, Recipe};
 use crate::model::name::ProfileName;
+use crate::model::profile::Profile;
 use crate::wire::apkovl::{Entry, Node, Read, Tree};
 use fate::Fate;
 use settings::Settings;
@@ -103,6 +107,19 @@ impl Import {
         Self { profile, root, secrets, remarks, expected }
     }
 
+    /// The profile as a build would read it from the folder it is written to. The contents are those in memory: an
+    /// archive may hold half a gigabyte, and nobody needs it twice.
+    ///
+    /// # Errors
+    /// When `profile.toml` cannot be read, which it always can.
+    pub fn recipe(&self, name: &ProfileName) -> Result<Recipe, BuildError> {
+        let origin = format!("profile {name}");
+        let file = PathBuf::from("profile.toml");
+        let (profile, written, findings) = layers::parse(&self.profile, file, &origin, Profile::read)?;
+        let source = Source { origin, layer: profile.layer, written, files: as_files(&self.root), findings };
+        Ok(Recipe::merged(name, vec![source]))
+    }
+
     /// What the profile builds to, held against the archive: what is not as it was, and why.
     #[must_use]
     pub fn differences(&self, built: &Tree) -> Vec<(Difference, &'static str)> {
@@ -134,6 +151,18 @@ fn files(expected: &Tree, covered: &BTreeSet<String>) -> Tree {
         }
     }
     root
+}
+
+/// A tree as a `root/` folder keeps it: kinds, contents, and whether a file may be executed.
+fn as_files(root: &Tree) -> Vec<(String, Entry)> {
+    let plain = |entry: &Entry| match &entry.node {
+        Node::File(bytes) => {
+            Entry { mode: if is_executable(entry) { 0o755 } else { 0o644 }, ..Entry::file(bytes.clone()) }
+        }
+        Node::Symlink(target) => Entry::symlink(target.clone()),
+        _ => Entry::directory(),
+    };
+    root.iter().map(|(path, entry)| (path.to_owned(), plain(entry))).collect()
 }
 
 /// The text of a file of a tree.

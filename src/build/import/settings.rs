@@ -40,6 +40,7 @@ impl Settings {
         settings.nodes(expected, remarks);
         settings.repositories(archive, remarks);
         settings.passwords(expected, remarks);
+        settings.time_zone(expected, remarks);
         settings.arch = text(archive, "etc/apk/arch").and_then(|text| text.trim().parse().ok());
         settings
     }
@@ -174,6 +175,21 @@ impl Settings {
                 "is not in the archive, so root had no password; the build gives root none that anybody could type \
                  (OVL-16)",
             );
+        }
+    }
+
+    /// A link into `tzdata` may have led nowhere on the old machine, or another package brought the zones along.
+    fn time_zone(&self, tree: &Tree, remarks: &mut Vec<Remark>) {
+        const FILE: &str = "etc/localtime";
+        let Some(Node::Symlink(target)) = tree.get(FILE).map(|entry| &entry.node) else { return };
+        let Some(zone) = target.strip_prefix("/usr/share/zoneinfo/") else { return };
+        if !self.packages.iter().any(|word| parse_word(word).is_ok_and(|it| it.name == "tzdata")) {
+            let said = format!(
+                "leads into the package `tzdata`, which the archive's world does not name; `timezone = {}` in place of the \
+                 link brings it too",
+                quoted(zone)
+            );
+            remarks.push(Remark { path: FILE.to_owned(), became: Became::Noted(said) });
         }
     }
 

@@ -112,18 +112,6 @@ fn entry() -> impl Strategy<Value = Entry> {
     })
 }
 
-/// A tree as a `root/` folder keeps it: kinds, contents, and whether a file may be executed.
-fn kept(root: &Tree) -> Vec<(String, Entry)> {
-    let plain = |entry: &Entry| match &entry.node {
-        Node::File(bytes) => {
-            Entry { mode: if is_executable(entry) { 0o755 } else { 0o644 }, ..Entry::file(bytes.clone()) }
-        }
-        Node::Symlink(target) => Entry::symlink(target.clone()),
-        _ => Entry::directory(),
-    };
-    root.iter().map(|(path, entry)| (path.to_owned(), plain(entry))).collect()
-}
-
 /// What a build makes of a layer, without the lint.
 fn built(source: Source) -> Result<Tree, Vec<Finding>> {
     let mut merged = merge::merge(vec![source]);
@@ -157,7 +145,7 @@ proptest! {
             prop_assert_eq!(import.expected.get(path).is_none(), is_told, "{}", path);
         }
         let layer = crate::model::profile::Profile::parse(&import.profile).unwrap().layer;
-        let (origin, files) = ("profile gate".to_owned(), kept(&import.root));
+        let (origin, files) = ("profile gate".to_owned(), as_files(&import.root));
         let source = Source { origin, layer, written: Written::default(), files, findings: Vec::new() };
         // A tree in which a file of Alpine's is a folder builds to nothing at all, and says so.
         if let Ok(built) = built(source) {

@@ -40,7 +40,12 @@ pub(super) fn look(machine: &Machine<'_>) -> Vec<Finding> {
             } else if let Some(what) = end_of_network((*ip, *length), *ip) {
                 let what = format!("the card `{name}` has the address {written}, which is {what}");
                 let effect = "other machines do not answer it, and some take what it sends for their own";
-                found.push(said(ADDRESS, what, effect, format!("write another address, or another length than {length}")));
+                found.push(said(
+                    ADDRESS,
+                    what,
+                    effect,
+                    format!("write another address, or another length than {length}"),
+                ));
             }
         }
         found.extend(gateway(machine, name, interface, list));
@@ -78,7 +83,8 @@ fn gateway(machine: &Machine<'_>, name: &str, interface: &Interface, list: &[Fix
     // A link-local router is a neighbour whatever the network, and an address that is a network of its own has none but
     // the router (a route to it is written first).
     let is_link_local = matches!(gateway, IpAddr::V6(ip) if ip.is_unicast_link_local());
-    let is_neighbour = |fixed: &Fixed| is_alone(*fixed) || network(*fixed).is_some_and(|network| network.contains(&gateway));
+    let is_neighbour =
+        |fixed: &Fixed| is_alone(*fixed) || network(*fixed).is_some_and(|network| network.contains(&gateway));
     (!is_link_local && !alike().any(is_neighbour)).then(|| {
         let networks: Vec<String> = alike().filter_map(|fixed| Some(network(*fixed)?.trunc().to_string())).collect();
         let what = format!("is in none of its networks: {}", networks.join(", "));
@@ -123,7 +129,8 @@ fn end_of_network((ip, length): Fixed, address: IpAddr) -> Option<String> {
         let of_all = if ip.is_ipv4() { "" } else { ", which every router answers (RFC 4291, section 2.6.1)" };
         Some(format!("the address of the network {network} itself{of_all}"))
     } else {
-        (ip.is_ipv4() && address == network.broadcast()).then(|| format!("the broadcast address of the network {network}"))
+        (ip.is_ipv4() && address == network.broadcast())
+            .then(|| format!("the broadcast address of the network {network}"))
     }
 }
 

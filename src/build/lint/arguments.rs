@@ -40,7 +40,7 @@ fn judge(machine: &Machine<'_>, argument: &str) -> Option<Finding> {
     let remove = || format!("take `{argument}` out of the kernel arguments");
     let say = |rule: Rule, what: String, effect: &str, fix: String| {
         let by = machine.trail.owner(Topic::Argument, argument).map(str::to_owned);
-        Some(Finding { by, ..Finding::new(rule, what, effect, fix) })
+        Some(Finding { by, ..Finding::new(rule, what, effect, fix).in_key(&["kernel", "args", argument]) })
     };
     if listed(SYSTEM_MODE, name) {
         let what = format!("the kernel argument `{argument}` is for machines with a root on a disk");

@@ -29,6 +29,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use finding::{Finding, Place};
 pub use rule::{Level, RULES, Rule};
+pub use secrets::is_secret;
 
 use super::trail::{BIVOUAC, Subject, Topic, Trail};
 use super::{AlpineChoice, BaseAccounts, Declaration};
@@ -104,7 +105,8 @@ pub(super) fn judge(mut found: Vec<Finding>, allowed: &[Allowed], is_open: impl 
 
 /// ALLOW-1.
 fn idle(allow: &Allowed, is_final: bool) -> Finding {
-    let place = allow.path.as_ref().map_or_else(String::new, |path| format!(" at `{path}`"));
+    let path = allow.path.as_ref().map(|path| format!(" at `{path}`"));
+    let place = path.or_else(|| allow.argument.as_ref().map(|it| format!(" for `{it}`"))).unwrap_or_default();
     let finding = if is_final {
         let what = format!("`[[allow]]` names {}{place}, and what is found there cannot be allowed", allow.rule);
         Finding::new(IDLE_ALLOW, what, "the build stops all the same", "correct the mistake")
@@ -137,7 +139,18 @@ fn order(finding: &Finding) -> (Level, usize, Option<&str>, &str) {
 
 /// Whether an `[[allow]]` is about a finding: its rule and its path.
 fn is_meant(allow: &Allowed, finding: &Finding) -> bool {
-    allow.rule == finding.rule.id && covers(allow, finding.path.as_deref())
+    allow.rule == finding.rule.id && covers(allow, finding.path.as_deref()) && names_argument(allow, finding)
+}
+
+/// Whether an `[[allow]]` is about the kernel argument of a finding, or about no argument in particular.
+fn names_argument(allow: &Allowed, finding: &Finding) -> bool {
+    let Some(wanted) = &allow.argument else { return true };
+    match finding.key.as_slice() {
+        [kernel, args, argument] if kernel == "kernel" && args == "args" => {
+            argument == wanted || argument.split('=').next() == Some(wanted)
+        }
+        _ => false,
+    }
 }
 
 /// Whether an `[[allow]]` is about a path: that very one, the tree above, or every one.

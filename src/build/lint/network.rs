@@ -7,7 +7,7 @@ use crate::build::trail::BIVOUAC;
 const INTERFACES: &str = "etc/network/interfaces";
 
 pub(super) fn look(machine: &Machine<'_>) -> Vec<Finding> {
-    [interfaces(machine), cards(machine), hostname(machine), inittab(machine), fstab(machine)]
+    [interfaces(machine), cards(machine), hostname(machine), lbu(machine), inittab(machine), fstab(machine)]
         .into_iter()
         .flatten()
         .collect()
@@ -70,6 +70,23 @@ fn hostname(machine: &Machine<'_>) -> Option<Finding> {
         let what = format!("`{}` in etc/hostname is not a host name", name.escape_debug());
         machine.at(HOST_NAME, FILE, what, "other machines cannot look it up, and some programs refuse it", FIX)
     })
+}
+
+/// OVL-39: `lbu commit` names its archive after the host, and refuses to beside one of another name.
+fn lbu(machine: &Machine<'_>) -> Option<Finding> {
+    const FILE: &str = "etc/lbu/lbu.conf";
+    let text = machine.text(FILE)?;
+    let key = ["LBU_MEDIA", "LBU_BACKUPDIR"].into_iter().find(|key| {
+        let mut values = text.lines().filter_map(|line| line.trim().strip_prefix(key)?.strip_prefix('='));
+        values.any(|value| !value.trim_matches(['"', '\'', ' ']).is_empty())
+    })?;
+    Some(machine.at(
+        HOST_NAME,
+        FILE,
+        format!("{FILE} sets `{key}`, so `lbu commit` on a machine writes an archive called after its host"),
+        "the machine boots the bundle's archive and never that one: what was committed is gone at the next boot",
+        format!("take `{key}` out, and bring changes home with `lbu package -` and `bivouac import`"),
+    ))
 }
 
 /// OVL-40: init adds a login for each `console=` (INIT-3).

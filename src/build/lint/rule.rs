@@ -79,7 +79,7 @@ rules! {
     APK_KEY = "OVL-36", Error, "a key that apk does not find or cannot read";
     ARCH_FILE = "OVL-37", Warning, "another architecture in etc/apk/arch";
     NO_HOST_NAME = "OVL-38", Warning, "an empty host name";
-    HOST_NAME = "OVL-39", Warning, "a host name with invalid characters";
+    HOST_NAME = "OVL-39", Warning, "a host name with invalid characters, or an lbu whose archives no machine boots";
     NO_GETTY = "OVL-40", Warning, "an etc/inittab without a login";
     ROOT_SIZE = "OVL-41", Info, "an etc/fstab that remounts the root";
     METADATA = "OVL-42", Error, "extended attributes, capabilities and bits that do not reach the machine";

@@ -151,7 +151,8 @@ fn packages(machine: &Machine<'_>) -> Vec<Finding> {
             continue;
         }
         if let Some((_, overlay)) = OF_OVERLAYS.iter().find(|(service, _)| *service == name) {
-            let what = format!("`{name}` starts in runlevel {level}, and the overlay `{overlay}`, which has it, is not used");
+            let what =
+                format!("`{name}` starts in runlevel {level}, and the overlay `{overlay}`, which has it, is not used");
             let fix = format!("add `{overlay}` to `overlays`");
             found.push(machine.at(SERVICE_WITHOUT_PACKAGE, path, what, EFFECT, fix));
             continue;

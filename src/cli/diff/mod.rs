@@ -22,9 +22,6 @@ use text::Contents;
 /// How long texts are compared, all together.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Files whose lines are not shown: they are hashes of passwords.
-const SHADOW: [&str; 2] = ["etc/shadow", "etc/shadow-"];
-
 /// `bivouac diff`: refused when there is a difference.
 pub(super) fn diff(
     settings: &Settings,
@@ -110,8 +107,8 @@ impl Changes {
         let accounts = accounts::compare(&before.tree, &after.tree);
         let deadline = Instant::now() + PATIENCE;
         let files = build::compare(&before.tree, &after.tree).into_iter().map(|difference| {
-            let is_shown = !SHADOW.contains(&difference.path.as_str());
-            let contents = difference.contents().filter(|_| is_shown);
+            let is_secret = |bytes: &[u8]| build::is_secret(&difference.path, bytes);
+            let contents = difference.contents().filter(|(old, new)| !is_secret(old) && !is_secret(new));
             Changed { contents: contents.map(|(old, new)| text::compare(old, new, deadline)), difference }
         });
         Self {
@@ -245,7 +242,10 @@ impl Changed {
                 writeln!(out, "      -{}\n      +{}", shown(old), shown(new))
             }
             (None, Some(_)) if before.is_some() => {
-                writeln!(out, "      the lines are not shown, because they are hashes of passwords")
+                writeln!(
+                    out,
+                    "      the lines are not shown, because there are keys, passwords or hashes of them among them"
+                )
             }
             _ => Ok(()),
         }

@@ -166,7 +166,8 @@ fn named<S: AsRef<str>>(key: &[S]) -> Vec<&str> {
 
 /// A key as it is written in a file: `files."etc/doas.conf".mode`.
 pub fn dotted<S: AsRef<str>>(key: &[S]) -> String {
-    let is_bare = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+    let is_bare =
+        |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
     let part = |part: &S| match part.as_ref() {
         part if is_bare(part) => part.to_owned(),
         part => format!("\"{}\"", part.escape_debug()),
@@ -423,7 +424,8 @@ mod tests {
 
     #[test]
     fn what_is_right_stays_when_something_beside_it_is_wrong() {
-        let read = Profile::read("packages = [\"a\", 1, \"b\"]\n[services]\nboot = [\"x\", \"../y\", \"z\", \"/\"]").unwrap();
+        let read =
+            Profile::read("packages = [\"a\", 1, \"b\"]\n[services]\nboot = [\"x\", \"../y\", \"z\", \"/\"]").unwrap();
         assert_eq!(read.value.layer.packages, ["a", "b"]);
         assert_eq!(read.value.layer.services.values().next().unwrap(), &["x", "z"]);
         assert_eq!(read.problems.len(), 3);
@@ -431,7 +433,11 @@ mod tests {
 
     #[test]
     fn a_key_is_found_by_its_line_and_so_is_the_member_of_a_list() {
-        let keys = Profile::read("packages = [\n\"a\",\n\"b\"]\n[users.kiosk]\nuid = 1\n[[allow]]\nrule = \"A\"\nreason = \"r\"\n").unwrap().keys;
+        let keys = Profile::read(
+            "packages = [\n\"a\",\n\"b\"]\n[users.kiosk]\nuid = 1\n[[allow]]\nrule = \"A\"\nreason = \"r\"\n",
+        )
+        .unwrap()
+        .keys;
         assert_eq!(keys.line(&["packages", "b"]), Some(3));
         assert_eq!(keys.line(&["packages", "c"]), Some(1));
         assert_eq!(keys.line(&["users", "kiosk", "uid"]), Some(5));

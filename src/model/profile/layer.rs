@@ -117,6 +117,8 @@ pub struct Allowed {
     pub rule: String,
     /// The path on the machine it is about, or the whole tree when it ends in `/`; every path when absent.
     pub path: Option<String>,
+    /// The kernel argument it is about, with or without its value; every one when absent.
+    pub argument: Option<String>,
     /// Why it is right here. Whoever reads the profile later wants to know.
     pub reason: String,
 }

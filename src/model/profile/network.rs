@@ -224,7 +224,10 @@ mod tests {
             ("search = [\"-a..b\"]", "`network.search` has the value `-a..b`; write a domain"),
             ("dns = [\"10.0.0\"]", "`10.0.0` is not the address of a name server"),
             ("[interfaces]\n\"!eth1\" = { address = \"none\" }", "nothing can be said of it"),
-            ("[interfaces]\neth0 = { adress = \"dhcp\" }", "unknown key `adress` in `network.interfaces.eth0`; did you mean `address`?"),
+            (
+                "[interfaces]\neth0 = { adress = \"dhcp\" }",
+                "unknown key `adress` in `network.interfaces.eth0`; did you mean `address`?",
+            ),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(said), "{text}: {error}");

@@ -86,8 +86,7 @@ pub(super) fn mistakes(nodes: &BTreeMap<String, Special>, found: &mut Mistakes) 
     for path in nodes.keys() {
         let is_path = path.split('/').all(|part| !matches!(part, "" | "." | "..") && !part.starts_with("._"));
         if !is_path || !path.contains('/') || path.chars().any(char::is_control) {
-            let why =
-                "a path is relative to the machine's root and below a folder, such as \"srv/jail/dev/null\"";
+            let why = "a path is relative to the machine's root and below a folder, such as \"srv/jail/dev/null\"";
             found.name(&["nodes"], path, why);
         }
     }

@@ -66,6 +66,15 @@ pub enum Problem {
         /// Which member.
         member: String,
     },
+    /// A name has a line end in it.
+    #[error(
+        "{member} has a line end in its name, which makes init's list of overlay files name files that are none; rename \
+         the file and archive it again (OVL-49)"
+    )]
+    LineEnd {
+        /// Which member.
+        member: String,
+    },
     /// A header makes no sense.
     #[error("the header of {member} is wrong: {fault}")]
     Header {

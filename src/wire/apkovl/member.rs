@@ -1,6 +1,6 @@
 //! The members of an archive one after the other, their extension headers resolved, nothing believed.
 
-use std::io::{self, Read as _};
+use std::io::{self, BufRead, Read as _};
 
 use bytes::Bytes;
 
@@ -8,7 +8,7 @@ use super::error::{HeaderFault, Problem};
 use super::extension::Extension;
 use super::header::{self, Header, POSIX};
 use super::name::printable;
-use super::stream::Stream;
+use super::stream::{NoStream, Stream};
 use super::{BLOCK, Limits};
 use crate::model::profile::Owner;
 
@@ -50,8 +50,8 @@ pub(super) enum Kind {
 
 /// A walk over an archive.
 #[derive(Debug)]
-pub(super) struct Members<'a> {
-    stream: Stream<'a>,
+pub(super) struct Members<R> {
+    stream: Stream<R>,
     limit: u64,
     /// What holds for all members to come.
     global: Extension,
@@ -61,10 +61,13 @@ pub(super) struct Members<'a> {
     zeros: usize,
 }
 
-impl<'a> Members<'a> {
-    pub(super) fn new(bytes: &'a [u8], limits: &Limits) -> Result<Self, Problem> {
-        let stream = Stream::new(bytes, limits.unpacked).map_err(|looks| Problem::NotGzip { looks })?;
+impl<R: BufRead> Members<R> {
+    pub(super) fn new(source: R, limits: &Limits) -> Result<Self, Problem> {
         let (global, current) = (Extension::default(), "its first member".to_owned());
+        let stream = Stream::new(source, limits.unpacked).map_err(|why| match why {
+            NoStream::Foreign(looks) => Problem::NotGzip { looks },
+            NoStream::Unread(source) => Problem::Damaged { member: current.clone(), source },
+        })?;
         Ok(Self { stream, limit: limits.unpacked, global, current, count: 0, zeros: 0 })
     }
 

@@ -1,6 +1,7 @@
 //! An archive that anybody may have made, as a tree.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::BufRead;
 
 use super::error::{HeaderFault, Problem};
 use super::member::{Kind, Member, Members};
@@ -39,14 +40,14 @@ pub struct Read {
     pub implied: BTreeSet<String>,
 }
 
-/// Reads a compressed overlay archive: as lbu makes them (alpine.md 2.3), by GNU tar, bsdtar, or a genapkovl script.
+/// Reads a compressed overlay archive piece by piece, so that memory holds what it unpacks to and no more: as lbu makes them (alpine.md 2.3), by GNU tar, bsdtar, or a genapkovl script.
 /// GNU, POSIX (with and without PAX) and older headers are understood; times and owner names are passed over.
 ///
 /// # Errors
 /// When it is no such archive, is damaged, leads out of its folder, or holds more than `limits` allow. What is merely
 /// unusual is in the notes instead.
-pub fn read(bytes: &[u8], limits: &Limits) -> Result<Read, Problem> {
-    let mut members = Members::new(bytes, limits)?;
+pub fn read(source: impl BufRead, limits: &Limits) -> Result<Read, Problem> {
+    let mut members = Members::new(source, limits)?;
     let mut assembly = Assembly::new(*limits);
     while let Some(member) = members.next()? {
         assembly.current = members.current();
@@ -107,6 +108,10 @@ impl Assembly {
         let (path, absolute, dotted) = match Name::parse(raw) {
             Name::Path { path, absolute, dotted } => (path, absolute, dotted),
             Name::Root => return self.root(&member),
+            // A line end in a name makes two lines of it in init's list of overlay files.
+            Name::Unusable(NameFault::Control) if raw.contains(&b'\n') => {
+                return Err(Problem::LineEnd { member: self.current.clone() });
+            }
             Name::Unusable(fault) => return self.note(raw, What::Name(fault)),
             Name::Traversal => return Err(Problem::Traversal { member: self.current.clone() }),
             Name::Long => return Err(Problem::LongName { member: self.current.clone() }),

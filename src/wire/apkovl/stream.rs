@@ -1,30 +1,47 @@
 //! The tar within a gzip file of one or several members, never more of it than allowed.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, Chain, Cursor, Read};
 
 use flate2::bufread::GzDecoder;
 
 /// What a gzip member begins with (RFC 1952, section 2.3.1).
 const MAGIC: &[u8] = &[0x1f, 0x8b];
 
-/// A stream over gzip members in memory that ends where busybox's does: at the end of the bytes, or at something
-/// between members that is no gzip.
+/// How many bytes show what it is that is no gzip: up to the magic of a tar header.
+const TELLING: usize = 262;
+
+/// What was looked at already, and what follows.
+type Source<R> = Chain<Cursor<Vec<u8>>, R>;
+
+/// A stream over gzip members that ends where busybox's does: at the end of the bytes, or at something between members
+/// that is no gzip. Of the compressed bytes it holds no more than the source's buffer.
 #[derive(Debug)]
-pub(super) struct Stream<'a> {
+pub(super) struct Stream<R> {
     /// `None` once all members are read.
-    decoder: Option<GzDecoder<&'a [u8]>>,
+    decoder: Option<GzDecoder<Source<R>>>,
     left: u64,
     is_exceeded: bool,
     has_garbage: bool,
 }
 
-impl<'a> Stream<'a> {
+/// Why bytes make no stream.
+#[derive(Debug)]
+pub(super) enum NoStream {
+    /// They are no gzip, and look like this.
+    Foreign(&'static str),
+    /// They cannot be read.
+    Unread(io::Error),
+}
+
+impl<R: BufRead> Stream<R> {
     /// A stream that gives `limit` bytes at most, or what the bytes look like when they are no gzip.
-    pub(super) fn new(bytes: &'a [u8], limit: u64) -> Result<Self, &'static str> {
-        if !bytes.starts_with(MAGIC) {
-            return Err(looks(bytes));
+    pub(super) fn new(source: R, limit: u64) -> Result<Self, NoStream> {
+        let source = ahead(Cursor::new(Vec::new()).chain(source), TELLING).map_err(NoStream::Unread)?;
+        let head = source.get_ref().0.get_ref();
+        if !head.starts_with(MAGIC) {
+            return Err(NoStream::Foreign(looks(head)));
         }
-        Ok(Self { decoder: Some(GzDecoder::new(bytes)), left: limit, is_exceeded: false, has_garbage: false })
+        Ok(Self { decoder: Some(GzDecoder::new(source)), left: limit, is_exceeded: false, has_garbage: false })
     }
 
     /// How many bytes it may still give.
@@ -41,9 +58,39 @@ impl<'a> Stream<'a> {
     pub(super) const fn has_garbage(&self) -> bool {
         self.has_garbage
     }
+
+    /// Goes on after a gzip member.
+    fn follow(&mut self, rest: Source<R>) -> io::Result<()> {
+        let mut rest = ahead(rest, MAGIC.len())?;
+        if rest.get_ref().0.get_ref().starts_with(MAGIC) {
+            self.decoder = Some(GzDecoder::new(rest));
+            return Ok(());
+        }
+        loop {
+            let piece = rest.fill_buf()?;
+            if piece.is_empty() || self.has_garbage {
+                return Ok(());
+            }
+            self.has_garbage = piece.iter().any(|byte| *byte != 0);
+            let length = piece.len();
+            rest.consume(length);
+        }
+    }
 }
 
-impl Read for Stream<'_> {
+/// The same source with its next bytes at hand: so many, where it has them.
+fn ahead<R: BufRead>(source: Source<R>, length: usize) -> io::Result<Source<R>> {
+    let (seen, mut rest) = source.into_inner();
+    let mut head = Vec::new();
+    // What was looked at before and not taken since comes first.
+    let start = usize::try_from(seen.position()).unwrap_or(usize::MAX);
+    head.extend_from_slice(seen.get_ref().get(start..).unwrap_or_default());
+    let missing = length.saturating_sub(head.len());
+    rest.by_ref().take(missing as u64).read_to_end(&mut head)?;
+    Ok(Cursor::new(head).chain(rest))
+}
+
+impl<R: BufRead> Read for Stream<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() {
             return Ok(0);
@@ -57,9 +104,9 @@ impl Read for Stream<'_> {
                 })?;
                 return Ok(length);
             }
-            let rest = *decoder.get_ref();
-            self.decoder = rest.starts_with(MAGIC).then(|| GzDecoder::new(rest));
-            self.has_garbage = self.decoder.is_none() && rest.iter().any(|byte| *byte != 0);
+            if let Some(decoder) = self.decoder.take() {
+                self.follow(decoder.into_inner())?;
+            }
         }
         Ok(0)
     }
@@ -86,7 +133,8 @@ mod tests {
     use crate::wire::gzip::gzip;
 
     fn read(bytes: &[u8], limit: u64) -> (io::Result<Vec<u8>>, bool, bool) {
-        let mut stream = Stream::new(bytes, limit).unwrap();
+        // The smallest buffer there is, so that whatever can come in pieces does.
+        let mut stream = Stream::new(io::BufReader::with_capacity(1, bytes), limit).unwrap();
         let mut out = Vec::new();
         let read = stream.read_to_end(&mut out).map(|_| out);
         (read, stream.is_exceeded(), stream.has_garbage())
@@ -124,7 +172,8 @@ mod tests {
             (&tar, "without compression"),
             (b"PK\x03\x04", "nothing known"),
         ] {
-            assert!(Stream::new(bytes, 9).unwrap_err().contains(word), "{word}");
+            let error = Stream::new(bytes, 9).err();
+            assert!(matches!(error, Some(NoStream::Foreign(looks)) if looks.contains(word)), "{word}");
         }
     }
 }

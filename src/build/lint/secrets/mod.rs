@@ -76,7 +76,7 @@ fn variables(machine: &Machine<'_>) -> Vec<Finding> {
         let text: String = values.iter().map(|value| format!("{name}={value}\n")).collect();
         let by = machine.trail.owner(Topic::Variable, name).map(str::to_owned);
         let said = secrets("", text.as_bytes()).into_iter().map(|it| it.finding(&format!("the variable `{name}`")));
-        found.extend(said.map(|finding| Finding { by: by.clone(), ..finding }));
+        found.extend(said.map(|finding| Finding { by: by.clone(), ..finding.in_key(&["vars", name]) }));
     }
     found
 }
@@ -88,10 +88,24 @@ fn arguments(machine: &Machine<'_>) -> Vec<Finding> {
         let by = machine.trail.owner(Topic::Argument, argument).map(str::to_owned);
         let name = argument.split('=').next().unwrap_or(argument);
         let place = format!("the kernel argument `{name}`");
-        let said = secrets("", argument.as_bytes()).into_iter().map(|secret| secret.finding(&place));
+        let key = ["kernel", "args", argument];
+        let said = secrets("", argument.as_bytes()).into_iter().map(|secret| secret.finding(&place).in_key(&key));
         found.extend(said.map(|finding| Finding { by: by.clone(), ..finding }));
     }
     found
+}
+
+/// Whether a file has something in it that nobody may read over another's shoulder: a key, a token, a password, or the
+/// hash of one, which can be guessed.
+pub fn is_secret(path: &str, bytes: &[u8]) -> bool {
+    static HASH: LazyLock<Regex> = LazyLock::new(|| {
+        let method =
+            r"\$(1|2[abxy]|5|6|7|y|gy|apr1|md5|sha1|argon2(i|d|id)|pbkdf2[-a-z0-9]*|scrypt)\$[-./,=$A-Za-z0-9]{8,}";
+        Regex::new(method).expect("a pattern that is tested")
+    });
+    let is_shadow = matches!(path.rsplit('/').next(), Some("shadow" | "shadow-" | "gshadow" | "gshadow-"));
+    let is_key = path.rsplit('/').next().is_some_and(|name| name.starts_with("ssh_host_") && name.ends_with("_key"));
+    is_shadow || is_key || HASH.is_match(bytes) || secrets(path, bytes).iter().any(|it| it.rule != LIKELY_PASSWORD)
 }
 
 /// A secret that was seen; never its text.

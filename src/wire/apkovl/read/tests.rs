@@ -79,7 +79,7 @@ fn tar(members: &[Raw]) -> Vec<u8> {
 }
 
 fn read_tar(bytes: &[u8]) -> Result<Read, Problem> {
-    read(&gzip(bytes), &Limits::default())
+    read(&gzip(bytes)[..], &Limits::default())
 }
 
 fn unpacked(members: &[Raw]) -> Read {
@@ -222,7 +222,7 @@ fn odd_names_are_put_right_and_noted() {
 #[test]
 fn names_that_no_overlay_can_hold_are_left_out_with_a_note() {
     let read = unpacked(&[
-        Raw::file(b"etc/a\nb", b"1"),
+        Raw::file(b"etc/a\tb", b"1"),
         Raw::file(b"etc/\xff", b"2"),
         Raw::link(b'2', "etc/l", b"\xff"),
         Raw::file("etc/._hostname", b"3"),
@@ -232,12 +232,21 @@ fn names_that_no_overlay_can_hold_are_left_out_with_a_note() {
     assert_eq!(
         notes(&read),
         [
-            ("etc/a\\nb", &What::Name(NameFault::Control)),
+            ("etc/a\\tb", &What::Name(NameFault::Control)),
             ("etc/\u{fffd}", &What::Name(NameFault::NotUtf8)),
             ("etc/l", &What::Name(NameFault::TargetNotUtf8)),
             ("etc/._hostname", &What::Macos),
         ]
     );
+}
+
+#[test]
+fn a_line_end_in_a_name_is_refused() {
+    for name in [b"etc/a\nb".as_slice(), b"etc\n/a", b"etc/a\n"] {
+        let error = refused(&[Raw::file("etc/ok", b""), Raw::file(name, b"")]);
+        assert!(matches!(error, Problem::LineEnd { .. }), "{error}");
+        assert!(error.to_string().contains("rename the file") && !error.to_string().contains('\n'), "{error}");
+    }
 }
 
 #[test]
@@ -379,7 +388,7 @@ fn the_end_is_where_init_sees_it() {
     let read = of(&[file("etc/a")]);
     assert_eq!(notes(&read), [("", &What::NoEnd)]);
     let garbage = [gzip(&[file("etc/a"), END.to_vec()].concat()), b"garbage".to_vec()].concat();
-    assert_eq!(notes(&super::read(&garbage, &Limits::default()).unwrap()), [("", &What::AfterEnd)]);
+    assert_eq!(notes(&super::read(&garbage[..], &Limits::default()).unwrap()), [("", &What::AfterEnd)]);
 }
 
 #[test]
@@ -469,7 +478,7 @@ fn names_longer_than_linux_allows_are_refused() {
 #[test]
 fn an_archive_that_unpacks_to_more_than_allowed_is_refused() {
     let limits = Limits { unpacked: 100 << 10, entries: 20, text: 8000 };
-    let bounded = |bytes: &[u8]| read(&gzip(bytes), &limits).unwrap_err();
+    let bounded = |bytes: &[u8]| read(&gzip(bytes)[..], &limits).unwrap_err();
     let error = bounded(&tar(&[Raw::file("etc/bomb", &vec![0; 200 << 10])]));
     assert_eq!(error.to_string(), "the archive unpacks to more than 102400 bytes, at `etc/bomb`");
     // The size is only claimed; nothing is set aside for it.
@@ -493,7 +502,7 @@ fn an_archive_that_unpacks_to_more_than_allowed_is_refused() {
 
 #[test]
 fn what_is_no_gzip_is_refused_with_what_it_looks_like() {
-    let error = read(b"\xfd7zXZ\0\0", &Limits::default()).unwrap_err();
+    let error = read(&b"\xfd7zXZ\0\0"[..], &Limits::default()).unwrap_err();
     assert_eq!(
         error.to_string(),
         "the archive is not gzip, the only compression init unpacks: it looks like xz (OVL-10)"
@@ -529,7 +538,7 @@ fn a_wrong_checksum_of_the_compressed_bytes_is_refused() {
     let mut bytes = gzip(&tar(&[Raw::file("etc/x", b"content")]));
     let place = bytes.len() - 8;
     bytes[place] ^= 1;
-    let error = read(&bytes, &Limits::default()).unwrap_err();
+    let error = read(&bytes[..], &Limits::default()).unwrap_err();
     assert!(matches!(&error, Problem::Damaged { member, .. } if member == "`etc/x`"), "{error}");
 }
 
@@ -540,8 +549,8 @@ proptest! {
         changes in proptest::collection::vec((0..12_usize, 0..512_usize, any::<u8>()), 0..6),
     ) {
         let limits = Limits { unpacked: 1 << 20, entries: 100, text: 1 << 16 };
-        let _ = read(&bytes, &limits);
-        let _ = read(&gzip(&bytes), &limits);
+        let _ = read(&bytes[..], &limits);
+        let _ = read(&gzip(&bytes)[..], &limits);
         // Bytes of good headers changed, with the checksum put right, so that the change is looked at.
         let mut archive = tar(&[
             Raw::directory("etc/"),
@@ -561,8 +570,8 @@ proptest! {
             Header::decode(block).encode(&mut bytes);
             block.copy_from_slice(&bytes);
         }
-        if let Ok(found) = read(&gzip(&archive), &limits) {
-            let again = read(&pack(&found.tree, 0), &Limits::default()).unwrap();
+        if let Ok(found) = read(&gzip(&archive)[..], &limits) {
+            let again = read(&pack(&found.tree, 0)[..], &Limits::default()).unwrap();
             prop_assert_eq!(again.tree, found.tree);
             prop_assert!(again.notes.iter().all(|note| matches!(note.what, What::LinkOwner(_))), "{:?}", again.notes);
         }
