@@ -357,7 +357,7 @@ impl Recipe {
         let mut found = lint::in_packages::look(&self.machine(&tree, &trail, base), contents);
         self.locate(&mut found);
         // The profile alone could only guess at these.
-        let guessed = [lint::rule::SERVICE_WITHOUT_PACKAGE, lint::rule::UNKNOWN_PACKAGE];
+        let guessed = [lint::rule::SERVICE_WITHOUT_PACKAGE, lint::rule::UNKNOWN_PACKAGE, lint::rule::LIKELY_NAME];
         let before = self.findings.iter().filter(|it| !guessed.contains(&it.rule)).cloned();
         let is_open = |allow: &Allowed| guessed.iter().any(|rule| rule.id == allow.rule);
         let found = lint::judge(before.chain(found).collect(), &self.allowed, is_open);

@@ -30,7 +30,7 @@ vdi: 1 error, 1 warning, 1 allowed
     allowed: a sample
 
   warning ARG-4: a kernel argument that takes something away from the machine
-    the kernel argument `nomodeset` is set  [profile vdi]
+    the kernel argument `nomodeset` is set  [profile vdi, profiles/vdi/profile.toml:4]
     effect: graphics fall back to a plain frame buffer
     fix: take `nomodeset` out of the kernel arguments
 
@@ -193,7 +193,7 @@ fn errors_stop_a_build_all_at_once_and_warnings_do_not() {
     }
     let ran = site.run(&["build", "vdi"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    let warned = "vdi: warning: the kernel argument `nomodeset` is set (ARG-4) [profile vdi]: graphics fall back";
+    let warned = "vdi: warning: the kernel argument `nomodeset` is set (ARG-4) [profile vdi, profiles/vdi/profile.toml:4]: graphics fall back";
     assert!(ran.err.contains(warned), "{}", ran.err);
     assert!(!ran.err.contains("OVL-48"), "what is allowed is not said again: {}", ran.err);
 }
@@ -202,19 +202,19 @@ const WRONG: &str = "\
 vdi: 7 errors
 
   error KEY-1: a key or value that a profile cannot have
+    `users.kiosk.uid` has the value `70000`  [overlay seat, overlays/seat/overlay.toml:2]
+    effect: the key is left out, so the profile is not what its author wrote
+    fix: ids go up to 65533
+
+  error KEY-1: a key or value that a profile cannot have
     `hostname` has the value `a_b`  [profile vdi, profiles/vdi/profile.toml:2]
     effect: the key is left out, so the profile is not what its author wrote
     fix: a host name is 1 to 63 letters, digits and inner hyphens (RFC 1123, section 2.1)
 
   error KEY-1: a key or value that a profile cannot have
-    `packages` has the value `\\\"nano\\\"`, and a list is wanted  [profile vdi, profiles/vdi/profile.toml:3]
+    `packages` has the value `\"nano\"`, and a list is wanted  [profile vdi, profiles/vdi/profile.toml:3]
     effect: the key is left out, so the profile is not what its author wrote
     fix: write [\"nano\"]
-
-  error KEY-1: a key or value that a profile cannot have
-    `users.kiosk.uid` has the value `70000`  [overlay seat, overlays/seat/overlay.toml:2]
-    effect: the key is left out, so the profile is not what its author wrote
-    fix: ids go up to 65533
 
   error KEY-1: a key or value that a profile cannot have
     unknown key `typ` in `vars.x`  [profile vdi, profiles/vdi/profile.toml:7]
@@ -254,7 +254,7 @@ fn wrong_keys_hide_nothing_and_each_is_shown_with_its_file_and_line() {
     let ran = site.run(&["check", "vdi", "--json"]);
     let list: Value = serde_json::from_str(&ran.out).unwrap();
     let first = &list[0]["findings"][0];
-    assert_eq!((&first["file"], &first["line"]), (&"profiles/vdi/profile.toml".into(), &2.into()));
+    assert_eq!((&first["file"], &first["line"]), (&"overlays/seat/overlay.toml".into(), &2.into()));
     let ran = site.run(&["build", "vdi"]);
     assert_eq!(ran.code, Some(2));
     assert!(

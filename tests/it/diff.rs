@@ -203,7 +203,7 @@ fn an_archive_is_listed_with_what_init_makes_of_it() {
         file("etc/file", 0o4755, "12345"),
         link("etc/link", "a\x1b[2Jb"),
         file("./etc/dotted", 0o644, ""),
-        file("etc/a\nb", 0o644, ""),
+        file("etc/a\tb", 0o644, ""),
     ];
     fs::write(site.path("a.apkovl.tar.gz"), archive(&members)).unwrap();
     let before = bivouac::disk::walk(site.folder.path()).unwrap();
@@ -221,7 +221,7 @@ l0777  0:0          etc/link -> a\\u{1b}[2Jb
 
 about the archive:
   `./etc/dotted` has `.` or an empty part in its name, so apk does not protect it from packages (OVL-3)
-  `etc/a\\nb` has a control character in its name, which corrupts init's list of files; it is left out (OVL-49)
+  `etc/a\\tb` has a control character in its name, which corrupts init's list of files; it is left out (OVL-49)
 "
     );
     let ran = site.run(&["inspect", "a.apkovl.tar.gz", "--json"]);

@@ -1,6 +1,6 @@
 //! What does not fit the files of a bundle's packages. Only a build has those.
 
-use super::rule::{FOLDER, INTERPRETER, KEYMAP, KIND, SERVICE_WITHOUT_PACKAGE, TIME_ZONE};
+use super::rule::{FOLDER, INTERPRETER, KEYMAP, KIND, SERVICE_WITHOUT_PACKAGE, SHELL, TIME_ZONE};
 use super::{Finding, Machine, listed};
 use crate::apk::MemberKind;
 use crate::build::contents::{Contents, Installed};
@@ -10,6 +10,11 @@ use crate::wire::apkovl::{Entry, Node};
 
 /// Where service scripts are.
 const SCRIPTS: &str = "etc/init.d/";
+
+/// The link to the machine's time zone, and the settings of the service that loads its keymap.
+const LOCALTIME: &str = "etc/localtime";
+/// See [`LOCALTIME`].
+const LOADKMAP: &str = "etc/conf.d/loadkmap";
 
 /// Where `tzdata` has its zones, and `kbd-bkeymaps` its keymaps.
 const ZONES: &str = "usr/share/zoneinfo/";
@@ -32,7 +37,66 @@ pub(in crate::build) fn look(machine: &Machine<'_>, contents: &Contents) -> Vec<
     }
     found.extend(time_zone(machine, contents));
     found.extend(keymap(machine, contents));
+    found.extend(login_shells(machine, contents));
     found
+}
+
+/// The zone of `tzdata` that etc/localtime leads to.
+pub(super) fn zone_of<'a>(machine: &Machine<'a>) -> Option<&'a str> {
+    let Node::Symlink(target) = &machine.tree.get(LOCALTIME)?.node else { return None };
+    target.trim_start_matches('/').strip_prefix(ZONES)
+}
+
+/// The file of `kbd-bkeymaps` that the service `loadkmap` loads.
+fn keymap_file(machine: &Machine<'_>) -> Option<String> {
+    let text = machine.text(LOADKMAP)?;
+    let value = text.lines().find_map(|line| line.trim().strip_prefix("KEYMAP="))?;
+    let path = value.trim_matches(['"', '\'']).trim_start_matches('/');
+    path.strip_prefix(KEYMAPS).map(str::to_owned)
+}
+
+/// A file of `kbd-bkeymaps` as a profile says it: `de de-nodeadkeys` is de/de-nodeadkeys.bmap.gz.
+fn said(map: &str) -> String {
+    map.trim_end_matches(".gz").trim_end_matches(".bmap").replace('/', " ")
+}
+
+/// The keymap of the console, as a profile says it.
+pub(super) fn keymap_of(machine: &Machine<'_>) -> Option<String> {
+    keymap_file(machine).map(|map| said(&map))
+}
+
+/// Accounts that Alpine does not have itself, or not like that, with a login shell that not every machine has.
+pub(super) fn shells(machine: &Machine<'_>) -> Vec<(String, String)> {
+    const EVERYWHERE: &str = "/bin/ash /bin/sh /bin/false /bin/true /sbin/nologin /bin/sync /sbin/halt /sbin/shutdown";
+    let text = machine.text("etc/passwd").unwrap_or_default();
+    let own = text.lines().filter(|line| !machine.base.passwd.lines().any(|known| known == *line));
+    let shell = |line: &str| {
+        let mut fields = line.split(':');
+        let (name, shell) = (fields.next()?, fields.nth(5)?);
+        (!shell.is_empty() && !listed(EVERYWHERE, shell)).then(|| (name.to_owned(), shell.to_owned()))
+    };
+    own.filter_map(shell).collect()
+}
+
+/// SET-4: busybox' login starts the shell, or nothing.
+fn login_shells(machine: &Machine<'_>, contents: &Contents) -> Vec<Finding> {
+    let is_there = |shell: &str| {
+        let path = shell.trim_start_matches('/');
+        [path.to_owned(), format!("usr/{path}")]
+            .iter()
+            .any(|it| machine.tree.get(it).is_some() || contents.get(it).is_some())
+    };
+    let missing = shells(machine).into_iter().filter(|(_, shell)| !is_there(shell));
+    missing
+        .map(|(user, shell)| {
+            let what = format!("`{user}` has the login shell `{shell}`, which neither overlay nor packages bring");
+            let effect = "the user is thrown out right after the password";
+            let fix = "add the package that has it, or write \"/bin/ash\"";
+            let by = machine.trail.owner(Topic::Account, &format!("{user}.shell")).map(str::to_owned);
+            let finding = Finding::new(SHELL, what, effect, fix).at("etc/passwd").in_key(&["users", &user, "shell"]);
+            Finding { by: by.or_else(|| machine.author("etc/passwd")), ..finding }
+        })
+        .collect()
 }
 
 /// OVL-26: a link to a script that neither the overlay nor a package brings.
@@ -136,9 +200,7 @@ fn interpreter(machine: &Machine<'_>, contents: &Contents, path: &str, entry: &E
 
 /// SET-1: what the link etc/localtime leads to.
 fn time_zone(machine: &Machine<'_>, contents: &Contents) -> Option<Finding> {
-    const FILE: &str = "etc/localtime";
-    let Node::Symlink(target) = &machine.tree.get(FILE)?.node else { return None };
-    let zone = target.trim_start_matches('/').strip_prefix(ZONES)?;
+    let zone = zone_of(machine)?;
     let path = format!("{ZONES}{zone}");
     // An archive of lbu may bring the link without `tzdata`; `timezone` in a profile always has both.
     let has_zones = contents.below(ZONES).next().is_some();
@@ -150,23 +212,18 @@ fn time_zone(machine: &Machine<'_>, contents: &Contents) -> Option<Finding> {
         None => "write a zone of tzdata, such as \"Europe/Berlin\", and have `tzdata` in `packages`".to_owned(),
     };
     let what = format!("there is no time zone `{zone}`");
-    Some(machine.at(TIME_ZONE, FILE, what, "the machine's clock shows UTC", fix))
+    Some(machine.at(TIME_ZONE, LOCALTIME, what, "the machine's clock shows UTC", fix))
 }
 
 /// SET-2: what the service `loadkmap` loads.
 fn keymap(machine: &Machine<'_>, contents: &Contents) -> Option<Finding> {
-    const FILE: &str = "etc/conf.d/loadkmap";
-    let text = machine.text(FILE)?;
-    let value = text.lines().find_map(|line| line.trim().strip_prefix("KEYMAP="))?;
-    let path = value.trim_matches(['"', '\'']).trim_start_matches('/');
-    let map = path.strip_prefix(KEYMAPS)?;
-    if machine.tree.get(path).is_some() || contents.get(path).is_some_and(is_file) {
+    let map = keymap_file(machine)?;
+    let path = format!("{KEYMAPS}{map}");
+    if machine.tree.get(&path).is_some() || contents.get(&path).is_some_and(is_file) {
         return None;
     }
-    // A profile says `de de-nodeadkeys`, and the file is de/de-nodeadkeys.bmap.gz.
-    let said = |map: &str| map.trim_end_matches(".gz").trim_end_matches(".bmap").replace('/', " ");
     let known: Vec<String> = contents.below(KEYMAPS).filter(|name| name.contains(".bmap")).map(said).collect();
-    let wanted = said(map);
+    let wanted = said(&map);
     let variants = || {
         let layout = format!("{} ", wanted.split(' ').next().unwrap_or_default());
         let of_layout: Vec<&str> = known.iter().filter(|it| it.starts_with(&layout)).map(String::as_str).collect();
@@ -176,7 +233,7 @@ fn keymap(machine: &Machine<'_>, contents: &Contents) -> Option<Finding> {
     let fix = near.or_else(variants);
     let fix = fix.unwrap_or_else(|| "write a keymap of kbd-bkeymaps, such as \"de de-nodeadkeys\"".to_owned());
     let what = format!("there is no keymap `{wanted}`");
-    Some(machine.at(KEYMAP, FILE, what, "the console's keyboard stays American", fix))
+    Some(machine.at(KEYMAP, LOADKMAP, what, "the console's keyboard stays American", fix))
 }
 
 fn is_file(installed: &Installed) -> bool {

@@ -12,6 +12,7 @@
 mod accounts;
 mod addresses;
 mod arguments;
+mod existence;
 mod files;
 mod finding;
 pub(super) mod in_packages;
@@ -66,6 +67,7 @@ pub(super) fn look(machine: &Machine<'_>) -> Vec<Finding> {
         scripts::look,
         network::look,
         addresses::look,
+        existence::look,
         packages::look,
         files::look,
         secrets::look,
@@ -133,8 +135,9 @@ pub(super) fn is_of_packages(allow: &Allowed, tree: &Tree) -> bool {
     OF_PACKAGES.iter().any(|rule| rule.id == allow.rule) && tree.iter().any(|(path, _)| covers(allow, Some(path)))
 }
 
-fn order(finding: &Finding) -> (Level, usize, Option<&str>, &str) {
-    (finding.rule.level, finding.rule.place(), finding.path.as_deref(), &finding.what)
+fn order(finding: &Finding) -> (Level, usize, Option<&str>, Option<&Place>, &str) {
+    let rule = finding.rule;
+    (rule.level, rule.place(), finding.path.as_deref(), finding.place.as_ref(), &finding.what)
 }
 
 /// Whether an `[[allow]]` is about a finding: its rule and its path.

@@ -104,6 +104,8 @@ rules! {
     NAME_SERVER = "NET-4", Error, "a name server that cannot answer";
     TIME_ZONE = "SET-1", Error, "a time zone that does not exist";
     KEYMAP = "SET-2", Error, "a keymap that does not exist";
+    LIKELY_NAME = "SET-3", Warning, "a zone, keymap, flavor, repository or shell that Alpine likely does not have";
+    SHELL = "SET-4", Error, "a login shell that the machine does not have";
     OTHER_REPOSITORY = "REP-1", Error, "a repository other than the bundle's";
     SYSTEM_MODE_ARGUMENT = "ARG-1", Warning, "a kernel argument for machines with disks";
     NO_SUCH_ARGUMENT = "ARG-2", Warning, "a kernel argument that does nothing on such a machine";
@@ -124,7 +126,7 @@ rules! {
 /// The rules about which the packages have the last word, which only a build knows: without them a mistake may be missed,
 /// or be none.
 pub(in crate::build) const OF_PACKAGES: &[Rule] =
-    &[FOLDER, SERVICE_WITHOUT_PACKAGE, UNKNOWN_PACKAGE, KIND, INTERPRETER, TIME_ZONE, KEYMAP];
+    &[FOLDER, SERVICE_WITHOUT_PACKAGE, UNKNOWN_PACKAGE, KIND, INTERPRETER, TIME_ZONE, KEYMAP, SHELL];
 
 /// The rules about owners and modes, which `[files]` decides more often than the layer that has the file.
 pub(super) const OF_RIGHTS: &[Rule] =

@@ -619,6 +619,28 @@ const CASES: &[(&str, Option<&str>, Case<'static>, Case<'static>)] = &[
     ("NET-4", None, ("[network]\ndns = [\"::\"]", &[]), ("[network]\ndns = [\"::1\"]", &[])),
     ("NET-4", None, ("[network]\ndns = [\"255.255.255.255\"]", &[]), ("[network]\ndns = [\"10.0.0.255\"]", &[])),
     ("NET-4", None, ("[network]\ndns = [\"ff02::1\"]", &[]), ("[network]\ndns = [\"fe80::1\"]", &[])),
+    ("SET-3", None, ("timezone = \"Europe/Berlim\"", &[]), ("timezone = \"Europe/Berlin\"", &[])),
+    ("SET-3", None, ("keymap = \"deu\"", &[]), ("keymap = \"de de-nodeadkeys\"", &[])),
+    ("SET-3", None, ("[alpine]\nflavor = \"ltss\"", &[]), ("[alpine]\nflavor = \"lts\"", &[])),
+    (
+        "SET-3",
+        None,
+        ("[alpine]\nrepositories = [\"comunity\"]", &[]),
+        ("[alpine]\nrepositories = [\"community\"]", &[]),
+    ),
+    (
+        "SET-3",
+        None,
+        ("[alpine]\nrepositories = [\"main\", \"testing\"]", &[]),
+        ("[alpine]\nrelease = \"edge\"\nrepositories = [\"main\", \"testing\"]", &[]),
+    ),
+    (
+        "SET-3",
+        None,
+        ("[users.a]\nuid = 1000\nshell = \"/bin/bash\"", &[]),
+        ("packages = [\"bash\"]\n[users.a]\nuid = 1000\nshell = \"/bin/bash\"", &[]),
+    ),
+    ("SET-3", None, ("[users.a]\nuid = 1000\nshell = \"/bin/bahs\"", &[]), ("[users.a]\nuid = 1000", &[])),
 ];
 
 /// Makes a file.
@@ -710,6 +732,13 @@ const IN_PACKAGES: &[(&str, &str, Case<'static>, Members, Members)] = &[
         ("keymap = \"de de-nodeadkey\"", &[]),
         &[("usr/share/bkeymaps/de/de-nodeadkeys.bmap.gz", "-rw-r--r--:root:root")],
         &[("usr/share/bkeymaps/de/de-nodeadkey.bmap.gz", "-rw-r--r--:root:root")],
+    ),
+    (
+        "SET-4",
+        "etc/passwd",
+        ("[users.a]\nuid = 1000\nshell = \"/bin/bash\"", &[]),
+        &[("bin/zsh", "-rwxr-xr-x:root:root")],
+        &[("bin/bash", "-rwxr-xr-x:root:root")],
     ),
 ];
 
@@ -870,6 +899,21 @@ fn an_allow_of_no_rule_names_the_nearest() {
     let all = found(("[[allow]]\nrule = \"OVL-155\"\nreason = \"r\"", &[]));
     assert_eq!(all[0].what, "`[[allow]]` names the rule `OVL-155`, which does not exist");
     assert!(all[0].fix == "did you mean `OVL-15`?" && all[0].is_fatal(), "{all:?}");
+}
+
+#[test]
+fn a_name_that_alpine_likely_does_not_have_leads_to_the_nearest() {
+    for (toml, near) in [
+        ("timezone = \"Europe/Berln\"", "did you mean `Europe/Berlin`?"),
+        ("keymap = \"latm\"", "did you mean `latam`?"),
+        ("[alpine]\nflavor = \"virrt\"", "did you mean `virt`?"),
+        ("[alpine]\nrepositories = [\"mian\", \"comunity\"]", "did you mean `community`?"),
+        ("[users.a]\nuid = 1000\nshell = \"/usr/bin/fisch\"", "did you mean `/usr/bin/fish`?"),
+        ("[users.a]\nuid = 1000\nshell = \"/bin/zsh\"", "add `zsh` to `packages`"),
+    ] {
+        let all = found((toml, &[]));
+        assert!(all.iter().any(|it| it.rule.id == "SET-3" && it.fix == near && it.by.is_some()), "{toml}: {all:#?}");
+    }
 }
 
 #[test]

@@ -19,6 +19,9 @@ const MOST_PROBLEMS: usize = 50;
 /// How serde begins when a table lacks a key.
 const MISSING: &str = "missing field ";
 
+/// The key by which `toml` hands a date over, which shows where no date is expected.
+const DATE: &str = "$__toml_private_datetime";
+
 /// A key that cannot be meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -109,13 +112,13 @@ pub(super) struct Mistakes(Vec<Wrong>);
 impl Mistakes {
     /// Notes why a key cannot have its value.
     pub(super) fn value(&mut self, key: &[&str], value: &str, why: impl Into<String>) {
-        let what = format!("`{}` has the value `{}`", dotted(&named(key)), value.escape_debug());
+        let what = format!("`{}` has the value `{}`", dotted(&named(key)), shown(value));
         self.0.push(Wrong { path: owned(key), what, fix: why.into() });
     }
 
     /// Notes why a table cannot have a key.
     pub(super) fn name(&mut self, table: &[&str], name: &str, why: impl Into<String>) {
-        let what = format!("`{}` has the key `{}`", dotted(table), name.escape_debug());
+        let what = format!("`{}` has the key `{}`", dotted(table), shown(name));
         let path = owned(table).into_iter().chain([name.to_owned()]).collect();
         self.0.push(Wrong { path, what, fix: why.into() });
     }
@@ -327,10 +330,22 @@ fn take_out_of(value: &mut DeValue<'_>, path: &[String]) {
     }
 }
 
+/// A text of a file as part of one line.
+fn shown(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut shown, char| {
+        if char.is_control() {
+            shown.extend(char.escape_debug())
+        } else {
+            shown.push(char)
+        }
+        shown
+    })
+}
+
 /// What the parser says of a key, in words for its author, and what to write.
 fn reworded(message: &str, path: &[String], written: &str) -> (String, String) {
     let key = dotted(&named(path));
-    let value = format!("`{key}` has the value `{}`", written.escape_debug());
+    let value = format!("`{key}` has the value `{}`", shown(written));
     if let Some(rest) = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: ")) {
         let expected = rest.rsplit_once(", expected ").map_or("another", |(_, expected)| expected);
         return match wanted(expected, written) {
@@ -345,6 +360,9 @@ fn reworded(message: &str, path: &[String], written: &str) -> (String, String) {
         return (format!("`{key}` has no key {field}"), "write it".to_owned());
     }
     let unknown = ["unknown field `", "unknown variant `"].iter().find_map(|start| message.strip_prefix(start));
+    if message.contains(DATE) {
+        return (value, format!("a date is a text here; write \"{}\"", shown(written)));
+    }
     if let Some((wrong, rest)) = unknown.and_then(|rest| rest.split_once('`')) {
         let known: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
         let fix = match nearest(wrong, known.iter().copied()) {
@@ -380,6 +398,7 @@ fn wanted(expected: &str, written: &str) -> Option<(&'static str, String)> {
         "a boolean" => ("true or false", "write true or false, without quotes".to_owned()),
         "u32" if bare.parse::<u32>().is_ok() => ("a whole number", format!("write {bare}, without quotes")),
         "u32" => ("a whole number from 0 to 4294967295", "write one, without quotes".to_owned()),
+        "IP address" => ("an IP address", "write one, such as \"10.0.0.1\"".to_owned()),
         _ if expected == "a map" || expected.starts_with("struct ") => {
             ("a table", "write `{ KEY = VALUE }`, or a section of its own".to_owned())
         }
@@ -405,13 +424,13 @@ mod tests {
             problems(text),
             [
                 "line 1: unknown key `descripton`; did you mean `description`?",
-                "line 2: `packages` has the value `\\\"nano\\\"`, and a list is wanted; write [\"nano\"]",
+                "line 2: `packages` has the value `\"nano\"`, and a list is wanted; write [\"nano\"]",
                 "line 3: `hostname` has the value `a_b`; a host name is 1 to 63 letters, digits and inner hyphens (RFC \
                  1123, section 2.1)",
                 "line 5: `alpine.repositories` has the value `5`, and a text is wanted; write \"5\"",
                 "line 5: `alpine.repositories` has the value `a b`; write the name of a repository of the release, such \
                  as \"main\" or \"community\"",
-                "line 7: `users.kiosk.uid` has the value `\\\"1000\\\"`, and a whole number is wanted; write 1000, \
+                "line 7: `users.kiosk.uid` has the value `\"1000\"`, and a whole number is wanted; write 1000, \
                  without quotes",
                 "line 8: `users.kiosk.gid` has the value `70000`; ids go up to 65533",
                 "line 9: `users.kiosk.shell` has the value `sh`; write an absolute path, such as \"/home/kiosk\" or \"/bin/ash\"",
@@ -420,6 +439,23 @@ mod tests {
                 "line 14: `allow` has no key `reason`; write it",
             ]
         );
+    }
+
+    #[test]
+    fn types_are_named_in_words() {
+        for (text, said) in [
+            ("vars.d = 2020-01-01", "`vars.d` has the value `2020-01-01`; a date is a text here; write \"2020-01-01\""),
+            ("hostname = 2020-01-01", "and a text is wanted"),
+            ("network.interfaces.a.gateway = 1", "and an IP address is wanted; write one, such as \"10.0.0.1\""),
+            ("allow-empty-root-password = \"true\"", "true or false is wanted; write true, without quotes"),
+            ("users.a = 1", "a table is wanted"),
+            ("alpine.arch = [\"x86\", \"x86_64\"]", "`arch` lists 2; write one, such as \"x86_64\""),
+            ("packages = [[\"a\"]]", "one text is wanted"),
+            ("packages = {}", "a list is wanted; write a list"),
+        ] {
+            let found = problems(text);
+            assert!(found.len() == 1 && found[0].contains(said), "{text}: {found:?}");
+        }
     }
 
     #[test]

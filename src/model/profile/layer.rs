@@ -94,7 +94,7 @@ fn one_arch<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Option<Arch>, 
         OneArch::List(list) => match <[Arch; 1]>::try_from(list) {
             Ok([arch]) => Ok(Some(arch)),
             Err(list) => Err(serde::de::Error::custom(format!(
-                "a bundle is for one architecture, and `arch` lists {}",
+                "a bundle is for one architecture, and `arch` lists {}; write one, such as \"x86_64\"",
                 list.len()
             ))),
         },
