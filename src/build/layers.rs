@@ -94,14 +94,14 @@ impl Stack<'_> {
                 return Err(BuildError::NoBase {
                     name: base.clone(),
                     profile: name.clone(),
-                    place: written.place(&["extends"]),
+                    place: written.place(&["extends"]).map(Box::new),
                     hint: hint(self.profiles, base.as_str(), &[name.as_str()]),
                 });
             }
             self.profile(base)?;
         }
         for (number, overlay) in profile.overlays.iter().enumerate() {
-            let place = written.place(&["overlays", overlay.as_str()]);
+            let place = written.place(&["overlays", overlay.as_str()]).map(Box::new);
             if profile.overlays[..number].contains(overlay) {
                 return Err(BuildError::TwiceListed { profile: name.clone(), name: overlay.clone(), place });
             }
@@ -118,7 +118,12 @@ impl Stack<'_> {
         Ok(())
     }
 
-    fn overlay(&mut self, name: &OverlayName, profile: &ProfileName, place: Option<Place>) -> Result<(), BuildError> {
+    fn overlay(
+        &mut self,
+        name: &OverlayName,
+        profile: &ProfileName,
+        place: Option<Box<Place>>,
+    ) -> Result<(), BuildError> {
         let folder = self.overlays.join(name.as_str());
         if !folder.is_dir() {
             let hint = hint(self.overlays, name.as_str(), &[]);

@@ -73,19 +73,19 @@ pub enum BuildError {
         near: Option<String>,
     },
     /// A profile extends one that does not exist.
-    #[error("profile `{profile}` extends `{name}`{}, and there is no such profile; {hint}", at(place.as_ref()))]
+    #[error("profile `{profile}` extends `{name}`{}, and there is no such profile; {hint}", at(place.as_deref()))]
     NoBase {
         /// What it extends.
         name: ProfileName,
         /// The profile.
         profile: ProfileName,
         /// Where it says so.
-        place: Option<Place>,
+        place: Option<Box<Place>>,
         /// A profile with a name like it, or those there are.
         hint: String,
     },
     /// A profile names an overlay that does not exist.
-    #[error("profile `{profile}` uses overlay `{name}`{}, and there is none in {}; {hint}", at(place.as_ref()), folder.display())]
+    #[error("profile `{profile}` uses overlay `{name}`{}, and there is none in {}; {hint}", at(place.as_deref()), folder.display())]
     NoOverlay {
         /// The overlay.
         name: OverlayName,
@@ -94,7 +94,7 @@ pub enum BuildError {
         /// Where overlays are.
         folder: PathBuf,
         /// Where the profile says so.
-        place: Option<Place>,
+        place: Option<Box<Place>>,
         /// An overlay with a name like it, or those there are.
         hint: String,
     },
@@ -110,14 +110,14 @@ pub enum BuildError {
     #[error("{} is not UTF-8 text", .0.display())]
     NotText(PathBuf),
     /// The same overlay twice.
-    #[error("profile `{profile}` lists overlay `{name}` twice{}; take one out", at(place.as_ref()))]
+    #[error("profile `{profile}` lists overlay `{name}` twice{}; take one out", at(place.as_deref()))]
     TwiceListed {
         /// The profile.
         profile: ProfileName,
         /// The overlay.
         name: OverlayName,
         /// Where it is listed.
-        place: Option<Place>,
+        place: Option<Box<Place>>,
     },
     /// Profiles that extend each other.
     #[error("the profiles extend each other in a circle: {0}; take one `extends` out")]
