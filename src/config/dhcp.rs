@@ -206,7 +206,7 @@ fn nobody_gives(file: &Dhcp) -> Result<(), ConfigError> {
         ("dhcp.dns", file.dns.as_ref().and_then(|list| list.first()).map(ToString::to_string)),
         ("dhcp.domain", file.domain.clone()),
         ("dhcp.lease", file.lease.clone()),
-        ("dhcp.subnet", file.subnet.as_ref().and_then(|list| list.first()).map(|subnet| shown(subnet))),
+        ("dhcp.subnet", file.subnet.as_ref().and_then(|list| list.first()).map(shown)),
     ];
     match lent.into_iter().find_map(|(key, value)| Some((key, value?))) {
         None => Ok(()),

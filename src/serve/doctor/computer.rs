@@ -172,7 +172,7 @@ fn space(state: &Path) -> Finding {
     let existing = state.ancestors().find(|folder| folder.exists()).unwrap_or(state);
     match statvfs(existing) {
         Ok(found) => {
-            let free = u64::from(found.blocks_available()) * found.fragment_size();
+            let free = found.blocks_available() * found.fragment_size();
             let said = format!("{} MiB are free for {}", free >> 20, state.display());
             if free < LITTLE_SPACE {
                 Finding::wrong("disk", said, "`bivouac gc` deletes what nothing needs; or make room")
