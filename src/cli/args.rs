@@ -9,6 +9,7 @@ use super::fetch::Extent;
 use super::loaders::LoadersArgs;
 use super::mirror::MirrorArgs;
 use super::pipeline::How;
+use super::recipe::RecipeArgs;
 use super::render::RenderArgs;
 use super::schema::Schemed;
 use super::solve::SolveArgs;
@@ -293,6 +294,10 @@ pub(super) enum Command {
     },
     /// List the iPXE loaders there are, add and remove some, tell which one a machine gets
     Loaders(LoadersArgs),
+    /// Print what another DHCP server must say so that machines boot from this one
+    ///
+    /// For sites where the DHCP server does it all and Bivouac answers none: `[dhcp] mode = "off"`.
+    DhcpRecipe(RecipeArgs),
     /// Show the files that templates make for a machine
     ///
     /// From the profile's folder as it is now, without a build: to try out a template.
@@ -460,6 +465,7 @@ impl Command {
             Self::Up { serve, .. } | Self::Serve(serve) => serve.clone().into_file(),
             Self::Loaders(loaders) => loaders.flags(),
             Self::Doctor(doctor) => doctor.serve.clone().into_file(),
+            Self::DhcpRecipe(recipe) => recipe.flags(),
             Self::Outdated { secdb, .. } => File { secdb: secdb.clone(), ..File::default() },
             _ => File::default(),
         };

@@ -19,6 +19,7 @@ mod new_profile;
 mod outdated;
 mod pipeline;
 mod progress;
+mod recipe;
 mod render;
 mod report;
 mod sbom;
@@ -138,6 +139,7 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
                 gc::gc(&settings, rules, out)?;
             }
             Command::Loaders(args) => loaders::run(&settings, args, out)?,
+            Command::DhcpRecipe(args) => recipe::recipe(&settings, &args, out)?,
             Command::Render(args) => render::render(&settings, args, out).await?,
             Command::Mirror(args) => return mirror::run(&settings, args, out).await,
             Command::Doctor(args) => {

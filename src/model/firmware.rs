@@ -38,7 +38,8 @@ pub enum Firmware {
 }
 
 /// How the firmware wants to take its loader.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Transport {
     /// PXE: a file name, taken by TFTP.
     Pxe,

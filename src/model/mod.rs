@@ -17,5 +17,6 @@ pub mod name;
 pub mod net;
 pub mod plan;
 pub mod profile;
+pub mod recipe;
 pub mod script;
 pub mod template;

@@ -26,6 +26,7 @@ mod network;
 mod new_profile;
 mod outdated;
 mod readme;
+mod recipe;
 mod reproducible;
 mod sbom;
 mod schema;

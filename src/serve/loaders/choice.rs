@@ -71,6 +71,16 @@ impl Loaders {
         Some(Choice { loader, rule })
     }
 
+    /// The loader for machines with this firmware about which no rule says more than that: of the kind that the first
+    /// rule about all of them wants, when there is one.
+    #[must_use]
+    pub fn for_every_machine(&self, firmware: Firmware) -> Option<&Loader> {
+        let is_for_all =
+            |rule: &&LoaderRule| rule.machines.is_empty() && rule.firmware.is_none_or(|own| own == firmware);
+        let wanted = self.rules.iter().find(is_for_all).and_then(|rule| self.of_kind(firmware, rule.kind));
+        wanted.or_else(|| self.for_firmware(firmware))
+    }
+
     /// The best loader of a kind for machines with this firmware.
     #[must_use]
     pub fn of_kind(&self, firmware: Firmware, kind: LoaderKind) -> Option<&Loader> {
@@ -155,6 +165,16 @@ mod tests {
         let loaders = loaders(&[]);
         assert_eq!(chosen(&loaders, Firmware::BiosX86, "00:e0:4c:00:00:01"), ("undionly.kpxe".to_owned(), None, true));
         assert_eq!(loaders.unmet(), []);
+    }
+
+    #[test]
+    fn what_every_machine_gets_leaves_out_rules_about_some() {
+        let loaders =
+            loaders(&[("00:e0:4c", None, LoaderKind::Snponly), ("", Some(Firmware::BiosX86), LoaderKind::Ipxe)]);
+        let name = |firmware| loaders.for_every_machine(firmware).map(|loader| loader.name.as_str());
+        assert_eq!(name(Firmware::EfiX64), Some("ipxe.efi"));
+        assert_eq!(name(Firmware::BiosX86), Some("ipxe.pxe"));
+        assert_eq!(name(Firmware::EfiIa32), None);
     }
 
     #[test]
