@@ -233,7 +233,8 @@ impl Drop for Lab {
 }
 
 impl Process {
-    fn start(what: &str, mut command: Command) -> Self {
+    /// Starts a program.
+    pub fn start(what: &str, mut command: Command) -> Self {
         let (output, input) = std::io::pipe().unwrap();
         command.stdin(Stdio::null()).stdout(input.try_clone().unwrap()).stderr(input);
         let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {what}: {error}"));
@@ -301,7 +302,8 @@ impl Drop for Process {
     }
 }
 
-fn ip(arguments: &[&str]) {
+/// Runs `ip`, which must succeed.
+pub fn ip(arguments: &[&str]) {
     let output = Command::new("ip").args(arguments).output().expect("ip, of the package iproute2, is installed");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "ip {}: {said}(boot tests need root)", arguments.join(" "));

@@ -1,11 +1,14 @@
 //! Boot tests: real firmware, a real kernel and real packets, from power-on to the check-in of the running machine.
 //!
-//! They need root (network namespaces), QEMU, OVMF, Debian's `ipxe` and dnsmasq, and no network; `scripts/check` installs
-//! these and runs them. Everything happens in namespaces each test makes for itself.
+//! They need root (network namespaces), QEMU, OVMF, Debian's `ipxe`, dnsmasq, ISC's DHCP server and relay, Kea and busybox,
+//! and no network; `scripts/check` installs these and runs them. Everything happens in namespaces each test makes for itself.
 #![expect(unreachable_pub, clippy::unwrap_used, reason = "tests")]
 
+mod dhcp;
 mod lab;
+mod recipes;
 mod site;
+mod wires;
 
 use std::time::Duration;
 

@@ -1,0 +1,106 @@
+//! Our DHCP server with the clients and relays of others. No machine boots here, so these take seconds.
+
+use std::io::{ErrorKind, Read as _};
+use std::net::Ipv4Addr;
+use std::process::Command;
+use std::time::Duration;
+
+use bivouac::wire::dhcp::{Packet, code};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::lab::Process;
+use crate::site::Site;
+use crate::wires::{Wires, done};
+
+/// How long a program has to start.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Hears every packet of a namespace.
+fn listen() -> Socket {
+    // What a computer sends itself is told only to those who want every protocol (packet(7), ETH_P_ALL).
+    const EVERY: i32 = 0x0003_u16.to_be() as i32;
+    let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(EVERY))).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    socket
+}
+
+/// The DHCP packets heard so far from one address to another.
+fn heard(socket: &Socket, from: Ipv4Addr, to: Ipv4Addr) -> Vec<Packet> {
+    let (mut packets, mut buffer) = (Vec::new(), [0; 2048]);
+    loop {
+        match (&*socket).read(&mut buffer) {
+            Ok(length) if buffer[0] >> 4 == 4 => {
+                let header = usize::from(buffer[0] & 15) * 4;
+                let address = |at: usize| Ipv4Addr::from(<[u8; 4]>::try_from(&buffer[at..at + 4]).unwrap());
+                if (address(12), address(16)) == (from, to) && buffer[9] == 17 {
+                    packets.extend(Packet::decode(&buffer[header + 8..length]));
+                }
+            }
+            // ARP, IPv6.
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return packets,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_client_behind_a_relay_has_an_address_of_its_own_network() {
+    let wires = Wires::new("relay", ["server", "relay", "client"]);
+    wires.join([(0, "s0", "10.80.0.1/24"), (1, "r0", "10.80.0.2/24")]);
+    wires.join([(1, "r1", "10.80.1.1/24"), (2, "c0", "")]);
+    wires.ip(0, &["route", "add", "10.80.1.0/24", "via", "10.80.0.2"]);
+    let networks = "mode = \"full\"\ninterfaces = [\"s0\"]\n\
+                    [[dhcp.subnet]]\nnetwork = \"10.80.0.0/24\"\npool = \"10.80.0.100-10.80.0.199\"\n\
+                    [[dhcp.subnet]]\nnetwork = \"10.80.1.0/24\"\npool = \"10.80.1.100-10.80.1.199\"\n\
+                    router = \"10.80.1.1\"\n";
+    let site = Site::publish();
+    let mut server = wires.serve(0, &site, networks);
+    let mut relay = wires.inside(1, "dhcrelay");
+    relay.args(["-4", "-d", "-a", "-iu", "r0", "-id", "r1", "--no-pid", "10.80.0.1"]);
+    let mut relay = Process::start("dhcrelay", relay);
+    relay.wait_for("Sending on   Socket/fallback", PATIENCE);
+    let spies = wires.within(1, || [listen(), listen()]);
+    let script =
+        wires.write("bound", "#!/bin/sh\n[ \"$1\" != bound ] || echo \"bound $ip $subnet $router $serverid\"\n");
+    done(Command::new("chmod").arg("+x").arg(&script));
+    let mut udhcpc = wires.inside(2, "busybox");
+    udhcpc.args(["udhcpc", "-f", "-q", "-n", "-i", "c0", "-t", "10", "-T", "1", "-s"]).arg(script);
+    let said = done(&mut udhcpc);
+    server.drain();
+    let bound = said.lines().find(|line| line.starts_with("bound ")).unwrap_or_else(|| panic!("{said}"));
+    let mut words = bound.split(' ').skip(1);
+    let address: Ipv4Addr = words.next().unwrap().parse().unwrap();
+    let pool = Ipv4Addr::new(10, 80, 1, 100)..=Ipv4Addr::new(10, 80, 1, 199);
+    assert!(pool.contains(&address), "{said}{}", server.text());
+    assert_eq!(words.collect::<Vec<_>>(), ["255.255.255.0", "10.80.1.1", "10.80.0.1"], "{said}");
+    // What the relay added comes back to it unchanged, and last.
+    let (near, far) = (Ipv4Addr::new(10, 80, 0, 1), Ipv4Addr::new(10, 80, 1, 1));
+    let (questions, answers) = (heard(&spies[0], Ipv4Addr::new(10, 80, 0, 2), near), heard(&spies[1], near, far));
+    let told = |packets: &[Packet]| {
+        packets
+            .iter()
+            .map(|packet| packet.options.get(code::RELAY_AGENT).unwrap_or_default().to_vec())
+            .collect::<Vec<_>>()
+    };
+    assert!(answers.len() >= 2, "an offer and an acknowledgement: {answers:?}\n{}", server.text());
+    let added = &told(&questions)[0];
+    assert!(!added.is_empty(), "{questions:?}");
+    for packet in &answers {
+        assert_eq!(packet.options.iter().last(), Some((code::RELAY_AGENT, &added[..])), "{packet:?}");
+    }
+}
+
+#[test]
+fn two_hundred_clients_a_second_are_all_served() {
+    let wires = Wires::new("perf", ["server", "client"]);
+    wires.join([(0, "s0", "10.81.0.1/16"), (1, "c0", "10.81.0.2/16")]);
+    let pool = "mode = \"full\"\ninterfaces = [\"s0\"]\npool = \"10.81.1.0-10.81.4.255\"\nnetmask = \"255.255.0.0\"\n";
+    let site = Site::publish();
+    let _server = wires.serve(0, &site, pool);
+    let mut perfdhcp = wires.inside(1, "perfdhcp");
+    perfdhcp.args(["-4", "-l", "c0", "-r", "200", "-R", "1000", "-p", "3", "-W", "1000000", "-u", "10.81.0.1"]);
+    let said = done(&mut perfdhcp);
+    let counted = |what: &str| said.lines().filter(|line| *line == what).count();
+    assert_eq!((counted("drops: 0"), counted("non unique addresses: 0")), (2, 2), "{said}");
+}
