@@ -1,0 +1,174 @@
+//! How many exchanges a second the DHCP server holds, what each costs and how long it takes, side by side with Kea, ISC
+//! dhcpd, dnsmasq and a loop that answers without thinking. Run by `scripts/bench dhcp`, which makes the two network
+//! namespaces and the state folder.
+//!
+//! perfdhcp plays the clients, behind a relay: it asks by unicast from the address it has itself.
+#![allow(missing_docs, unreachable_pub, clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark")]
+
+mod empty_loop;
+mod perfdhcp;
+mod servers;
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+/// The server's address; the clients' is the next one.
+const SERVER: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 1);
+
+/// A rate counts as held when this share of requests or less was not answered within a second.
+const MOST_DROPS: f64 = 0.01;
+
+/// The rate at which latency and cost are compared.
+const CALM: u32 = 500;
+
+/// Runs at [`CALM`] of each server, in turn.
+const ROUNDS: usize = 3;
+
+/// Seconds of one run.
+const SECONDS: u32 = 4;
+
+/// Above this nobody here gets.
+const HIGHEST: u32 = 200_000;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["loop"] => empty_loop::answer_without_thinking(),
+        [server, clients, folder] => {
+            let lab = Lab { server: server.to_owned(), clients: clients.to_owned(), folder: folder.into() };
+            let full = lab.compare(Mode::Full);
+            let proxy = lab.compare(Mode::Proxy);
+            if full & proxy { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        _ => panic!("run by scripts/bench dhcp"),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// Addresses from a pool, four packets an exchange.
+    Full,
+    /// Boot information for PXE clients, two packets an exchange.
+    Proxy,
+}
+
+/// The two namespaces, and a folder for everything that is written.
+struct Lab {
+    server: String,
+    clients: String,
+    folder: PathBuf,
+}
+
+/// What was measured of a server.
+#[derive(Default)]
+struct Figures {
+    /// The highest rate held, exchanges a second.
+    rate: f64,
+    /// Whether more was not sent.
+    is_unbounded: bool,
+    /// Processor microseconds of an exchange, one for each round.
+    costs: Vec<f64>,
+    /// The 99th percentile of the time to an answer in milliseconds, one for each round.
+    delays: Vec<f64>,
+}
+
+impl Lab {
+    /// Measures every server and prints the figures; whether ours is as good as it should be.
+    fn compare(&self, mode: Mode) -> bool {
+        let names: &[&'static str] = match mode {
+            Mode::Full => &["bivouac", "Kea", "ISC dhcpd", "dnsmasq", "empty loop"],
+            Mode::Proxy => &["bivouac", "dnsmasq"],
+        };
+        let mut figures: Vec<Figures> = names.iter().map(|_| Figures::default()).collect();
+        for (name, figures) in names.iter().zip(&mut figures) {
+            let running = self.start(name, mode);
+            (figures.rate, figures.is_unbounded) = self.highest_rate(mode);
+            running.stop();
+        }
+        for _ in 0..ROUNDS {
+            for (name, figures) in names.iter().zip(&mut figures) {
+                let running = self.start(name, mode);
+                // Everything that happens once is behind it.
+                self.run(mode, CALM, 1, false);
+                let before = running.processor_seconds();
+                let run = self.run(mode, CALM, SECONDS * 2, true);
+                figures.costs.push((running.processor_seconds() - before) * 1e6 / run.exchanges);
+                figures.delays.push(percentile(run.delays, 0.99));
+                running.stop();
+            }
+        }
+        report(mode, names, &figures)
+    }
+
+    /// The highest rate that is held, to a twentieth, and whether it is only that perfdhcp sends no more.
+    fn highest_rate(&self, mode: Mode) -> (f64, bool) {
+        let (mut held, mut achieved, mut lost) = (0, 0.0_f64, HIGHEST);
+        let mut next = CALM;
+        while next < lost && f64::from(lost - held) > f64::from(held) / 20.0 && lost > 20 {
+            let run = self.run(mode, next, SECONDS, false);
+            if run.drops > MOST_DROPS {
+                lost = next;
+                // What is still on its way must not count against the next run.
+                thread::sleep(Duration::from_secs(2));
+            } else if lost == HIGHEST && run.rate < achieved * 1.05 {
+                // Twice as much was asked of perfdhcp, and no more came of it.
+                return (achieved.max(run.rate), true);
+            } else {
+                held = next;
+                achieved = achieved.max(run.rate);
+            }
+            next = if lost == HIGHEST { next * 2 } else { held + (lost - held) / 2 };
+        }
+        (achieved, false)
+    }
+}
+
+fn percentile(mut values: Vec<f64>, share: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    // A server that answers nobody takes forever.
+    values.get(((values.len() as f64) * share) as usize).or(values.last()).copied().unwrap_or(f64::INFINITY)
+}
+
+/// Prints the figures, each with ours as a ratio to it, and says which targets are missed.
+fn report(mode: Mode, names: &[&str], figures: &[Figures]) -> bool {
+    let median = |values: &[f64]| percentile(values.to_vec(), 0.5);
+    let cost = |figures: &Figures| median(&figures.costs);
+    let delay = |figures: &Figures| median(&figures.delays);
+    let ours = &figures[0];
+    println!(
+        "{}, {ROUNDS} rounds; in brackets ours as a ratio to it",
+        match mode {
+            Mode::Full => "full mode: DISCOVER, OFFER, REQUEST, ACK",
+            Mode::Proxy => "proxy mode: DISCOVER, OFFER of a PXE client",
+        }
+    );
+    println!("{:12} {:>18} {:>22} {:>26}", "", "exchanges/s", "CPU µs an exchange", format!("p99 ms at {CALM}/s"));
+    for (name, of) in names.iter().zip(figures) {
+        let with = |value: f64, ratio: f64| format!("{value:.2} ({ratio:.2})");
+        println!(
+            "{name:12} {:>18} {:>22} {:>26}",
+            format!("{}{:.0} ({:.2})", if of.is_unbounded { ">" } else { "" }, of.rate, ours.rate / of.rate),
+            with(cost(of), cost(ours) / cost(of)),
+            with(delay(of), delay(ours) / delay(of)),
+        );
+    }
+    let targets = match mode {
+        Mode::Full => vec![
+            ("the rate of Kea and ISC dhcpd", ours.is_unbounded || ours.rate >= figures[1].rate.max(figures[2].rate)),
+            ("half their cost", cost(ours) <= 0.5 * cost(&figures[1]).min(cost(&figures[2]))),
+            ("1.5 times the delay of the empty loop", delay(ours) < 1.5 * delay(&figures[4])),
+        ],
+        Mode::Proxy => vec![
+            ("whatever perfdhcp sends", ours.is_unbounded),
+            ("the cost of dnsmasq", cost(ours) <= cost(&figures[1])),
+        ],
+    };
+    for (target, is_met) in &targets {
+        println!("{}: {target}", if *is_met { "met" } else { "MISSED" });
+    }
+    println!();
+    targets.iter().all(|(_, is_met)| *is_met)
+}

@@ -1,0 +1,60 @@
+//! perfdhcp of Kea, which plays the clients.
+
+use super::servers::{DEVICES, inside};
+use super::{Lab, Mode, SERVER};
+
+/// Clients that want an address: fewer than the pool has.
+const CLIENTS: &str = "50000";
+
+/// Clients that want to boot: as many as the largest sites have.
+const MACHINES: &str = "5000";
+
+/// What perfdhcp said.
+pub struct Run {
+    /// Exchanges a second.
+    pub rate: f64,
+    /// The larger share of requests without an answer.
+    pub drops: f64,
+    /// How many were completed.
+    pub exchanges: f64,
+    /// Milliseconds to each answer, when asked for.
+    pub delays: Vec<f64>,
+}
+
+impl Lab {
+    /// Asks at a rate for some seconds.
+    pub fn run(&self, mode: Mode, rate: u32, seconds: u32, with_delays: bool) -> Run {
+        let mut perfdhcp = inside(&self.clients, "perfdhcp");
+        perfdhcp.args(["-4", "-l", DEVICES[1], "-W", "1000000"]);
+        perfdhcp.args(["-r", &rate.to_string(), "-p", &seconds.to_string()]);
+        perfdhcp.args(["-R", if mode == Mode::Proxy { MACHINES } else { CLIENTS }]);
+        if mode == Mode::Proxy {
+            let class: String = b"PXEClient:Arch:00007:UNDI:003016".iter().map(|byte| format!("{byte:02x}")).collect();
+            perfdhcp.args(["-i", "-o", &format!("60,{class}"), "-o", "93,0007", "-o", "94,010310"]);
+        }
+        if with_delays {
+            perfdhcp.args(["-x", "t"]);
+        }
+        // It ends with 3 when anything was dropped.
+        let output = perfdhcp.arg(SERVER.to_string()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        Run::read(&said).unwrap_or_else(|| panic!("perfdhcp said:\n{said}{}", String::from_utf8_lossy(&output.stderr)))
+    }
+}
+
+impl Run {
+    fn read(said: &str) -> Option<Self> {
+        let after = |name: &str| {
+            let values =
+                said.lines().filter_map(move |line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok());
+            values.collect::<Vec<f64>>()
+        };
+        let drops = after("drops ratio: ").into_iter().fold(0.0, f64::max) / 100.0;
+        let exchanges = after("received packets: ").into_iter().last()?;
+        let delays = said.lines().filter_map(|line| {
+            let (sent, received) = line.strip_prefix("sent / received: ")?.split_once(" / ")?;
+            Some((received.trim().parse::<f64>().ok()? - sent.trim().parse::<f64>().ok()?) * 1e3)
+        });
+        Some(Self { rate: *after("Rate: ").first()?, drops, exchanges, delays: delays.collect() })
+    }
+}
