@@ -16,7 +16,7 @@ use bivouac::apk::{Index, KeyLength, PackageFile, PackageWriter, PkgInfo, Signin
 use bivouac::fetch::{Cache, Checks, Downloader, HttpSettings, Mirrors, Proxy};
 use bivouac::fleet::Fleet;
 use bivouac::mirror::{Mirror, Options, Role};
-use bivouac::model::net::DhcpMode;
+use bivouac::model::net::{DhcpMode, TransferPorts};
 use bivouac::serve::dhcp::Listen;
 use bivouac::serve::{self, App, Server};
 use bivouac::store::Store;
@@ -161,6 +161,7 @@ async fn mirror(folder: &Path, upstream: String) {
     let options = serve::Options {
         http: "127.0.0.1:0".parse().unwrap(),
         tftp: None,
+        tftp_ports: TransferPorts::default(),
         dhcp: Listen::Address(std::net::Ipv4Addr::LOCALHOST, DhcpMode::Off),
         plan: Arc::default(),
         quirks: Vec::new(),

@@ -492,7 +492,7 @@ impl ServeFlags {
             default_profile: self.default_profile,
             loaders: self.loaders,
             http: Some(Http { listen: self.http, advertise: self.advertise }),
-            tftp: Some(Tftp { enabled: None, listen: self.tftp }),
+            tftp: Some(Tftp { listen: self.tftp, ..Tftp::default() }),
             dhcp: Some(Dhcp {
                 mode: mode.map(|mode| mode.word().to_owned()),
                 interfaces: some(self.interface),

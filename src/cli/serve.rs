@@ -38,6 +38,7 @@ pub(super) async fn bind(settings: &Settings, coming: &[ProfileName]) -> anyhow:
     let options = Options {
         http: settings.http,
         tftp: settings.tftp,
+        tftp_ports: settings.tftp_ports,
         dhcp: listen(&settings.dhcp),
         plan: Arc::clone(&settings.dhcp.plan),
         quirks: settings.dhcp.quirks.clone(),

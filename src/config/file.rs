@@ -150,6 +150,9 @@ pub struct Tftp {
     pub enabled: Option<bool>,
     /// Address and port to listen on; HTTP's address and port 69 when absent.
     pub listen: Option<SocketAddr>,
+    /// Whether files come from the port that was asked and not from ports of their own; no when absent. For containers and
+    /// networks behind address translation.
+    pub single_port: Option<bool>,
 }
 
 impl File {
@@ -215,6 +218,7 @@ impl File {
             tftp: both(self.tftp, other.tftp, |a, b| Tftp {
                 enabled: a.enabled.or(b.enabled),
                 listen: a.listen.or(b.listen),
+                single_port: a.single_port.or(b.single_port),
             }),
             dhcp: both(self.dhcp, other.dhcp, Dhcp::or),
         }

@@ -23,7 +23,7 @@ use crate::model::check::Check;
 use crate::model::loader::LoaderRule;
 use crate::model::mac::Mac;
 use crate::model::name::{ChannelName, ProfileName, nearest};
-use crate::model::net::{PlanError, SubnetError};
+use crate::model::net::{PlanError, SubnetError, TransferPorts};
 use crate::model::plan::{Assignment, Assignments};
 pub use file::{CachingMirror, Fetch, File, Follow, Http, OneOrMore, Tftp, Verify};
 
@@ -136,6 +136,8 @@ pub struct Settings {
     pub advertise: Option<String>,
     /// Where TFTP listens; off when absent.
     pub tftp: Option<SocketAddr>,
+    /// From which ports its files come.
+    pub tftp_ports: TransferPorts,
     /// DHCP.
     pub dhcp: DhcpSettings,
 }
@@ -224,6 +226,7 @@ impl Settings {
             http: listen,
             advertise: http.advertise.as_deref().map(|url| base_url("http.advertise", url)).transpose()?,
             tftp: tftp.enabled.unwrap_or(true).then_some(tftp_listen),
+            tftp_ports: if tftp.single_port == Some(true) { TransferPorts::Single } else { TransferPorts::Own },
             dhcp: DhcpSettings::check(file.dhcp.unwrap_or_default(), reserved)?,
         })
     }
@@ -347,6 +350,8 @@ mod tests {
         assert!(settings.verify.off.is_empty());
         assert_eq!(settings.http.to_string(), "0.0.0.0:80");
         assert_eq!(settings.tftp.unwrap().to_string(), "0.0.0.0:69");
+        assert_eq!(settings.tftp_ports, TransferPorts::Own);
+        assert_eq!(check("[tftp]\nsingle-port = true").unwrap().tftp_ports, TransferPorts::Single);
         assert_eq!(settings.dhcp.mode, DhcpMode::Proxy);
         assert_eq!(settings.store(), Path::new("state/store"));
     }

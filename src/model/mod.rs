@@ -7,6 +7,7 @@ pub mod checkin;
 pub mod cmdline;
 pub mod digest;
 pub mod firmware;
+pub mod hand_over;
 pub mod identity;
 pub mod loader;
 pub mod lock;

@@ -40,7 +40,7 @@ pub struct DhcpCounters {
 }
 
 /// What the TFTP server did with datagrams to its port. Every datagram received is started, refused, malformed or
-/// ignored; every transfer started ends as one of completed, cancelled or lost.
+/// ignored, or belongs to a transfer that shares the port; every transfer started ends as one of completed, cancelled or lost.
 #[derive(Debug, Default)]
 pub struct TftpCounters {
     /// Datagrams that arrived on the server port.
@@ -49,16 +49,18 @@ pub struct TftpCounters {
     pub refused: Counter,
     /// Datagrams that are no TFTP packet.
     pub malformed: Counter,
-    /// Packets that belong elsewhere, repeated requests, and requests beyond the limits.
+    /// Packets for no transfer, repeated requests, and requests beyond the limits.
     pub ignored: Counter,
     /// Transfers begun.
     pub started: Counter,
     /// Transfers the client has taken to the end.
     pub completed: Counter,
-    /// Transfers the client ended, most of them only to learn the size.
+    /// Transfers the client ended, most of them only to learn the size, or began anew.
     pub cancelled: Counter,
     /// Transfers whose client fell silent.
     pub lost: Counter,
     /// Bytes of completed transfers.
     pub bytes: Counter,
+    /// Packets that were sent again, by transfers that have ended.
+    pub resent: Counter,
 }

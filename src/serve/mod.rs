@@ -4,6 +4,7 @@
 //! comes from memory: [`App`] holds the channels, the files of bundles, the loaders and the fleet.
 
 pub mod bind;
+mod boot_files;
 pub mod counters;
 pub mod dhcp;
 pub mod doctor;
@@ -23,7 +24,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use self::bind::BindError;
+use self::boot_files::BootFiles;
 use self::dhcp::attempts::Attempts;
 use self::dhcp::decide::Port;
 use self::dhcp::{DhcpError, DhcpServer, Listen};
@@ -39,13 +40,13 @@ use self::loaders::Loaders;
 use self::observe::{Observed, Observer};
 use self::own_files::OwnFiles;
 use self::port_owner::Protocol;
-use self::tftp::{Files, TftpServer};
+use self::tftp::TftpServer;
 use crate::fleet::{Fleet, Seen};
 use crate::mirror::Mirror;
 use crate::model::alpine::Arch;
 use crate::model::boot::Step;
 use crate::model::mac::Mac;
-use crate::model::net::{AddressPlan, Quirk};
+use crate::model::net::{AddressPlan, Quirk, TransferPorts};
 use crate::model::plan::{Assignments, Catalog};
 use crate::store::{Store, StoreError};
 
@@ -76,6 +77,8 @@ pub struct Options {
     pub http: SocketAddr,
     /// Where TFTP listens, if it does.
     pub tftp: Option<SocketAddr>,
+    /// From which ports its files come.
+    pub tftp_ports: TransferPorts,
     /// Where DHCP is answered, and how.
     pub dhcp: Listen,
     /// The addresses it gives out.
@@ -207,18 +210,15 @@ impl Observer for App {
         if seen.step == Step::Loader {
             self.attempts.lock().unwrap_or_else(PoisonError::into_inner).reached(mac);
         }
+        if seen.sent.is_some_and(|sent| !sent.is_whole()) {
+            return;
+        }
         let how = if seen.mac.is_some() { Seen::ByMac } else { Seen::ByAddress };
         self.fleet.reached(mac, seen.step, how, SystemTime::now());
     }
 
     fn learned(&self, mac: Mac, address: Ipv4Addr) {
         self.links.learn(IpAddr::V4(address), mac);
-    }
-}
-
-impl Files for App {
-    fn open(&self, _peer: IpAddr, path: &str) -> Option<Bytes> {
-        self.loaders.by_name(path).map(|loader| loader.bytes.clone())
     }
 }
 
@@ -242,7 +242,10 @@ impl Server {
         let http_address = http.local_addr().map_err(failed)?;
         let observer: Arc<dyn Observer> = Arc::clone(&app) as _;
         let tftp = match options.tftp {
-            Some(address) => Some(TftpServer::bind(address, Arc::clone(&app) as _, Arc::clone(&observer))?),
+            Some(address) => {
+                let files = Arc::new(BootFiles { app: Arc::clone(&app), http: http_address });
+                Some(TftpServer::bind(address, options.tftp_ports, files, Arc::clone(&observer))?)
+            }
             None => None,
         };
         let settings = dhcp::Settings {
@@ -281,7 +284,12 @@ impl Server {
         let mut tasks = JoinSet::new();
         tasks.spawn(dhcp.run(stop.clone()));
         if let Some(tftp) = tftp {
-            tasks.spawn(tftp.run(stop.clone()));
+            let stop = stop.clone();
+            tasks.spawn_blocking(move || {
+                if let Err(problem) = tftp.run_here(stop) {
+                    error!(%problem, "TFTP cannot be served");
+                }
+            });
         }
         let (served, http_stop) = (Arc::clone(&app), stop.clone());
         tasks.spawn(http::run(http, served, http_stop));
@@ -314,6 +322,8 @@ impl Server {
             dhcp.malformed = dhcp_counters.malformed.value(),
             tftp.received = tftp_counters.as_ref().map(|counters| counters.received.value()),
             tftp.malformed = tftp_counters.as_ref().map(|counters| counters.malformed.value()),
+            tftp.completed = tftp_counters.as_ref().map(|counters| counters.completed.value()),
+            tftp.lost = tftp_counters.as_ref().map(|counters| counters.lost.value()),
             "stopped"
         );
     }

@@ -11,7 +11,7 @@ use crate::model::mac::Mac;
 /// Anybody can send packets with any address in them: an observer bounds what it keeps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
-    /// The machine, where the protocol says it (TFTP does not).
+    /// The machine, where the protocol says it. TFTP does not, unless the name of a file does.
     pub mac: Option<Mac>,
     /// Its address, or the one it was offered, where there is one.
     pub peer: Option<IpAddr>,

@@ -5,11 +5,15 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use nix::libc;
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, SockaddrStorage, recvmsg, sendmsg};
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt,
+};
+use smallvec::SmallVec;
 use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::net::UdpSocket;
 
 /// A datagram's envelope.
@@ -21,6 +25,8 @@ pub(super) struct Received {
     pub peer: SocketAddr,
     /// The address it was sent to, if the kernel said so.
     pub local: Option<IpAddr>,
+    /// The number of the interface it arrived on, if the kernel said so.
+    pub interface: Option<u32>,
 }
 
 /// Receives one datagram; what does not fit `buffer` is cut off.
@@ -33,17 +39,21 @@ fn receive_now(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Received> {
     let mut control = nix::cmsg_space!(libc::in_pktinfo, libc::in6_pktinfo);
     let message = recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::empty())?;
     let peer = message.address.as_ref().and_then(address).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
-    let local = message.cmsgs().ok().and_then(|mut messages| {
+    let arrived = message.cmsgs().ok().and_then(|mut messages| {
         messages.find_map(|message| match message {
             // The address of the interface: that of the header may be a broadcast one.
             ControlMessageOwned::Ipv4PacketInfo(info) => {
-                Some(IpAddr::V4(u32::from_be(info.ipi_spec_dst.s_addr).into()))
+                let local = IpAddr::V4(u32::from_be(info.ipi_spec_dst.s_addr).into());
+                Some((local, u32::try_from(info.ipi_ifindex).ok()?))
             }
-            ControlMessageOwned::Ipv6PacketInfo(info) => Some(IpAddr::V6(info.ipi6_addr.s6_addr.into())),
+            ControlMessageOwned::Ipv6PacketInfo(info) => {
+                Some((IpAddr::V6(info.ipi6_addr.s6_addr.into()), info.ipi6_ifindex))
+            }
             _ => None,
         })
     });
-    Ok(Received { length: message.bytes, peer, local })
+    let (local, interface) = arrived.unzip();
+    Ok(Received { length: message.bytes, peer, local, interface })
 }
 
 fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
@@ -51,18 +61,84 @@ fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
     v4.or_else(|| storage.as_sockaddr_in6().map(|own| SocketAddr::V6(SocketAddrV6::from(*own))))
 }
 
+/// Where datagrams go, and from where.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Route {
+    /// The address they leave from; the kernel's choice, or that of the socket, when absent.
+    pub from: Option<IpAddr>,
+    /// Who gets them.
+    pub to: SocketAddr,
+}
+
+/// What is sent at once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Outgoing<'a> {
+    /// Pieces that are joined.
+    pub parts: &'a [IoSlice<'a>],
+    /// Into datagrams of how many bytes they are cut, of which the last may be shorter; one datagram when absent. The
+    /// kernel, or even the network card, cuts: all of them cost one passage through the system.
+    pub segment: Option<u16>,
+    /// The way they take.
+    pub route: Route,
+}
+
 /// Sends one datagram, from `local` unless that is unspecified.
 pub(super) async fn send(socket: &UdpSocket, bytes: &[u8], local: Ipv4Addr, peer: SocketAddrV4) -> io::Result<()> {
-    let info = libc::in_pktinfo {
-        ipi_ifindex: 0,
-        ipi_spec_dst: libc::in_addr { s_addr: local.to_bits().to_be() },
-        ipi_addr: libc::in_addr { s_addr: 0 },
+    let from = (!local.is_unspecified()).then_some(IpAddr::V4(local));
+    let route = Route { from, to: peer.into() };
+    send_parts(socket, &Outgoing { parts: &[IoSlice::new(bytes)], segment: None, route }).await
+}
+
+/// Sends, and waits for room in the socket's buffer.
+///
+/// # Errors
+/// With segments, also when the kernel or the card cannot cut; nothing was sent then.
+pub(super) async fn send_parts(socket: &UdpSocket, outgoing: &Outgoing<'_>) -> io::Result<()> {
+    socket.async_io(Interest::WRITABLE, || send_now(socket, outgoing)).await
+}
+
+/// Sends without waiting; an error when there is no room.
+pub(super) fn send_now(socket: &impl AsRawFd, outgoing: &Outgoing<'_>) -> io::Result<()> {
+    let Outgoing { parts, segment, route: Route { from, to } } = outgoing;
+    let (v4, v6) = match from {
+        Some(IpAddr::V4(address)) => {
+            let spec_dst = libc::in_addr { s_addr: address.to_bits().to_be() };
+            let unused = libc::in_addr { s_addr: 0 };
+            (Some(libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: spec_dst, ipi_addr: unused }), None)
+        }
+        Some(IpAddr::V6(address)) => {
+            let address = libc::in6_addr { s6_addr: address.octets() };
+            (None, Some(libc::in6_pktinfo { ipi6_addr: address, ipi6_ifindex: 0 }))
+        }
+        None => (None, None),
     };
-    let control = [ControlMessage::Ipv4PacketInfo(&info)];
-    let control = if local.is_unspecified() { &[][..] } else { &control[..] };
-    let to = SockaddrIn::from(peer);
-    let now = || Ok(sendmsg(socket.as_raw_fd(), &[IoSlice::new(bytes)], control, MsgFlags::empty(), Some(&to))?);
-    socket.async_io(Interest::WRITABLE, now).await.map(|_| ())
+    let control: SmallVec<[ControlMessage<'_>; 2]> = v4
+        .iter()
+        .map(ControlMessage::Ipv4PacketInfo)
+        .chain(v6.iter().map(ControlMessage::Ipv6PacketInfo))
+        .chain(segment.iter().map(ControlMessage::UdpGsoSegments))
+        .collect();
+    sendmsg(socket.as_raw_fd(), parts, &control, MsgFlags::empty(), Some(&SockaddrStorage::from(*to)))?;
+    Ok(())
+}
+
+/// A socket that is waited for to be readable, and for nothing else. Must be called within a Tokio runtime.
+#[expect(
+    unsafe_code,
+    reason = "Tokio cannot see that a descriptor stays open and the same; that of a socket of std does"
+)]
+pub(super) fn readable(socket: std::net::UdpSocket) -> io::Result<AsyncFd<std::net::UdpSocket>> {
+    socket.set_nonblocking(true)?;
+    // SAFETY: the socket owns its descriptor, says the same one each time, and is closed by nobody but the `AsyncFd` that
+    // owns it from here on.
+    let registered = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
+    Ok(registered?)
+}
+
+/// Whether the kernel cuts datagrams into segments at all (Linux 4.18 and later).
+pub(super) fn can_segment(socket: &impl AsFd) -> bool {
+    // Zero is what every socket begins with: each datagram is sent as it is.
+    setsockopt(socket, sockopt::UdpGsoSegment, &0).is_ok()
 }
 
 #[cfg(test)]

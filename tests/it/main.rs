@@ -34,5 +34,6 @@ mod serving;
 mod solving;
 mod support;
 mod templates;
+mod tftp;
 mod unchanged;
 mod walk_through;

@@ -1,5 +1,5 @@
 //! What the DHCP server is told to do: how it answers, which addresses it gives out, and which clients want something
-//! else than the others.
+//! else than the others; and from which ports TFTP sends.
 
 mod plan;
 mod quirk;
@@ -8,6 +8,17 @@ mod subnet;
 pub use plan::{AddressPlan, PlanError};
 pub use quirk::{Behaviour, Quirk, Shape, Traits, behaviour};
 pub use subnet::{MAX_ADDRESSES, Parts, Subnet, SubnetError};
+
+/// From which port the files of TFTP come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TransferPorts {
+    /// Each from a port of its own, as RFC 1350, section 4, has it.
+    #[default]
+    Own,
+    /// All from the port that requests go to: for a container or another network behind address translation, which lets
+    /// answers through from no other.
+    Single,
+}
 
 /// How DHCP is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::model::mac::Mac;
 use crate::model::net::{AddressPlan, DhcpMode, Quirk, Traits};
+use crate::serve::boot_files::{self, Found};
 use crate::serve::dhcp::Client;
 use crate::serve::dhcp::attempts::Attempts;
 use crate::serve::dhcp::decide::{Decision, Destination, Facts, Memory, Port, Reply, Request, decide};
@@ -140,11 +141,13 @@ impl Replay {
     fn tftp(&self, payload: &[u8]) -> (String, String) {
         match tftp::Packet::decode(payload) {
             Ok(tftp::Packet::Read(request)) => {
-                let there = self.loaders.by_name(&request.path);
-                let answer = there.map_or_else(
-                    || "no such loader; `bivouac loaders list` shows those there are".to_owned(),
-                    |loader| format!("the file, {} bytes", loader.bytes.len()),
-                );
+                let answer = match boot_files::find(&self.loaders, &request.path) {
+                    Some(Found::Loader(loader)) => format!("the file, {} bytes", loader.bytes.len()),
+                    Some(Found::Instead(loader)) => format!("{} instead, {} bytes", loader.name, loader.bytes.len()),
+                    Some(Found::Autoexec) => "the script of an iPXE that has none".to_owned(),
+                    Some(Found::Grub(_) | Found::Pxelinux(_)) => "a configuration that starts iPXE".to_owned(),
+                    None => "no such loader; `bivouac loaders list` shows those there are".to_owned(),
+                };
                 (format!("asks for {} by TFTP", shown(request.path.as_bytes())), answer)
             }
             Ok(_) => ("no request of TFTP".to_owned(), "an error".to_owned()),
@@ -254,7 +257,13 @@ mod tests {
         let (packet, answer) = said((67, 68), &rival.encode(1472)).unwrap();
         assert_eq!(packet, "OFFER of the server 10.0.0.254: the address 10.0.0.77, the loader pxelinux.0");
         assert_eq!(answer, "");
-        for (name, expected) in [("ipxe.efi", "the file, 4 bytes"), ("x\u{1b}[2J", "no such loader")] {
+        for (name, expected) in [
+            ("ipxe.efi", "the file, 4 bytes"),
+            ("EFI/BOOT/BOOTX64.EFI", "ipxe.efi instead, 4 bytes"),
+            ("grub/grub.cfg", "a configuration that starts iPXE"),
+            ("autoexec.ipxe", "the script of an iPXE that has none"),
+            ("x\u{1b}[2J", "no such loader"),
+        ] {
             let (packet, answer) = said((2000, 69), &tftp::Packet::Read(tftp::Request::new(name)).encode()).unwrap();
             assert!(packet.starts_with("asks for ") && !packet.contains('\u{1b}'), "{packet}");
             assert!(answer.starts_with(expected), "{answer}");

@@ -53,7 +53,7 @@ impl Link {
     }
 
     /// The base URL this client is told, unless the site advertises another.
-    fn base(&self) -> String {
+    pub(super) fn base(&self) -> String {
         match self.local {
             SocketAddr::V4(local) if local.port() == 80 => format!("http://{}", local.ip()),
             local => format!("http://{local}"),

@@ -1,104 +1,252 @@
 //! Room for transfers: how many there may be, in all and for one client, and what is going on with whom.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Transfers at a time, in all. Each has a socket and some hundred bytes; the file is shared.
-const MAX_TRANSFERS: usize = 1024;
+use crate::model::net::TransferPorts;
 
-/// Transfers at a time for one client address.
-pub(super) const MAX_PER_CLIENT: usize = 16;
+/// Transfers at a time, in all. Each has a socket and about a kilobyte; the file is shared.
+pub(super) const MAX_TRANSFERS: usize = 4096;
+
+/// Transfers at a time for one client address: a room full of machines may be behind one, and yet one address must not
+/// take every place.
+pub(super) const MAX_PER_CLIENT: usize = 1024;
+
+/// Datagrams kept for a transfer that is busy; more are lost, as they would be in a socket's buffer.
+const INBOX: usize = 8;
+
+/// How long a client with the server's own port in common must have been silent until another request of it counts as a
+/// new beginning and not as an old packet that came late.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// The datagrams of one client that arrive on the server's own port.
+pub(super) type Datagrams = mpsc::Receiver<Vec<u8>>;
 
 /// The room a server has.
+#[derive(Debug)]
 pub(super) struct Room {
-    free: Arc<Semaphore>,
+    ports: TransferPorts,
     running: Mutex<Running>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Running {
-    transfers: HashMap<SocketAddr, Arc<Handle>>,
-    per_client: HashMap<IpAddr, usize>,
+    clients: HashMap<SocketAddr, Client>,
+    per_address: HashMap<IpAddr, usize>,
+    total: usize,
+    last: u64,
+}
+
+/// The transfers with one port of one machine.
+///
+/// Two at most: a request may be one that was underway for long, or a new beginning. Which of them it is the client tells
+/// by the transfer it answers; the other one goes on until then.
+#[derive(Debug, Default)]
+struct Client {
+    /// The one the client answers.
+    answered: Option<Handle>,
+    /// The one it has not answered yet.
+    unanswered: Option<Handle>,
 }
 
 /// The server's end of a running transfer.
-#[derive(Default)]
+#[derive(Debug)]
 struct Handle {
+    number: u64,
     stop: CancellationToken,
-    seen: AtomicBool,
+    inbox: Option<Inbox>,
+}
+
+/// Where datagrams of this client go that arrive on the server's own port.
+#[derive(Debug)]
+struct Inbox {
+    sender: mpsc::Sender<Vec<u8>>,
+    heard: Instant,
 }
 
 /// Keeps a transfer's place; gives it back however the transfer ends.
+#[derive(Debug)]
 pub(super) struct Place {
     room: Arc<Room>,
     peer: SocketAddr,
-    handle: Arc<Handle>,
-    _permit: OwnedSemaphorePermit,
+    number: u64,
+    stop: CancellationToken,
+}
+
+/// Why there is no place for a transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoPlace {
+    /// The request was repeated, and the transfer it began sends its answer again by itself.
+    Repeated,
+    /// There are as many as there may be.
+    Full,
 }
 
 impl Room {
-    pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { free: Arc::new(Semaphore::new(MAX_TRANSFERS)), running: Mutex::default() })
+    pub(super) fn new(ports: TransferPorts) -> Arc<Self> {
+        Arc::new(Self { ports, running: Mutex::default() })
     }
 
-    /// A place for a transfer to `peer`, if the limits have room.
-    ///
-    /// A second request from the same port is a repetition as long as the first transfer has not been answered, and
-    /// that one sends again by itself. Afterwards the client has begun anew, and the old transfer is over.
-    pub(super) fn place(self: &Arc<Self>, peer: SocketAddr) -> Option<Place> {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(old) = running.transfers.get(&peer) {
-            if !old.seen.load(Ordering::Relaxed) {
-                return None;
+    /// A place for a transfer to `peer`, and where its datagrams arrive when it has no port of its own.
+    pub(super) fn place(self: &Arc<Self>, peer: SocketAddr) -> Result<(Place, Option<Datagrams>), NoPlace> {
+        let mut running = self.lock();
+        let known = running.clients.get(&peer);
+        if known.is_some_and(|client| client.unanswered.is_some()) {
+            return Err(NoPlace::Repeated);
+        }
+        let old = known.and_then(|client| client.answered.as_ref());
+        if let Some((old, inbox)) = old.and_then(|old| Some((old, old.inbox.as_ref()?))) {
+            if inbox.heard.elapsed() < SILENCE {
+                return Err(NoPlace::Repeated);
             }
+            // With one port for both, nobody could tell which of them an answer belongs to.
             old.stop.cancel();
         }
-        let count = running.per_client.get(&peer.ip()).copied().unwrap_or_default();
-        if count >= MAX_PER_CLIENT {
-            return None;
+        let of_address = running.per_address.get(&peer.ip()).copied().unwrap_or_default();
+        if running.total >= MAX_TRANSFERS || of_address >= MAX_PER_CLIENT {
+            return Err(NoPlace::Full);
         }
-        let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
-        let handle = Arc::new(Handle::default());
-        running.per_client.insert(peer.ip(), count + 1);
-        running.transfers.insert(peer, Arc::clone(&handle));
-        Some(Place { room: Arc::clone(self), peer, handle, _permit: permit })
+        running.total += 1;
+        running.last += 1;
+        running.per_address.insert(peer.ip(), of_address + 1);
+        let (number, stop) = (running.last, CancellationToken::new());
+        let (inbox, datagrams) = match self.ports {
+            TransferPorts::Own => (None, None),
+            TransferPorts::Single => {
+                let (sender, datagrams) = mpsc::channel(INBOX);
+                (Some(Inbox { sender, heard: Instant::now() }), Some(datagrams))
+            }
+        };
+        let client = running.clients.entry(peer).or_default();
+        client.unanswered = Some(Handle { number, stop: stop.clone(), inbox });
+        Ok((Place { room: Arc::clone(self), peer, number, stop }, datagrams))
+    }
+
+    /// Hands a datagram that arrived on the server's own port to the transfer it is for. Whether there is one.
+    pub(super) fn hand_over(&self, peer: SocketAddr, datagram: &[u8]) -> bool {
+        let mut running = self.lock();
+        let Some(client) = running.clients.get_mut(&peer) else { return false };
+        let handle = client.unanswered.as_mut().or(client.answered.as_mut());
+        let Some(inbox) = handle.and_then(|handle| handle.inbox.as_mut()) else { return false };
+        inbox.heard = Instant::now();
+        // One that finds no room is lost, and what it said is asked for again.
+        let _ = inbox.sender.try_send(datagram.to_vec());
+        true
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Running> {
+        // Each critical section leaves the counts right.
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Place {
-    /// The client answered: from now on, another request of it is a new beginning.
-    pub(super) fn set_seen(&self) {
-        self.handle.seen.store(true, Ordering::Relaxed);
+    /// The client answered this transfer: an older one with the same port is over.
+    pub(super) fn set_answered(&self) {
+        let mut running = self.room.lock();
+        let Some(client) = running.clients.get_mut(&self.peer) else { return };
+        let Some(own) = client.unanswered.take_if(|handle| handle.number == self.number) else { return };
+        if let Some(old) = client.answered.replace(own) {
+            old.stop.cancel();
+        }
     }
 
-    /// Ends when the client has begun anew elsewhere.
+    /// Ends when the client answers another transfer.
     pub(super) async fn replaced(&self) {
-        self.handle.stop.cancelled().await;
+        self.stop.cancelled().await;
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut running = self.room.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Entry::Occupied(entry) = running.transfers.entry(self.peer)
-            && Arc::ptr_eq(entry.get(), &self.handle)
-        {
-            entry.remove();
-        }
-        if let Entry::Occupied(mut entry) = running.per_client.entry(self.peer.ip()) {
-            match entry.get() {
-                0 | 1 => drop(entry.remove()),
-                count => {
-                    let left = count - 1;
-                    entry.insert(left);
-                }
+        let mut running = self.room.lock();
+        running.total -= 1;
+        if let Some(count) = running.per_address.get_mut(&self.peer.ip()) {
+            *count -= 1;
+            if *count == 0 {
+                running.per_address.remove(&self.peer.ip());
             }
         }
+        let Some(client) = running.clients.get_mut(&self.peer) else { return };
+        for handle in [&mut client.answered, &mut client.unanswered] {
+            handle.take_if(|handle| handle.number == self.number);
+        }
+        if client.answered.is_none() && client.unanswered.is_none() {
+            running.clients.remove(&self.peer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(last: u8, port: u16) -> SocketAddr {
+        ([10, 0, 0, last], port).into()
+    }
+
+    #[test]
+    fn one_address_gets_its_share_and_all_together_the_whole() {
+        let room = Room::new(TransferPorts::Own);
+        let mut places = Vec::new();
+        for client in 1..=4 {
+            for port in 1..=1024 {
+                places.push(room.place(address(client, port)).unwrap());
+            }
+            assert_eq!(room.place(address(client, 2000)).unwrap_err(), NoPlace::Full);
+        }
+        assert_eq!(room.place(address(5, 1)).unwrap_err(), NoPlace::Full);
+        drop(places.pop());
+        assert!(room.place(address(5, 1)).is_ok(), "a place given back is one for somebody else");
+        drop(places);
+        let running = room.lock();
+        assert!(running.clients.is_empty() && running.per_address.is_empty() && running.total == 0);
+    }
+
+    #[test]
+    fn the_transfer_the_client_answers_is_the_one_that_goes_on() {
+        let room = Room::new(TransferPorts::Own);
+        let peer = address(1, 1);
+        let (first, _) = room.place(peer).unwrap();
+        assert_eq!(room.place(peer).unwrap_err(), NoPlace::Repeated);
+        first.set_answered();
+        let (second, _) = room.place(peer).unwrap();
+        assert!(!first.stop.is_cancelled(), "the request may be an old one");
+        drop(second);
+        let (third, _) = room.place(peer).unwrap();
+        third.set_answered();
+        assert!(first.stop.is_cancelled() && !third.stop.is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn with_one_port_for_all_a_client_begins_anew_after_a_second_of_silence() {
+        let room = Room::new(TransferPorts::Single);
+        let peer = address(1, 1);
+        assert!(!room.hand_over(peer, b"x"));
+        let (first, mut inbox) = room.place(peer).unwrap();
+        assert!(room.hand_over(peer, b"ack"));
+        assert_eq!(inbox.as_mut().unwrap().try_recv().unwrap(), b"ack");
+        first.set_answered();
+        assert_eq!(room.place(peer).unwrap_err(), NoPlace::Repeated);
+        tokio::time::advance(SILENCE).await;
+        let (second, _inbox) = room.place(peer).unwrap();
+        assert!(first.stop.is_cancelled() && !second.stop.is_cancelled());
+    }
+
+    #[test]
+    fn a_busy_transfer_keeps_a_bounded_number_of_datagrams() {
+        let room = Room::new(TransferPorts::Single);
+        let (_place, inbox) = room.place(address(1, 1)).unwrap();
+        let mut inbox = inbox.unwrap();
+        for _ in 0..100 {
+            assert!(room.hand_over(address(1, 1), b"ack"));
+        }
+        assert_eq!(std::iter::from_fn(|| inbox.try_recv().ok()).count(), INBOX);
     }
 }

@@ -1,7 +1,8 @@
+use std::net::Ipv4Addr;
 use std::sync::Mutex;
 
-use super::place::MAX_PER_CLIENT;
 use super::*;
+use crate::serve::observe::Observed;
 
 #[derive(Default)]
 struct Seen(Mutex<Vec<Observed>>);
@@ -15,8 +16,8 @@ impl Observer for Seen {
 struct OneFile(Bytes);
 
 impl Files for OneFile {
-    fn open(&self, _: IpAddr, path: &str) -> Option<Bytes> {
-        (path == "ipxe.efi").then(|| self.0.clone())
+    fn open(&self, _: Client, path: &str) -> Option<Served> {
+        (path == "ipxe.efi").then(|| Served { content: self.0.clone(), step: Some(Step::Loader), mac: None })
     }
 }
 
@@ -32,10 +33,15 @@ struct Site {
 
 impl Site {
     fn start(listen: &str) -> Self {
+        Self::start_with(listen, TransferPorts::Own)
+    }
+
+    fn start_with(listen: &str, ports: TransferPorts) -> Self {
         let content: Bytes = (0..100_000u32).flat_map(u32::to_be_bytes).collect::<Vec<u8>>().into();
         let seen = Arc::new(Seen::default());
         let observer: Arc<dyn Observer> = Arc::<Seen>::clone(&seen);
-        let server = TftpServer::bind(listen.parse().unwrap(), Arc::new(OneFile(content.clone())), observer).unwrap();
+        let files = Arc::new(OneFile(content.clone()));
+        let server = TftpServer::bind(listen.parse().unwrap(), ports, files, observer).unwrap();
         let (address, counters, stop) = (server.address().unwrap(), server.counters(), CancellationToken::new());
         let task = tokio::spawn(server.run(stop.clone()));
         Self { address, content, counters, seen, stop, task }
@@ -71,13 +77,17 @@ async fn until(condition: impl Fn() -> bool) {
 
 /// Reads a file as firmware does.
 async fn read(server: SocketAddr, request: Request) -> Vec<u8> {
+    read_from(server, request).await.0
+}
+
+/// The same, and where it came from.
+async fn read_from(server: SocketAddr, request: Request) -> (Vec<u8>, SocketAddr) {
     let socket = client().await;
     let (block_size, window) = (request.block_size.unwrap_or(512), request.window_size.unwrap_or(1));
     socket.send_to(&Packet::Read(request.clone()).encode(), server).await.unwrap();
     let (mut content, mut have, mut unanswered) = (Vec::new(), 0u16, 0);
     loop {
         let (bytes, from) = receive(&socket).await;
-        assert_ne!(from.port(), server.port(), "a transfer has a port of its own");
         match Packet::decode(&bytes).unwrap() {
             Packet::OptionAck(_) => drop(socket.send_to(&Packet::Ack(0).encode(), from).await.unwrap()),
             Packet::Data { block, data } if block == have.wrapping_add(1) => {
@@ -90,7 +100,7 @@ async fn read(server: SocketAddr, request: Request) -> Vec<u8> {
                     socket.send_to(&Packet::Ack(have).encode(), from).await.unwrap();
                 }
                 if done {
-                    return content;
+                    return (content, from);
                 }
             }
             // On a busy computer a block may come again.
@@ -116,6 +126,7 @@ async fn clients_old_and_new_read_the_whole_file() {
     assert_eq!(counters.bytes.value(), 4 * 400_000);
     let seen = site.seen.0.lock().unwrap()[0].clone();
     assert_eq!((seen.step, seen.detail.as_str()), (Step::Loader, "ipxe.efi"));
+    assert!(seen.sent.is_some_and(|sent| sent.is_whole() && sent.of == 400_000), "{seen:?}");
     assert_eq!(seen.peer, Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
     site.end().await;
 }
@@ -124,7 +135,7 @@ async fn clients_old_and_new_read_the_whole_file() {
 async fn many_clients_read_at_once() {
     let site = Site::start("127.0.0.1:0");
     let mut clients = JoinSet::new();
-    for _ in 0..MAX_PER_CLIENT {
+    for _ in 0..32 {
         clients.spawn(read(site.address, asked(Some(1468), Some(16))));
     }
     while let Some(content) = clients.join_next().await {
@@ -173,6 +184,16 @@ impl Site {
     }
 }
 
+/// The number of the next DATA packet, with its sender.
+async fn next_block(socket: &UdpSocket) -> (u16, SocketAddr) {
+    loop {
+        let (bytes, from) = receive(socket).await;
+        if let Packet::Data { block, .. } = Packet::decode(&bytes).unwrap() {
+            return (block, from);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_repeated_request_does_not_begin_a_second_transfer() {
     let site = Site::start("127.0.0.1:0");
@@ -181,22 +202,92 @@ async fn a_repeated_request_does_not_begin_a_second_transfer() {
     for _ in 0..3 {
         socket.send_to(&request, site.address).await.unwrap();
     }
-    let (_, from) = receive(&socket).await;
+    let (_, first) = receive(&socket).await;
     let counters = Arc::clone(&site.counters);
     until(|| counters.received.value() == 3).await;
     assert_eq!((counters.started.value(), counters.ignored.value()), (1, 2));
-    // Once answered, the client that asks anew has begun anew.
-    socket.send_to(&Packet::Ack(0).encode(), from).await.unwrap();
-    loop {
-        let (bytes, _) = receive(&socket).await;
-        if let Packet::Data { block: 1, .. } = Packet::decode(&bytes).unwrap() {
-            break;
-        }
-    }
+    // Once answered, another request may be a new beginning, and may be an old packet. The first transfer goes on …
+    socket.send_to(&Packet::Ack(0).encode(), first).await.unwrap();
+    assert_eq!(next_block(&socket).await, (1, first));
     socket.send_to(&request, site.address).await.unwrap();
-    until(|| counters.started.value() == 2 && counters.cancelled.value() == 1).await;
+    until(|| counters.started.value() == 2).await;
+    socket.send_to(&Packet::Ack(1).encode(), first).await.unwrap();
+    let second = loop {
+        let (bytes, from) = receive(&socket).await;
+        match Packet::decode(&bytes).unwrap() {
+            Packet::OptionAck(_) if from != first => break from,
+            _ => {}
+        }
+    };
+    assert_eq!(counters.cancelled.value(), 0);
+    // … until the client answers the second one.
+    socket.send_to(&Packet::Ack(0).encode(), second).await.unwrap();
+    until(|| counters.cancelled.value() == 1).await;
+    let seen = site.seen.0.lock().unwrap()[0].clone();
+    assert!(seen.detail.starts_with("ipxe.efi: replaced") && !seen.sent.unwrap().is_whole(), "{seen:?}");
+    site.end_with_cancel(&socket, second).await;
+}
+
+#[tokio::test]
+async fn a_stranger_is_told_that_it_is_one_and_the_transfer_goes_on() {
+    let site = Site::start("127.0.0.1:0");
+    let (socket, stranger) = (client().await, client().await);
+    socket.send_to(&Packet::Read(asked(Some(1468), None)).encode(), site.address).await.unwrap();
+    let (_, transfer) = receive(&socket).await;
+    // Neither ends the transfer, and only the second is answered.
+    for packet in [Packet::Error { code: 0, message: String::new() }, Packet::Ack(0)] {
+        stranger.send_to(&packet.encode(), transfer).await.unwrap();
+    }
+    let (bytes, from) = receive(&stranger).await;
+    assert!(matches!(Packet::decode(&bytes), Ok(Packet::Error { code: error_code::UNKNOWN_PORT, .. })), "{bytes:?}");
+    assert_eq!(from, transfer);
+    socket.send_to(&Packet::Ack(0).encode(), transfer).await.unwrap();
+    assert_eq!(next_block(&socket).await, (1, transfer));
+    site.end_with_cancel(&socket, transfer).await;
+}
+
+#[tokio::test]
+async fn with_a_single_port_everything_comes_from_the_one_that_was_asked() {
+    let site = Site::start_with("0.0.0.0:0", TransferPorts::Single);
+    let target = SocketAddr::from(([127, 0, 0, 5], site.address.port()));
+    let mut clients = JoinSet::new();
+    for window in [None, Some(4), Some(16), Some(64)] {
+        clients.spawn(read_from(target, asked(Some(1468), window)));
+    }
+    while let Some(read) = clients.join_next().await {
+        let (content, from) = read.unwrap();
+        assert_eq!(from, target);
+        assert_eq!(content, site.content);
+    }
+    // A transfer that is running when the server is told to stop comes to its end.
+    let socket = client().await;
+    socket.send_to(&Packet::Read(asked(Some(1468), None)).encode(), target).await.unwrap();
+    receive(&socket).await;
     site.stop.cancel();
-    site.task.abort();
+    tokio::task::yield_now().await;
+    socket.send_to(&Packet::Ack(0).encode(), target).await.unwrap();
+    assert_eq!(next_block(&socket).await, (1, target));
+    site.end_with_cancel(&socket, target).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_falls_silent_is_given_up_after_twelve_seconds() {
+    let site = Site::start("127.0.0.1:0");
+    let socket = client().await;
+    socket.send_to(&Packet::Read(asked(Some(1468), None)).encode(), site.address).await.unwrap();
+    let counters = Arc::clone(&site.counters);
+    until(|| counters.started.value() == 1).await;
+    let started = tokio::time::Instant::now();
+    while counters.lost.value() == 0 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(started.elapsed().as_secs(), 12);
+    assert_eq!(counters.resent.value(), 6);
+    for _ in 0..7 {
+        assert!(matches!(Packet::decode(&receive(&socket).await.0), Ok(Packet::OptionAck(_))));
+    }
+    assert!(site.seen.0.lock().unwrap()[0].detail.contains("fell silent; 6 packets were sent again"));
+    site.end().await;
 }
 
 #[tokio::test]
@@ -207,7 +298,7 @@ async fn what_cannot_be_served_is_refused_with_a_reason() {
         (&b"\0\x01no.efi\0octet\0"[..], 1, "no such file"),
         (b"\0\x01../ipxe.efi\0octet\0", 1, "no such file"),
         (b"\0\x02ipxe.efi\0octet\0", 2, "this server is read only"),
-        (b"\0\x01ipxe.efi\0netascii\0", 0, "only octet transfers are served"),
+        (b"\0\x01ipxe.efi\0netascii\0", 0, "only octet (binary) transfers are served"),
         (b"\0\x01ipxe.efi\0octet", 4, "the request is malformed"),
         (b"\0\x01\xe9\0octet\0", 4, "the request is malformed"),
     ] {
@@ -219,26 +310,6 @@ async fn what_cannot_be_served_is_refused_with_a_reason() {
     until(|| counters.refused.value() == 4 && counters.malformed.value() == 2).await;
     assert_eq!(counters.started.value(), 0);
     site.end().await;
-}
-
-#[tokio::test]
-async fn one_client_cannot_take_every_place() {
-    let site = Site::start("127.0.0.1:0");
-    let request = Packet::Read(asked(Some(1468), None)).encode();
-    let mut sockets = Vec::new();
-    for _ in 0..=MAX_PER_CLIENT {
-        let socket = client().await;
-        socket.send_to(&request, site.address).await.unwrap();
-        sockets.push(socket);
-    }
-    let counters = Arc::clone(&site.counters);
-    until(|| counters.ignored.value() == 1 && counters.started.value() == MAX_PER_CLIENT as u64).await;
-    let elsewhere = UdpSocket::bind("127.0.0.9:0").await.unwrap();
-    elsewhere.send_to(&request, site.address).await.unwrap();
-    let (bytes, _) = receive(&elsewhere).await;
-    assert!(matches!(Packet::decode(&bytes), Ok(Packet::OptionAck(_))));
-    site.stop.cancel();
-    site.task.abort();
 }
 
 #[tokio::test]

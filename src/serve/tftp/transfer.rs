@@ -1,29 +1,25 @@
 //! One TFTP transfer as a state machine: packets and time go in, packets come out. No socket and no clock.
 //!
 //! Blocks are sent a window at a time (RFC 7440) and again from the first one missing (go back N). Blocks are counted
-//! in 64 bits and cut to 16 on the wire, so a file may be of any size.
+//! in 64 bits and cut to 16 on the wire, so a file may be of any size. A file is never copied: what is to be sent is a
+//! slice of it.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::wire::tftp::{Packet, Request, error_code};
+use super::pace::{First, Pace};
+use crate::wire::tftp::{Packet, Request, data_header};
 
 /// The block size of a client that asks for none (RFC 1350).
 const DEFAULT_BLOCK: u16 = 512;
 
-/// The longest wait for an answer.
-const LONGEST_WAIT: Duration = Duration::from_secs(3);
+/// The smallest block there may be (RFC 2348).
+const SMALLEST_BLOCK: u16 = 8;
 
-/// The wait for an answer, to begin with. It doubles with every retransmission.
-const FIRST_WAIT: Duration = Duration::from_millis(200);
-
-/// How often a window is sent again before the client counts as gone.
-const TRIES: u32 = 6;
-
-/// The same for a client that never answered and gets whole blocks for a small request: its address may be forged,
-/// and somebody else would be sent them.
-const UNSEEN_TRIES: u32 = 1;
+/// For how many answers that make progress blocks are not sent again because of an ACK, after they were.
+const DEAF: u8 = 2;
 
 /// Bounds on what clients may ask for.
 #[derive(Debug, Clone, Copy)]
@@ -36,20 +32,57 @@ pub struct Limits {
 
 /// How a transfer ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum Ended {
     /// The client has the whole file.
     Completed,
-    /// The client ended it. `probe`: before the first block, which UEFI firmware does when it has learnt the size.
-    Cancelled {
-        /// Whether no block had been taken.
-        probe: bool,
+    /// The client ended it before the first block, which UEFI firmware does when it has learnt the size.
+    Probed {
         /// The client's error code.
         code: u16,
-        /// The client's words.
+        /// Its words.
         message: String,
     },
+    /// The client ended it in the middle.
+    Cancelled {
+        /// The client's error code.
+        code: u16,
+        /// Its words.
+        message: String,
+    },
+    /// The client began anew before it had everything.
+    Replaced,
     /// The client fell silent.
     Lost,
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Completed => f.write_str("completed"),
+            Self::Probed { code, message } => write!(f, "ended by the client before any block: error {code} {message}"),
+            Self::Cancelled { code, message } => write!(f, "cancelled by the client: error {code} {message}"),
+            Self::Replaced => f.write_str("replaced, because the client began anew"),
+            Self::Lost => f.write_str("lost, because the client fell silent"),
+        }
+    }
+}
+
+/// What to send now.
+#[derive(Debug, Clone, Copy)]
+pub enum Sending<'a> {
+    /// The OACK.
+    Options(&'a [u8]),
+    /// Blocks in order.
+    Blocks(Blocks<'a>),
+}
+
+/// Blocks that follow each other: every one is full, but the last of a file, which may be empty.
+#[derive(Debug, Clone, Copy)]
+pub struct Blocks<'a> {
+    first: u64,
+    count: usize,
+    size: u16,
+    data: &'a [u8],
 }
 
 /// A transfer to one client.
@@ -66,8 +99,10 @@ pub struct Transfer {
     next: u64,
     /// The highest block sent, which an ACK cannot exceed.
     sent: u64,
+    /// How many packets were sent again.
+    resent: u64,
     /// Whether the client ever answered.
-    seen: bool,
+    is_seen: bool,
     /// For how many more ACKs that make progress nothing is sent twice because of an ACK.
     ///
     /// An ACK of less than the window says that a block was lost, and so does a repeated ACK of the block before the
@@ -76,72 +111,72 @@ pub struct Transfer {
     /// clients answer each block they have already with another ACK, which looks like a loss. So after blocks were
     /// sent twice, what such ACKs say is not believed for a while; a real loss then waits for the deadline.
     deaf: u8,
-    first_wait: Duration,
-    wait: Duration,
-    tries: u32,
-    deadline: Instant,
-    outcome: Option<Outcome>,
+    pace: Pace,
+    ended: Option<Ended>,
 }
 
 impl Transfer {
     /// Begins to send `content` as `request` wants it, within `limits`. Packets to send are waiting
-    /// ([`Self::next_packet`]).
+    /// ([`Self::next_sending`]).
     #[must_use]
     pub fn new(request: &Request, content: Bytes, limits: Limits, now: Instant) -> Self {
-        let block_size = request.block_size.map_or(DEFAULT_BLOCK, |size| size.min(limits.block_size.max(8)));
+        let block_size =
+            request.block_size.map_or(DEFAULT_BLOCK, |size| size.min(limits.block_size.max(SMALLEST_BLOCK)));
         let window_size = request.window_size.map_or(1, |size| size.min(limits.window_size.max(1)));
-        // A client's own timeout (RFC 2349) replaces the first wait, within reason.
-        let first_wait =
-            request.timeout.map_or(FIRST_WAIT, |seconds| Duration::from_secs(seconds.into()).min(LONGEST_WAIT));
-        let mut transfer = Self {
-            greeting: greeting(request, content.len(), block_size, window_size),
+        let greeting = greeting(request, content.len(), block_size, window_size);
+        let (first, next) = if greeting.is_some() { (First::Options, 0) } else { (First::Block, 1) };
+        let asked = request.timeout.map(|seconds| Duration::from_secs(seconds.into()));
+        Self {
             content,
             block_size,
             window_size,
+            greeting,
             acknowledged: 0,
-            next: 1,
+            next,
             sent: 0,
-            seen: false,
+            resent: 0,
+            is_seen: false,
             deaf: 0,
-            first_wait,
-            wait: first_wait,
-            tries: 0,
-            deadline: now + first_wait,
-            outcome: None,
-        };
-        if transfer.greeting.is_some() {
-            transfer.next = 0;
+            pace: Pace::new(asked, first, now),
+            ended: None,
         }
-        transfer
     }
 
-    /// The next packet to send now, if there is one.
-    pub fn next_packet(&mut self) -> Option<Vec<u8>> {
-        if self.outcome.is_some() {
+    /// What to send now, if there is anything.
+    pub fn next_sending(&mut self) -> Option<Sending<'_>> {
+        if self.ended.is_some() {
             return None;
         }
         if let Some(greeting) = &self.greeting {
             let due = self.next == 0;
             self.next = 1;
-            return due.then(|| greeting.clone());
+            return due.then_some(Sending::Options(greeting));
         }
         let end = self.last_block().min(self.acknowledged + u64::from(self.window_size));
         if self.next > end {
             return None;
         }
-        let packet = Packet::Data { block: on_wire(self.next), data: self.block(self.next) }.encode();
-        self.sent = self.sent.max(self.next);
-        self.next += 1;
-        Some(packet)
+        let (first, count) = (self.next, end - self.next + 1);
+        self.resent += (self.sent + 1).saturating_sub(first).min(count);
+        self.sent = self.sent.max(end);
+        self.next = end + 1;
+        let (size, length) = (usize::from(self.block_size), self.content.len());
+        // A window is small, and a block that is to be sent begins within the file or at its end.
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let start = usize::try_from(first - 1).unwrap_or(usize::MAX).saturating_mul(size).min(length);
+        let data = self.content.get(start..start.saturating_add(count.saturating_mul(size)).min(length));
+        Some(Sending::Blocks(Blocks { first, count, size: self.block_size, data: data.unwrap_or_default() }))
     }
 
     /// Takes a packet from the client.
     pub fn receive(&mut self, packet: &Packet<'_>, now: Instant) {
         match packet {
             Packet::Ack(block) => self.acknowledge(*block, now),
+            Packet::Error { code, message } if self.acknowledged == 0 => {
+                self.end(Ended::Probed { code: *code, message: message.clone() });
+            }
             Packet::Error { code, message } => {
-                let probe = self.acknowledged == 0;
-                self.end(Outcome::Cancelled { probe, code: *code, message: message.clone() });
+                self.end(Ended::Cancelled { code: *code, message: message.clone() });
             }
             // A repeated request, or nonsense: what is waiting for an answer goes out again by itself.
             Packet::Read(_) | Packet::Write(_) | Packet::Data { .. } | Packet::OptionAck(_) => {}
@@ -150,36 +185,38 @@ impl Transfer {
 
     /// Tells that [`Self::deadline`] has passed: the window is sent again, or the client is given up.
     pub fn time_out(&mut self, now: Instant) {
-        if now < self.deadline || self.outcome.is_some() {
+        if now < self.deadline() || self.ended.is_some() {
             return;
         }
-        let tries = if self.seen || self.greeting.is_some() { TRIES } else { UNSEEN_TRIES };
-        if self.tries >= tries {
-            self.end(Outcome::Lost);
-            return;
+        if self.pace.time_out(now) {
+            self.resent += u64::from(self.greeting.is_some());
+            self.rewind();
+        } else {
+            self.end(Ended::Lost);
         }
-        self.tries += 1;
-        self.wait = (self.wait * 2).min(LONGEST_WAIT);
-        self.deadline = now + self.wait;
-        self.rewind();
+    }
+
+    /// Tells that the client has begun anew, in another transfer.
+    pub fn replace(&mut self) {
+        self.end(Ended::Replaced);
     }
 
     /// When to call [`Self::time_out`] if no packet comes.
     #[must_use]
     pub fn deadline(&self) -> Instant {
-        self.deadline
+        self.pace.deadline()
     }
 
     /// How it ended, once it has.
     #[must_use]
-    pub fn outcome(&self) -> Option<&Outcome> {
-        self.outcome.as_ref()
+    pub fn ended(&self) -> Option<&Ended> {
+        self.ended.as_ref()
     }
 
     /// Whether the client ever answered.
     #[must_use]
     pub fn is_seen(&self) -> bool {
-        self.seen
+        self.is_seen
     }
 
     /// The block size agreed on.
@@ -194,8 +231,20 @@ impl Transfer {
         self.window_size
     }
 
+    /// How many bytes the client is known to have.
+    #[must_use]
+    pub fn delivered(&self) -> u64 {
+        (self.acknowledged * u64::from(self.block_size)).min(self.content.len() as u64)
+    }
+
+    /// How many packets were sent again.
+    #[must_use]
+    pub fn resent(&self) -> u64 {
+        self.resent
+    }
+
     fn acknowledge(&mut self, block: u16, now: Instant) {
-        if self.outcome.is_some() {
+        if self.ended.is_some() {
             return;
         }
         // The block of this number nearest above what the client has; a window is far smaller than 65536.
@@ -212,12 +261,12 @@ impl Transfer {
         if block > self.sent {
             return;
         }
-        self.seen = true;
+        self.is_seen = true;
         let whole_window = block == self.sent;
         if ahead > 0 {
             self.acknowledged = block;
             if block == self.last_block() {
-                self.end(Outcome::Completed);
+                self.end(Ended::Completed);
                 return;
             }
             self.progress(now);
@@ -225,40 +274,53 @@ impl Transfer {
         if whole_window {
             self.rewind();
         } else if self.deaf == 0 && (ahead > 0 || self.window_size > 1) {
-            self.deaf = 2;
+            self.deaf = DEAF;
             self.rewind();
         } else {
             self.next = self.next.max(self.acknowledged + 1);
         }
     }
 
-    /// The client moved on: patience starts again.
+    /// The client moved on.
     fn progress(&mut self, now: Instant) {
-        self.seen = true;
+        self.is_seen = true;
         self.deaf = self.deaf.saturating_sub(1);
-        self.tries = 0;
-        self.wait = self.first_wait;
-        self.deadline = now + self.wait;
+        self.pace.progress(now);
     }
 
     fn rewind(&mut self) {
         self.next = if self.greeting.is_some() { 0 } else { self.acknowledged + 1 };
     }
 
-    fn end(&mut self, outcome: Outcome) {
-        self.outcome.get_or_insert(outcome);
+    fn end(&mut self, ended: Ended) {
+        self.ended.get_or_insert(ended);
     }
 
     /// The file ends with a block that is not full, if need be an empty one.
     fn last_block(&self) -> u64 {
         self.content.len() as u64 / u64::from(self.block_size) + 1
     }
+}
 
-    fn block(&self, number: u64) -> &[u8] {
-        let size = usize::from(self.block_size);
-        let start = usize::try_from(number - 1).unwrap_or(usize::MAX).saturating_mul(size);
-        let end = start.saturating_add(size).min(self.content.len());
-        self.content.get(start..end).unwrap_or_default()
+impl<'a> Blocks<'a> {
+    /// How many there are, at least one.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// How long every DATA packet is but the last, which may be shorter.
+    #[must_use]
+    pub fn packet_size(&self) -> u16 {
+        self.size + 4
+    }
+
+    /// Their DATA packets: what stands before the bytes, and the bytes.
+    pub fn packets(&self) -> impl Iterator<Item = ([u8; 4], &'a [u8])> {
+        let Self { first, count, size, data } = *self;
+        // The last block of a file may have no bytes, which `chunks` leaves out.
+        let full = data.chunks(size.into()).chain(std::iter::repeat(&[][..])).take(count);
+        (first..).zip(full).map(|(block, data)| (data_header(on_wire(block)), data))
     }
 }
 
@@ -281,13 +343,6 @@ fn greeting(request: &Request, size: usize, block_size: u16, window_size: u16) -
     ];
     let agreed = options.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
     Some(Packet::OptionAck(agreed).encode())
-}
-
-/// The answer to a request that cannot be met.
-#[must_use]
-pub fn refusal(code: u16, message: &str) -> Vec<u8> {
-    debug_assert_ne!(code, error_code::OPTIONS, "that one is for clients");
-    Packet::Error { code, message: message.to_owned() }.encode()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 pub mod alpine;
 pub mod lbu;
+pub mod relay;
 pub mod server;
 pub mod signer;
 pub mod site;

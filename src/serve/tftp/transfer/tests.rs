@@ -14,8 +14,23 @@ fn request(block_size: Option<u16>, window_size: Option<u16>) -> Request {
     Request { block_size, window_size, ..Request::new("ipxe.efi") }
 }
 
+/// Everything that is to be sent now, as packets.
 fn drain(transfer: &mut Transfer) -> Vec<Vec<u8>> {
-    std::iter::from_fn(|| transfer.next_packet()).collect()
+    let mut packets = Vec::new();
+    while let Some(sending) = transfer.next_sending() {
+        match sending {
+            Sending::Options(packet) => packets.push(packet.to_vec()),
+            Sending::Blocks(blocks) => {
+                let before = packets.len();
+                packets.extend(blocks.packets().map(|(header, data)| [&header[..], data].concat()));
+                assert_eq!(packets.len() - before, blocks.count());
+                let (last, full) = packets[before..].split_last().unwrap();
+                assert!(full.iter().all(|packet| packet.len() == usize::from(blocks.packet_size())));
+                assert!(last.len() <= usize::from(blocks.packet_size()));
+            }
+        }
+    }
+    packets
 }
 
 /// The numbers of DATA packets, 0 for an OACK.
@@ -42,7 +57,7 @@ fn a_request_without_options_gets_its_first_block_at_once() {
     assert_eq!(ack(&mut transfer, 1), [2]);
     assert_eq!(ack(&mut transfer, 2), [3], "1024 bytes end with an empty block");
     assert_eq!(ack(&mut transfer, 3), [0u16; 0]);
-    assert_eq!(transfer.outcome(), Some(&Outcome::Completed));
+    assert_eq!(transfer.ended(), Some(&Ended::Completed));
 }
 
 #[test]
@@ -58,7 +73,7 @@ fn options_are_agreed_on_within_the_limits_before_data_flows() {
     assert_eq!(ack(&mut transfer, 7), [0u16; 0], "only 0 answers an OACK");
     assert_eq!(ack(&mut transfer, 0), [1, 2, 3]);
     assert_eq!(ack(&mut transfer, 3), [0u16; 0]);
-    assert_eq!(transfer.outcome(), Some(&Outcome::Completed));
+    assert_eq!(transfer.ended(), Some(&Ended::Completed));
 }
 
 #[test]
@@ -66,7 +81,7 @@ fn an_empty_file_is_one_empty_block() {
     let mut transfer = Transfer::new(&Request::new("f"), Bytes::new(), LIMITS, Instant::now());
     assert_eq!(drain(&mut transfer), [vec![0, 3, 0, 1]]);
     assert_eq!(ack(&mut transfer, 1), [0u16; 0]);
-    assert_eq!(transfer.outcome(), Some(&Outcome::Completed));
+    assert_eq!(transfer.ended(), Some(&Ended::Completed));
 }
 
 #[test]
@@ -76,7 +91,7 @@ fn a_probe_for_the_size_ends_with_an_error_and_is_normal() {
     drain(&mut transfer);
     transfer.receive(&Packet::decode(b"\0\x05\0\x08User aborted the transfer\0").unwrap(), Instant::now());
     let message = "User aborted the transfer".to_owned();
-    assert_eq!(transfer.outcome(), Some(&Outcome::Cancelled { probe: true, code: 8, message }));
+    assert_eq!(transfer.ended(), Some(&Ended::Probed { code: 8, message }));
     transfer.time_out(Instant::now() + Duration::from_secs(60));
     assert!(drain(&mut transfer).is_empty(), "nothing more is sent");
 }
@@ -87,7 +102,7 @@ fn an_error_in_the_middle_ends_it_too() {
     drain(&mut transfer);
     ack(&mut transfer, 1);
     transfer.receive(&Packet::Error { code: 0, message: String::new() }, Instant::now());
-    assert_eq!(transfer.outcome(), Some(&Outcome::Cancelled { probe: false, code: 0, message: String::new() }));
+    assert_eq!(transfer.ended(), Some(&Ended::Cancelled { code: 0, message: String::new() }));
 }
 
 #[test]
@@ -126,30 +141,45 @@ fn block_numbers_start_over_at_zero() {
         next = ack(&mut transfer, last);
     }
     assert_eq!(received, 70_001);
-    assert_eq!(transfer.outcome(), Some(&Outcome::Completed));
+    assert_eq!(transfer.ended(), Some(&Ended::Completed));
 }
 
 #[test]
 fn a_silent_client_is_waited_for_longer_each_time_and_then_given_up() {
     let start = Instant::now();
     let mut transfer = Transfer::new(&request(Some(1468), None), content(5000), LIMITS, start);
-    let mut waits = Vec::new();
-    let mut last = start;
-    while transfer.outcome().is_none() {
+    let mut sent = 0;
+    while transfer.ended().is_none() {
         assert_eq!(numbers(&drain(&mut transfer)), [0]);
-        waits.push((transfer.deadline() - last).as_millis());
-        last = transfer.deadline();
-        transfer.time_out(last);
+        sent += 1;
+        transfer.time_out(transfer.deadline());
     }
-    assert_eq!(waits, [200, 400, 800, 1600, 3000, 3000, 3000]);
-    assert_eq!(transfer.outcome(), Some(&Outcome::Lost));
+    assert_eq!((transfer.ended(), sent, transfer.resent()), (Some(&Ended::Lost), 7, 6));
+    assert_eq!((transfer.deadline() - start).as_secs(), 12);
+}
+
+#[test]
+fn what_the_client_has_and_what_it_was_sent_twice_is_known() {
+    let mut transfer = Transfer::new(&request(Some(100), Some(4)), content(1050), LIMITS, Instant::now());
+    drain(&mut transfer);
+    assert_eq!(ack(&mut transfer, 0), [1, 2, 3, 4]);
+    assert_eq!(ack(&mut transfer, 2), [3, 4, 5, 6]);
+    assert_eq!((transfer.delivered(), transfer.resent()), (200, 2));
+    transfer.time_out(transfer.deadline());
+    assert_eq!(numbers(&drain(&mut transfer)), [3, 4, 5, 6]);
+    assert_eq!(transfer.resent(), 6);
+    assert_eq!(ack(&mut transfer, 6), [7, 8, 9, 10]);
+    assert_eq!(ack(&mut transfer, 10), [11]);
+    assert_eq!(ack(&mut transfer, 11), [0u16; 0]);
+    assert_eq!((transfer.delivered(), transfer.resent()), (1050, 6));
+    assert_eq!(transfer.ended(), Some(&Ended::Completed));
 }
 
 #[test]
 fn who_never_answered_is_sent_a_block_at_most_twice() {
     let mut transfer = Transfer::new(&Request::new("f"), content(5000), LIMITS, Instant::now());
     let mut blocks = 0;
-    while transfer.outcome().is_none() {
+    while transfer.ended().is_none() {
         blocks += drain(&mut transfer).len();
         transfer.time_out(transfer.deadline());
     }
@@ -201,7 +231,7 @@ impl Client {
 
 /// Runs a transfer over a network that loses, doubles and delays packets as `faults` says; returns what the client has
 /// and how many packets the server sent.
-fn run(length: usize, block_size: u16, window_size: u16, faults: &[u8]) -> (Vec<u8>, Option<Outcome>, usize) {
+fn run(length: usize, block_size: u16, window_size: u16, faults: &[u8]) -> (Vec<u8>, Option<Ended>, usize) {
     let start = Instant::now();
     let mut server = Transfer::new(&request(Some(block_size), Some(window_size)), content(length), LIMITS, start);
     let mut client = Client {
@@ -232,11 +262,11 @@ fn run(length: usize, block_size: u16, window_size: u16, faults: &[u8]) -> (Vec<
     };
     let mut client_deadline = Duration::from_secs(1);
     for _ in 0..100_000 {
-        while let Some(packet) = server.next_packet() {
+        for packet in drain(&mut server) {
             sent += 1;
             send(&mut wire, now, false, packet);
         }
-        if server.outcome().is_some() {
+        if server.ended().is_some() {
             break;
         }
         let deadline = (server.deadline() - start).min(client_deadline);
@@ -265,15 +295,15 @@ fn run(length: usize, block_size: u16, window_size: u16, faults: &[u8]) -> (Vec<
             }
         }
     }
-    (client.received, server.outcome().cloned(), sent)
+    (client.received, server.ended().cloned(), sent)
 }
 
 #[test]
 fn a_clean_network_carries_every_block_once_at_every_window() {
     for window in 1..=64 {
-        let (received, outcome, sent) = run(10_000, 100, window, &[]);
+        let (received, ended, sent) = run(10_000, 100, window, &[]);
         assert_eq!(received, content(10_000));
-        assert_eq!(outcome, Some(Outcome::Completed));
+        assert_eq!(ended, Some(Ended::Completed));
         assert_eq!(sent, 102, "an OACK, 100 blocks and an empty one; window {window}");
     }
 }
@@ -296,10 +326,10 @@ proptest! {
         window_size in 1..64u16,
         faults in prop::collection::vec(0..20u8, 0..300),
     ) {
-        let (received, outcome, sent) = run(length, block_size, window_size, &faults);
+        let (received, ended, sent) = run(length, block_size, window_size, &faults);
         prop_assert_eq!(&received[..], &content(length)[..received.len()]);
         // The last ACK may be lost, and then the server cannot know.
-        prop_assert!(matches!(outcome, Some(Outcome::Completed | Outcome::Lost)));
+        prop_assert!(matches!(ended, Some(Ended::Completed | Ended::Lost)));
         prop_assert_eq!(received.len(), length);
         let blocks = length / usize::from(block_size) + 2;
         prop_assert!(sent <= blocks + 16 * (faults.len() + 8), "{} packets for {} blocks", sent, blocks);

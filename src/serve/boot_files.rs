@@ -1,0 +1,103 @@
+//! What TFTP serves: the loaders, and what other boot programs are told ([`crate::model::hand_over`]).
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tracing::info;
+
+use super::App;
+use super::http::Link;
+use super::loaders::{Loader, Loaders};
+use super::tftp::{Client, Files, Served};
+use crate::model::boot::Step;
+use crate::model::firmware::Firmware;
+use crate::model::hand_over::{self, Asked};
+use crate::model::mac::Mac;
+
+/// The files of TFTP.
+pub(super) struct BootFiles {
+    /// Where the loaders are.
+    pub(super) app: Arc<App>,
+    /// Where HTTP listens, which everything after the loader comes from.
+    pub(super) http: SocketAddr,
+}
+
+impl Files for BootFiles {
+    fn open(&self, client: Client, path: &str) -> Option<Served> {
+        match find(&self.app.loaders, path)? {
+            Found::Loader(loader) => Some(program(loader)),
+            Found::Instead(loader) => {
+                info!(peer = %client.address, path, loader = loader.name, "another bootloader is asked for; iPXE is sent");
+                Some(program(loader))
+            }
+            Found::Autoexec => Some(text(hand_over::autoexec(&self.base(client)?), None, None)),
+            Found::Grub(mac) => {
+                let server = match client.asked? {
+                    IpAddr::V4(address) => address.to_string(),
+                    IpAddr::V6(address) => format!("[{address}]"),
+                };
+                info!(peer = %client.address, path, "GRUB asks for its configuration and is told to start iPXE");
+                Some(text(hand_over::grub(&server, &self.best()), Some(Step::Discover), mac))
+            }
+            Found::Pxelinux(mac) => {
+                info!(peer = %client.address, path, "PXELINUX asks for its configuration and is told to start iPXE");
+                Some(text(hand_over::pxelinux(&self.best()), Some(Step::Discover), mac))
+            }
+        }
+    }
+}
+
+/// What a name leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found<'a> {
+    /// This loader.
+    Loader(&'a Loader),
+    /// This loader, in the place of another program.
+    Instead(&'a Loader),
+    /// The script of an iPXE that has none.
+    Autoexec,
+    /// The configuration of GRUB, of one machine or of all.
+    Grub(Option<Mac>),
+    /// The configuration of PXELINUX, of one machine or of all.
+    Pxelinux(Option<Mac>),
+}
+
+/// What the file of this name is, if there is one.
+pub(super) fn find<'a>(loaders: &'a Loaders, path: &str) -> Option<Found<'a>> {
+    // A loader below a folder is called with `-` for `/`, and firmware is told so; who knows the folder may ask for it.
+    let loader = loaders.by_name(path).or_else(|| loaders.by_name(&path.replace('/', "-")));
+    if let Some(loader) = loader {
+        return Some(Found::Loader(loader));
+    }
+    Some(match Asked::of_name(path)? {
+        Asked::Autoexec => Found::Autoexec,
+        Asked::Grub(mac) => Found::Grub(mac),
+        Asked::Pxelinux(mac) => Found::Pxelinux(mac),
+        Asked::Loader(firmware) => Found::Instead(loaders.for_firmware(firmware)?),
+    })
+}
+
+impl BootFiles {
+    /// The base URL of a client, by the address that it asked.
+    fn base(&self, client: Client) -> Option<String> {
+        let local = if self.http.ip().is_unspecified() { client.asked? } else { self.http.ip() };
+        let link = Link { peer: SocketAddr::new(client.address, 0), local: SocketAddr::new(local, self.http.port()) };
+        Some(self.app.base(&link.base()))
+    }
+
+    /// The best loader for each kind of firmware that has one.
+    fn best(&self) -> Vec<(Firmware, &str)> {
+        let loaders = &self.app.loaders;
+        let own = Firmware::ALL.into_iter().filter(|firmware| firmware.runs() == *firmware);
+        own.filter_map(|firmware| Some((firmware, loaders.for_firmware(firmware)?.name.as_str()))).collect()
+    }
+}
+
+fn program(loader: &Loader) -> Served {
+    Served { content: loader.bytes.clone(), step: Some(Step::Loader), mac: None }
+}
+
+fn text(text: String, step: Option<Step>, mac: Option<Mac>) -> Served {
+    Served { content: Bytes::from(text), step, mac }
+}
