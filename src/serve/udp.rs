@@ -4,7 +4,7 @@
 //! and a computer with two addresses in one network never boots a machine.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd};
 
 use nix::libc;
@@ -34,7 +34,8 @@ pub(super) async fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result
     socket.async_io(Interest::READABLE, || receive_now(socket, buffer)).await
 }
 
-fn receive_now(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Received> {
+/// Receives one datagram as the socket does: waits, waits for some time, or does not wait.
+pub(super) fn receive_now(socket: &impl AsRawFd, buffer: &mut [u8]) -> io::Result<Received> {
     let mut parts = [IoSliceMut::new(buffer)];
     let mut control = nix::cmsg_space!(libc::in_pktinfo, libc::in6_pktinfo);
     let message = recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::empty())?;
@@ -80,13 +81,6 @@ pub(super) struct Outgoing<'a> {
     pub segment: Option<u16>,
     /// The way they take.
     pub route: Route,
-}
-
-/// Sends one datagram, from `local` unless that is unspecified.
-pub(super) async fn send(socket: &UdpSocket, bytes: &[u8], local: Ipv4Addr, peer: SocketAddrV4) -> io::Result<()> {
-    let from = (!local.is_unspecified()).then_some(IpAddr::V4(local));
-    let route = Route { from, to: peer.into() };
-    send_parts(socket, &Outgoing { parts: &[IoSlice::new(bytes)], segment: None, route }).await
 }
 
 /// Sends, and waits for room in the socket's buffer.
@@ -143,6 +137,8 @@ pub(super) fn can_segment(socket: &impl AsFd) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::super::bind::Udp;
     use super::*;
 
@@ -165,9 +161,11 @@ mod tests {
     async fn an_answer_leaves_from_the_address_it_is_given() {
         let server = Udp { address: "0.0.0.0:0".parse().unwrap(), device: None, shared: false }.bind().unwrap();
         let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let SocketAddr::V4(peer) = client.local_addr().unwrap() else { unreachable!("bound to IPv4") };
-        send(&server, b"x", Ipv4Addr::new(127, 0, 0, 9), peer).await.unwrap();
-        let (_, from) = client.recv_from(&mut [0; 4]).await.unwrap();
-        assert_eq!(from.ip(), Ipv4Addr::new(127, 0, 0, 9));
+        let from: Ipv4Addr = [127, 0, 0, 9].into();
+        let route = Route { from: Some(from.into()), to: client.local_addr().unwrap() };
+        let outgoing = Outgoing { parts: &[IoSlice::new(b"x")], segment: None, route };
+        send_parts(&server, &outgoing).await.unwrap();
+        let (_, peer) = client.recv_from(&mut [0; 4]).await.unwrap();
+        assert_eq!(peer.ip(), from);
     }
 }

@@ -28,7 +28,7 @@ use crate::disk::{self, DiskError, Lock};
 use crate::model::mac::Mac;
 
 /// How long changes are gathered before they are written.
-const GATHER: Duration = Duration::from_millis(5);
+const GATHER: Duration = Duration::from_millis(20);
 
 /// How often the disk is asked to keep what was written, and how long the writer rests after a failure.
 const SYNC: Duration = Duration::from_secs(1);

@@ -1,11 +1,18 @@
 //! One socket of the server: packets in, answers out.
+//!
+//! Each has a thread of its own, because waiting for a packet in the system is cheaper than being told that there is one:
+//! an answer costs two calls of the system instead of four, and is under way before a scheduler would have woken up.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::borrow::Cow;
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
 use dhcproto::v4::CLIENT_PORT;
-use tokio::net::UdpSocket;
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::SockRef;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -17,7 +24,7 @@ use crate::model::net::DhcpMode;
 use crate::serve::bind::{BindError, Udp};
 use crate::serve::interfaces::{Address, Place};
 use crate::serve::port_owner::Protocol;
-use crate::serve::udp;
+use crate::serve::udp::{self, Outgoing, Route};
 use crate::wire::dhcp::Packet;
 use crate::wire::udp::Datagram;
 
@@ -26,6 +33,12 @@ const MAX_DATAGRAM: usize = 2048;
 
 /// Rest after a socket error, so that a broken one does not turn a processor.
 const BACKOFF: Duration = Duration::from_millis(100);
+
+/// How long a thread waits for a packet until it looks whether it is to stop.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Room for the packets of a fleet that is turned on at once: some five thousand.
+const BUFFER: usize = 8 << 20;
 
 /// How many answers may wait that are to be late.
 const MAX_LATE: usize = 1024;
@@ -39,6 +52,8 @@ pub(super) struct Listening {
     pub(super) port: Port,
     /// Our addresses there.
     pub(super) addresses: Vec<Address>,
+    /// What machines that reach us by one of them are told as the base URL.
+    urls: Vec<(Ipv4Addr, String)>,
     socket: Socket,
     /// The way to clients without an address, where there is one.
     cards: Option<Cards>,
@@ -67,10 +82,13 @@ impl Listening {
         let server = if place.mode == DhcpMode::Proxy {
             let address = (Ipv4Addr::UNSPECIFIED, settings.port).into();
             let failed = |error| BindError::new(Protocol::Udp, address, error);
-            Socket::Overhearing(Overhearing::open(device, settings.port).map_err(failed)?, settings.port)
+            Socket::Overhearing(Overhearing::open(device, settings.port, LOOK).map_err(failed)?, settings.port)
         } else {
-            Socket::Own(own(settings.port).bind()?)
+            Socket::own(own(settings.port))?
         };
+        if let Socket::Overhearing(socket, _) = &server {
+            make_room(socket.socket());
+        }
         let cards = match Cards::open(place.index) {
             Ok(cards) => Some(cards).filter(|_| place.mode.gives_addresses()),
             Err(error) => {
@@ -83,26 +101,25 @@ impl Listening {
             mode: place.mode,
             port,
             addresses: place.addresses.clone(),
+            urls: place.addresses.iter().map(|own| (own.address, settings.base_url(own.address))).collect(),
             socket,
             cards,
             late: Arc::new(Semaphore::new(MAX_LATE)),
         };
-        Ok(vec![
-            with(Port::Server, server, cards),
-            with(Port::Boot, Socket::Own(own(settings.boot_port).bind()?), None),
-        ])
+        Ok(vec![with(Port::Server, server, cards), with(Port::Boot, Socket::own(own(settings.boot_port))?, None)])
     }
 
     /// The sockets of one address.
     pub(super) fn on_address(settings: &Settings, address: Ipv4Addr, mode: DhcpMode) -> Result<Vec<Self>, BindError> {
         let open = |kind, port: u16| {
-            let socket = Udp { address: (address, port).into(), device: None, shared: false }.bind()?;
+            let socket = Socket::own(Udp { address: (address, port).into(), device: None, shared: false })?;
             Ok(Self {
                 device: None,
                 mode,
                 port: kind,
                 addresses: vec![Address { address, netmask: Ipv4Addr::BROADCAST }],
-                socket: Socket::Own(socket),
+                urls: vec![(address, settings.base_url(address))],
+                socket,
                 cards: None,
                 late: Arc::new(Semaphore::new(MAX_LATE)),
             })
@@ -118,25 +135,32 @@ impl Listening {
         }
     }
 
-    /// Answers until `stop`.
-    pub(super) async fn run(self: Arc<Self>, shared: Arc<Shared>, stop: CancellationToken) {
+    /// The base URL of a client that reaches us by this address.
+    pub(super) fn base_url(&self, settings: &Settings, address: Ipv4Addr) -> Cow<'_, str> {
+        let known = self.urls.iter().find(|(own, _)| *own == address);
+        known.map_or_else(|| Cow::Owned(settings.base_url(address)), |(_, url)| Cow::Borrowed(url.as_str()))
+    }
+
+    /// Answers until `stop`, on the thread that calls it. Must be called within a Tokio runtime.
+    pub(super) fn run(self: &Arc<Self>, shared: &Arc<Shared>, stop: &CancellationToken) {
         let mut buffer = [0; MAX_DATAGRAM];
-        while let Some(received) = stop.run_until_cancelled(self.receive(&mut buffer)).await {
-            match received {
-                Ok(Some(arrived)) => self.serve(&shared, &arrived).await,
+        while !stop.is_cancelled() {
+            match self.receive(&mut buffer) {
+                Ok(Some(arrived)) => self.serve(shared, &arrived),
                 Ok(None) => {}
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
                 Err(error) => {
                     warn!(%error, "DHCP receive failed");
-                    tokio::time::sleep(BACKOFF).await;
+                    std::thread::sleep(BACKOFF);
                 }
             }
         }
     }
 
-    async fn receive<'a>(&self, buffer: &'a mut [u8]) -> std::io::Result<Option<Arrived<'a>>> {
+    fn receive<'a>(&self, buffer: &'a mut [u8]) -> io::Result<Option<Arrived<'a>>> {
         match &self.socket {
             Socket::Own(socket) => {
-                let received = udp::receive(socket, buffer).await?;
+                let received = udp::receive_now(socket, buffer)?;
                 let SocketAddr::V4(source) = received.peer else { return Ok(None) };
                 let local = received.local.and_then(|local| match local {
                     IpAddr::V4(local) => Some(local),
@@ -145,7 +169,7 @@ impl Listening {
                 Ok(Some(Arrived { bytes: buffer.get(..received.length).unwrap_or_default(), source, local }))
             }
             Socket::Overhearing(socket, _) => {
-                let length = socket.receive(buffer).await?;
+                let length = socket.receive(buffer)?;
                 let datagram = Datagram::read(buffer.get(..length).unwrap_or_default());
                 Ok(datagram.map(|own| Arrived {
                     bytes: own.payload,
@@ -156,7 +180,7 @@ impl Listening {
         }
     }
 
-    async fn serve(self: &Arc<Self>, shared: &Arc<Shared>, arrived: &Arrived<'_>) {
+    fn serve(self: &Arc<Self>, shared: &Arc<Shared>, arrived: &Arrived<'_>) {
         let (counters, source) = (&shared.counters, arrived.source);
         counters.received.add();
         let packet = match Packet::decode(arrived.bytes) {
@@ -173,7 +197,7 @@ impl Listening {
             return;
         };
         if reply.delay.is_zero() {
-            self.send(shared, &reply, address).await;
+            self.send(shared, &reply, address);
             return;
         }
         let Ok(place) = Arc::clone(&self.late).try_acquire_owned() else {
@@ -181,9 +205,9 @@ impl Listening {
             return;
         };
         let (own, shared) = (Arc::clone(self), Arc::clone(shared));
-        tokio::spawn(async move {
+        Handle::current().spawn(async move {
             tokio::time::sleep(reply.delay).await;
-            own.send(&shared, &reply, address).await;
+            own.send(&shared, &reply, address);
             drop(place);
         });
     }
@@ -203,20 +227,20 @@ impl Listening {
         near.or_else(gives).or_else(|| own().next()).map_or(Ipv4Addr::UNSPECIFIED, |own| own.address)
     }
 
-    async fn send(&self, shared: &Shared, reply: &Reply, address: Ipv4Addr) {
+    fn send(&self, shared: &Shared, reply: &Reply, address: Ipv4Addr) {
         let bytes = reply.encode();
         let (destination, sent) = match (reply.destination, &self.cards) {
             (Destination::Card(client, mac), Some(cards)) => {
                 let (from, to) =
                     (SocketAddrV4::new(address, self.bound_port()), SocketAddrV4::new(client, CLIENT_PORT));
-                (to, cards.send(&bytes, from, to, mac).await)
+                (to, cards.send(&bytes, from, to, mac))
             }
             // Every client that wants to be answered directly hears a broadcast as well.
             (Destination::Card(..), None) => {
                 let to = SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT);
-                (to, self.send_to(&bytes, address, to).await)
+                (to, self.send_to(&bytes, address, to))
             }
-            (Destination::Address(to), _) => (to, self.send_to(&bytes, address, to).await),
+            (Destination::Address(to), _) => (to, self.send_to(&bytes, address, to)),
         };
         match sent {
             Ok(()) => shared.counters.answered.add(),
@@ -227,10 +251,34 @@ impl Listening {
         }
     }
 
-    async fn send_to(&self, bytes: &[u8], address: Ipv4Addr, to: SocketAddrV4) -> std::io::Result<()> {
+    fn send_to(&self, bytes: &[u8], address: Ipv4Addr, to: SocketAddrV4) -> io::Result<()> {
         match &self.socket {
-            Socket::Own(socket) => udp::send(socket, bytes, address, to).await,
-            Socket::Overhearing(socket, _) => socket.send(bytes, address, to).await,
+            Socket::Own(socket) => {
+                let from = (!address.is_unspecified()).then_some(IpAddr::V4(address));
+                let route = Route { from, to: to.into() };
+                udp::send_now(socket, &Outgoing { parts: &[IoSlice::new(bytes)], segment: None, route })
+            }
+            Socket::Overhearing(socket, _) => socket.send(bytes, address, to),
         }
+    }
+}
+
+impl Socket {
+    /// A socket that has its port, and is waited for by a thread.
+    fn own(how: Udp<'_>) -> Result<Self, BindError> {
+        let failed = |error| BindError::new(Protocol::Udp, how.address, error);
+        let socket = how.bind()?.into_std().map_err(failed)?;
+        socket.set_nonblocking(false).and_then(|()| socket.set_read_timeout(Some(LOOK))).map_err(failed)?;
+        make_room(&socket);
+        Ok(Self::Own(socket))
+    }
+}
+
+/// Asks for room beyond the usual limit, which takes a privilege, and for what the limit allows without it.
+fn make_room(socket: &UdpSocket) {
+    if setsockopt(socket, sockopt::RcvBufForce, &BUFFER).is_err()
+        && let Err(error) = SockRef::from(socket).set_recv_buffer_size(BUFFER)
+    {
+        debug!(%error, "the receive buffer of DHCP keeps its size");
     }
 }

@@ -78,6 +78,13 @@ pub struct Settings {
     pub advertise: Option<String>,
 }
 
+impl Settings {
+    /// The base URL of the HTTP server, as a client is told that reaches us by this address.
+    fn base_url(&self, address: Ipv4Addr) -> String {
+        self.advertise.clone().unwrap_or_else(|| format!("http://{address}:{}", self.http_port))
+    }
+}
+
 /// Where a server listens.
 #[derive(Debug, Clone)]
 pub enum Listen {
@@ -209,7 +216,8 @@ impl Tasks {
 
     fn start(&mut self, sockets: Vec<Arc<Listening>>, stop: &CancellationToken) {
         for socket in sockets {
-            self.running.spawn(socket.run(Arc::clone(&self.shared), stop.clone()));
+            let (shared, stop) = (Arc::clone(&self.shared), stop.clone());
+            self.running.spawn_blocking(move || socket.run(&shared, &stop));
         }
     }
 
@@ -288,21 +296,14 @@ fn own_addresses() -> BTreeSet<Ipv4Addr> {
 impl Shared {
     /// The answer to a packet that came from `source` to one of our sockets, where our address is `address`.
     fn answer(&self, packet: &Packet, on: &Listening, source: SocketAddrV4, address: Ipv4Addr) -> Option<Reply> {
-        let own_url;
-        let base_url = match &self.settings.advertise {
-            Some(url) => url,
-            None => {
-                own_url = format!("http://{address}:{}", self.settings.http_port);
-                &own_url
-            }
-        };
+        let base_url = on.base_url(&self.settings, address);
         let facts = Facts {
             address,
             mode: on.mode,
             plan: &self.settings.plan,
             quirks: &self.settings.quirks,
             machine: Traits::default(),
-            base_url,
+            base_url: &base_url,
             loaders: &self.loaders,
         };
         let request = Request { packet, port: on.port, source };

@@ -2,12 +2,11 @@
 //! address nobody can ask for yet. Both need CAP_NET_RAW, as does binding a socket to an interface.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::time::Duration;
 
 use nix::libc;
-use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, SockFilter, SockRef, Socket, Type};
-use tokio::io::Interest;
-use tokio::net::UdpSocket;
+use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, SockFilter, Socket, Type};
 
 use crate::model::mac::Mac;
 use crate::wire::udp::Datagram;
@@ -20,34 +19,39 @@ use crate::wire::udp::Datagram;
 /// behind the firewall, as an ordinary socket does.
 #[derive(Debug)]
 pub(in crate::serve) struct Overhearing {
-    /// What Tokio calls a UDP socket is to it any socket that becomes readable and writable.
+    /// To the standard library this is any socket that takes and gives datagrams.
     socket: UdpSocket,
     port: u16,
 }
 
 impl Overhearing {
-    /// Opens the socket. Must be called within a Tokio runtime.
-    pub(in crate::serve) fn open(device: &str, port: u16) -> io::Result<Self> {
+    /// Opens the socket; whoever receives waits at most `patience`.
+    pub(in crate::serve) fn open(device: &str, port: u16, patience: Duration) -> io::Result<Self> {
         let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::UDP))?;
         // Before the filter and the interface are set, it would hear everything.
         socket.attach_filter(&to_port(port))?;
         socket.bind_device(Some(device.as_bytes()))?;
         socket.set_broadcast(true)?;
         socket.set_header_included_v4(true)?;
-        socket.set_nonblocking(true)?;
-        Ok(Self { socket: UdpSocket::from_std(socket.into())?, port })
+        socket.set_read_timeout(Some(patience))?;
+        Ok(Self { socket: socket.into(), port })
     }
 
     /// Waits for a datagram; gives the packet around it, for [`Datagram::read`].
-    pub(in crate::serve) async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.socket.recv(buffer).await
+    pub(in crate::serve) fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.socket.recv(buffer)
+    }
+
+    /// The socket, for its options.
+    pub(super) fn socket(&self) -> &UdpSocket {
+        &self.socket
     }
 
     /// Sends from our port at `source`.
-    pub(in crate::serve) async fn send(&self, bytes: &[u8], source: Ipv4Addr, to: SocketAddrV4) -> io::Result<()> {
+    pub(in crate::serve) fn send(&self, bytes: &[u8], source: Ipv4Addr, to: SocketAddrV4) -> io::Result<()> {
         let source = SocketAddrV4::new(source, self.port);
         let packet = packet(bytes, source, to)?;
-        self.socket.send_to(&packet, SocketAddr::V4(to)).await.map(drop)
+        self.socket.send_to(&packet, SocketAddr::V4(to)).map(drop)
     }
 }
 
@@ -73,26 +77,24 @@ fn packet(bytes: &[u8], source: SocketAddrV4, destination: SocketAddrV4) -> io::
 /// Sends packets straight to network cards of one interface's network.
 #[derive(Debug)]
 pub(super) struct Cards {
-    socket: UdpSocket,
+    socket: Socket,
     /// The number of the interface.
     index: i32,
 }
 
 impl Cards {
-    /// Opens the socket; nothing arrives there. Must be called within a Tokio runtime.
+    /// Opens the socket; nothing arrives there.
     pub(super) fn open(index: u32) -> io::Result<Self> {
         let socket = Socket::new(Domain::PACKET, Type::DGRAM, None)?;
-        socket.set_nonblocking(true)?;
         let index = i32::try_from(index).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-        Ok(Self { socket: UdpSocket::from_std(socket.into())?, index })
+        Ok(Self { socket, index })
     }
 
     /// Sends a datagram to a card, in a packet to the address the card is being given.
-    pub(super) async fn send(&self, bytes: &[u8], source: SocketAddrV4, to: SocketAddrV4, card: Mac) -> io::Result<()> {
+    pub(super) fn send(&self, bytes: &[u8], source: SocketAddrV4, to: SocketAddrV4, card: Mac) -> io::Result<()> {
         let packet = packet(bytes, source, to)?;
         let to = self.address(card);
-        let socket = SockRef::from(&self.socket);
-        self.socket.async_io(Interest::WRITABLE, || socket.send_to(&packet, &to)).await.map(drop)
+        self.socket.send_to(&packet, &to).map(drop)
     }
 
     fn address(&self, card: Mac) -> SockAddr {

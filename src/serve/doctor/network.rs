@@ -1,12 +1,12 @@
 //! The network: which DHCP and PXE servers answer a machine that boots here.
 
 use std::fs;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dhcproto::v4::{CLIENT_PORT, MessageType, SERVER_PORT};
-use tokio::time::{Instant, timeout_at};
 
 use super::{Finding, Patient};
 use crate::model::mac::Mac;
@@ -40,7 +40,10 @@ struct Heard {
 pub async fn network(patient: &Patient, runs: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
     for place in patient.places() {
-        match listen(&place).await {
+        let (asked, at) = (place.clone(), place.clone());
+        let heard = tokio::task::spawn_blocking(move || listen(&asked)).await;
+        let place = at;
+        match heard.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
             Ok(heard) => findings.extend(judge(&place, &heard, runs, patient)),
             Err(error) => {
                 let said = format!("{}: other servers cannot be looked for: {error}", place.name);
@@ -51,20 +54,25 @@ pub async fn network(patient: &Patient, runs: bool) -> Vec<Finding> {
     findings
 }
 
-async fn listen(place: &Place) -> std::io::Result<Vec<Heard>> {
+fn listen(place: &Place) -> io::Result<Vec<Heard>> {
     // Other programs of this computer may have port 68; nothing is taken from them.
-    let socket = Overhearing::open(&place.name, CLIENT_PORT)?;
+    let socket = Overhearing::open(&place.name, CLIENT_PORT, PATIENCE / 8)?;
     let own = own_mac(&place.name);
     let xids = FIRMWARE.map(|architecture| 0xb1_70_00_00 | u32::from(architecture));
     for (architecture, xid) in FIRMWARE.into_iter().zip(xids) {
         let bytes = discover(own, architecture, xid).encode(1472);
-        socket.send(&bytes, Ipv4Addr::UNSPECIFIED, SocketAddrV4::new(Ipv4Addr::BROADCAST, SERVER_PORT)).await?;
+        socket.send(&bytes, Ipv4Addr::UNSPECIFIED, SocketAddrV4::new(Ipv4Addr::BROADCAST, SERVER_PORT))?;
     }
     let mut heard: Vec<Heard> = Vec::new();
     let end = Instant::now() + PATIENCE;
     let mut buffer = [0; 2048];
-    while let Ok(received) = timeout_at(end, socket.receive(&mut buffer)).await {
-        let packet = buffer.get(..received?).and_then(Datagram::read);
+    while Instant::now() < end {
+        let length = match socket.receive(&mut buffer) {
+            Ok(length) => length,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => continue,
+            Err(error) => return Err(error),
+        };
+        let packet = buffer.get(..length).and_then(Datagram::read);
         let Some(datagram) = packet else { continue };
         let Ok(answer) = Packet::decode(datagram.payload) else { continue };
         let is_offer = answer.message_type() == Some(MessageType::Offer) && answer.direction == Direction::Reply;
