@@ -476,7 +476,7 @@ pub(super) fn refused_argument(error: &ArgumentError) -> Finding {
             }
             _ => ("the last one of a name counts, so the machine would not boot the bundle", "take it out"),
         },
-        ArgumentError::TooLong(_) => ("the kernel cuts the line, and what comes last is lost", "write fewer"),
+        ArgumentError::TooLong { .. } => ("the kernel cuts the line, and what comes last is lost", "write fewer"),
     };
     Finding::new(REFUSED_ARGUMENT, error.to_string(), effect, fix).left_out()
 }

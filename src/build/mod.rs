@@ -44,7 +44,7 @@ pub use trail::{DEFAULT, Step, Subject, Topic, Trail};
 use contents::Contents;
 
 use crate::disk::DiskError;
-use crate::model::cmdline::check_arguments;
+use crate::model::cmdline::{ArgumentError, check_arguments};
 use crate::model::digest::Digest;
 use crate::model::name::{OverlayName, ProfileName};
 use crate::model::profile::network::Network;
@@ -52,6 +52,7 @@ use crate::model::profile::variable::Required;
 use crate::model::profile::{Allowed, ProfileError};
 use crate::model::template::TemplateError;
 use crate::wire::apkovl::{Entry, Prefix, Tree, pack};
+use crate::wire::kernel::KernelError;
 
 /// Where a machine finds the digest of the overlay it unpacked.
 pub const OVERLAY_FILE: &str = "etc/bivouac/overlay";
@@ -105,6 +106,22 @@ pub enum BuildError {
         path: PathBuf,
         /// Why.
         source: ProfileError,
+    },
+    /// The kernel would cut its command line.
+    #[error("profile `{profile}` has too long a kernel command line for its kernel")]
+    CommandLine {
+        /// The profile.
+        profile: ProfileName,
+        /// How long it is, and how long it may be.
+        source: ArgumentError,
+    },
+    /// The kernel cannot be looked at.
+    #[error("the kernel {} cannot be read", path.display())]
+    Kernel {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: KernelError,
     },
     /// A text file is not UTF-8.
     #[error("{} is not UTF-8 text", .0.display())]

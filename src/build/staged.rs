@@ -1,16 +1,19 @@
 //! The finished bundle, not yet in any store.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
 use super::accounts::{BaseAccounts, GROUP, PASSWD, SHADOW};
 use super::contents::Contents;
 use super::{BuildError, Finding, Recipe, packages};
 use crate::apk::PackageFile;
 use crate::disk;
+use crate::model::cmdline::{MAX_LENGTH, fits};
 use crate::model::digest::Digest;
 use crate::model::manifest::{Alpine, FORMAT, FileEntry, Manifest, PackageEntry, Verified};
 use crate::wire::cpio::{ArchiveError, Writer};
 use crate::wire::gzip::gzip;
+use crate::wire::kernel::{KernelError, command_line_limit};
 
 /// The name of the document with a bundle's templates.
 const TEMPLATES: &str = "templates.json";
@@ -80,6 +83,7 @@ impl Staged {
         packages: Vec<(PackageEntry, PathBuf)>,
         epoch: u64,
     ) -> Result<Self, BuildError> {
+        check_command_line(recipe, &netboot.kernel.1)?;
         let base = base_accounts(&packages)?;
         let findings = recipe.compared(&Contents::read(&packages)?, &base)?;
         let overlay = recipe.overlay(&base, epoch)?;
@@ -114,6 +118,16 @@ impl Staged {
         }));
         Ok(Self { manifest, blobs, findings })
     }
+}
+
+/// Whether the kernel takes the profile's arguments with those that are added when a machine boots: some kernels take
+/// less than most, and a kernel says it in its header (netboot.md, E3).
+fn check_command_line(recipe: &Recipe, kernel: &Path) -> Result<(), BuildError> {
+    let failed = |source| BuildError::Kernel { path: kernel.to_owned(), source };
+    let image = File::open(kernel).map_err(|error| failed(KernelError::Read(error)))?;
+    let limit = command_line_limit(image).map_err(failed)?.unwrap_or(MAX_LENGTH);
+    let told = |source| BuildError::CommandLine { profile: recipe.name.clone(), source };
+    fits(&recipe.kernel_args, limit).map_err(told)
 }
 
 /// The accounts of the Alpine that the bundle carries, from the package that has them; a release whose base is built

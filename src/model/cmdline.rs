@@ -22,14 +22,26 @@ const RESERVED: [&str; 15] = [
     "1",
 ];
 
-/// The longest command line x86 kernels take (`COMMAND_LINE_SIZE`), with its final NUL.
-pub const MAX_LENGTH: usize = 2048;
+/// The longest command line x86 and ARM kernels take (`COMMAND_LINE_SIZE`), without its final NUL.
+pub const MAX_LENGTH: usize = 2047;
+
+/// What Bivouac adds to a profile's arguments: URLs with a host, a 64-digit id and a token. This holds them with room.
+pub const ADDED: usize = 768;
+
+/// What iPXE makes of [`BOOTIF`], which is one byte longer itself.
+const CARD: &str = "aa-bb-cc-dd-ee-ff";
+
+/// The card that booted, as iPXE fills it in: in the lower case that INIT-13 needs.
+const BOOTIF: &str = "${netX/mac:hexhyp}";
 
 /// Why a kernel argument of a profile is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ArgumentError {
-    /// Init splits on whitespace without quoting (INIT-1), and iPXE expands `${…}`.
-    #[error("kernel argument `{0}` is empty or has whitespace, quotes, `$` or a character that is not printable ASCII")]
+    /// Init splits on whitespace without quoting (INIT-1), and iPXE expands `${…}`, ends a command at some words and a
+    /// line at others.
+    #[error(
+        "kernel argument `{0}` is empty or has whitespace, quotes, `$` or a character that is not printable ASCII, or is a word that means something to iPXE: `||`, `&&`, `;` and what begins with `#`"
+    )]
     Characters(String),
     /// Written by Bivouac.
     #[error(
@@ -37,8 +49,15 @@ pub enum ArgumentError {
     )]
     Reserved(String),
     /// A kernel would cut the line.
-    #[error("the kernel arguments are {0} bytes long, and a kernel takes {MAX_LENGTH} with those Bivouac adds")]
-    TooLong(usize),
+    #[error(
+        "the kernel arguments are {length} bytes long, and this kernel takes {limit} with the {ADDED} that Bivouac adds; take some out"
+    )]
+    TooLong {
+        /// How long the profile's arguments are.
+        length: usize,
+        /// How long the whole line may be.
+        limit: usize,
+    },
 }
 
 /// Checks one kernel argument of a profile.
@@ -47,7 +66,8 @@ pub enum ArgumentError {
 /// When init or iPXE would not pass it on as it is, or Bivouac writes it itself.
 pub fn check_argument(argument: &str) -> Result<(), ArgumentError> {
     let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'\'' | b'$' | b'\\' | b'`');
-    if argument.is_empty() || !argument.bytes().all(plain) {
+    let ends = argument.starts_with('#') || matches!(argument, "||" | "&&" | ";");
+    if argument.is_empty() || ends || !argument.bytes().all(plain) {
         return Err(ArgumentError::Characters(argument.escape_debug().take(80).collect()));
     }
     let name = argument.split('=').next().unwrap_or(argument);
@@ -64,12 +84,16 @@ pub fn check_argument(argument: &str) -> Result<(), ArgumentError> {
 /// The first argument that is refused, or the length.
 pub fn check_arguments(arguments: &[String]) -> Result<(), ArgumentError> {
     arguments.iter().try_for_each(|argument| check_argument(argument))?;
+    fits(arguments, MAX_LENGTH)
+}
+
+/// Whether a kernel that takes `limit` bytes takes these arguments with what Bivouac adds.
+///
+/// # Errors
+/// The length of the arguments, when it does not.
+pub fn fits(arguments: &[String], limit: usize) -> Result<(), ArgumentError> {
     let length: usize = arguments.iter().map(|argument| argument.len() + 1).sum();
-    // What Bivouac adds: URLs with a host, a 64-digit id and a token; 768 bytes hold them with room.
-    if length > MAX_LENGTH - 768 {
-        return Err(ArgumentError::TooLong(length));
-    }
-    Ok(())
+    if length + ADDED > limit { Err(ArgumentError::TooLong { length, limit }) } else { Ok(()) }
 }
 
 /// The command line of one boot.
@@ -91,15 +115,22 @@ pub struct CommandLine<'a> {
     pub profile: &'a [String],
 }
 
+impl CommandLine<'_> {
+    /// How long the kernel finds it, in bytes, once iPXE has filled in the card.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.to_string().len() + CARD.len() - BOOTIF.len()
+    }
+}
+
 impl fmt::Display for CommandLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for name in &self.initrds {
             write!(f, "initrd={name} ")?;
         }
-        // BOOTIF names the card that booted, in the lower case INIT-13 needs; iPXE fills it in.
         write!(
             f,
-            "modules=loop,squashfs ip=dhcp BOOTIF=01-${{netX/mac:hexhyp}} alpine_repo={} modloop={} apkovl={}",
+            "modules=loop,squashfs ip=dhcp BOOTIF=01-{BOOTIF} alpine_repo={} modloop={} apkovl={}",
             self.alpine_repo, self.modloop, self.apkovl
         )?;
         write!(f, " bivouac={} bivouac_bundle={}", self.check_in, self.bundle)?;
@@ -120,7 +151,7 @@ mod tests {
 
     #[test]
     fn arguments_init_would_split_or_ipxe_would_expand_are_refused() {
-        for bad in ["", "a b", "a=\"b", "a=${mac}", "ä", "a\n"] {
+        for bad in ["", "a b", "a=\"b", "a=${mac}", "ä", "a\n", "#a", "||", "&&", ";"] {
             assert!(matches!(check_argument(bad), Err(ArgumentError::Characters(_))), "{bad:?}");
         }
         for good in ["quiet", "console=ttyS0,115200", "rootflags=size=75%"] {
@@ -140,7 +171,8 @@ mod tests {
     #[test]
     fn arguments_that_would_be_cut_are_refused() {
         let long = vec!["x".repeat(1500)];
-        assert_eq!(check_arguments(&long), Err(ArgumentError::TooLong(1501)));
+        assert_eq!(check_arguments(&long), Err(ArgumentError::TooLong { length: 1501, limit: 2047 }));
+        assert_eq!(fits(&["quiet".to_owned()], 255), Err(ArgumentError::TooLong { length: 6, limit: 255 }));
     }
 
     #[test]

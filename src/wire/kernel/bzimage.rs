@@ -37,6 +37,17 @@ pub(super) fn release_of(image: &[u8]) -> Result<Option<String>, KernelError> {
     if is_release(release) { Ok(Some(release.to_owned())) } else { Err(KernelError::Text) }
 }
 
+/// The longest command line such an image takes, without its final NUL (boot.rst, `cmdline_size`; before version 2.06 of
+/// the protocol, 255). Nothing for an image that is cut off or whose header is of no version there is.
+pub(super) fn command_line_limit(image: &[u8]) -> Option<usize> {
+    let version = u16::from_le_bytes(image.get(0x206..0x208)?.try_into().ok()?);
+    match version {
+        0..0x0200 => None,
+        0x0200..0x0206 => Some(255),
+        _ => usize::try_from(u32::from_le_bytes(image.get(0x238..0x23c)?.try_into().ok()?)).ok(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -100,12 +111,23 @@ mod tests {
         assert!(matches!(release_of(&image(b"\0")), Err(KernelError::Text)));
     }
 
+    #[test]
+    fn the_command_line_is_as_long_as_the_header_says_and_short_for_old_images() {
+        let mut image = image(b"6.1\0");
+        image[0x206..0x208].copy_from_slice(&0x0205_u16.to_le_bytes());
+        assert_eq!(command_line_limit(&image), Some(255));
+        image[0x206..0x208].copy_from_slice(&0x020f_u16.to_le_bytes());
+        image[0x238..0x23c].copy_from_slice(&2047_u32.to_le_bytes());
+        assert_eq!(command_line_limit(&image), Some(2047));
+        assert_eq!(command_line_limit(&image[..0x23b]), None);
+    }
+
     proptest! {
         #[test]
         fn no_image_makes_the_reader_panic(
             fields in proptest::collection::vec(any::<u8>(), 0x1f0..0x400),
         ) {
-            let _ = (is_bzimage(&fields), release_of(&fields));
+            let _ = (is_bzimage(&fields), release_of(&fields), command_line_limit(&fields));
         }
     }
 }

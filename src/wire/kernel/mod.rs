@@ -1,4 +1,5 @@
-//! The one fact Bivouac needs from a kernel image: which release it is, so that it can be compared with its modules.
+//! What Bivouac needs from a kernel image: which release it is, so that it can be compared with its modules, and how long
+//! a command line it takes.
 
 mod banner;
 mod bzimage;
@@ -61,6 +62,19 @@ pub fn release_in(mut image: impl Read + Seek) -> Result<Option<String>, KernelE
         return bzimage::release_of(&head);
     }
     search(image, LIMIT).map_err(KernelError::Read)
+}
+
+/// The longest command line a kernel image takes, in bytes without the final NUL, as its header says; nothing for images
+/// of other architectures, which do not say it.
+///
+/// # Errors
+/// When the image cannot be read.
+pub fn command_line_limit(image: impl Read) -> Result<Option<usize>, KernelError> {
+    let mut head = Vec::new();
+    image.take(bzimage::HEAD).read_to_end(&mut head).map_err(KernelError::Read)?;
+    let told = bzimage::is_bzimage(&head).then(|| bzimage::command_line_limit(&head)).flatten();
+    // A field that was left empty is no limit.
+    Ok(told.filter(|limit| *limit > 0))
 }
 
 /// Looks for the text in no more than `limit` bytes as they are, and in no more than `limit` unpacked bytes.
