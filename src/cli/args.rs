@@ -319,12 +319,46 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// List machines: what they boot, how far they got, what they run
-    Machines {
-        /// As JSON
-        #[arg(long)]
-        json: bool,
-    },
+    /// List machines: what they boot, how far they got, what they run; `machines show` for one
+    Machines(MachinesArgs),
+}
+
+/// Arguments of `machines`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct MachinesArgs {
+    #[command(subcommand)]
+    pub(super) command: Option<MachinesCommand>,
+
+    /// As JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// What to do with machines besides listing them.
+#[derive(Debug, Clone, Subcommand)]
+pub(super) enum MachinesCommand {
+    /// Show a machine's last boot step by step: times, bytes, speed, and what it means when a step is missing
+    Show(ShowMachineArgs),
+}
+
+/// Arguments of `machines show`.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct ShowMachineArgs {
+    /// The address of its network card, or its host name or serial number
+    pub(super) machine: String,
+
+    /// Every boot that is remembered, not only the last
+    #[arg(long, conflicts_with = "follow")]
+    pub(super) all: bool,
+
+    /// Go on, and show what happens as it happens, until Ctrl-C
+    #[arg(long)]
+    pub(super) follow: bool,
+
+    /// As JSON; with --follow, one event a line
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// `bivouac doctor`: the flags of `serve`, so that the same server is looked at.

@@ -147,7 +147,7 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
                 return doctor::doctor(&settings, question, out).await;
             }
             Command::Leases { json } => leases::leases(&settings, json, out)?,
-            Command::Machines { json } => machines::machines(&settings, json, out).await?,
+            Command::Machines(arguments) => machines::machines(&settings, arguments, out).await?,
         }
         Ok(Outcome::Done)
     });

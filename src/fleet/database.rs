@@ -1,6 +1,6 @@
-//! The fleet in SQLite: one row for each machine, one for each of its boots.
+//! The fleet in SQLite: one row for each machine, one for each of its boots, and what happened at each.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,15 +9,17 @@ use sqlx::sqlite::{
 };
 use sqlx::{Row as _, SqliteConnection};
 
-use super::{FleetError, Machine, Made, Session, Write};
+use super::{Event, FleetError, Machine, Made, Session, Told, Write};
 use crate::model::digest::Digest;
 use crate::model::identity::Identity;
 use crate::model::mac::Mac;
+use crate::model::timeline::Stage;
 
-/// `PRAGMA user_version` of the schema below.
-pub(super) const VERSION: i64 = 1;
+/// What makes the database, step by step; `PRAGMA user_version` counts those that were made.
+const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("events.sql")];
 
-const SCHEMA: &str = include_str!("schema.sql");
+/// The version this program reads and writes.
+pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// Tables that came later and that older programs do not look at, so they need no other version. `made` has the files
 /// of machines that were made from templates, each content once; `last_made` says which ones a machine was given last.
@@ -40,6 +42,12 @@ const EARLIER: usize = 3;
 
 /// How many boots of one machine are kept.
 const KEPT_SESSIONS: i64 = 50;
+
+/// How many events of one machine are kept: those of its last ten to twenty boots.
+const KEPT_EVENTS: i64 = 400;
+
+/// How many events are read at once.
+const READ_EVENTS: i64 = 1000;
 
 /// The open database.
 #[derive(Debug)]
@@ -91,17 +99,13 @@ impl Database {
             .fetch_one(&mut *transaction)
             .await
             .map_err(|error| self.failed(error))?;
-        match found {
-            VERSION => {}
-            0 => {
-                let set = format!("{SCHEMA}\nPRAGMA user_version = {VERSION};");
-                sqlx::raw_sql(sqlx::AssertSqlSafe(set))
-                    .execute(&mut *transaction)
-                    .await
-                    .map_err(|error| self.failed(error))?;
-            }
-            found => return Err(FleetError::Version { path: self.path.clone(), found }),
-        }
+        let made = usize::try_from(found).ok().filter(|made| *made <= MIGRATIONS.len());
+        let made = made.ok_or_else(|| FleetError::Version { path: self.path.clone(), found })?;
+        let missing: String = MIGRATIONS.into_iter().skip(made).collect();
+        sqlx::raw_sql(sqlx::AssertSqlSafe(format!("{missing}\nPRAGMA user_version = {VERSION};")))
+            .execute(&mut *transaction)
+            .await
+            .map_err(|error| self.failed(error))?;
         transaction.commit().await.map_err(|error| self.failed(error))
     }
 
@@ -109,7 +113,7 @@ impl Database {
     pub(super) async fn load(&self) -> Result<Vec<Machine>, FleetError> {
         let rows = sqlx::query(
             "SELECT machines.mac, uuid, serial, platform, buildarch, first_seen, last_seen, \
-             token, started, profile, release, bundle, step, step_at, report, problems \
+             token, started, profile, release, bundle, sent_to, step, step_at, report, problems \
              FROM machines JOIN sessions ON sessions.mac = machines.mac \
              ORDER BY machines.mac, step_at DESC, started DESC",
         )
@@ -127,11 +131,52 @@ impl Database {
                 None => machines.push(machine),
             }
         }
+        for (mac, told) in self.good().await.map_err(|error| self.failed(error))? {
+            if let Ok(place) = machines.binary_search_by_key(&mac, |machine| machine.identity.mac)
+                && let Some(machine) = machines.get_mut(place)
+            {
+                machine.good = Some(told);
+            }
+        }
         Ok(machines)
     }
 
+    /// What each machine last came up with as it was told to.
+    async fn good(&self) -> Result<HashMap<Mac, Told>, sqlx::Error> {
+        let rows = sqlx::query(
+            "SELECT mac, profile, release, bundle FROM sessions \
+             WHERE step = 'check-in' AND problems = '[]' AND bundle IS NOT NULL ORDER BY step_at",
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        // The last of each machine stays.
+        let mut good = HashMap::new();
+        for row in &rows {
+            if let Some(told) = told(row)? {
+                good.insert(parsed("mac", &row.try_get::<String, _>("mac")?)?, told);
+            }
+        }
+        Ok(good)
+    }
+
+    /// The events of a machine that were written after the one numbered `after`, oldest first, with their numbers. Not
+    /// more than a thousand: whoever wants all asks again.
+    pub(super) async fn events(&self, mac: &Mac, after: i64) -> Result<Vec<(i64, Event)>, FleetError> {
+        let rows = sqlx::query(
+            "SELECT id, mac, boot, at, step, began, asked, files, broken, bytes, took, remark FROM events \
+             WHERE mac = $1 AND id > $2 ORDER BY id LIMIT $3",
+        )
+        .bind(mac.to_string())
+        .bind(after)
+        .bind(READ_EVENTS)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|error| self.failed(error))?;
+        rows.iter().map(event).collect::<Result<_, _>>().map_err(|error| self.failed(error))
+    }
+
     /// Writes changes in one transaction.
-    pub(super) async fn save(&self, writes: &[Write]) -> Result<(), sqlx::Error> {
+    pub(super) async fn save(&self, writes: &[Write], events: &[Event]) -> Result<(), sqlx::Error> {
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         for write in writes {
             match write {
@@ -140,6 +185,12 @@ impl Database {
                 Write::Made(mac, made, content) => save_made(&mut transaction, mac, made, content).await?,
                 Write::Flush(_) => {}
             }
+        }
+        for event in events {
+            add_event(&mut transaction, event).await?;
+        }
+        for mac in events.iter().map(|event| event.mac).collect::<BTreeSet<_>>() {
+            drop_old_events(&mut transaction, &mac).await?;
         }
         transaction.commit().await
     }
@@ -207,11 +258,65 @@ async fn save_made(
     Ok(())
 }
 
+async fn add_event(connection: &mut SqliteConnection, event: &Event) -> Result<(), sqlx::Error> {
+    let Event { mac, boot, stage } = event;
+    sqlx::query(
+        "INSERT INTO events (mac, boot, at, step, began, asked, files, broken, bytes, took, remark) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+    )
+    .bind(mac.to_string())
+    .bind(millis(*boot))
+    .bind(millis(stage.last))
+    .bind(stage.step.as_str())
+    .bind(millis(stage.began))
+    .bind(i64::from(stage.asked))
+    .bind(i64::from(stage.files))
+    .bind(i64::from(stage.broken))
+    .bind(i64::try_from(stage.bytes).unwrap_or(i64::MAX))
+    .bind(i64::try_from(stage.took.as_millis()).unwrap_or(i64::MAX))
+    .bind(&stage.remark)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn drop_old_events(connection: &mut SqliteConnection, mac: &Mac) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "DELETE FROM events WHERE mac = $1 AND id <= \
+         (SELECT id FROM events WHERE mac = $1 ORDER BY id DESC LIMIT 1 OFFSET $2)",
+    )
+    .bind(mac.to_string())
+    .bind(KEPT_EVENTS)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+fn event(row: &SqliteRow) -> Result<(i64, Event), sqlx::Error> {
+    let text = |column: &str| row.try_get::<String, _>(column);
+    let time = |column: &str| row.try_get::<i64, _>(column).map(moment);
+    let count = |column: &str| row.try_get::<i64, _>(column).map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+    let number = |column: &str| row.try_get::<i64, _>(column).map(|number| u64::try_from(number).unwrap_or_default());
+    let stage = Stage {
+        step: parsed("step", &text("step")?)?,
+        began: time("began")?,
+        last: time("at")?,
+        asked: count("asked")?,
+        files: count("files")?,
+        broken: count("broken")?,
+        bytes: number("bytes")?,
+        took: Duration::from_millis(number("took")?),
+        remark: row.try_get("remark")?,
+    };
+    Ok((row.try_get("id")?, Event { mac: parsed("mac", &text("mac")?)?, boot: time("boot")?, stage }))
+}
+
 async fn forget(connection: &mut SqliteConnection, mac: &Mac) -> Result<(), sqlx::Error> {
     for statement in [
         "DELETE FROM sessions WHERE mac = $1",
         "DELETE FROM machines WHERE mac = $1",
         "DELETE FROM last_made WHERE mac = $1",
+        "DELETE FROM events WHERE mac = $1",
     ] {
         sqlx::query(statement).bind(mac.to_string()).execute(&mut *connection).await?;
     }
@@ -245,10 +350,11 @@ async fn save(connection: &mut SqliteConnection, machine: &Machine) -> Result<()
     let told = session.told.as_ref();
     let json = |error: serde_json::Error| sqlx::Error::Encode(error.into());
     sqlx::query(
-        "INSERT INTO sessions (token, mac, started, profile, release, bundle, step, step_at, report, problems) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (token) DO UPDATE SET \
+        "INSERT INTO sessions (token, mac, started, profile, release, bundle, step, step_at, report, problems, sent_to) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (token) DO UPDATE SET \
          step = excluded.step, step_at = excluded.step_at, \
-         report = COALESCE(excluded.report, sessions.report), problems = excluded.problems",
+         report = COALESCE(excluded.report, sessions.report), problems = excluded.problems, \
+         sent_to = excluded.sent_to",
     )
     .bind(token)
     .bind(&mac)
@@ -260,6 +366,7 @@ async fn save(connection: &mut SqliteConnection, machine: &Machine) -> Result<()
     .bind(millis(session.step_at))
     .bind(session.report.as_ref().map(serde_json::to_string).transpose().map_err(json)?)
     .bind(serde_json::to_string(&session.problems).map_err(json)?)
+    .bind(&session.sent_to)
     .execute(&mut *connection)
     .await?;
     sqlx::query(
@@ -278,12 +385,7 @@ fn machine(row: &SqliteRow) -> Result<Machine, sqlx::Error> {
     let optional = |column: &str| row.try_get::<Option<String>, _>(column);
     let time = |column: &str| row.try_get::<i64, _>(column).map(moment);
     let mac = parsed("mac", &text("mac")?)?;
-    let told = match (optional("profile")?, row.try_get::<Option<i64>, _>("release")?, optional("bundle")?) {
-        (Some(profile), Some(release), Some(bundle)) => {
-            Some((parsed("profile", &profile)?, u64::try_from(release).unwrap_or_default(), parsed("bundle", &bundle)?))
-        }
-        _ => None,
-    };
+    let told = told(row)?;
     let json = |error: serde_json::Error| sqlx::Error::Decode(error.into());
     let report = optional("report")?.map(|text| serde_json::from_str(&text)).transpose().map_err(json)?;
     let problems = optional("problems")?.map(|text| serde_json::from_str(&text)).transpose().map_err(json)?;
@@ -302,6 +404,7 @@ fn machine(row: &SqliteRow) -> Result<Machine, sqlx::Error> {
             token: if told.is_some() { token } else { String::new() },
             started: time("started")?,
             told,
+            sent_to: optional("sent_to")?,
             step: parsed("step", &text("step")?)?,
             step_at: time("step_at")?,
             report,
@@ -309,6 +412,18 @@ fn machine(row: &SqliteRow) -> Result<Machine, sqlx::Error> {
             alarm: None,
         },
         earlier: Vec::new(),
+        good: None,
+        rounds: Vec::new(),
+    })
+}
+
+fn told(row: &SqliteRow) -> Result<Option<Told>, sqlx::Error> {
+    let text = |column: &str| row.try_get::<Option<String>, _>(column);
+    Ok(match (text("profile")?, row.try_get::<Option<i64>, _>("release")?, text("bundle")?) {
+        (Some(profile), Some(release), Some(bundle)) => {
+            Some((parsed("profile", &profile)?, u64::try_from(release).unwrap_or_default(), parsed("bundle", &bundle)?))
+        }
+        _ => None,
     })
 }
 

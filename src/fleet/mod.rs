@@ -1,10 +1,12 @@
 //! Machines, their boot sessions and check-ins.
 //!
 //! [`Roster`] is the truth in memory, changed by pure methods with the time as an argument; [`Fleet`] puts a lock and
-//! an SQLite database around it. Answers to machines come from memory; the database is written behind them by one
+//! an SQLite database around it. What happens at each boot, step by step, is kept as events, from which a
+//! [`Timeline`](crate::model::timeline::Timeline) is read. Answers to machines come from memory; the database is written behind them by one
 //! task, so a locked or lost database delays no boot (DESIGN 4.5).
 
 mod database;
+mod journal;
 mod roster;
 
 use std::collections::HashMap;
@@ -15,10 +17,10 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
+pub use journal::{Event, Seen, Sighting};
 use roster::MAX_MACHINES;
-pub use roster::{Change, CheckInError, Machine, Outcome, Roster, Seen, Session};
+pub use roster::{Change, CheckInError, MAX_ROUNDS, Machine, Outcome, Reached, Roster, Session, Told};
 
-use crate::model::boot::Step;
 use crate::model::checkin::Report;
 use crate::model::digest::Digest;
 use crate::model::identity::Identity;
@@ -30,6 +32,15 @@ use database::{Database, Row};
 
 /// How many changes may wait for the database before new ones are dropped, with a warning.
 const QUEUE: usize = 8192;
+
+/// The same for events, which wait by themselves, so that a flood of packets takes no change's place.
+const MAX_EVENTS: usize = 16_384;
+
+/// How many events are written at once, so that a script that waits for the disk does not wait long.
+const EVENTS_AT_ONCE: usize = 1024;
+
+/// How often events are written.
+const EVENTS_EVERY: Duration = Duration::from_millis(250);
 
 /// How long a script or check-in waits to be on disk before the machine is answered all the same.
 const COMMIT_WAIT: Duration = Duration::from_millis(500);
@@ -67,11 +78,70 @@ pub enum FleetError {
 /// The fleet, shared by every transport.
 #[derive(Debug)]
 pub struct Fleet {
-    roster: Mutex<Roster>,
+    known: Arc<Known>,
     /// The last files of each machine that were made well.
     made: Mutex<HashMap<Mac, Made>>,
     database: Arc<Database>,
     writes: mpsc::Sender<Write>,
+}
+
+/// What is in memory, also for the task that writes.
+#[derive(Debug, Default)]
+struct Known {
+    roster: Mutex<Roster>,
+    /// What is to be written down.
+    events: Mutex<Vec<Event>>,
+}
+
+impl Known {
+    fn roster(&self) -> MutexGuard<'_, Roster> {
+        // Every method leaves the roster whole, so a panic elsewhere does not make it unusable.
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keep(&self, events: Vec<Event>) {
+        let mut waiting = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = MAX_EVENTS - waiting.len().min(MAX_EVENTS);
+        // Said once for each time that it fills up.
+        if events.len() > room && room > 0 {
+            warn!("the fleet database cannot keep up; timelines of boots will have gaps");
+        }
+        waiting.extend(events.into_iter().take(room));
+    }
+
+    /// Some of what waits to be written, with what fell quiet; or everything there is.
+    fn take(&self, all: bool) -> Vec<Event> {
+        let quiet = self.roster().quiet(SystemTime::now(), all);
+        self.keep(quiet);
+        let mut waiting = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = if all { waiting.len() } else { waiting.len().min(EVENTS_AT_ONCE) };
+        waiting.drain(..count).collect()
+    }
+}
+
+/// The fleet as its database has it, for a program besides the server.
+#[derive(Debug)]
+pub struct Onlooker {
+    database: Database,
+}
+
+impl Onlooker {
+    /// Every machine, by address.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn machines(&self) -> Result<Vec<Machine>, FleetError> {
+        self.database.load().await
+    }
+
+    /// What was written of a machine's boots after the event numbered `after`, oldest first, with the numbers. Not more
+    /// than a thousand at once.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn events(&self, mac: &Mac, after: i64) -> Result<Vec<(i64, Event)>, FleetError> {
+        self.database.events(mac, after).await
+    }
 }
 
 /// Which files a machine was given, made from the templates of a bundle.
@@ -107,11 +177,19 @@ impl Fleet {
             machine.session.report = None;
         }
         let made = database.load_made().await?;
-        let roster = Roster::from_machines(machines);
+        let known = Arc::new(Known { roster: Mutex::new(Roster::from_machines(machines)), events: Mutex::default() });
         let (writes, queue) = mpsc::channel(QUEUE);
         let database = Arc::new(database);
-        tokio::spawn(write_behind(Arc::clone(&database), queue));
-        Ok(Self { roster: Mutex::new(roster), made: Mutex::new(made), database, writes })
+        tokio::spawn(write_behind(Arc::clone(&database), Arc::clone(&known), queue));
+        Ok(Self { known, made: Mutex::new(made), database, writes })
+    }
+
+    /// Opens the database at `path` to look on while a server writes.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub async fn look_on(path: &Path) -> Result<Onlooker, FleetError> {
+        Ok(Onlooker { database: Database::open(path).await? })
     }
 
     /// Every machine in the database at `path`, by address; none when nothing was ever served.
@@ -125,12 +203,18 @@ impl Fleet {
         Database::open(path).await?.load().await
     }
 
-    /// A machine reached a step of its boot, as far as a transport can see.
-    pub fn reached(&self, mac: Mac, step: Step, seen: Seen, now: SystemTime) {
-        let changed = self.lock().reached(mac, step, seen, now).map(Row::of);
-        if let Some(row) = changed {
+    /// Something was seen of a machine. Returns at once. False when it belongs to no boot that is known.
+    pub fn reached(&self, mac: Mac, sighting: &Sighting, now: SystemTime) -> bool {
+        let (row, events, is_taken) = {
+            let mut roster = self.lock();
+            let Reached { is_taken, news, events } = roster.reached(mac, sighting, now);
+            (news.map(Row::of), events, is_taken)
+        };
+        self.known.keep(events);
+        if let Some(row) = row {
             self.save(row, None);
         }
+        is_taken
     }
 
     /// A machine was told to boot `plan` and checks in with `token`. The answer waits for the disk only so long, because
@@ -146,8 +230,9 @@ impl Fleet {
     ) {
         let (row, forgotten) = {
             let mut roster = self.lock();
-            let Change { machine, forgotten } = roster.scripted(identity, plan, token, now);
+            let Change { machine, forgotten, events } = roster.scripted(identity, plan, token, now);
             let row = Row::of(machine);
+            self.known.keep(events);
             let row = alarm.and_then(|why| roster.alarm(&identity.mac, why).map(Row::of)).unwrap_or(row);
             (row, forgotten)
         };
@@ -157,13 +242,33 @@ impl Fleet {
 
     /// A machine asked for a script and may not have one; `why` is what it was shown.
     pub fn refused(&self, identity: &Identity, why: String, now: SystemTime) {
-        let (row, forgotten) = {
-            let mut roster = self.lock();
-            let Change { machine, forgotten } = roster.refused(identity, why, now);
-            (Row::of(machine), forgotten)
-        };
+        self.answered(self.lock().refused(identity, why, now));
+    }
+
+    /// A machine was sent to something that is no bundle: its menu, its local disk, an entry of the site's menu.
+    pub fn sent_to(&self, identity: &Identity, what: String, now: SystemTime) {
+        self.answered(self.lock().sent_to(identity, what, now));
+    }
+
+    fn answered(&self, change: Change<'_>) {
+        let Change { machine, forgotten, events } = change;
+        let row = Row::of(machine);
+        self.known.keep(events);
         self.forget(forgotten);
         self.save(row, None);
+    }
+
+    /// Whether a machine boots in a circle.
+    #[must_use]
+    pub fn circles(&self, mac: &Mac, now: SystemTime) -> bool {
+        self.lock().circles(mac, now)
+    }
+
+    /// What a machine that cannot load `failed` had better boot: what it, or else any other machine of that profile,
+    /// last came up with.
+    #[must_use]
+    pub fn last_good(&self, mac: &Mac, profile: &ProfileName, failed: &BundleId) -> Option<Told> {
+        self.lock().last_good(mac, profile, failed)
     }
 
     /// The files of a machine were made well; `content` is what has the digest `made.files`.
@@ -222,8 +327,9 @@ impl Fleet {
     ) -> Result<Outcome, CheckInError> {
         let (row, outcome) = {
             let mut roster = self.lock();
-            let (machine, outcome) = roster.check_in(token, report, problems, now)?;
+            let (machine, outcome, events) = roster.check_in(token, report, problems, now)?;
             let row = Row::of(machine);
+            self.known.keep(events);
             machine.session.report = None;
             (row, outcome)
         };
@@ -267,18 +373,26 @@ impl Fleet {
     }
 
     fn lock(&self) -> MutexGuard<'_, Roster> {
-        // Every method leaves the roster whole, so a panic elsewhere does not make it unusable.
-        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.roster()
     }
 }
 
-/// Writes what comes, many changes in one transaction when they come fast. What cannot be written now is tried again
-/// until it can: others wait in the queue, in order.
-async fn write_behind(database: Arc<Database>, mut queue: mpsc::Receiver<Write>) {
+/// Writes what comes, many changes in one transaction when they come fast, and events a few times a second. What cannot
+/// be written now is tried again until it can: others wait in the queue, in order.
+async fn write_behind(database: Arc<Database>, known: Arc<Known>, mut queue: mpsc::Receiver<Write>) {
     const BATCH: usize = 256;
     let mut batch = Vec::with_capacity(BATCH);
-    while queue.recv_many(&mut batch, BATCH).await > 0 {
-        while let Err(error) = database.save(&batch).await {
+    let mut is_open = true;
+    while is_open {
+        if let Ok(received) = tokio::time::timeout(EVENTS_EVERY, queue.recv_many(&mut batch, BATCH)).await {
+            is_open = received > 0;
+        }
+        let is_last = !is_open || batch.iter().any(|write| matches!(write, Write::Flush(_)));
+        let events = known.take(is_last);
+        if batch.is_empty() && events.is_empty() {
+            continue;
+        }
+        while let Err(error) = database.save(&batch, &events).await {
             warn!(%error, changes = batch.len(), "the fleet database cannot be written yet; boots go on");
             tokio::time::sleep(RETRY).await;
         }
@@ -301,6 +415,7 @@ mod tests {
     use sqlx::sqlite::SqlitePool;
 
     use super::*;
+    use crate::model::boot::Step;
     use crate::model::manifest::tests::sample;
     use crate::model::plan::Published;
 
@@ -310,6 +425,10 @@ mod tests {
         Plan { profile: "vdi".parse().unwrap(), published }
     }
 
+    fn sighting(step: Step) -> Sighting {
+        Sighting { step, seen: Seen::ByMac, sent: None, remark: String::new() }
+    }
+
     #[tokio::test]
     async fn what_was_said_is_there_when_the_database_is_opened_again() {
         let folder = tempfile::tempdir().unwrap();
@@ -317,9 +436,9 @@ mod tests {
         let identity = Identity::from_texts("52:54:00:00:00:01".parse().unwrap(), "", "PC 7", "efi", "x86_64");
         let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_181_304_123);
         let fleet = Fleet::open(&path).await.unwrap();
-        fleet.reached(identity.mac, Step::Discover, Seen::ByMac, now);
+        fleet.reached(identity.mac, &sighting(Step::Discover), now);
         fleet.scripted(&identity, &plan(), "t1".to_owned(), Some("a template failed".to_owned()), now).await;
-        fleet.reached(identity.mac, Step::Kernel, Seen::ByAddress, now);
+        fleet.reached(identity.mac, &sighting(Step::Kernel), now);
         fleet.flush().await;
         let machines = Fleet::read(&path).await.unwrap();
         assert_eq!(machines.len(), 1);
@@ -378,6 +497,63 @@ mod tests {
         let other = SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap();
         sqlx::raw_sql("PRAGMA user_version = 7").execute(&other).await.unwrap();
         let error = Fleet::read(&path).await.unwrap_err().to_string();
-        assert!(error.ends_with("has version 7, and this program reads 1; use the program that wrote it"), "{error}");
+        assert!(error.ends_with("has version 7, and this program reads 2; use the program that wrote it"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_database_of_an_older_program_is_brought_up_to_date_and_keeps_what_it_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fleet.sqlite");
+        let old = SqlitePool::connect(&format!("sqlite://{}?mode=rwc", path.display())).await.unwrap();
+        sqlx::raw_sql(include_str!("schema.sql")).execute(&old).await.unwrap();
+        let rows = "INSERT INTO machines (mac, first_seen, last_seen) VALUES ('52:54:00:00:00:01', 1000, 2000); \
+                    INSERT INTO sessions (token, mac, started, step, step_at) \
+                    VALUES ('t1', '52:54:00:00:00:01', 1000, 'overlay', 2000); PRAGMA user_version = 1";
+        sqlx::raw_sql(rows).execute(&old).await.unwrap();
+        let machines = Fleet::read(&path).await.unwrap();
+        assert_eq!(machines[0].session.step, Step::SiteInitrd);
+        assert_eq!(machines[0].session.sent_to, None);
+    }
+
+    #[tokio::test]
+    async fn the_events_of_a_machine_are_read_in_order_and_the_oldest_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fleet.sqlite");
+        let fleet = Fleet::open(&path).await.unwrap();
+        let identity = Identity::of("52:54:00:00:00:01".parse().unwrap());
+        let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_181_304);
+        for boot in 0..1000 {
+            let now = start + Duration::from_secs(boot);
+            fleet.scripted(&identity, &plan(), format!("t{boot}"), None, now).await;
+        }
+        fleet.flush().await;
+        let onlooker = Fleet::look_on(&path).await.unwrap();
+        let events = onlooker.events(&identity.mac, 0).await.unwrap();
+        assert_eq!(events.len(), 400);
+        assert!(events.is_sorted_by_key(|(number, _)| *number));
+        let (last, event) = events.last().unwrap();
+        assert_eq!((event.boot, event.stage.step), (start + Duration::from_secs(999), Step::Script));
+        assert_eq!(onlooker.events(&identity.mac, *last).await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn invented_addresses_fill_neither_the_memory_nor_the_queue_nor_delay_anybody() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fleet.sqlite");
+        let fleet = Fleet::open(&path).await.unwrap();
+        let other = SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+        let lock = other.begin_with("BEGIN EXCLUSIVE").await.unwrap();
+        for number in 0..50_000_u32 {
+            let [a, b, c, d] = number.to_be_bytes();
+            let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_181_304);
+            fleet.reached(Mac([2, 0, a, b, c, d]), &sighting(Step::Discover), now);
+            fleet.reached(Mac([2, 0, a, b, c, d]), &sighting(Step::Offer), now);
+        }
+        assert!(fleet.known.events.lock().unwrap().len() <= MAX_EVENTS);
+        assert_eq!(fleet.lock().len(), MAX_MACHINES);
+        lock.rollback().await.unwrap();
+        fleet.flush().await;
+        let events: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM events").fetch_one(&other).await.unwrap();
+        assert!(events > 0 && events <= 2 * MAX_EVENTS as i64, "{events}");
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
+use super::journal::{Event, Journal, Seen, Sighting};
 use crate::model::boot::Step;
 use crate::model::checkin::Report;
 use crate::model::identity::Identity;
@@ -17,6 +18,12 @@ pub(super) const MAX_MACHINES: usize = 20_000;
 /// How many earlier boots of a machine may still check in: a script that somebody only looked at must not make the boot
 /// under way look lost.
 const MAX_EARLIER: usize = 3;
+
+/// A machine that asked for its script this often, each time from its firmware on, and loaded nothing …
+pub const MAX_ROUNDS: usize = 6;
+
+/// … within this time boots in a circle. A machine that was refused asks less often.
+const ROUNDS_WITHIN: Duration = Duration::from_secs(120);
 
 /// A firmware that has not got a script after this long has been switched off; what it does next is a new boot.
 const FIRMWARE_PATIENCE: Duration = Duration::from_secs(600);
@@ -34,7 +41,14 @@ pub struct Machine {
     pub session: Session,
     /// Boots before that which had a script, newest first.
     pub earlier: Vec<Session>,
+    /// What it last came up with as it was told to.
+    pub good: Option<Told>,
+    /// When it last began boots of which none loaded anything; in a running server only.
+    pub rounds: Vec<SystemTime>,
 }
+
+/// The profile, release and bundle of a boot.
+pub type Told = (ProfileName, u64, BundleId);
 
 /// One boot of one machine.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,7 +58,9 @@ pub struct Session {
     /// When it began.
     pub started: SystemTime,
     /// The profile, release and bundle it was told to boot.
-    pub told: Option<(ProfileName, u64, BundleId)>,
+    pub told: Option<Told>,
+    /// What it was sent to when that is no bundle: its menu, its local disk, an entry of the site's menu.
+    pub sent_to: Option<String>,
     /// The furthest step it reached.
     pub step: Step,
     /// When it reached that.
@@ -82,15 +98,18 @@ pub enum CheckInError {
 pub struct Roster {
     machines: HashMap<Mac, Machine>,
     tokens: HashMap<String, Mac>,
+    journal: Journal,
 }
 
-/// How a step of a boot was seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seen {
-    /// The machine itself said its hardware address.
-    ByMac,
-    /// Something came from an address a machine had: another one may have it by now.
-    ByAddress,
+/// What came of something that was seen.
+#[derive(Debug, Default, PartialEq)]
+pub struct Reached<'a> {
+    /// Whether it belongs to a boot. What comes from an address alone and fits none may belong to one that is not known yet.
+    pub is_taken: bool,
+    /// The machine, when its boot is further than before.
+    pub news: Option<&'a Machine>,
+    /// What is to be written down.
+    pub events: Vec<Event>,
 }
 
 /// A machine that changed, and one that had to be forgotten for it.
@@ -100,6 +119,8 @@ pub struct Change<'a> {
     pub machine: &'a Machine,
     /// Who is remembered no more.
     pub forgotten: Option<Mac>,
+    /// What is to be written down.
+    pub events: Vec<Event>,
 }
 
 impl Roster {
@@ -113,35 +134,42 @@ impl Roster {
             .flat_map(|machine| machine.sessions().map(|session| (session.token.clone(), machine.identity.mac)))
             .filter(|(token, _)| !token.is_empty())
             .collect();
-        Self { machines, tokens }
+        Self { machines, tokens, journal: Journal::default() }
     }
 
-    /// A step was seen; returns the machine when that was news.
+    /// Something was seen of a machine.
     ///
     /// Within a boot, steps only go forward: firmware, iPXE and Alpine each ask DHCP again. A DHCPDISCOVER of firmware
     /// after a script means the machine was switched on anew; what is known by an address alone never means that.
-    pub fn reached(&mut self, mac: Mac, step: Step, seen: Seen, now: SystemTime) -> Option<&Machine> {
+    pub fn reached(&mut self, mac: Mac, sighting: &Sighting, now: SystemTime) -> Reached<'_> {
+        let (step, by_address) = (sighting.step, sighting.seen == Seen::ByAddress);
         let is_known = self.machines.contains_key(&mac);
-        if !is_known && (seen == Seen::ByAddress || self.machines.len() >= MAX_MACHINES) {
-            return None;
+        if !is_known && (by_address || self.machines.len() >= MAX_MACHINES) {
+            return Reached::default();
         }
         let machine = self.machines.entry(mac).or_insert_with(|| Machine::begin(Identity::of(mac), step, now));
         machine.last_seen = now;
         let session = &mut machine.session;
         let idle = now.duration_since(session.step_at).unwrap_or_default();
         let anew = step < Step::Script && (session.step >= Step::Script || idle > FIRMWARE_PATIENCE);
-        if anew && seen == Seen::ByAddress {
-            return None;
+        if anew && by_address {
+            return Reached::default();
         }
+        let is_further = step > session.step && sighting.is_progress();
+        let mut events = Vec::new();
         if anew {
-            self.begin(mac, Session::begin(step, now));
-        } else if step > session.step {
+            events = self.begin(mac, Session::begin(step, now));
+        } else if is_further {
             session.step = step;
             session.step_at = now;
-        } else if is_known {
-            return None;
+            if step > Step::Script {
+                machine.rounds.clear();
+            }
         }
-        self.machines.get(&mac)
+        let Some(machine) = self.machines.get(&mac) else { return Reached::default() };
+        events.extend(self.journal.note(mac, machine.session.started, sighting, now));
+        let is_news = anew || is_further || !is_known;
+        Reached { is_taken: true, news: is_news.then_some(machine), events }
     }
 
     /// The machine was told to boot `plan` and given `token`. One boot has one script: another script is another boot,
@@ -151,8 +179,15 @@ impl Roster {
     /// there is one.
     pub fn scripted(&mut self, identity: &Identity, plan: &Plan, token: String, now: SystemTime) -> Change<'_> {
         let told = (plan.profile.clone(), plan.published.release, plan.published.bundle);
+        let remark = format!("{} release {}, bundle {}", told.0, told.1, told.2.short());
         self.tokens.insert(token.clone(), identity.mac);
-        self.answered(identity, Session { token, told: Some(told), ..Session::begin(Step::Script, now) }, now)
+        self.answered(identity, Session { token, told: Some(told), ..Session::begin(Step::Script, now) }, remark, now)
+    }
+
+    /// The machine was sent to something that is no bundle.
+    pub fn sent_to(&mut self, identity: &Identity, what: String, now: SystemTime) -> Change<'_> {
+        let session = Session { sent_to: Some(what.clone()), ..Session::begin(Step::Script, now) };
+        self.answered(identity, session, what, now)
     }
 
     /// Something is wrong with the machine's boot although it was told to go on; a check-in does not take that away.
@@ -165,23 +200,41 @@ impl Roster {
 
     /// The machine asked for a script and may not have one; `why` is what it was shown.
     pub fn refused(&mut self, identity: &Identity, why: String, now: SystemTime) -> Change<'_> {
-        self.answered(identity, Session { problems: vec![why], ..Session::begin(Step::Script, now) }, now)
+        let session = Session { problems: vec![why.clone()], ..Session::begin(Step::Script, now) };
+        self.answered(identity, session, format!("refused: {why}"), now)
     }
 
-    fn answered(&mut self, identity: &Identity, session: Session, now: SystemTime) -> Change<'_> {
+    fn answered(&mut self, identity: &Identity, session: Session, remark: String, now: SystemTime) -> Change<'_> {
         let mac = identity.mac;
         let is_full = self.machines.len() >= MAX_MACHINES && !self.machines.contains_key(&mac);
         let forgotten = if is_full { self.forget_one() } else { None };
         let machine = self.machines.entry(mac).or_insert_with(|| Machine::begin(identity.clone(), Step::Discover, now));
         machine.identity = identity.clone();
         machine.last_seen = now;
-        let started = if machine.session.step < Step::Script { machine.session.started } else { now };
-        self.begin(mac, Session { started, ..session });
-        Change { machine: &self.machines[&mac], forgotten }
+        let goes_on = machine.session.step < Step::Script;
+        let started = if goes_on { machine.session.started } else { now };
+        if goes_on {
+            if machine.rounds.len() >= MAX_ROUNDS {
+                machine.rounds.remove(0);
+            }
+            machine.rounds.push(now);
+        }
+        let mut events = if goes_on { Vec::new() } else { self.journal.begin(mac, started) };
+        self.replace(mac, Session { started, ..session });
+        let sighting = Sighting { step: Step::Script, seen: Seen::ByMac, sent: None, remark };
+        events.extend(self.journal.note(mac, started, &sighting, now));
+        Change { machine: &self.machines[&mac], forgotten, events }
+    }
+
+    /// Begins a boot; what was not written down yet of the one before is to be.
+    fn begin(&mut self, mac: Mac, session: Session) -> Vec<Event> {
+        let events = self.journal.begin(mac, session.started);
+        self.replace(mac, session);
+        events
     }
 
     /// Puts a new boot in the place of the last one, which may check in for a while yet.
-    fn begin(&mut self, mac: Mac, session: Session) {
+    fn replace(&mut self, mac: Mac, session: Session) {
         let Some(machine) = self.machines.get_mut(&mac) else { return };
         let before = std::mem::replace(&mut machine.session, session);
         if !before.token.is_empty() {
@@ -200,7 +253,37 @@ impl Roster {
         for session in machine.sessions() {
             self.tokens.remove(&session.token);
         }
+        self.journal.forget(&mac);
         Some(mac)
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.machines.len()
+    }
+
+    /// What is to be written down of steps at which nothing happens any more, or of all steps.
+    pub fn quiet(&mut self, now: SystemTime, all: bool) -> Vec<Event> {
+        self.journal.quiet(now, all)
+    }
+
+    /// Whether a machine boots in a circle: it began boot after boot in a short time, and loaded nothing.
+    #[must_use]
+    pub fn circles(&self, mac: &Mac, now: SystemTime) -> bool {
+        self.machines.get(mac).is_some_and(|machine| {
+            let is_recent = |at: &&SystemTime| now.duration_since(**at).is_ok_and(|age| age <= ROUNDS_WITHIN);
+            machine.rounds.iter().filter(is_recent).count() >= MAX_ROUNDS
+        })
+    }
+
+    /// What a machine that cannot load `failed` had better boot: what it last came up with, or else the newest release
+    /// of that profile that any machine came up with.
+    #[must_use]
+    pub fn last_good(&self, mac: &Mac, profile: &ProfileName, failed: &BundleId) -> Option<Told> {
+        let fits = |told: &&Told| told.0 == *profile && told.2 != *failed;
+        let own = self.machines.get(mac).and_then(|machine| machine.good.as_ref()).filter(fits);
+        let others = || self.machines.values().filter_map(|machine| machine.good.as_ref()).filter(fits);
+        own.or_else(|| others().max_by_key(|told| told.1)).cloned()
     }
 
     /// The bundle the boot with `token` was told to load.
@@ -222,11 +305,13 @@ impl Roster {
         report: Report,
         problems: Vec<String>,
         now: SystemTime,
-    ) -> Result<(&mut Machine, Outcome), CheckInError> {
+    ) -> Result<(&mut Machine, Outcome, Vec<Event>), CheckInError> {
         let bundle = self.told(token).ok_or(CheckInError::UnknownToken)?;
         let mac = *self.tokens.get(token).ok_or(CheckInError::UnknownToken)?;
         let machine = self.machines.get_mut(&mac).ok_or(CheckInError::UnknownToken)?;
-        if let Some(place) = machine.earlier.iter().position(|session| session.token == token) {
+        let earlier = machine.earlier.iter().position(|session| session.token == token);
+        let is_earlier = earlier.is_some();
+        if let Some(place) = earlier {
             let session = machine.earlier.remove(place);
             let newer = std::mem::replace(&mut machine.session, session);
             if !newer.token.is_empty() {
@@ -238,13 +323,31 @@ impl Roster {
         machine.session.step_at = now;
         machine.session.report = Some(report);
         machine.session.problems = machine.session.alarm.iter().chain(&problems).cloned().collect();
-        Ok((machine, Outcome { mac, bundle, problems }))
+        if problems.is_empty() {
+            machine.good.clone_from(&machine.session.told);
+        }
+        let remark = if problems.is_empty() { "as it was told to".to_owned() } else { problems.join("; ") };
+        let sighting = Sighting { step: Step::CheckIn, seen: Seen::ByMac, sent: None, remark };
+        let mut events = Vec::new();
+        if is_earlier {
+            events = self.journal.begin(mac, machine.session.started);
+        }
+        events.extend(self.journal.note(mac, machine.session.started, &sighting, now));
+        Ok((machine, Outcome { mac, bundle, problems }, events))
     }
 }
 
 impl Machine {
     fn begin(identity: Identity, step: Step, now: SystemTime) -> Self {
-        Self { identity, first_seen: now, last_seen: now, session: Session::begin(step, now), earlier: Vec::new() }
+        Self {
+            identity,
+            first_seen: now,
+            last_seen: now,
+            session: Session::begin(step, now),
+            earlier: Vec::new(),
+            good: None,
+            rounds: Vec::new(),
+        }
     }
 
     fn sessions(&self) -> impl Iterator<Item = &Session> {
@@ -258,6 +361,7 @@ impl Session {
             token: String::new(),
             started: now,
             told: None,
+            sent_to: None,
             step,
             step_at: now,
             report: None,
@@ -272,6 +376,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::model::digest::Digest;
     use crate::model::manifest::tests::sample;
     use crate::model::plan::Published;
 
@@ -287,6 +392,10 @@ mod tests {
         Plan { profile: "vdi".parse().unwrap(), published }
     }
 
+    fn seen(step: Step, seen: Seen) -> Sighting {
+        Sighting { step, seen, sent: None, remark: String::new() }
+    }
+
     fn report() -> Report {
         let text = format!("bundle {}\nhostname vdi\nmodloop mounted\n", plan().published.bundle);
         Report::parse(text.as_bytes()).unwrap()
@@ -296,14 +405,17 @@ mod tests {
     fn a_boot_goes_from_the_first_packet_to_the_check_in() {
         let mac: Mac = MAC.parse().unwrap();
         let mut roster = Roster::default();
-        assert_eq!(roster.reached(mac, Step::Discover, Seen::ByMac, at(0)).unwrap().session.step, Step::Discover);
-        roster.reached(mac, Step::Loader, Seen::ByAddress, at(2));
+        assert_eq!(
+            roster.reached(mac, &seen(Step::Discover, Seen::ByMac), at(0)).news.unwrap().session.step,
+            Step::Discover
+        );
+        roster.reached(mac, &seen(Step::Loader, Seen::ByAddress), at(2));
         // iPXE asks DHCP again; that is not news.
-        assert!(roster.reached(mac, Step::Discover, Seen::ByMac, at(3)).is_none());
+        assert!(roster.reached(mac, &seen(Step::Discover, Seen::ByMac), at(3)).news.is_none());
         let machine = roster.scripted(&Identity::of(mac), &plan(), "t1".to_owned(), at(4)).machine;
         assert_eq!((machine.session.started, machine.session.step), (at(0), Step::Script));
-        roster.reached(mac, Step::Kernel, Seen::ByAddress, at(5));
-        let (machine, outcome) = roster.check_in("t1", report(), Vec::new(), at(30)).unwrap();
+        roster.reached(mac, &seen(Step::Kernel, Seen::ByAddress), at(5));
+        let (machine, outcome, _) = roster.check_in("t1", report(), Vec::new(), at(30)).unwrap();
         assert_eq!((machine.session.step, machine.session.step_at), (Step::CheckIn, at(30)));
         assert_eq!(outcome.bundle, plan().published.bundle);
     }
@@ -313,7 +425,7 @@ mod tests {
         let mac: Mac = MAC.parse().unwrap();
         let mut roster = Roster::default();
         roster.scripted(&Identity::of(mac), &plan(), "t1".to_owned(), at(0));
-        let session = &roster.reached(mac, Step::Discover, Seen::ByMac, at(60)).unwrap().session;
+        let session = &roster.reached(mac, &seen(Step::Discover, Seen::ByMac), at(60)).news.unwrap().session;
         assert_eq!((session.step, session.told.is_none()), (Step::Discover, true));
     }
 
@@ -321,10 +433,10 @@ mod tests {
     fn what_comes_from_an_address_begins_no_boot() {
         let mac: Mac = MAC.parse().unwrap();
         let mut roster = Roster::default();
-        assert!(roster.reached(mac, Step::Loader, Seen::ByAddress, at(0)).is_none());
+        assert!(roster.reached(mac, &seen(Step::Loader, Seen::ByAddress), at(0)).news.is_none());
         roster.scripted(&Identity::of(mac), &plan(), "t1".to_owned(), at(0));
         roster.check_in("t1", report(), Vec::new(), at(1)).unwrap();
-        assert!(roster.reached(mac, Step::Loader, Seen::ByAddress, at(2)).is_none());
+        assert!(roster.reached(mac, &seen(Step::Loader, Seen::ByAddress), at(2)).news.is_none());
         assert_eq!(roster.machines[&mac].session.step, Step::CheckIn);
     }
 
@@ -336,7 +448,7 @@ mod tests {
             roster.scripted(&Identity::of(mac), &plan(), token.to_owned(), at(number as u64));
         }
         assert_eq!(roster.check_in("t1", report(), Vec::new(), at(9)).unwrap_err(), CheckInError::UnknownToken);
-        let (machine, _) = roster.check_in("t2", report(), Vec::new(), at(9)).unwrap();
+        let (machine, ..) = roster.check_in("t2", report(), Vec::new(), at(9)).unwrap();
         assert_eq!((machine.session.token.as_str(), machine.session.step), ("t2", Step::CheckIn));
         assert!(roster.check_in("t5", report(), Vec::new(), at(10)).is_ok());
     }
@@ -346,6 +458,42 @@ mod tests {
         let mut roster = Roster::default();
         let change = roster.refused(&Identity::of(MAC.parse().unwrap()), "no profile".to_owned(), at(0));
         assert_eq!(change.machine.session.problems, ["no profile"]);
+    }
+
+    #[test]
+    fn a_machine_that_comes_back_again_and_again_boots_in_a_circle() {
+        let identity = Identity::of(MAC.parse().unwrap());
+        let mut roster = Roster::default();
+        let round = |roster: &mut Roster, seconds: u64| {
+            roster.reached(identity.mac, &seen(Step::Discover, Seen::ByMac), at(seconds));
+            roster.sent_to(&identity, "local disk".to_owned(), at(seconds + 1));
+            roster.circles(&identity.mac, at(seconds + 2))
+        };
+        assert!((0..5).all(|number| !round(&mut roster, number * 10)));
+        assert!(round(&mut roster, 50), "six times in a minute");
+        assert!(!roster.circles(&identity.mac, at(200)), "it may try again");
+        for number in 0..20 {
+            roster.scripted(&identity, &plan(), format!("t{number}"), at(300 + number));
+        }
+        assert!(!roster.circles(&identity.mac, at(330)), "a script alone is no boot");
+    }
+
+    #[test]
+    fn a_machine_falls_back_to_what_it_or_another_came_up_with() {
+        let told = |release: u64, bundle: &[u8]| -> Told { ("vdi".parse().unwrap(), release, Digest::of(bundle)) };
+        let mut roster = Roster::default();
+        for (last, good) in [(1, told(3, b"3")), (2, told(5, b"5")), (3, told(7, b"7"))] {
+            let mac = Mac([2, 0, 0, 0, 0, last]);
+            roster.scripted(&Identity::of(mac), &plan(), format!("t{last}"), at(0));
+            roster.machines.get_mut(&mac).unwrap().good = Some(good);
+        }
+        let fallback = |last: u8, failed: &[u8]| {
+            roster.last_good(&Mac([2, 0, 0, 0, 0, last]), &"vdi".parse().unwrap(), &Digest::of(failed))
+        };
+        assert_eq!(fallback(1, b"7"), Some(told(3, b"3")), "its own");
+        assert_eq!(fallback(3, b"7"), Some(told(5, b"5")), "the newest of the others");
+        assert_eq!(fallback(9, b"x"), Some(told(7, b"7")), "it never came up with any");
+        assert_eq!(roster.last_good(&Mac([2; 6]), &"other".parse().unwrap(), &Digest::of(b"x")), None);
     }
 
     #[test]
@@ -365,7 +513,7 @@ mod tests {
         roster.scripted(&Identity::of(mac(0)), &plan(), "up".to_owned(), at(0));
         roster.check_in("up", report(), Vec::new(), at(0)).unwrap();
         for number in 1..=MAX_MACHINES as u64 {
-            roster.reached(mac(number), Step::Discover, Seen::ByMac, at(number));
+            roster.reached(mac(number), &seen(Step::Discover, Seen::ByMac), at(number));
         }
         assert_eq!(roster.machines.len(), MAX_MACHINES);
         let newcomer = mac(MAX_MACHINES as u64 + 7);

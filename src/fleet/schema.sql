@@ -1,4 +1,4 @@
--- The fleet database, version 1. Times are milliseconds since 1970; lists are JSON texts.
+-- The fleet database as it began, version 1; what came later is in migrations of its own. Times are milliseconds since 1970; lists are JSON texts.
 CREATE TABLE machines (
     mac        TEXT PRIMARY KEY,
     uuid       TEXT,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,14 +17,16 @@ pub enum Step {
     Offer,
     /// It has taken the iPXE loader, by TFTP or HTTP.
     Loader,
+    /// iPXE runs: it asked by DHCP, or for the first script, which is the same for everybody.
+    Ipxe,
     /// iPXE asked for its script; what to boot was decided here.
     Script,
     /// The kernel was taken.
     Kernel,
     /// The initramfs was taken.
     Initramfs,
-    /// The overlay (apkovl) was taken.
-    Overlay,
+    /// The site's initrd was taken, which has the overlay (apkovl) and the site's key.
+    SiteInitrd,
     /// Packages were taken from the bundle's repository: the kernel runs, and init installs the world.
     Packages,
     /// The modloop was taken: init is done, and OpenRC starts services.
@@ -35,24 +38,32 @@ pub enum Step {
 /// A word that names no step.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not a boot step; the steps are discover, offer, loader, script, kernel, initramfs, overlay, packages, modloop and check-in"
+    "`{0}` is not a boot step; the steps are discover, offer, loader, ipxe, script, kernel, initramfs, site-initrd, packages, modloop and check-in"
 )]
 pub struct StepError(String);
 
 impl Step {
     /// Every step, first to last.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Discover,
         Self::Offer,
         Self::Loader,
+        Self::Ipxe,
         Self::Script,
         Self::Kernel,
         Self::Initramfs,
-        Self::Overlay,
+        Self::SiteInitrd,
         Self::Packages,
         Self::Modloop,
         Self::CheckIn,
     ];
+
+    /// Whether the machine takes a file at this step, so that it is done when the transfer is.
+    #[must_use]
+    pub fn is_transfer(self) -> bool {
+        use Step::{Initramfs, Kernel, Loader, Modloop, Packages, SiteInitrd};
+        matches!(self, Loader | Kernel | Initramfs | SiteInitrd | Packages | Modloop)
+    }
 
     /// The step's word, as it is stored and shown.
     #[must_use]
@@ -61,14 +72,34 @@ impl Step {
             Self::Discover => "discover",
             Self::Offer => "offer",
             Self::Loader => "loader",
+            Self::Ipxe => "ipxe",
             Self::Script => "script",
             Self::Kernel => "kernel",
             Self::Initramfs => "initramfs",
-            Self::Overlay => "overlay",
+            Self::SiteInitrd => "site-initrd",
             Self::Modloop => "modloop",
             Self::Packages => "packages",
             Self::CheckIn => "check-in",
         }
+    }
+}
+
+/// A transfer that ended, whether or not the machine has all of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    /// How many bytes of the file were sent, as far as the server can tell.
+    pub bytes: u64,
+    /// How many there were to send.
+    pub of: u64,
+    /// From the request to the last packet.
+    pub took: Duration,
+}
+
+impl Sent {
+    /// Whether nothing is missing.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.bytes >= self.of
     }
 }
 

@@ -21,3 +21,4 @@ pub mod profile;
 pub mod recipe;
 pub mod script;
 pub mod template;
+pub mod timeline;

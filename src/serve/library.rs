@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -10,7 +9,6 @@ use tokio::sync::OnceCell;
 
 use crate::model::boot::Step;
 use crate::model::digest::Digest;
-use crate::model::mac::Mac;
 use crate::model::manifest::{BundleId, Manifest};
 use crate::model::script::SITE_INITRD;
 use crate::store::{SiteParts, Store, StoreError};
@@ -18,16 +16,13 @@ use crate::store::{SiteParts, Store, StoreError};
 /// How many bundles are kept in memory; a fleet boots few at a time.
 const MAX_BUNDLES: usize = 64;
 
-/// How many addresses are remembered.
-const MAX_LINKS: usize = 100_000;
-
 /// A file of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Served {
     /// Its blob.
     pub(super) digest: Digest,
     /// The step of a boot that asks for it.
-    pub(super) step: Option<Step>,
+    pub(super) step: Step,
 }
 
 type Files = HashMap<String, Served>;
@@ -102,37 +97,19 @@ fn files(manifest: &Manifest, site: &SiteParts) -> Files {
     let arch = &manifest.alpine.arch;
     let mut files = Files::new();
     let mut put = |name: String, digest, step| files.insert(name, Served { digest, step });
-    put(manifest.kernel.name.clone(), manifest.kernel.sha256, Some(Step::Kernel));
-    put(manifest.initramfs.name.clone(), manifest.initramfs.sha256, Some(Step::Initramfs));
-    put(manifest.modloop.name.clone(), manifest.modloop.sha256, Some(Step::Modloop));
+    put(manifest.kernel.name.clone(), manifest.kernel.sha256, Step::Kernel);
+    put(manifest.initramfs.name.clone(), manifest.initramfs.sha256, Step::Initramfs);
+    put(manifest.modloop.name.clone(), manifest.modloop.sha256, Step::Modloop);
     // With templates, these have not all the files that a machine needs.
     if manifest.templates.is_none() {
-        put(manifest.apkovl.name.clone(), manifest.apkovl.sha256, Some(Step::Overlay));
-        put(SITE_INITRD.to_owned(), site.initrd.sha256, Some(Step::Overlay));
+        put(manifest.apkovl.name.clone(), manifest.apkovl.sha256, Step::SiteInitrd);
+        put(SITE_INITRD.to_owned(), site.initrd.sha256, Step::SiteInitrd);
     }
-    put(format!("packages/{arch}/APKINDEX.tar.gz"), site.index.sha256, Some(Step::Packages));
+    put(format!("packages/{arch}/APKINDEX.tar.gz"), site.index.sha256, Step::Packages);
     for package in &manifest.packages {
-        put(format!("packages/{arch}/{}", package.file_name()), package.sha256, None);
+        put(format!("packages/{arch}/{}", package.file_name()), package.sha256, Step::Packages);
     }
     files
-}
-
-/// Which machine is behind an address, learnt when it fetched its script.
-#[derive(Debug, Default)]
-pub(super) struct Links(Mutex<HashMap<IpAddr, Mac>>);
-
-impl Links {
-    pub(super) fn learn(&self, address: IpAddr, mac: Mac) {
-        let mut links = lock(&self.0);
-        if links.len() >= MAX_LINKS {
-            links.clear();
-        }
-        links.insert(address, mac);
-    }
-
-    pub(super) fn who(&self, address: IpAddr) -> Option<Mac> {
-        lock(&self.0).get(&address).copied()
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

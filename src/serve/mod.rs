@@ -11,6 +11,7 @@ pub mod doctor;
 pub mod http;
 pub mod interfaces;
 mod library;
+mod links;
 pub mod loaders;
 pub mod observe;
 pub mod own_files;
@@ -35,13 +36,14 @@ use self::boot_files::BootFiles;
 use self::dhcp::attempts::Attempts;
 use self::dhcp::decide::Port;
 use self::dhcp::{DhcpError, DhcpServer, Listen};
-use self::library::{Bundles, Links};
+use self::library::Bundles;
+use self::links::Links;
 use self::loaders::Loaders;
 use self::observe::{Observed, Observer};
 use self::own_files::OwnFiles;
 use self::port_owner::Protocol;
 use self::tftp::TftpServer;
-use crate::fleet::{Fleet, Seen};
+use crate::fleet::{Fleet, Seen, Sighting};
 use crate::mirror::Mirror;
 use crate::model::alpine::Arch;
 use crate::model::boot::Step;
@@ -200,21 +202,37 @@ impl App {
     }
 }
 
+impl App {
+    /// A machine said who it is: what was seen at its address before that is about it.
+    fn meet(&self, address: IpAddr, mac: Mac) {
+        self.links.learn(address, mac);
+        for (at, sighting) in self.links.claim(address, SystemTime::now()) {
+            self.fleet.reached(mac, &sighting, at);
+        }
+    }
+}
+
 impl Observer for App {
     fn observe(&self, seen: Observed) {
-        let mac = seen.mac.or_else(|| seen.peer.and_then(|peer| self.links.who(peer)));
-        let Some(mac) = mac else { return };
-        if let Some(peer) = seen.peer.filter(|_| seen.mac.is_some()) {
-            self.links.learn(peer, mac);
-        }
-        if seen.step == Step::Loader {
-            self.attempts.lock().unwrap_or_else(PoisonError::into_inner).reached(mac);
-        }
-        if seen.sent.is_some_and(|sent| !sent.is_whole()) {
+        let now = SystemTime::now();
+        let Observed { mac, peer, step, detail, sent } = seen;
+        // UEFI asks for the size of a file, and ends the transfer before its first block.
+        if sent.is_some_and(|sent| sent.bytes == 0 && sent.of > 0) {
             return;
         }
-        let how = if seen.mac.is_some() { Seen::ByMac } else { Seen::ByAddress };
-        self.fleet.reached(mac, seen.step, how, SystemTime::now());
+        let how = if mac.is_some() { Seen::ByMac } else { Seen::ByAddress };
+        let sighting = Sighting { step, seen: how, sent, remark: detail };
+        if let (Some(peer), Some(mac)) = (peer, mac) {
+            self.links.learn(peer, mac);
+        }
+        let known = mac.or_else(|| self.links.who(peer?));
+        if let Some(mac) = known.filter(|_| step == Step::Loader) {
+            self.attempts.lock().unwrap_or_else(PoisonError::into_inner).reached(mac);
+        }
+        let is_taken = known.is_some_and(|mac| self.fleet.reached(mac, &sighting, now));
+        if let Some(peer) = peer.filter(|_| !is_taken && how == Seen::ByAddress && step < Step::Script) {
+            self.links.wait(peer, sighting, now);
+        }
     }
 
     fn learned(&self, mac: Mac, address: Ipv4Addr) {

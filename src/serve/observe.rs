@@ -1,8 +1,8 @@
 //! What the servers tell the rest of the program about machines.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
 
+pub use crate::model::boot::Sent;
 use crate::model::boot::Step;
 use crate::model::mac::Mac;
 
@@ -21,25 +21,6 @@ pub struct Observed {
     pub detail: String,
     /// What went over the wire for it, when that has ended; nothing for a packet, and for a transfer that only begins.
     pub sent: Option<Sent>,
-}
-
-/// A transfer that ended, whether or not the machine has all of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sent {
-    /// How many bytes of the file were sent, as far as the server can tell.
-    pub bytes: u64,
-    /// How many there were to send.
-    pub of: u64,
-    /// From the request to the last packet.
-    pub took: Duration,
-}
-
-impl Sent {
-    /// Whether nothing is missing.
-    #[must_use]
-    pub fn is_whole(&self) -> bool {
-        self.bytes >= self.of
-    }
 }
 
 /// Takes what the servers see.

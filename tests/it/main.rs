@@ -35,5 +35,6 @@ mod solving;
 mod support;
 mod templates;
 mod tftp;
+mod timeline;
 mod unchanged;
 mod walk_through;

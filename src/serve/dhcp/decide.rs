@@ -303,6 +303,7 @@ impl<'a> Asked<'a> {
         let known = address.or(Some(self.request.packet.ciaddr)).filter(|address| !address.is_unspecified());
         let mac = self.mac;
         let seen = |step, detail| Observed { mac: Some(mac), peer: known.map(IpAddr::V4), step, detail, sent: None };
+        let asks = if matches!(self.client, Client::Ipxe { .. }) { Step::Ipxe } else { Step::Discover };
         let mut decision = Decision::default();
         let kind = self.request.packet.message_type();
         let discovers = kind == Some(MessageType::Discover);
@@ -312,7 +313,7 @@ impl<'a> Asked<'a> {
             Ok(Some(plan)) => {
                 plan.put(&mut answer, self.request.packet, self.facts);
                 if discovers {
-                    decision.seen.push(seen(Step::Discover, self.client.to_string()));
+                    decision.seen.push(seen(asks, self.client.to_string()));
                 }
                 if !takes_offer {
                     decision.seen.push(seen(Step::Offer, plan.to_string()));
@@ -324,7 +325,7 @@ impl<'a> Asked<'a> {
             Ok(None) => {}
             Err(why) => {
                 if discovers || if_nothing == IfNothing::Silent {
-                    decision.seen.push(seen(Step::Discover, format!("{}: {why}", self.client)));
+                    decision.seen.push(seen(asks, format!("{}: {why}", self.client)));
                 }
                 if if_nothing == IfNothing::Silent {
                     return decision;

@@ -10,11 +10,13 @@ use serde::Deserialize;
 use tracing::{debug, error, info, warn};
 
 use super::{Link, plain};
+use crate::model::boot::Step;
 use crate::model::identity::Identity;
 use crate::model::mac::Mac;
 use crate::model::plan::decide;
 use crate::model::script;
 use crate::serve::App;
+use crate::serve::observe::{Observed, Observer as _};
 use crate::serve::own_files::Told;
 
 /// What the first script hands over; every value may be missing or garbage.
@@ -29,7 +31,15 @@ pub(super) struct Asking {
 }
 
 /// The first script.
-pub(super) async fn entry(State(app): State<Arc<App>>, ConnectInfo(link): ConnectInfo<Link>) -> Response {
+pub(super) async fn entry(
+    State(app): State<Arc<App>>,
+    ConnectInfo(link): ConnectInfo<Link>,
+    method: Method,
+) -> Response {
+    if method == Method::GET {
+        let (peer, detail) = (Some(link.peer.ip()), "first script".to_owned());
+        app.observe(Observed { mac: None, peer, step: Step::Ipxe, detail, sent: None });
+    }
     ipxe(script::entry(&app.base(&link.base())))
 }
 
@@ -50,6 +60,7 @@ pub(super) async fn script(
         // A look at the head begins no boot.
         return ipxe(String::new());
     }
+    app.meet(link.peer.ip(), mac);
     let machine = Identity::from_texts(mac, &asking.uuid, &asking.serial, &asking.platform, &asking.arch);
     let catalog = app.catalog().await;
     let plan = match decide(&machine, &app.assignments, &catalog) {

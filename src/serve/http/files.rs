@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderMap, Method, StatusCode};
@@ -10,14 +9,15 @@ use axum::response::Response;
 use tracing::{debug, error, info};
 
 use super::blob::{self, About};
+use super::metered::metered;
 use super::{Link, plain};
 use crate::disk;
-use crate::fleet::Seen;
 use crate::model::boot::Step;
 use crate::model::digest::Digest;
 use crate::model::manifest::BundleId;
 use crate::model::script::SITE_INITRD;
 use crate::serve::App;
+use crate::serve::observe::{Observed, Observer as _};
 
 /// What UEFI HTTP Boot takes for a program (netboot.md, D4).
 const EFI: &str = "application/efi";
@@ -37,11 +37,11 @@ pub(super) async fn loader(
     };
     if method == Method::GET {
         info!(peer = %link.peer.ip(), loader = %name, "loader");
-        note(&app, &link, &name, Some(Step::Loader));
     }
     let kind = if name.ends_with(".efi") { EFI } else { BYTES };
     let request = blob::Request { method: &method, headers: &headers };
-    blob::respond(request, loader.bytes.clone(), About::immutable(&loader.digest, kind))
+    let response = blob::respond(request, loader.bytes.clone(), About::immutable(&loader.digest, kind));
+    noted(&app, link, &method, (&name, Step::Loader), response)
 }
 
 /// A file of a bundle.
@@ -81,11 +81,9 @@ pub(super) async fn file(
             return plain(StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be read; see the server's log\n");
         }
     };
-    if method == Method::GET {
-        note(&app, &link, &path, file.step);
-    }
     let request = blob::Request { method: &method, headers: &headers };
-    blob::respond(request, bytes, About::immutable(&file.digest, BYTES))
+    let response = blob::respond(request, bytes, About::immutable(&file.digest, BYTES));
+    noted(&app, link, &method, (&path, file.step), response)
 }
 
 /// The initrd with the files of a machine that were made from templates.
@@ -102,18 +100,20 @@ pub(super) async fn own(
     let Some(pieces) = app.own_initrd(&digest).await else {
         return plain(StatusCode::NOT_FOUND, "no machine was told to load that; ask for a script again\n");
     };
-    if method == Method::GET {
-        note(&app, &link, SITE_INITRD, Some(Step::Overlay));
-    }
     let request = blob::Request { method: &method, headers: &headers };
-    blob::respond_pieces(request, pieces, About::immutable(&digest, BYTES))
+    let response = blob::respond_pieces(request, pieces, About::immutable(&digest, BYTES));
+    noted(&app, link, &method, (SITE_INITRD, Step::SiteInitrd), response)
 }
 
-/// Remembers how far the machine behind this connection is.
-fn note(app: &App, link: &Link, path: &str, step: Option<Step>) {
-    let mac = app.links.who(link.peer.ip());
+/// Tells that a machine takes a file, and once more when the transfer has ended or broken off.
+fn noted(app: &Arc<App>, link: Link, method: &Method, (path, step): (&str, Step), response: Response) -> Response {
     debug!(peer = %link.peer.ip(), path, "file");
-    if let (Some(mac), Some(step)) = (mac, step) {
-        app.fleet.reached(mac, step, Seen::ByAddress, SystemTime::now());
+    if method != Method::GET || !response.status().is_success() {
+        return response;
     }
+    let name = path.rsplit('/').next().unwrap_or(path).to_owned();
+    let seen = Observed { mac: None, peer: Some(link.peer.ip()), step, detail: name, sent: None };
+    app.observe(seen.clone());
+    let app = Arc::clone(app);
+    response.map(|body| metered(body, move |sent| app.observe(Observed { sent: Some(sent), ..seen })))
 }

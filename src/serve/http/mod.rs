@@ -19,6 +19,7 @@ mod boot;
 mod check_in;
 mod files;
 mod listen;
+mod metered;
 mod mirror;
 mod range;
 

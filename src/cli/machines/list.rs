@@ -1,4 +1,4 @@
-//! `bivouac machines`.
+//! `bivouac machines`: all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use super::report::{departures, table, time};
+use crate::cli::report::{departures, table, time};
 use crate::config::Settings;
 use crate::fleet::{Fleet, Machine};
 use crate::model::boot::Step;
@@ -18,7 +18,7 @@ use crate::store::Store;
 type Off = Option<BTreeSet<Check>>;
 
 /// Lists every machine that ever asked to boot.
-pub(super) async fn machines(settings: &Settings, as_json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+pub(super) async fn list(settings: &Settings, as_json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     let machines = Fleet::read(&settings.fleet()).await?;
     let store = Store::look_into(&settings.store());
     let mut off: BTreeMap<&BundleId, Off> = BTreeMap::new();
@@ -69,26 +69,30 @@ fn row(machine: &Machine, off: Option<Off>) -> Vec<String> {
     ]
 }
 
-/// `up`, `booting`, or `wrong` when the machine was refused or came up with something else than it was told to.
+/// `up`, `booting`, `sent` when it was sent to something else than a bundle, or `wrong` when the machine was refused or
+/// came up with something else than it was told to.
 fn word(machine: &Machine) -> &'static str {
     let session = &machine.session;
     match (session.problems.is_empty(), session.step) {
         (false, _) => "wrong",
         (true, Step::CheckIn) => "up",
+        (true, _) if session.sent_to.is_some() => "sent",
         (true, _) => "booting",
     }
 }
 
-/// One word, or what is wrong.
-fn state(machine: &Machine) -> String {
+/// One word, or what is wrong, or what it was sent to.
+pub(super) fn state(machine: &Machine) -> String {
     let session = &machine.session;
-    match word(machine) {
-        "wrong" => session.problems.join("; "),
-        word => word.to_owned(),
+    match (word(machine), &session.sent_to) {
+        ("wrong", _) => session.problems.join("; "),
+        ("sent", Some(what)) => what.clone(),
+        (word, _) => word.to_owned(),
     }
 }
 
-fn describe(machine: &Machine, off: Off) -> Value {
+/// A machine with its last boot, as JSON.
+pub(super) fn describe(machine: &Machine, off: Off) -> Value {
     let Machine { identity, first_seen, last_seen, session, .. } = machine;
     let told = session.told.as_ref();
     let at = |moment: SystemTime| time(moment);
@@ -103,6 +107,7 @@ fn describe(machine: &Machine, off: Off) -> Value {
         "profile": told.map(|(profile, _, _)| profile),
         "release": told.map(|(_, release, _)| release),
         "bundle": told.map(|(_, _, bundle)| bundle),
+        "sent_to": session.sent_to,
         "off": off,
         "started": at(session.started),
         "step": session.step,

@@ -1,0 +1,260 @@
+//! `bivouac machines show`: the boots of one machine, step by step.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+use super::list::{describe, state};
+use crate::cli::args::ShowMachineArgs;
+use crate::cli::report::{plain, size, table, time};
+use crate::config::Settings;
+use crate::fleet::{Event, Fleet, Machine, Onlooker};
+use crate::model::boot::Step;
+use crate::model::mac::Mac;
+use crate::model::name::nearest;
+use crate::model::timeline::{Stage, Standing, Timeline};
+
+/// How often the database is looked at for what is new. The server writes a few times a second.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Shows a machine's boots.
+pub(super) async fn show(settings: &Settings, asked: &ShowMachineArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let path = settings.fleet();
+    anyhow::ensure!(path.exists(), "no machine has asked to boot yet; `bivouac serve` answers them");
+    let fleet = Fleet::look_on(&path).await?;
+    let machines = fleet.machines().await?;
+    let found = find(&machines, &asked.machine);
+    if asked.follow {
+        // A machine that has never been seen may be switched on now.
+        let mac = found.map(|machine| machine.identity.mac).or_else(|why| asked.machine.parse().map_err(|_| why))?;
+        return follow(&fleet, &path, mac, asked.json, out).await;
+    }
+    let machine = found?;
+    let mac = machine.identity.mac;
+    let mut boots = boots(all_events(&fleet, &mac).await?);
+    if !asked.all {
+        boots.drain(..boots.len().saturating_sub(1));
+    }
+    let now = SystemTime::now();
+    if asked.json {
+        let mut value = describe(machine, None);
+        if let Some(object) = value.as_object_mut() {
+            object.remove("off");
+            object.insert("boots".to_owned(), boots.iter().rev().map(|boot| as_json(boot, now)).collect());
+        }
+        serde_json::to_writer_pretty(&mut *out, &value)?;
+        writeln!(out)?;
+        return Ok(());
+    }
+    let hostname = machine.session.report.as_ref().map_or("-", |report| report.hostname.as_str());
+    writeln!(out, "{mac}  {}  {}", plain(hostname), plain(&state(machine)))?;
+    for boot in boots.iter().rev() {
+        writeln!(out, "\nBoot of {}", time(boot.began))?;
+        out.write_all(as_table(boot, now).as_bytes())?;
+        if let Some(missing) = missing(boot, now) {
+            writeln!(out, "{missing}")?;
+        }
+    }
+    if boots.is_empty() {
+        writeln!(out, "Nothing was written down of its boots; they were with an older version of Bivouac.")?;
+    }
+    Ok(())
+}
+
+/// The machine a person means: by its address, or by a host name or serial number only it has.
+fn find<'a>(machines: &'a [Machine], wanted: &str) -> anyhow::Result<&'a Machine> {
+    if let Ok(mac) = wanted.parse::<Mac>() {
+        let found = machines.iter().find(|machine| machine.identity.mac == mac);
+        return found
+            .with_context(|| format!("machine {mac} was never seen; `bivouac machines` lists those that were"));
+    }
+    let names = |machine: &'a Machine| {
+        let hostname = machine.session.report.as_ref().map(|report| report.hostname.as_str());
+        hostname.into_iter().chain(machine.identity.serial.as_deref())
+    };
+    let mut named = machines.iter().filter(|machine| names(machine).any(|name| name == wanted));
+    match (named.next(), named.next()) {
+        (Some(machine), None) => Ok(machine),
+        (Some(one), Some(other)) => anyhow::bail!(
+            "`{wanted}` is the name of several machines, {} and {} among them; write the address of one",
+            one.identity.mac,
+            other.identity.mac
+        ),
+        (None, _) => {
+            let hint = nearest(wanted, machines.iter().flat_map(names))
+                .map_or_else(String::new, |near| format!("; did you mean `{}`?", plain(near)));
+            anyhow::bail!(
+                "no machine has the address, host name or serial number `{wanted}`{hint}; `bivouac machines` lists them"
+            )
+        }
+    }
+}
+
+async fn all_events(fleet: &Onlooker, mac: &Mac) -> anyhow::Result<Vec<Event>> {
+    let (mut all, mut after) = (Vec::new(), 0);
+    loop {
+        let some = fleet.events(mac, after).await?;
+        let Some((last, _)) = some.last() else { return Ok(all) };
+        after = *last;
+        all.extend(some.into_iter().map(|(_, event)| event));
+    }
+}
+
+/// The timelines of boots, oldest first.
+fn boots(events: Vec<Event>) -> Vec<Timeline> {
+    let mut boots: BTreeMap<SystemTime, Vec<Stage>> = BTreeMap::new();
+    for event in events {
+        boots.entry(event.boot).or_default().push(event.stage);
+    }
+    boots.into_iter().map(|(began, stages)| Timeline::of(began, stages)).collect()
+}
+
+fn as_table(boot: &Timeline, now: SystemTime) -> String {
+    let header = ["STEP", "AFTER", "LASTED", "FILES", "BYTES", "SPEED", "WHAT"];
+    let dash = || "-".to_owned();
+    let row = |step: Step| {
+        let standing = boot.standing(step, now);
+        let Some(stage) = boot.stage(step) else {
+            let word = match standing {
+                Standing::Passed => "not seen here",
+                Standing::Missing => "MISSING",
+                Standing::Expected => "waiting for it",
+                Standing::Seen | Standing::UnderWay | Standing::Ahead => "-",
+            };
+            return vec![step.to_string(), dash(), dash(), dash(), dash(), dash(), word.to_owned()];
+        };
+        let is_transfer = step.is_transfer();
+        let moved = |text: String| if stage.bytes > 0 { text } else { dash() };
+        vec![
+            step.to_string(),
+            seconds(stage.began.duration_since(boot.began).unwrap_or_default()),
+            seconds(stage.last.duration_since(stage.began).unwrap_or_default()),
+            if is_transfer { stage.files.to_string() } else { dash() },
+            moved(size(stage.bytes)),
+            stage.speed().map_or_else(dash, |speed| format!("{}/s", size(speed))),
+            what(stage, standing),
+        ]
+    };
+    table(&header, Step::ALL.into_iter().map(row).collect())
+}
+
+/// What a person should know of a step besides its numbers.
+fn what(stage: &Stage, standing: Standing) -> String {
+    let mut parts: Vec<String> = stage.remark.iter().map(|remark| plain(remark)).collect();
+    if stage.broken > 0 {
+        parts.push(format!("{} broke off", stage.broken));
+    }
+    if stage.asked > 1 && !stage.step.is_transfer() {
+        parts.push(format!("{} times", stage.asked));
+    }
+    match standing {
+        Standing::Missing => parts.push("MISSING".to_owned()),
+        Standing::UnderWay => parts.push("under way".to_owned()),
+        _ => {}
+    }
+    if parts.is_empty() { "-".to_owned() } else { parts.join("; ") }
+}
+
+/// Which step is missing, for how long, and what that usually means.
+fn missing(boot: &Timeline, now: SystemTime) -> Option<String> {
+    let next = boot.next()?;
+    let silence = humantime::format_duration(Duration::from_secs(boot.silence(now).as_secs()));
+    let why = boot.diagnosis().unwrap_or_default();
+    (boot.standing(next, now) == Standing::Missing)
+        .then(|| format!("Missing: {next}, and nothing was heard for {silence}. Usually: {why}."))
+}
+
+fn as_json(boot: &Timeline, now: SystemTime) -> Value {
+    let missing = boot.next().filter(|next| boot.standing(*next, now) == Standing::Missing);
+    json!({
+        "began": precise(boot.began),
+        "steps": boot.stages.iter().map(stage_json).collect::<Vec<_>>(),
+        "next": boot.next(),
+        "missing": missing,
+        "why": missing.and_then(|_| boot.diagnosis()),
+    })
+}
+
+fn stage_json(stage: &Stage) -> Value {
+    json!({
+        "step": stage.step,
+        "began": precise(stage.began),
+        "last": precise(stage.last),
+        "asked": stage.asked,
+        "files": stage.files,
+        "broken": stage.broken,
+        "bytes": stage.bytes,
+        "transfer_seconds": stage.took.as_secs_f64(),
+        "bytes_per_second": stage.speed(),
+        "remark": stage.remark,
+    })
+}
+
+/// Shows the last boot's events, and then each new one, for as long as somebody reads them.
+async fn follow(fleet: &Onlooker, path: &Path, mac: Mac, as_json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    let (mut after, mut begun) = (0, None);
+    let mut first: Vec<(i64, Event)> = Vec::new();
+    loop {
+        let some = fleet.events(&mac, after).await?;
+        let Some((last, _)) = some.last() else { break };
+        after = *last;
+        first.extend(some);
+    }
+    let current = first.last().map(|(_, event)| event.boot);
+    first.retain(|(_, event)| Some(event.boot) == current);
+    let mut news = first;
+    loop {
+        for (_, event) in &news {
+            if as_json {
+                let mut line = stage_json(&event.stage);
+                if let Some(object) = line.as_object_mut() {
+                    object.insert("mac".to_owned(), json!(event.mac));
+                    object.insert("boot".to_owned(), json!(precise(event.boot)));
+                }
+                writeln!(out, "{line}")?;
+            } else {
+                if begun != Some(event.boot) {
+                    writeln!(out, "Boot of {}", time(event.boot))?;
+                    begun = Some(event.boot);
+                }
+                writeln!(out, "{}", line(event))?;
+            }
+        }
+        out.flush()?;
+        tokio::time::sleep(LOOK_EVERY).await;
+        news = fleet.events(&mac, after).await.with_context(|| format!("cannot go on reading {}", path.display()))?;
+        after = news.last().map_or(after, |(last, _)| *last);
+    }
+}
+
+/// One event for a person.
+fn line(event: &Event) -> String {
+    let stage = &event.stage;
+    let after = seconds(stage.last.duration_since(event.boot).unwrap_or_default());
+    let mut text = format!("{after:>10}  {:<11}", stage.step);
+    if stage.bytes > 0 {
+        text.push_str(&format!("  {}", size(stage.bytes)));
+        if let Some(speed) = stage.speed() {
+            text.push_str(&format!(" at {}/s", size(speed)));
+        }
+    }
+    match what(stage, Standing::Seen).as_str() {
+        "-" => {}
+        what => text.push_str(&format!("  {what}")),
+    }
+    text
+}
+
+/// A time in UTC, to the millisecond.
+fn precise(time: SystemTime) -> String {
+    humantime::format_rfc3339_millis(time).to_string()
+}
+
+/// `1.250 s`.
+fn seconds(duration: Duration) -> String {
+    format!("{:.3} s", duration.as_secs_f64())
+}

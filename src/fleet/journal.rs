@@ -1,0 +1,241 @@
+//! What is seen of the boots under way, step by step, and what of it is written down. Pure: the time is an argument.
+//!
+//! Anybody can send packets under any address, so what is written of one step of one boot gets rarer the more often it
+//! happens: at once at first, then at doubling distances, and once more when the boot goes on or falls quiet.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, SystemTime};
+
+use crate::model::boot::{Sent, Step};
+use crate::model::mac::Mac;
+use crate::model::timeline::{Stage, remark};
+
+/// How often a step of one boot is written down at most.
+const MAX_NOTES: u32 = 48;
+
+/// How long nothing must happen at a step until what happened last is written down.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// How a step of a boot was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// The machine itself said its hardware address.
+    ByMac,
+    /// Something came from an address a machine had: another one may have it by now.
+    ByAddress,
+}
+
+/// One thing that was seen of a machine that boots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sighting {
+    /// The step it belongs to.
+    pub step: Step,
+    /// How it was seen.
+    pub seen: Seen,
+    /// What went over the wire, when a transfer ended; nothing for a packet, a request, and a transfer that begins.
+    pub sent: Option<Sent>,
+    /// What a person should know of it; may be empty.
+    pub remark: String,
+}
+
+impl Sighting {
+    /// Whether the machine has done the step with this. A transfer that broke off was none.
+    #[must_use]
+    pub fn is_progress(&self) -> bool {
+        self.sent.is_none_or(|sent| sent.is_whole())
+    }
+}
+
+/// What is written down: how a step of a boot stood at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// The machine.
+    pub mac: Mac,
+    /// When the boot began, which with the machine names it.
+    pub boot: SystemTime,
+    /// The step.
+    pub stage: Stage,
+}
+
+/// The boots under way, each the last one of its machine.
+#[derive(Debug, Default)]
+pub(super) struct Journal {
+    boots: HashMap<Mac, Boot>,
+    /// Machines of which not everything is written down.
+    unwritten: HashSet<Mac>,
+}
+
+#[derive(Debug)]
+struct Boot {
+    began: SystemTime,
+    pages: Vec<Page>,
+}
+
+/// One step.
+#[derive(Debug)]
+struct Page {
+    /// Its remark is only here until it is written down.
+    stage: Stage,
+    notes: u32,
+    noted: SystemTime,
+    is_written: bool,
+}
+
+impl Journal {
+    /// A boot began; what is known of the one before is written down.
+    pub(super) fn begin(&mut self, mac: Mac, began: SystemTime) -> Vec<Event> {
+        let events = self.write(mac, |_| true);
+        self.boots.insert(mac, Boot { began, pages: Vec::new() });
+        events
+    }
+
+    /// Something was seen of the boot that began at `began`. Returns what is to be written down.
+    pub(super) fn note(&mut self, mac: Mac, began: SystemTime, sighting: &Sighting, now: SystemTime) -> Vec<Event> {
+        let boot = self.boots.entry(mac).or_insert_with(|| Boot { began, pages: Vec::new() });
+        let place = match boot.pages.iter().position(|page| page.stage.step == sighting.step) {
+            Some(place) => place,
+            None => {
+                boot.pages.push(Page::begin(sighting, now));
+                boot.pages.len() - 1
+            }
+        };
+        let Some(page) = boot.pages.get_mut(place) else { return Vec::new() };
+        page.add(sighting, now);
+        let (is_new, is_due) = (page.notes == 0, page.is_due(now));
+        self.unwritten.insert(mac);
+        // What happened before a new step is at its end, mostly.
+        self.write(mac, |page| is_new || is_due && page.stage.step == sighting.step)
+    }
+
+    /// What is to be written down of steps that fell quiet, and of all of them when `all`.
+    pub(super) fn quiet(&mut self, now: SystemTime, all: bool) -> Vec<Event> {
+        let macs: Vec<Mac> = self.unwritten.iter().copied().collect();
+        let is_quiet = |page: &Page| all || now.duration_since(page.stage.last).unwrap_or_default() >= QUIET;
+        macs.into_iter().flat_map(|mac| self.write(mac, is_quiet)).collect()
+    }
+
+    /// The machine is remembered no more.
+    pub(super) fn forget(&mut self, mac: &Mac) {
+        self.boots.remove(mac);
+        self.unwritten.remove(mac);
+    }
+
+    fn write(&mut self, mac: Mac, wanted: impl Fn(&Page) -> bool) -> Vec<Event> {
+        let Some(boot) = self.boots.get_mut(&mac) else { return Vec::new() };
+        let began = boot.began;
+        let mut events = Vec::new();
+        for page in boot.pages.iter_mut().filter(|page| !page.is_written && wanted(page)) {
+            page.is_written = true;
+            if page.notes < MAX_NOTES {
+                page.notes += 1;
+                page.noted = page.stage.last;
+                events.push(Event { mac, boot: began, stage: page.stage.clone() });
+            }
+            page.stage.remark = None;
+        }
+        if boot.pages.iter().all(|page| page.is_written) {
+            self.unwritten.remove(&mac);
+        }
+        events
+    }
+}
+
+impl Page {
+    fn begin(sighting: &Sighting, now: SystemTime) -> Self {
+        let began = sighting.sent.and_then(|sent| now.checked_sub(sent.took)).unwrap_or(now);
+        Self { stage: Stage::begin(sighting.step, began), notes: 0, noted: now, is_written: true }
+    }
+
+    fn add(&mut self, sighting: &Sighting, now: SystemTime) {
+        let stage = &mut self.stage;
+        stage.last = now;
+        match sighting.sent {
+            None => stage.asked = stage.asked.saturating_add(1),
+            Some(sent) => {
+                let ended = if sent.is_whole() { &mut stage.files } else { &mut stage.broken };
+                *ended = ended.saturating_add(1);
+                stage.bytes = stage.bytes.saturating_add(sent.bytes);
+                stage.took = stage.took.saturating_add(sent.took);
+            }
+        }
+        if !sighting.remark.is_empty() {
+            stage.remark = Some(remark(&sighting.remark));
+        }
+        self.is_written = false;
+    }
+
+    /// At once, then after one second, two, four, and so on.
+    fn is_due(&self, now: SystemTime) -> bool {
+        let Some(doublings) = self.notes.checked_sub(1) else { return true };
+        let distance = Duration::from_secs(1 << doublings.min(16));
+        now.duration_since(self.noted).unwrap_or_default() >= distance
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000) + Duration::from_millis(millis)
+    }
+
+    fn seen(step: Step, sent: Option<Sent>) -> Sighting {
+        Sighting { step, seen: Seen::ByMac, sent, remark: String::new() }
+    }
+
+    const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
+
+    #[test]
+    fn a_transfer_adds_up_and_the_next_step_writes_down_what_came_before() {
+        let mut journal = Journal::default();
+        let took = Duration::from_millis(200);
+        assert_eq!(journal.note(MAC, at(0), &seen(Step::Packages, None), at(0)).len(), 1);
+        for number in 0..30 {
+            let sent = Sent { bytes: 1000, of: 1000, took };
+            let noted = journal.note(MAC, at(0), &seen(Step::Packages, Some(sent)), at(10 * number));
+            assert!(noted.is_empty(), "thirty packages in a third of a second are not thirty events");
+        }
+        let noted = journal.note(MAC, at(0), &seen(Step::Modloop, None), at(400));
+        let packages = &noted[0].stage;
+        assert_eq!((packages.step, packages.files, packages.bytes), (Step::Packages, 30, 30_000));
+        assert_eq!((packages.took, packages.last), (took * 30, at(290)));
+        assert_eq!(noted[1].stage.step, Step::Modloop);
+    }
+
+    #[test]
+    fn what_falls_quiet_is_written_down_once() {
+        let mut journal = Journal::default();
+        journal.note(MAC, at(0), &seen(Step::Kernel, None), at(0));
+        let part = Sent { bytes: 5, of: 9, took: Duration::from_millis(300) };
+        assert!(journal.note(MAC, at(0), &seen(Step::Kernel, Some(part)), at(300)).is_empty());
+        assert!(journal.quiet(at(900), false).is_empty());
+        let noted = journal.quiet(at(1300), false);
+        assert_eq!((noted.len(), noted[0].stage.broken, noted[0].stage.files), (1, 1, 0));
+        assert!(journal.quiet(at(9000), true).is_empty() && journal.unwritten.is_empty());
+    }
+
+    #[test]
+    fn a_flood_of_packets_of_one_machine_is_a_few_events() {
+        let mut journal = Journal::default();
+        let mut events = 0;
+        for number in 0..10_000 {
+            events += journal.note(MAC, at(0), &seen(Step::Discover, None), at(number * 10)).len();
+            events += journal.quiet(at(number * 10), false).len();
+        }
+        assert!(events <= 9, "{events} in a hundred seconds");
+        for number in 0..10_000 {
+            events += journal.note(MAC, at(0), &seen(Step::Discover, None), at(200_000 + number * 5_000)).len();
+            events += journal.quiet(at(200_000 + number * 5_000 + 2_000), false).len();
+        }
+        assert_eq!(events, MAX_NOTES as usize, "and a slow one has an end too");
+    }
+
+    #[test]
+    fn a_loader_that_is_only_seen_at_its_end_began_when_it_began() {
+        let mut journal = Journal::default();
+        let sent = Sent { bytes: 9, of: 9, took: Duration::from_secs(2) };
+        let noted = journal.note(MAC, at(0), &seen(Step::Loader, Some(sent)), at(3000));
+        assert_eq!((noted[0].stage.began, noted[0].stage.last), (at(1000), at(3000)));
+    }
+}
