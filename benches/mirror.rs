@@ -16,6 +16,7 @@ use bivouac::apk::{Index, KeyLength, PackageFile, PackageWriter, PkgInfo, Signin
 use bivouac::fetch::{Cache, Checks, Downloader, HttpSettings, Mirrors, Proxy};
 use bivouac::fleet::Fleet;
 use bivouac::mirror::{Mirror, Options, Role};
+use bivouac::model::menu::Menu;
 use bivouac::model::net::{DhcpMode, TransferPorts};
 use bivouac::serve::dhcp::Listen;
 use bivouac::serve::{self, App, Server};
@@ -171,6 +172,8 @@ async fn mirror(folder: &Path, upstream: String) {
         advertise: None,
         loaders: Arc::default(),
         assignments: bivouac::model::plan::Assignments::default(),
+        menu: Menu::default(),
+        disk_rules: Vec::new(),
         mirror: Some(Mirror::open(options, Role::Serve, sources).unwrap()),
     };
     let store = Store::open(&folder.join("store")).unwrap();

@@ -48,6 +48,8 @@ pub(super) async fn bind(settings: &Settings, coming: &[ProfileName]) -> anyhow:
         advertise: settings.advertise.clone(),
         loaders: Arc::clone(&loaders),
         assignments,
+        menu: settings.menu.clone(),
+        disk_rules: settings.disk_rules.clone(),
         mirror: mirror::to_serve(settings),
     };
     let fleet = Fleet::open(&settings.fleet()).await?;

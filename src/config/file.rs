@@ -9,7 +9,9 @@ use serde::Deserialize;
 
 use super::dhcp::Dhcp;
 use super::loader::Loader;
+use super::menu::{LocalDisk, MenuTable};
 use crate::model::alpine::RepositoryName;
+use crate::model::menu::Policy;
 use crate::model::name::{ChannelName, ProfileName};
 use crate::model::template::Vars;
 
@@ -39,6 +41,13 @@ pub struct File {
     pub loader: Option<Vec<Loader>>,
     /// What machines boot that are not named below.
     pub default_profile: Option<ProfileName>,
+    /// What machines do when they ask to boot: `boot` their profile, `ask` whoever stands before them, or `local-disk`;
+    /// `boot` when absent.
+    pub default_policy: Option<Policy>,
+    /// What machines offer whose policy is `ask`.
+    pub menu: Option<MenuTable>,
+    /// How machines get to their local disk, in the order in which the rules are tried.
+    pub local_disk: Option<Vec<LocalDisk>>,
     /// Machines by the address of their network card.
     pub machines: Option<BTreeMap<String, Follow>>,
     /// HTTP.
@@ -127,6 +136,8 @@ pub struct Follow {
     pub channel: Option<ChannelName>,
     /// The address it gets by DHCP, whenever it asks.
     pub address: Option<Ipv4Addr>,
+    /// What it does when it asks to boot; `default-policy` when absent.
+    pub policy: Option<Policy>,
     /// Its own values of variables, which win over the profile's.
     #[serde(default)]
     pub vars: Vars,
@@ -210,6 +221,9 @@ impl File {
             loaders: self.loaders.or(other.loaders),
             loader: self.loader.or(other.loader),
             default_profile: self.default_profile.or(other.default_profile),
+            default_policy: self.default_policy.or(other.default_policy),
+            menu: self.menu.or(other.menu),
+            local_disk: self.local_disk.or(other.local_disk),
             machines: self.machines.or(other.machines),
             http: both(self.http, other.http, |a, b| Http {
                 listen: a.listen.or(b.listen),

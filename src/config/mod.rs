@@ -8,6 +8,7 @@ mod fetch;
 mod file;
 mod lease;
 mod loader;
+mod menu;
 mod mirror;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,11 +18,13 @@ use std::path::{Path, PathBuf};
 pub use dhcp::{Dhcp, DhcpSettings, WrittenQuirk, WrittenSubnet};
 pub use fetch::FetchSettings;
 pub use loader::Loader;
+pub use menu::{EntryTable, LocalDisk, MenuTable};
 pub use mirror::MirrorSettings;
 
 use crate::model::check::Check;
 use crate::model::loader::LoaderRule;
 use crate::model::mac::Mac;
+use crate::model::menu::{DiskRule, Menu};
 use crate::model::name::{ChannelName, ProfileName, nearest};
 use crate::model::net::{PlanError, SubnetError, TransferPorts};
 use crate::model::plan::{Assignment, Assignments};
@@ -130,6 +133,10 @@ pub struct Settings {
     pub loader_rules: Vec<LoaderRule>,
     /// Who follows what.
     pub assignments: Assignments,
+    /// What machines offer whose policy is to ask.
+    pub menu: Menu,
+    /// How machines get to their local disk; the first rule about a machine counts.
+    pub disk_rules: Vec<DiskRule>,
     /// Where HTTP listens.
     pub http: SocketAddr,
     /// The base URL machines are told, when it is not simply the address they reached; behind NAT, for instance.
@@ -178,9 +185,10 @@ impl Settings {
     /// The first value that cannot be used.
     pub fn check(file: File) -> Result<Self, ConfigError> {
         let fallback = file.default_profile.map(|profile| follow(profile, None));
-        let mut assignments = Assignments { fallback, ..Assignments::default() };
+        let policy = file.default_policy.unwrap_or_default();
+        let mut assignments = Assignments { fallback, policy, ..Assignments::default() };
         let mut reserved = BTreeMap::new();
-        for (mac, Follow { profile, channel, address: own, vars }) in file.machines.unwrap_or_default() {
+        for (mac, Follow { profile, channel, address: own, policy, vars }) in file.machines.unwrap_or_default() {
             let address: Mac = mac.parse().map_err(|_| ConfigError::Value {
                 key: "machines",
                 value: mac.clone(),
@@ -198,6 +206,9 @@ impl Settings {
             }
             if let Some(own) = own {
                 reserved.insert(address, own);
+            }
+            if let Some(policy) = policy {
+                assignments.policies.insert(address, policy);
             }
             if assignments.vars.insert(address, vars).is_some() {
                 return Err(ConfigError::Value {
@@ -223,6 +234,8 @@ impl Settings {
             loaders: file.loaders,
             loader_rules: loader::rules(file.loader.unwrap_or_default())?,
             assignments,
+            menu: menu::menu(file.menu.unwrap_or_default())?,
+            disk_rules: menu::disk_rules(file.local_disk.unwrap_or_default())?,
             http: listen,
             advertise: http.advertise.as_deref().map(|url| base_url("http.advertise", url)).transpose()?,
             tftp: tftp.enabled.unwrap_or(true).then_some(tftp_listen),

@@ -14,6 +14,7 @@ pub mod lock;
 pub mod mac;
 pub mod mac_prefix;
 pub mod manifest;
+pub mod menu;
 pub mod name;
 pub mod net;
 pub mod plan;

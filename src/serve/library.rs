@@ -1,6 +1,7 @@
 //! What is served, in memory: the channels, and the files of each bundle by the name machines ask for.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,10 +9,12 @@ use bytes::Bytes;
 use tokio::sync::OnceCell;
 
 use crate::model::boot::Step;
+use crate::model::cmdline::MAX_LENGTH;
 use crate::model::digest::Digest;
 use crate::model::manifest::{BundleId, Manifest};
 use crate::model::script::SITE_INITRD;
 use crate::store::{SiteParts, Store, StoreError};
+use crate::wire::kernel::command_line_limit;
 
 /// How many bundles are kept in memory; a fleet boots few at a time.
 const MAX_BUNDLES: usize = 64;
@@ -28,7 +31,13 @@ pub(super) struct Served {
 type Files = HashMap<String, Served>;
 
 /// A bundle in memory.
-type Loaded = (Arc<Manifest>, Arc<Files>);
+#[derive(Debug, Clone)]
+struct Loaded {
+    manifest: Arc<Manifest>,
+    files: Arc<Files>,
+    /// The longest command line its kernel takes.
+    limit: usize,
+}
 
 /// Bundles that were asked for, each read from the store once.
 #[derive(Debug, Default)]
@@ -41,12 +50,17 @@ pub(super) struct Bundles {
 impl Bundles {
     /// The files of a bundle by name.
     pub(super) async fn files(&self, store: &Store, id: BundleId) -> Result<Arc<Files>, StoreError> {
-        Ok(self.load(store, id).await?.1)
+        Ok(self.load(store, id).await?.files)
     }
 
     /// The manifest of a bundle.
     pub(super) async fn manifest(&self, store: &Store, id: BundleId) -> Result<Arc<Manifest>, StoreError> {
-        Ok(self.load(store, id).await?.0)
+        Ok(self.load(store, id).await?.manifest)
+    }
+
+    /// The longest command line the kernel of a bundle takes, in bytes without its final NUL.
+    pub(super) async fn command_line_limit(&self, store: &Store, id: BundleId) -> Result<usize, StoreError> {
+        Ok(self.load(store, id).await?.limit)
     }
 
     /// Makes sure that a blob is what its name says before the first byte of it is served (DESIGN 4.4): a disk may fail,
@@ -74,15 +88,18 @@ impl Bundles {
             return Ok(found.clone());
         }
         let store = store.clone();
-        let read =
-            tokio::task::spawn_blocking(move || Ok::<_, StoreError>((store.manifest(&id)?, store.site_parts(&id)?)));
-        let (manifest, site) = match read.await {
+        let read = tokio::task::spawn_blocking(move || {
+            let (manifest, site) = (store.manifest(&id)?, store.site_parts(&id)?);
+            let limit = limit_of(&store, &manifest);
+            Ok::<_, StoreError>((manifest, site, limit))
+        });
+        let (manifest, site, limit) = match read.await {
             Ok(read) => read?,
             // The closure does not panic, so the runtime is going down; nobody will see this answer.
             Err(_) => return Err(StoreError::NoBundle(id)),
         };
         let files = Arc::new(files(&manifest, &site));
-        let loaded = (Arc::new(manifest), files);
+        let loaded = Loaded { manifest: Arc::new(manifest), files, limit };
         let mut known = lock(&self.loaded);
         if known.len() >= MAX_BUNDLES {
             known.clear();
@@ -90,6 +107,13 @@ impl Bundles {
         known.insert(id, loaded.clone());
         Ok(loaded)
     }
+}
+
+/// What the kernel's header says; what kernels take, where it says nothing or cannot be read: who takes the file finds
+/// that out.
+fn limit_of(store: &Store, manifest: &Manifest) -> usize {
+    let kernel = File::open(store.blob_path(&manifest.kernel.sha256)).ok();
+    kernel.and_then(|kernel| command_line_limit(kernel).ok().flatten()).unwrap_or(MAX_LENGTH)
 }
 
 /// Every name a machine may ask for below `/b/ID/`.

@@ -18,6 +18,7 @@ pub mod own_files;
 pub mod port_owner;
 pub mod tftp;
 mod udp;
+mod visit;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -48,6 +49,7 @@ use crate::mirror::Mirror;
 use crate::model::alpine::Arch;
 use crate::model::boot::Step;
 use crate::model::mac::Mac;
+use crate::model::menu::{DiskRule, Menu};
 use crate::model::net::{AddressPlan, Quirk, TransferPorts};
 use crate::model::plan::{Assignments, Catalog};
 use crate::store::{Store, StoreError};
@@ -99,6 +101,10 @@ pub struct Options {
     pub loaders: Arc<Loaders>,
     /// Who follows what.
     pub assignments: Assignments,
+    /// What machines offer whose policy is to ask.
+    pub menu: Menu,
+    /// How machines get to their local disk.
+    pub disk_rules: Vec<DiskRule>,
     /// The caching mirror, if there is one.
     pub mirror: Option<Mirror>,
 }
@@ -110,6 +116,8 @@ pub struct App {
     fleet: Fleet,
     loaders: Arc<Loaders>,
     assignments: Assignments,
+    menu: Menu,
+    disk_rules: Vec<DiskRule>,
     advertise: Option<String>,
     catalog: Mutex<Arc<Catalog>>,
     /// Held while the store is read.
@@ -138,6 +146,8 @@ impl App {
             fleet,
             loaders: Arc::clone(&options.loaders),
             assignments: options.assignments.clone(),
+            menu: options.menu.clone(),
+            disk_rules: options.disk_rules.clone(),
             advertise: options.advertise.clone(),
             catalog: Mutex::new(Arc::new(catalog)),
             bundles: Bundles::default(),

@@ -70,16 +70,16 @@ impl Contents {
 }
 
 impl App {
-    /// Makes the files of a machine that `plan` says a bundle for. Where that fails, the machine gets the last ones that
+    /// Makes the files of a machine that `plan` says a bundle for, with the values the site file gives to `named`. Where that fails, the machine gets the last ones that
     /// could be made: for this bundle, or else with the bundle of this profile they were made for.
     ///
     /// # Errors
     /// When there are none, with a text for the machine's screen.
-    pub(super) async fn own_files(&self, machine: &Identity, plan: Plan) -> Result<Told, String> {
+    pub(super) async fn own_files(&self, machine: &Identity, named: &Mac, plan: Plan) -> Result<Told, String> {
         if plan.published.manifest.templates.is_none() {
             return Ok(Told { plan, own_files: None, alarm: None });
         }
-        let why = match self.make(machine, &plan).await {
+        let why = match self.make(machine, named, &plan).await {
             Ok(digest) => return Ok(Told { plan, own_files: Some(digest), alarm: None }),
             Err(error) => chain(&error),
         };
@@ -130,7 +130,7 @@ impl App {
         wrong
     }
 
-    async fn make(&self, machine: &Identity, plan: &Plan) -> Result<Digest, KitError> {
+    async fn make(&self, machine: &Identity, named: &Mac, plan: &Plan) -> Result<Digest, KitError> {
         let bundle = plan.published.bundle;
         let asked = lock(&self.own_files.asked).get(&machine.mac).cloned();
         if let Some((_, _, digest)) = asked.filter(|(last, who, _)| *last == bundle && who == machine)
@@ -140,7 +140,7 @@ impl App {
         }
         let kit = self.kit(bundle).await?;
         let none = Vars::new();
-        let vars = self.assignments.vars.get(&machine.mac).unwrap_or(&none);
+        let vars = self.assignments.vars.get(named).unwrap_or(&none);
         let content = kit.render(machine, vars)?;
         let text: Arc<str> = content.to_text().into();
         let digest = Digest::of(text.as_bytes());

@@ -146,8 +146,25 @@ impl Lab {
         (middle, format!("http://{SERVER}:8081"))
     }
 
+    /// Switches a BIOS machine on that has a disk, whose first sector says `from the disk` on the console.
+    pub fn power_on_with_disk(&self) -> Process {
+        // Sends the text at 0x7c15 to the first serial port, and stops.
+        let code =
+            b"\x31\xc0\x8e\xd8\xbe\x15\x7c\xba\xf8\x03\xac\x08\xc0\x74\x03\xee\xeb\xf8\xf4\xeb\xfdfrom the disk\r\n\0";
+        let mut sector = vec![0; 1 << 20];
+        sector[..code.len()].copy_from_slice(code);
+        sector[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
+        let disk = self.path("disk.img");
+        fs::write(&disk, sector).unwrap();
+        self.start(Machine::BiosRom, &["-drive", &format!("format=raw,file={}", disk.display())])
+    }
+
     /// Switches the machine on.
     pub fn power_on(&self, machine: Machine) -> Process {
+        self.start(machine, &[])
+    }
+
+    fn start(&self, machine: Machine, more: &[&str]) -> Process {
         let mut qemu = self.inside(&self.a(), "qemu-system-x86_64");
         qemu.args([
             "-accel",
@@ -182,6 +199,7 @@ impl Lab {
                 }
             }
         }
+        qemu.args(more);
         Process::start("machine", qemu)
     }
 

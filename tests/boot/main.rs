@@ -121,3 +121,35 @@ fn a_machine_whose_package_index_was_changed_on_its_way_installs_nothing() {
     assert!(!server.text().contains(" check-in "), "{}", server.text());
     assert_ne!(lab.machines(&site.state())[0]["state"], "up");
 }
+
+#[test]
+fn a_machine_at_its_menu_takes_the_default_and_what_is_good_when_that_cannot_be_loaded() {
+    let (site, lab) = (Site::publish(), Lab::new("menu"));
+    let file = lab.path("bivouac.toml");
+    std::fs::write(&file, "default-policy = \"ask\"\n[menu]\ntimeout = \"2s\"\n").unwrap();
+    let mut server = lab.serve(&site.state(), &[&FULL[..], &["--site", file.to_str().unwrap()]].concat());
+    let mut machine = lab.power_on(Machine::BiosRom);
+    let up = lab.expect_check_in(&site.state(), &mut server, &mut machine);
+    assert_up(&up, &site);
+    assert!(server.text().contains("what=\"menu\""), "{}", server.text());
+    machine.kill();
+    site.publish_broken("etc/issue", "the second\n");
+    let mut machine = lab.power_on(Machine::BiosRom);
+    server.wait_for("a machine cannot load its bundle", PATIENCE);
+    server.wait_for("came up with", PATIENCE);
+    let up = &lab.machines(&site.state())[0];
+    assert_eq!((up["release"].as_u64(), up["step"].as_str()), (Some(1), Some("check-in")), "{up:#}");
+    assert!(up["problems"].to_string().contains("release 2 cannot be loaded; it boots release 1 again"), "{up:#}");
+    machine.drain();
+    assert!(machine.text().contains("attempt 5 to load the bundle failed"), "{}", machine.text());
+}
+
+#[test]
+fn a_machine_that_shall_boot_from_its_disk_does() {
+    let (site, lab) = (Site::publish(), Lab::new("disk"));
+    let file = lab.path("bivouac.toml");
+    std::fs::write(&file, "default-policy = \"local-disk\"\n").unwrap();
+    let _server = lab.serve(&site.state(), &[&FULL[..], &["--site", file.to_str().unwrap()]].concat());
+    let mut machine = lab.power_on_with_disk();
+    machine.wait_for("from the disk", PATIENCE);
+}

@@ -71,11 +71,33 @@ impl Site {
         self.folder.path().join("state")
     }
 
+    /// Publishes a second release with one file more, whose site initrd cannot be had.
+    pub fn publish_broken(&self, path: &str, text: &str) {
+        std::fs::write(self.profiles.join("hello/root").join(path), text).unwrap();
+        let key = mirror().join("keys/release-key.asc");
+        self.run(&["build", "hello", "--offline", "--release-key", key.to_str().unwrap()]);
+        self.run(&["publish", "hello"]);
+        let bundle = self.manifest_id();
+        let parts = std::fs::read(self.state().join(format!("store/sites/{bundle}.json"))).unwrap();
+        let parts: serde_json::Value = serde_json::from_slice(&parts).unwrap();
+        std::fs::remove_file(self.blob(parts["initrd"]["sha256"].as_str().unwrap())).unwrap();
+    }
+
+    fn manifest_id(&self) -> String {
+        let list: serde_json::Value = serde_json::from_str(&self.run(&["list", "--json"])).unwrap();
+        let releases = list.as_array().unwrap();
+        let newest = releases.iter().max_by_key(|release| release["release"].as_u64()).unwrap();
+        newest["bundle"].as_str().unwrap().to_owned()
+    }
+
+    fn blob(&self, digest: &str) -> PathBuf {
+        self.state().join("store/blobs").join(&digest[..2]).join(digest)
+    }
+
     /// The file in the store that is the bundle's kernel.
     pub fn kernel_blob(&self) -> PathBuf {
         let manifest = self.manifest();
-        let digest = manifest["kernel"]["sha256"].as_str().unwrap();
-        self.state().join("store/blobs").join(&digest[..2]).join(digest)
+        self.blob(manifest["kernel"]["sha256"].as_str().unwrap())
     }
 
     fn manifest(&self) -> serde_json::Value {

@@ -21,6 +21,7 @@ mod layers;
 mod lbu;
 mod loaders;
 mod lock;
+mod menu;
 mod mirror;
 mod network;
 mod new_profile;

@@ -3,22 +3,9 @@
 use serde_json::Value;
 
 use crate::support::alpine::signer;
-use crate::support::site::Site;
+use crate::support::site::{Site, report};
 
 const MAC: &str = "52:54:00:00:00:01";
-
-/// What a machine that came up as it should reports.
-fn report(manifest: &Value, bundle: &str) -> String {
-    let mut text = format!(
-        "bundle {bundle}\noverlay {}\nhostname hello\nkernel 6.18.1\nmodloop mounted\nworld alpine-base\n",
-        manifest["overlay"].as_str().unwrap()
-    );
-    for package in manifest["packages"].as_array().unwrap() {
-        let part = |key: &str| package[key].as_str().unwrap().to_owned();
-        text.push_str(&format!("package {}-{}\n", part("name"), part("version")));
-    }
-    text
-}
 
 /// The value of a kernel argument in a script.
 fn argument<'a>(script: &'a str, name: &str) -> &'a str {

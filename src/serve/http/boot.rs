@@ -7,17 +7,17 @@ use axum::extract::{ConnectInfo, Query, State};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, warn};
 
 use super::{Link, plain};
+use crate::fleet::MAX_ROUNDS;
 use crate::model::boot::Step;
 use crate::model::identity::Identity;
 use crate::model::mac::Mac;
-use crate::model::plan::decide;
 use crate::model::script;
 use crate::serve::App;
 use crate::serve::observe::{Observed, Observer as _};
-use crate::serve::own_files::Told;
+use crate::serve::visit::Visit;
 
 /// What the first script hands over; every value may be missing or garbage.
 #[derive(Debug, Default, Deserialize)]
@@ -28,6 +28,22 @@ pub(super) struct Asking {
     serial: String,
     platform: String,
     arch: String,
+    /// The addresses of all network cards, with something that is none before the first.
+    cards: String,
+    /// What somebody chose from the menu.
+    choice: String,
+    /// The bundle that the machine could not load.
+    failed: String,
+}
+
+/// The most network cards of a machine that are looked at.
+const MAX_CARDS: usize = 16;
+
+impl Asking {
+    fn cards(&self) -> Vec<Mac> {
+        let cards = self.cards.split(',').filter_map(|text| text.parse().ok());
+        cards.filter(Mac::is_unicast).take(MAX_CARDS).collect()
+    }
 }
 
 /// The first script.
@@ -62,45 +78,27 @@ pub(super) async fn script(
     }
     app.meet(link.peer.ip(), mac);
     let machine = Identity::from_texts(mac, &asking.uuid, &asking.serial, &asking.platform, &asking.arch);
-    let catalog = app.catalog().await;
-    let plan = match decide(&machine, &app.assignments, &catalog) {
-        Ok(plan) => plan,
-        Err(refusal) => {
-            warn!(%mac, %refusal, "a machine was not given a bundle");
-            app.fleet.refused(&machine, refusal.to_string(), SystemTime::now());
-            return ipxe(script::notice(&base, &refusal.to_string()));
-        }
-    };
-    let Told { plan, own_files, alarm } = match app.own_files(&machine, plan).await {
-        Ok(told) => told,
-        Err(why) => {
-            error!(%mac, %why, "the files of a machine cannot be made and there are none from before; it does not boot");
-            app.fleet.refused(&machine, why.clone(), SystemTime::now());
-            return ipxe(script::notice(&base, &why));
-        }
-    };
-    if let Some(alarm) = &alarm {
-        warn!(%mac, bundle = %plan.published.bundle.short(), "{alarm}");
+    let now = SystemTime::now();
+    if app.fleet.circles(&mac, now) {
+        let why = "it boots in a circle: asked again and again and loaded nothing";
+        warn!(%mac, "a machine boots in a circle and is told to rest");
+        app.fleet.refused(&machine, why.to_owned(), now);
+        return ipxe(script::circle(&base, MAX_ROUNDS));
     }
-    let Ok(token) = new_token() else {
-        error!(%mac, "the system gives no random numbers, so no machine can be given a token");
-        return ipxe(script::notice(&base, "the server has no random numbers, see its log"));
-    };
-    let published = &plan.published;
-    let text = script::boot(&base, &published.bundle, &published.manifest, &token, own_files.as_ref());
-    app.arrived(link.peer.ip(), mac);
-    app.fleet.scripted(&machine, &plan, token, alarm, SystemTime::now()).await;
-    info!(%mac, profile = %plan.profile, release = published.release, bundle = %published.bundle.short(), "script");
-    ipxe(text)
+    let visit = Visit { base: &base, named: app.assignments.named(mac, &asking.cards()), machine: &machine };
+    match app.answer(&visit, &asking.choice, &asking.failed).await {
+        Ok(text) => {
+            app.arrived(link.peer.ip(), mac);
+            ipxe(text)
+        }
+        Err(why) => {
+            warn!(%mac, %why, "a machine was not given a bundle");
+            app.fleet.refused(&machine, why.clone(), SystemTime::now());
+            ipxe(script::notice(&base, &why))
+        }
+    }
 }
 
 fn ipxe(script: String) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")], script).into_response()
-}
-
-/// 128 random bits in hex: what only this boot knows.
-fn new_token() -> Result<String, aws_lc_rs::error::Unspecified> {
-    let mut bytes = [0; 16];
-    aws_lc_rs::rand::fill(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -113,6 +113,19 @@ pub fn index_by(packages: &[Vec<u8>], key: &SigningKey, name: &str) -> Vec<u8> {
     key.sign_index(&write_index(index.packages(), "test"), &name.parse().unwrap()).unwrap()
 }
 
+/// What a machine that came up as it should reports.
+pub fn report(manifest: &serde_json::Value, bundle: &str) -> String {
+    let mut text = format!(
+        "bundle {bundle}\noverlay {}\nhostname hello\nkernel 6.18.1\nmodloop mounted\nworld alpine-base\n",
+        manifest["overlay"].as_str().unwrap()
+    );
+    for package in manifest["packages"].as_array().unwrap() {
+        let part = |key: &str| package[key].as_str().unwrap().to_owned();
+        text.push_str(&format!("package {}-{}\n", part("name"), part("version")));
+    }
+    text
+}
+
 impl Mirror {
     /// A mirror that has what every other such mirror has.
     pub fn start() -> Self {
@@ -226,9 +239,15 @@ impl Site {
         self.serve_with("", arguments)
     }
 
-    /// The same with these tables in the site file.
+    /// The same with these tables in the site file; keys before the first are of `[dhcp]`.
     pub fn serve_with(&self, tables: &str, arguments: &[&str]) -> Serving {
-        self.write("serve.toml", &format!("[dhcp]\nlisten = \"127.0.0.1\"\nport = 0\npxe-port = 0\n{tables}"));
+        let file = format!("[dhcp]\nlisten = \"127.0.0.1\"\nport = 0\npxe-port = 0\n{tables}");
+        self.serve_as(&file, arguments)
+    }
+
+    /// The same with this site file.
+    pub fn serve_as(&self, file: &str, arguments: &[&str]) -> Serving {
+        self.write("serve.toml", file);
         let ports = ["serve", "--site", "serve.toml", "--http", "127.0.0.1:0", "--tftp", "127.0.0.1:0"];
         Serving::start(self.command(&[&ports, arguments].concat()))
     }

@@ -1,0 +1,254 @@
+//! What a machine is sent that asks for its script: its bundle, a menu, its local disk, or what somebody chose.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tracing::{error, info, warn};
+
+use super::App;
+use super::own_files::Told;
+use crate::model::digest::Digest;
+use crate::model::identity::Identity;
+use crate::model::mac::Mac;
+use crate::model::manifest::BundleId;
+use crate::model::menu::{Choice, Platform, Policy, disk_boot};
+use crate::model::name::ProfileName;
+use crate::model::plan::{Catalog, Plan, Published, Refusal, decide, follow, run};
+use crate::model::script::{self, Boot, Offer};
+use crate::store::{Store, StoreError};
+
+/// A machine that asks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Visit<'a> {
+    /// The base URL it is told.
+    pub(super) base: &'a str,
+    /// The address under which the site file knows it.
+    pub(super) named: Mac,
+    /// Who it is.
+    pub(super) machine: &'a Identity,
+}
+
+impl Visit<'_> {
+    fn platform(&self) -> Option<Platform> {
+        self.machine.platform.as_deref().and_then(Platform::of_ipxe)
+    }
+}
+
+impl App {
+    /// The script of a machine. `choice` is what somebody chose from its menu, `failed` the bundle it could not load; both
+    /// may be empty, or garbage.
+    ///
+    /// # Errors
+    /// When it may not boot, with a text for its screen.
+    pub(super) async fn answer(
+        self: &Arc<Self>,
+        visit: &Visit<'_>,
+        choice: &str,
+        failed: &str,
+    ) -> Result<String, String> {
+        let catalog = self.catalog().await;
+        let policy = self.assignments.policy_of(&visit.named);
+        if !choice.is_empty() {
+            return self.chosen(visit, choice, policy, &catalog).await;
+        }
+        if let Ok(failed) = failed.parse::<BundleId>()
+            && policy != Policy::LocalDisk
+        {
+            return self.fall_back(visit, &failed, policy, &catalog).await;
+        }
+        match policy {
+            Policy::Boot => {
+                let plan = decide(visit.machine, &visit.named, &self.assignments, &catalog).map_err(said)?;
+                self.boot(visit, plan, None).await
+            }
+            Policy::LocalDisk => Ok(self.local_disk(visit)),
+            Policy::Ask => self.menu(visit, &catalog).await,
+        }
+    }
+
+    fn local_disk(&self, visit: &Visit<'_>) -> String {
+        self.send(visit, "local disk");
+        script::local_disk(disk_boot(&self.disk_rules, &visit.named, visit.platform()))
+    }
+
+    fn send(&self, visit: &Visit<'_>, what: &str) {
+        info!(mac = %visit.machine.mac, what, "script");
+        self.fleet.sent_to(visit.machine, what.to_owned(), SystemTime::now());
+    }
+
+    /// What somebody chose, if the machine may choose that.
+    async fn chosen(
+        self: &Arc<Self>,
+        visit: &Visit<'_>,
+        text: &str,
+        policy: Policy,
+        catalog: &Catalog,
+    ) -> Result<String, String> {
+        let refused = || said(Refusal::NotOffered(text.chars().take(80).collect()));
+        let choice: Choice = text.parse().map_err(|_| refused())?;
+        if policy != Policy::Ask {
+            return Err(refused());
+        }
+        match choice {
+            Choice::Channel(profile, channel) if self.menu.offers(&profile) => {
+                let plan = follow(visit.machine, profile, channel, catalog).map_err(said)?;
+                self.boot(visit, plan, None).await
+            }
+            Choice::Release(profile, number) if self.menu.offers(&profile) => {
+                let published = self.release(&profile, number).await.map_err(|error| error.to_string())?;
+                let plan = run(visit.machine, profile, published).map_err(said)?;
+                self.boot(visit, plan, None).await
+            }
+            Choice::LocalDisk if self.menu.local_disk => Ok(self.local_disk(visit)),
+            Choice::NetbootXyz if self.menu.netboot_xyz => {
+                self.send(visit, "netboot.xyz");
+                Ok(script::netboot_xyz(visit.base))
+            }
+            Choice::Entry(name) => {
+                let entry = self.menu.entry(&name).ok_or_else(refused)?;
+                self.send(visit, entry.name.as_str());
+                script::entry_of_site(visit.base, entry).ok_or_else(refused)
+            }
+            Choice::Channel(..) | Choice::Release(..) | Choice::LocalDisk | Choice::NetbootXyz => Err(refused()),
+        }
+    }
+
+    /// The menu: what channels of the offered profiles point at, the releases before, and the rest.
+    async fn menu(self: &Arc<Self>, visit: &Visit<'_>, catalog: &Catalog) -> Result<String, String> {
+        let offered = |profile: &ProfileName| self.menu.offers(profile);
+        let runs = |published: &Published| visit.machine.may_run(published.manifest.alpine.arch.as_str());
+        let current: Vec<_> =
+            catalog.channels.iter().filter(|((profile, _), it)| offered(profile) && runs(it)).collect();
+        let mut items: Vec<(Choice, String)> = Vec::new();
+        for (place, ((profile, channel), published)) in current.iter().enumerate() {
+            let choice = Choice::Channel(profile.clone(), channel.clone());
+            items.push((choice, format!("{profile}, channel {channel} (release {})", published.release)));
+            let is_last = current.get(place + 1).is_none_or(|((next, _), _)| next != profile);
+            if is_last {
+                for number in self.earlier(profile, published.release).await {
+                    items.push((Choice::Release(profile.clone(), number), format!("{profile}, release {number}")));
+                }
+            }
+        }
+        items.extend(self.menu.others(visit.platform()));
+        let own = self.assignments.of(&visit.named).map(|it| Choice::Channel(it.profile.clone(), it.channel.clone()));
+        let is_offered = |choice: &Choice| items.iter().any(|(item, _)| item == choice);
+        let wanted = self.menu.default.clone().filter(is_offered).or_else(|| own.filter(is_offered));
+        let Some(default) = wanted.or_else(|| items.first().map(|(choice, _)| choice.clone())) else {
+            return Err("the menu of this site has nothing for this machine".to_owned());
+        };
+        self.send(visit, "menu");
+        let offer = Offer { title: self.menu.title.clone(), items, default, timeout: self.menu.timeout };
+        Ok(script::menu(visit.base, &offer))
+    }
+
+    /// The numbers of the releases of a profile before `current`, newest first, as far as the menu offers them; none when
+    /// the store does not answer in time.
+    async fn earlier(&self, profile: &ProfileName, current: u64) -> Vec<u64> {
+        if self.menu.releases == 0 {
+            return Vec::new();
+        }
+        let (most, wanted) = (self.menu.releases, profile.clone());
+        let read = self.ask_store(move |store| store.releases(&wanted)).await;
+        let releases = read.unwrap_or_else(|problem| {
+            warn!(%problem, %profile, "the releases of a profile cannot be listed; the menu is without them");
+            Vec::new()
+        });
+        let numbers = releases.iter().map(|release| release.number).filter(|number| *number < current);
+        let mut numbers: Vec<u64> = numbers.collect();
+        numbers.sort_unstable_by(|a, b| b.cmp(a));
+        numbers.truncate(most);
+        numbers
+    }
+
+    async fn release(&self, profile: &ProfileName, number: u64) -> Result<Published, StoreError> {
+        let wanted = profile.clone();
+        let release = self.ask_store(move |store| store.release(&wanted, number)).await?;
+        let manifest = self.bundles.manifest(&self.store, release.bundle).await?;
+        Ok(Published { release: release.number, bundle: release.bundle, manifest })
+    }
+
+    async fn ask_store<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let store = self.store.clone();
+        let asked = tokio::task::spawn_blocking(move || question(&store));
+        match asked.await {
+            Ok(answer) => answer,
+            // It is not cancelled, so only a panic makes it fail, and that is a defect.
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+
+    /// The last bundle known to be good, for a machine that cannot load `failed`; what it would boot anyway when there is
+    /// none.
+    async fn fall_back(
+        self: &Arc<Self>,
+        visit: &Visit<'_>,
+        failed: &BundleId,
+        policy: Policy,
+        catalog: &Catalog,
+    ) -> Result<String, String> {
+        let mac = visit.machine.mac;
+        warn!(%mac, bundle = %failed.short(), "a machine cannot load its bundle");
+        let plan = match decide(visit.machine, &visit.named, &self.assignments, catalog) {
+            Ok(plan) if plan.published.bundle == *failed => plan,
+            // Somebody chose it from the menu, or there is a new release.
+            _ if policy == Policy::Ask => return self.menu(visit, catalog).await,
+            Ok(plan) => return self.boot(visit, plan, None).await,
+            Err(refusal) => return Err(said(refusal)),
+        };
+        let Some((profile, release, bundle)) = self.fleet.last_good(&mac, &plan.profile, failed) else {
+            return self.boot(visit, plan, None).await;
+        };
+        let Ok(manifest) = self.bundles.manifest(&self.store, bundle).await else {
+            return self.boot(visit, plan, None).await;
+        };
+        let failed_release = plan.published.release;
+        let published = Published { release, bundle, manifest };
+        let good = run(visit.machine, profile, published).map_err(said)?;
+        let alarm = format!("release {failed_release} cannot be loaded; it boots release {release} again");
+        self.boot(visit, good, Some(alarm)).await
+    }
+
+    /// The script that boots a bundle; `alarm` is what a person should know of it.
+    async fn boot(&self, visit: &Visit<'_>, plan: Plan, alarm: Option<String>) -> Result<String, String> {
+        let mac = visit.machine.mac;
+        let Told { plan, own_files, alarm: also } = self.own_files(visit.machine, &visit.named, plan).await?;
+        let alarm = match (alarm, also) {
+            (Some(first), Some(second)) => Some(format!("{first}; {second}")),
+            (first, second) => first.or(second),
+        };
+        if let Some(alarm) = &alarm {
+            warn!(%mac, bundle = %plan.published.bundle.short(), "{alarm}");
+        }
+        let Ok(token) = new_token() else {
+            error!(%mac, "the system gives no random numbers, so no machine can be given a token");
+            return Err("the server has no random numbers, see its log".to_owned());
+        };
+        let text = self.script(visit.base, &plan, &token, own_files.as_ref()).await?;
+        let Published { release, bundle, .. } = &plan.published;
+        info!(%mac, profile = %plan.profile, release, bundle = %bundle.short(), "script");
+        self.fleet.scripted(visit.machine, &plan, token, alarm, SystemTime::now()).await;
+        Ok(text)
+    }
+
+    async fn script(&self, base: &str, plan: &Plan, token: &str, own_files: Option<&Digest>) -> Result<String, String> {
+        let Published { bundle, manifest, .. } = &plan.published;
+        let limit = self.bundles.command_line_limit(&self.store, *bundle).await.map_err(|error| error.to_string())?;
+        let boot = Boot { base, bundle, manifest, token, own_files, limit };
+        script::boot(&boot).map_err(|error| error.to_string())
+    }
+}
+
+fn said(refusal: Refusal) -> String {
+    refusal.to_string()
+}
+
+/// 128 random bits in hex: what only this boot knows.
+fn new_token() -> Result<String, aws_lc_rs::error::Unspecified> {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

@@ -1,0 +1,160 @@
+//! What a machine is sent besides its bundle: menus, its local disk, what somebody chose, and what replaces a bundle that
+//! cannot be loaded.
+
+use serde_json::Value;
+
+use crate::support::site::{Serving, Site, report};
+
+const MAC: &str = "52:54:00:00:00:01";
+
+fn script(server: &Serving, more: &str) -> String {
+    script_of(server, MAC, more)
+}
+
+fn script_of(server: &Serving, mac: &str, more: &str) -> String {
+    let answer = server.get(&format!("/script?mac={mac}&platform=pcbios&arch=i386{more}"));
+    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+}
+
+fn machine(site: &Site) -> Value {
+    let machines: Value = serde_json::from_str(&site.run(&["machines", "--json"]).out).unwrap();
+    machines[0].clone()
+}
+
+/// The bundle a script boots.
+fn bundle(script: &str) -> &str {
+    let line = script.lines().find(|line| line.starts_with("kernel ")).unwrap_or_else(|| panic!("{script}"));
+    line.split("/b/").nth(1).unwrap().split('/').next().unwrap()
+}
+
+/// Publishes another release of `hello`.
+fn publish_again(site: &Site) {
+    site.write("profiles/hello/root/etc/issue", "the second\n");
+    assert_eq!(site.run(&["build", "hello"]).code, Some(0));
+    assert_eq!(site.run(&["publish", "hello"]).code, Some(0));
+}
+
+const ASK: &str = "default-policy = \"ask\"\n[menu]\ntitle = \"Room 7\"\ntimeout = \"10s\"\nnetboot-xyz = true\n\
+                   [[menu.entry]]\nname = \"memtest\"\ntitle = \"Memory test\"\nplatform = \"bios\"\n\
+                   kernel = \"http://files.example.net/memtest.bin\"\nargs = [\"onepass\"]\n\
+                   [[menu.entry]]\nname = \"shell\"\nplatform = \"efi\"\nchain = \"http://files.example.net/shell.efi\"\n";
+
+fn serve(site: &Site, text: &str) -> Serving {
+    site.serve_as(text, &["--dhcp", "off"])
+}
+
+#[test]
+fn a_menu_offers_profiles_releases_and_what_the_site_adds() {
+    let site = Site::published();
+    publish_again(&site);
+    let server = serve(&site, ASK);
+    let menu = script(&server, "");
+    for line in [
+        "menu Room 7 || goto default",
+        "item hello:stable hello, channel stable (release 2)",
+        "item hello@1 hello, release 1",
+        "item local-disk The local disk",
+        "item entry/memtest Memory test",
+        "item netboot.xyz netboot.xyz (from the Internet)",
+        "choose --timeout 10000 --default hello:stable chosen || goto menu",
+    ] {
+        assert!(menu.lines().any(|it| it == line), "{line}\n{menu}");
+    }
+    assert!(!menu.contains("entry/shell"), "that is for other firmware\n{menu}");
+    let (second, first) = (script(&server, "&choice=hello%3Astable"), script(&server, "&choice=hello@1"));
+    assert_ne!(bundle(&second), bundle(&first));
+    let memtest = script(&server, "&choice=entry%2Fmemtest");
+    assert!(memtest.contains("\nkernel http://files.example.net/memtest.bin onepass || goto failed\n"), "{memtest}");
+    assert!(script(&server, "&choice=netboot.xyz").contains("chain --autofree http://boot.netboot.xyz/"));
+    server.stop();
+    assert_eq!(
+        (machine(&site)["state"].as_str(), machine(&site)["sent_to"].as_str()),
+        (Some("sent"), Some("netboot.xyz"))
+    );
+}
+
+#[test]
+fn a_machine_chooses_only_what_it_was_offered() {
+    let site = Site::published();
+    let server = serve(&site, &format!("{ASK}[machines.\"52:54:00:00:00:02\"]\npolicy = \"boot\"\n"));
+    for choice in ["entry/other", "..", "hello@1%0Ashell", "%7C%7C"] {
+        let refused = script(&server, &format!("&choice={choice}"));
+        assert!(refused.contains("\necho Bivouac: this machine may not choose `"), "{choice}: {refused}");
+        assert_eq!(refused.lines().count(), 8, "{choice}: {refused}");
+    }
+    let refused = script_of(&server, "52:54:00:00:00:02", "&choice=hello@1");
+    assert!(refused.contains("may not choose `hello@1`"), "its policy is to boot\n{refused}");
+}
+
+#[test]
+fn a_machine_gets_to_its_disk_as_the_rule_about_it_says() {
+    let site = Site::published();
+    let rules = "default-policy = \"local-disk\"\n[[local-disk]]\nmachines = [\"52:54:00\"]\nplatform = \"bios\"\nuse = \"exit-0\"\n";
+    let server = serve(&site, rules);
+    assert!(script(&server, "").ends_with("\nexit 0\n"));
+    assert!(script_of(&server, "00:e0:4c:00:00:01", "").contains("sanboot --no-describe --drive 0x80 || exit 0"));
+    server.stop();
+    assert!(site.run(&["machines"]).out.contains("local disk"));
+}
+
+#[test]
+fn a_machine_whose_other_card_is_named_is_that_machine() {
+    let site = Site::published();
+    let server = serve(&site, "default-policy = \"local-disk\"\n[machines.\"52:54:00:00:00:09\"]\npolicy = \"boot\"\n");
+    assert!(script(&server, "&cards=-,52:54:00:00:00:01,52:54:00:00:00:08").ends_with("exit 0\n"));
+    assert!(script(&server, "&cards=-,52:54:00:00:00:01,52:54:00:00:00:09").contains("\nkernel http://"));
+}
+
+#[test]
+fn a_machine_that_cannot_load_its_bundle_gets_the_last_one_it_came_up_with() {
+    let site = Site::published();
+    let server = serve(&site, "");
+    let first = script(&server, "");
+    let good = bundle(&first).to_owned();
+    let again = script(&server, &format!("&failed={good}"));
+    assert_eq!(bundle(&again), good, "nothing better is known");
+    let token = again.split("/check-in/").nth(1).unwrap().split(' ').next().unwrap();
+    let manifest = serde_json::from_str(&site.run(&["show", "hello", "--json"]).out).unwrap();
+    let answer = server.post(&format!("/check-in/{token}"), &report(&manifest, &good));
+    assert!(answer.ends_with("\r\n\r\nok\n"), "{answer}");
+    publish_again(&site);
+    let new = script(&server, "");
+    assert_ne!(bundle(&new), good);
+    let back = script(&server, &format!("&failed={}", bundle(&new)));
+    assert_eq!(bundle(&back), good);
+    server.stop();
+    let problems = machine(&site)["problems"].to_string();
+    assert!(problems.contains("release 2 cannot be loaded; it boots release 1 again"), "{problems}");
+}
+
+#[test]
+fn a_machine_that_boots_in_a_circle_is_told_to_rest() {
+    let site = Site::published();
+    let server = serve(&site, "default-policy = \"local-disk\"\n");
+    for _ in 0..6 {
+        server.get("/boot.ipxe");
+        assert!(script(&server, "").contains("\nsanboot "));
+    }
+    server.get("/boot.ipxe");
+    let rest = script(&server, "");
+    assert!(rest.contains("this machine asked to boot 6 times") && rest.contains("\nsleep 60\n"), "{rest}");
+    let other = script_of(&server, "52:54:00:00:00:02", "");
+    assert!(other.contains("\nsanboot "), "{other}");
+}
+
+#[test]
+fn arguments_that_a_kernel_would_cut_stop_the_build() {
+    let site = Site::new();
+    site.write(
+        "profiles/hello/profile.toml",
+        &format!("overlays = [\"base\"]\n[kernel]\nargs = [\"x={}\"]\n", "y".repeat(1400)),
+    );
+    let ran = site.run(&["build", "hello"]);
+    assert_ne!(ran.code, Some(0));
+    assert!(ran.err.contains("kernel arguments are 1403 bytes long"), "{}{}", ran.out, ran.err);
+    for word in ["||", ";", "#x"] {
+        site.write("profiles/hello/profile.toml", &format!("overlays = [\"base\"]\n[kernel]\nargs = [\"{word}\"]\n"));
+        let ran = site.run(&["build", "hello"]);
+        assert_ne!(ran.code, Some(0), "{word}");
+    }
+}
