@@ -211,9 +211,11 @@ impl Roster {
         let machine = self.machines.entry(mac).or_insert_with(|| Machine::begin(identity.clone(), Step::Discover, now));
         machine.identity = identity.clone();
         machine.last_seen = now;
-        let goes_on = machine.session.step < Step::Script;
+        let is_firmware = machine.session.step < Step::Script;
+        // What somebody chose from its menu is part of the boot that showed the menu.
+        let goes_on = is_firmware || machine.session.sent_to.is_some();
         let started = if goes_on { machine.session.started } else { now };
-        if goes_on {
+        if is_firmware {
             if machine.rounds.len() >= MAX_ROUNDS {
                 machine.rounds.remove(0);
             }
@@ -476,6 +478,16 @@ mod tests {
             roster.scripted(&identity, &plan(), format!("t{number}"), at(300 + number));
         }
         assert!(!roster.circles(&identity.mac, at(330)), "a script alone is no boot");
+    }
+
+    #[test]
+    fn what_was_chosen_from_a_menu_is_part_of_the_same_boot() {
+        let identity = Identity::of(MAC.parse().unwrap());
+        let mut roster = Roster::default();
+        roster.reached(identity.mac, &seen(Step::Ipxe, Seen::ByMac), at(0));
+        roster.sent_to(&identity, "menu".to_owned(), at(5));
+        let session = &roster.scripted(&identity, &plan(), "t1".to_owned(), at(15)).machine.session;
+        assert_eq!((session.started, session.sent_to.as_deref()), (at(0), None));
     }
 
     #[test]

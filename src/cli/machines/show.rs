@@ -52,11 +52,14 @@ pub(super) async fn show(settings: &Settings, asked: &ShowMachineArgs, out: &mut
     }
     let hostname = machine.session.report.as_ref().map_or("-", |report| report.hostname.as_str());
     writeln!(out, "{mac}  {}  {}", plain(hostname), plain(&state(machine)))?;
-    for boot in boots.iter().rev() {
+    for (before_last, boot) in boots.iter().rev().enumerate() {
         writeln!(out, "\nBoot of {}", time(boot.began))?;
         out.write_all(as_table(boot, now).as_bytes())?;
-        if let Some(missing) = missing(boot, now) {
-            writeln!(out, "{missing}")?;
+        // A boot that another one followed is over.
+        match (before_last, missing(boot, now), boot.next()) {
+            (0, Some(missing), _) => writeln!(out, "{missing}")?,
+            (1.., _, Some(next)) => writeln!(out, "It did not get to: {next}.")?,
+            _ => {}
         }
     }
     if boots.is_empty() {
