@@ -20,7 +20,7 @@ pub use appearance::{Appearance, TICK};
 pub use clean::Clean;
 pub use create::{create_file, create_folder, create_link, move_folder};
 pub use lock::Lock;
-pub use map::map;
+pub use map::{Seen, bring_into_memory, is_in_memory, map, map_seen};
 pub use part::PartFile;
 pub use temporary::{Scratch, TempFile, sweep, sweep_all};
 pub use walk::{Found, Kind, walk};

@@ -5,9 +5,6 @@ use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
-use tokio::sync::OnceCell;
-
 use crate::model::boot::Step;
 use crate::model::cmdline::MAX_LENGTH;
 use crate::model::digest::Digest;
@@ -43,8 +40,6 @@ struct Loaded {
 #[derive(Debug, Default)]
 pub(super) struct Bundles {
     loaded: Mutex<HashMap<BundleId, Loaded>>,
-    /// Blobs that were asked for: whether their bytes are what their name says, found out once for each.
-    checked: Mutex<HashMap<Digest, Arc<OnceCell<()>>>>,
 }
 
 impl Bundles {
@@ -61,26 +56,6 @@ impl Bundles {
     /// The longest command line the kernel of a bundle takes, in bytes without its final NUL.
     pub(super) async fn command_line_limit(&self, store: &Store, id: BundleId) -> Result<usize, StoreError> {
         Ok(self.load(store, id).await?.limit)
-    }
-
-    /// Makes sure that a blob is what its name says before the first byte of it is served (DESIGN 4.4): a disk may fail,
-    /// and nothing on a machine checks a kernel.
-    ///
-    /// # Errors
-    /// When it cannot be read, or has other bytes; asked for again, it is looked at again.
-    pub(super) async fn check(&self, digest: Digest, bytes: &Bytes) -> io::Result<()> {
-        let cell = Arc::clone(lock(&self.checked).entry(digest).or_default());
-        let bytes = bytes.clone();
-        cell.get_or_try_init(|| async move {
-            let found = tokio::task::spawn_blocking(move || Digest::of(&bytes)).await?;
-            if found == digest {
-                return Ok(());
-            }
-            let why = format!("its SHA-256 is {found}; delete the file and build the profile again");
-            Err(io::Error::new(io::ErrorKind::InvalidData, why))
-        })
-        .await
-        .copied()
     }
 
     async fn load(&self, store: &Store, id: BundleId) -> Result<Loaded, StoreError> {

@@ -4,6 +4,7 @@
 //! comes from memory: [`App`] holds the channels, the files of bundles, the loaders and the fleet.
 
 pub mod bind;
+mod blobs;
 mod boot_files;
 pub mod counters;
 pub mod dhcp;
@@ -33,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use self::bind::BindError;
+use self::blobs::Blobs;
 use self::boot_files::BootFiles;
 use self::dhcp::attempts::Attempts;
 use self::dhcp::decide::Port;
@@ -123,6 +125,7 @@ pub struct App {
     /// Held while the store is read.
     reading: Arc<Semaphore>,
     bundles: Bundles,
+    blobs: Blobs,
     links: Links,
     own_files: OwnFiles,
     mirror: Option<Mirror>,
@@ -151,6 +154,7 @@ impl App {
             advertise: options.advertise.clone(),
             catalog: Mutex::new(Arc::new(catalog)),
             bundles: Bundles::default(),
+            blobs: Blobs::default(),
             links: Links::default(),
             own_files: OwnFiles::default(),
             mirror: options.mirror.clone(),

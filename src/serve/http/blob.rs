@@ -1,16 +1,16 @@
-//! Bytes out of the page cache: mapped, never copied through the program; whole, or one range of them.
+//! Files that are known by a digest: whole, or the part and version of them that a client asks for.
 
-use std::convert::Infallible;
+use std::borrow::Cow;
 use std::time::SystemTime;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use futures_util::stream;
 
-use super::range::{Asked, asked};
+use super::content::Content;
+use super::plain;
 use crate::model::digest::Digest;
+use crate::wire::http::{Answer, Conditions, Current};
 
 /// What is never anything else, for whoever caches it.
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
@@ -20,6 +20,24 @@ const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 pub(super) struct Request<'a> {
     pub(super) method: &'a Method,
     pub(super) headers: &'a HeaderMap,
+}
+
+impl Request<'_> {
+    fn conditions(&self) -> Conditions<'_> {
+        let given = |name: HeaderName| {
+            let mut lines = self.headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+            let first = lines.next()?;
+            Some(lines.fold(first, |all, line| Cow::Owned(format!("{all}, {line}"))))
+        };
+        Conditions {
+            matches: given(header::IF_MATCH),
+            none_matches: given(header::IF_NONE_MATCH),
+            modified_since: given(header::IF_MODIFIED_SINCE),
+            unmodified_since: given(header::IF_UNMODIFIED_SINCE),
+            if_range: given(header::IF_RANGE),
+            range: given(header::RANGE).filter(|_| self.method == Method::GET),
+        }
+    }
 }
 
 /// What is said of bytes besides the bytes.
@@ -44,51 +62,44 @@ impl About {
 }
 
 /// An answer with bytes. Its length is always said, because UEFI firmware and iPXE want it (netboot.md, D4).
-pub(super) fn respond(request: Request<'_>, bytes: Bytes, about: About) -> Response {
-    let etag = format!("\"{}\"", about.digest);
-    let all = bytes.len();
-    if is_known(request.headers, &etag, about.modified) {
-        return (StatusCode::NOT_MODIFIED, head(about, etag)).into_response();
-    }
-    let modified = about.modified.map(httpdate::fmt_http_date);
-    let mut headers = head(about, etag.clone());
-    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    match asked(request.method, request.headers, (&etag, modified.as_deref()), all) {
-        Asked::Everything => {
+pub(super) fn respond(request: Request<'_>, content: Content, about: About) -> Response {
+    let tag = format!("\"{}\"", about.digest);
+    let all = content.len();
+    let answer = request.conditions().answer(Current { tag: &tag, modified: about.modified, length: all });
+    let mut headers = head(about, tag);
+    match answer {
+        Answer::Everything => {
             headers.insert(header::CONTENT_LENGTH, all.into());
-            (headers, Body::from(bytes)).into_response()
+            (headers, Body::new(content)).into_response()
         }
-        Asked::Part(part) => {
+        Answer::Part(part) => {
             let range = format!("bytes {}-{}/{all}", part.start, part.end - 1);
             headers.insert(header::CONTENT_RANGE, value(range));
             headers.insert(header::CONTENT_LENGTH, part.len().into());
-            (StatusCode::PARTIAL_CONTENT, headers, Body::from(bytes.slice(part))).into_response()
+            (StatusCode::PARTIAL_CONTENT, headers, Body::new(content.slice(part))).into_response()
         }
-        Asked::Nothing => {
+        Answer::Unchanged => {
+            headers.remove(header::CONTENT_TYPE);
+            (StatusCode::NOT_MODIFIED, headers).into_response()
+        }
+        Answer::OtherVersion => {
+            let text = "this is another version of the file than the one asked for; ask for all of it again\n";
+            without_file(StatusCode::PRECONDITION_FAILED, headers, text.to_owned())
+        }
+        Answer::NoSuchPart => {
             headers.insert(header::CONTENT_RANGE, value(format!("bytes */{all}")));
-            (StatusCode::RANGE_NOT_SATISFIABLE, headers).into_response()
+            let text = format!("the file has {all} bytes, and none where the range begins\n");
+            without_file(StatusCode::RANGE_NOT_SATISFIABLE, headers, text)
         }
     }
-}
-
-/// An answer with bytes that are in several pieces; there are no ranges of these.
-pub(super) fn respond_pieces(request: Request<'_>, pieces: Vec<Bytes>, about: About) -> Response {
-    let etag = format!("\"{}\"", about.digest);
-    if is_known(request.headers, &etag, about.modified) {
-        return (StatusCode::NOT_MODIFIED, head(about, etag)).into_response();
-    }
-    let length: usize = pieces.iter().map(Bytes::len).sum();
-    let mut headers = head(about, etag);
-    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("none"));
-    headers.insert(header::CONTENT_LENGTH, length.into());
-    (headers, Body::from_stream(stream::iter(pieces.into_iter().map(Ok::<_, Infallible>)))).into_response()
 }
 
 /// What an answer has at its head whether or not bytes follow.
-fn head(about: About, etag: String) -> HeaderMap {
+fn head(about: About, tag: String) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(about.content_type));
-    headers.insert(header::ETAG, value(etag));
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(header::ETAG, value(tag));
     headers.insert(header::CACHE_CONTROL, value(about.cache_control));
     if let Some(modified) = about.modified {
         headers.insert(header::LAST_MODIFIED, value(httpdate::fmt_http_date(modified)));
@@ -97,20 +108,16 @@ fn head(about: About, etag: String) -> HeaderMap {
     headers
 }
 
+/// An answer that says why there are no bytes; nobody is to keep it as if it were the file.
+fn without_file(status: StatusCode, mut headers: HeaderMap, text: String) -> Response {
+    headers.remove(header::CONTENT_TYPE);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let mut response = plain(status, text);
+    response.headers_mut().extend(headers);
+    response
+}
+
 /// Text of our own making as a header's value.
 fn value(text: String) -> HeaderValue {
     HeaderValue::try_from(text).expect("dates, digests and numbers are plain text")
-}
-
-/// Whether whoever asks has it already (RFC 9110, section 13.2.2): a tag counts, and a date where no tag is given.
-fn is_known(request: &HeaderMap, etag: &str, modified: Option<SystemTime>) -> bool {
-    let text = |name| request.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    if let Some(tags) = text(header::IF_NONE_MATCH) {
-        let mut tags = tags.split(',').map(str::trim);
-        return tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag);
-    }
-    let since = text(header::IF_MODIFIED_SINCE).and_then(|since| httpdate::parse_http_date(since).ok());
-    // A date in a header has no fractions of a second.
-    let seconds = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |it| it.as_secs());
-    matches!((since, modified), (Some(since), Some(modified)) if seconds(modified) <= seconds(since))
 }

@@ -1,6 +1,5 @@
 //! Loaders and the files of bundles.
 
-use std::io;
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, Path, State};
@@ -9,20 +8,15 @@ use axum::response::Response;
 use tracing::{debug, error, info};
 
 use super::blob::{self, About};
+use super::content::Content;
 use super::metered::metered;
-use super::{Link, plain};
-use crate::disk;
+use super::{Link, kind, plain};
 use crate::model::boot::Step;
 use crate::model::digest::Digest;
 use crate::model::manifest::BundleId;
 use crate::model::script::SITE_INITRD;
 use crate::serve::App;
 use crate::serve::observe::{Observed, Observer as _};
-
-/// What UEFI HTTP Boot takes for a program (netboot.md, D4).
-const EFI: &str = "application/efi";
-
-const BYTES: &str = "application/octet-stream";
 
 /// An iPXE binary.
 pub(super) async fn loader(
@@ -38,9 +32,9 @@ pub(super) async fn loader(
     if method == Method::GET {
         info!(peer = %link.peer.ip(), loader = %name, "loader");
     }
-    let kind = if name.ends_with(".efi") { EFI } else { BYTES };
     let request = blob::Request { method: &method, headers: &headers };
-    let response = blob::respond(request, loader.bytes.clone(), About::immutable(&loader.digest, kind));
+    let content = Content::new([loader.bytes.clone()]);
+    let response = blob::respond(request, content, About::immutable(&loader.digest, kind::of(&name)));
     noted(&app, link, &method, (&name, Step::Loader), response)
 }
 
@@ -65,16 +59,7 @@ pub(super) async fn file(
     let Some(file) = files.get(&path) else {
         return plain(StatusCode::NOT_FOUND, "the bundle has no such file\n");
     };
-    let on_disk = app.store.blob_path(&file.digest);
-    let mapped = match tokio::task::spawn_blocking(move || disk::map(&on_disk)).await {
-        Ok(mapped) => mapped.map_err(io::Error::other),
-        Err(panic) => Err(panic.into()),
-    };
-    let checked = match mapped {
-        Ok(bytes) => app.bundles.check(file.digest, &bytes).await.map(|()| bytes),
-        Err(problem) => Err(problem),
-    };
-    let bytes = match checked {
+    let bytes = match app.blobs.open(&app.store, file.digest).await {
         Ok(bytes) => bytes,
         Err(problem) => {
             error!(%problem, file = %path, blob = %app.store.blob_path(&file.digest).display(), "a file of a bundle cannot be read");
@@ -82,7 +67,7 @@ pub(super) async fn file(
         }
     };
     let request = blob::Request { method: &method, headers: &headers };
-    let response = blob::respond(request, bytes, About::immutable(&file.digest, BYTES));
+    let response = blob::respond(request, Content::new([bytes]), About::immutable(&file.digest, kind::of(&path)));
     noted(&app, link, &method, (&path, file.step), response)
 }
 
@@ -101,7 +86,7 @@ pub(super) async fn own(
         return plain(StatusCode::NOT_FOUND, "no machine was told to load that; ask for a script again\n");
     };
     let request = blob::Request { method: &method, headers: &headers };
-    let response = blob::respond_pieces(request, pieces, About::immutable(&digest, BYTES));
+    let response = blob::respond(request, Content::new(pieces), About::immutable(&digest, kind::of(SITE_INITRD)));
     noted(&app, link, &method, (SITE_INITRD, Step::SiteInitrd), response)
 }
 

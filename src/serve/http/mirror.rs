@@ -8,12 +8,10 @@ use axum::response::{IntoResponse as _, Response};
 use tracing::{debug, error, warn};
 
 use super::blob::{self, About};
-use super::{Link, plain};
+use super::content::Content;
+use super::{Link, kind, plain};
 use crate::mirror::{Lasts, MirrorError, Served};
 use crate::serve::App;
-
-/// What every kind of file is sent as; apk does not look.
-const BYTES: &str = "application/octet-stream";
 
 /// What pages of folders are sent as.
 const PAGE: &str = "text/html; charset=utf-8";
@@ -50,7 +48,8 @@ pub(super) async fn file(
     {
         return match length {
             Ok(length) => {
-                ([(header::CONTENT_TYPE, BYTES), (header::CONTENT_LENGTH, &length.to_string())], ()).into_response()
+                ([(header::CONTENT_TYPE, kind::of(&path)), (header::CONTENT_LENGTH, &length.to_string())], ())
+                    .into_response()
             }
             Err(problem) => refusal(&path, &problem),
         };
@@ -58,8 +57,9 @@ pub(super) async fn file(
     match mirror.get(&path).await {
         Ok(Served { bytes, digest, lasts, is_page }) => {
             debug!(peer = %link.peer.ip(), path, "file of the caching mirror");
-            let about = about(About::immutable(&digest, if is_page { PAGE } else { BYTES }), lasts);
-            blob::respond(blob::Request { method: &method, headers: &headers }, bytes, about)
+            let kind = if is_page { PAGE } else { kind::of(&path) };
+            let about = about(About::immutable(&digest, kind), lasts);
+            blob::respond(blob::Request { method: &method, headers: &headers }, Content::new([bytes]), about)
         }
         Err(problem) => refusal(&path, &problem),
     }

@@ -17,18 +17,20 @@
 mod blob;
 mod boot;
 mod check_in;
+mod content;
 mod files;
+mod kind;
 mod listen;
 mod metered;
 mod mirror;
-mod range;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
@@ -36,6 +38,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::App;
 use crate::model::checkin::MAX_REPORT;
+
+/// How often blobs that nobody asks for are closed.
+const CLOSING: Duration = Duration::from_secs(20);
 
 /// Both ends of a connection: who asks, and which of our addresses it reached.
 #[derive(Debug, Clone, Copy)]
@@ -73,13 +78,39 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/alpine/", get(mirror::root))
         .route("/alpine/{*path}", get(mirror::file))
         .route("/check-in/{token}", post(check_in::check_in))
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_REPORT))
         .with_state(app)
 }
 
+async fn nothing_here() -> Response {
+    plain(StatusCode::NOT_FOUND, "there is nothing at this address; machines begin at /boot.ipxe\n")
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Response {
+    let (allowed, text) = if uri.path().starts_with("/check-in/") {
+        ("POST", "a check-in is made with POST\n".to_owned())
+    } else {
+        ("GET,HEAD", format!("{method} means nothing here; this is read with GET or HEAD\n"))
+    };
+    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, text);
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
 /// Serves until `stop`, then lets running transfers end.
 pub(super) async fn run(listener: TcpListener, app: Arc<App>, stop: CancellationToken) {
-    listen::serve(listener, router(app), stop).await;
+    let close_idle = async {
+        loop {
+            tokio::time::sleep(CLOSING).await;
+            app.blobs.close_idle();
+        }
+    };
+    tokio::select! {
+        () = listen::serve(listener, router(Arc::clone(&app)), stop) => {}
+        () = close_idle => {}
+    }
 }
 
 /// A short text answer.
