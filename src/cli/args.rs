@@ -525,7 +525,7 @@ impl ServeFlags {
         File {
             default_profile: self.default_profile,
             loaders: self.loaders,
-            http: Some(Http { listen: self.http, advertise: self.advertise }),
+            http: Some(Http { listen: self.http, advertise: self.advertise, ..Http::default() }),
             tftp: Some(Tftp { listen: self.tftp, ..Tftp::default() }),
             dhcp: Some(Dhcp {
                 mode: mode.map(|mode| mode.word().to_owned()),

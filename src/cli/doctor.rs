@@ -51,12 +51,12 @@ pub(super) async fn doctor(settings: &Settings, question: Question, out: &mut dy
 async fn patient(settings: &Settings) -> anyhow::Result<Patient> {
     let all = settings.clone();
     Ok(Patient {
-        http: settings.http,
+        http: settings.http.listen,
         tftp: settings.tftp,
         dhcp: listen(&settings.dhcp),
         dhcp_port: settings.dhcp.port,
         pxe_port: settings.dhcp.pxe_port,
-        advertise: settings.advertise.clone(),
+        advertise: settings.http.advertise.clone(),
         loaders: Arc::new(tokio::task::spawn_blocking(move || loaders::find(&all)).await??),
         state: settings.state.clone(),
     })
@@ -84,8 +84,9 @@ fn show(findings: &[Finding], runs: bool, out: &mut dyn Write) -> anyhow::Result
 fn replay(settings: &Settings, path: &Path, as_json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let address = own_address(settings);
-    let base = settings.advertise.clone();
-    let base = base.unwrap_or_else(|| format!("http://{}", SocketAddr::new(IpAddr::V4(address), settings.http.port())));
+    let base = settings.http.advertise.clone();
+    let base =
+        base.unwrap_or_else(|| format!("http://{}", SocketAddr::new(IpAddr::V4(address), settings.http.listen.port())));
     let loaders = Arc::new(loaders::find(settings)?);
     let dhcp = &settings.dhcp;
     // An interface that is off shows nothing; what the others would say is what is asked for.
@@ -127,7 +128,8 @@ fn write_line(line: &Line, out: &mut dyn Write) -> std::io::Result<()> {
 /// The address we would answer from: the one that is listened on, or the first that is served, or the one that is
 /// advertised.
 fn own_address(settings: &Settings) -> Ipv4Addr {
-    let advertised = settings.advertise.as_deref().and_then(|url| url.split("://").nth(1)?.split(['/', ':']).next());
+    let advertised =
+        settings.http.advertise.as_deref().and_then(|url| url.split("://").nth(1)?.split(['/', ':']).next());
     let advertised = advertised.and_then(|host| host.parse().ok());
     let served = || match listen(&settings.dhcp) {
         crate::serve::dhcp::Listen::Interfaces(wanted) => {

@@ -127,14 +127,14 @@ fn make(settings: &Settings, given: Option<Ipv4Addr>, loaders: &Loaders) -> anyh
 
 /// The address the site file has, if it has one that machines can use.
 fn written(settings: &Settings) -> anyhow::Result<Option<Ipv4Addr>> {
-    if let Some(url) = &settings.advertise {
+    if let Some(url) = &settings.http.advertise {
         let host = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).split('/').next().unwrap_or_default();
         let address = host.split(':').next().and_then(|host| host.parse().ok());
         return address.map(Some).with_context(|| {
             format!("machines take loaders from an IPv4 address, and `http.advertise` ({url}) has none; say it with --server ADDRESS")
         });
     }
-    let listens = [settings.tftp.map(|tftp| tftp.ip()), Some(settings.http.ip())];
+    let listens = [settings.tftp.map(|tftp| tftp.ip()), Some(settings.http.listen.ip())];
     let found = listens.into_iter().flatten().find_map(|address| match address {
         IpAddr::V4(address) if !address.is_unspecified() => Some(address),
         _ => None,
@@ -177,10 +177,10 @@ fn only(places: &[Place]) -> anyhow::Result<Ipv4Addr> {
 
 /// The base URL of the HTTP server, as machines reach it.
 fn base(settings: &Settings, address: Ipv4Addr) -> anyhow::Result<String> {
-    if let Some(url) = &settings.advertise {
+    if let Some(url) = &settings.http.advertise {
         return Ok(url.clone());
     }
-    match settings.http.port() {
+    match settings.http.listen.port() {
         0 => anyhow::bail!("`http.listen` has port 0, which is another one at every start; choose a port"),
         HTTP_PORT => Ok(format!("http://{address}")),
         port => Ok(format!("http://{address}:{port}")),

@@ -15,6 +15,7 @@ use crate::model::firmware::Firmware;
 use crate::model::name::{ChannelName, ProfileName};
 use crate::model::plan::Assignment;
 use crate::serve::dhcp::Listen;
+use crate::serve::http::tls::{self, TlsError};
 use crate::serve::interfaces::Wanted;
 use crate::serve::loaders::Loaders;
 use crate::serve::{App, Options, Server};
@@ -35,8 +36,12 @@ pub(super) async fn bind(settings: &Settings, coming: &[ProfileName]) -> anyhow:
     let all = settings.clone();
     let loaders = Arc::new(tokio::task::spawn_blocking(move || loaders::find(&all)).await??);
     let fallback = assignments.fallback.clone();
+    let https = settings.http.https.as_ref();
+    let https = https.map(|https| Ok::<_, TlsError>((https.listen, tls::load(&https.certificate, &https.key)?)));
     let options = Options {
-        http: settings.http,
+        http: settings.http.listen,
+        https: https.transpose().context("HTTPS cannot be served")?,
+        transfers: settings.http.transfers,
         tftp: settings.tftp,
         tftp_ports: settings.tftp_ports,
         dhcp: listen(&settings.dhcp),
@@ -45,7 +50,7 @@ pub(super) async fn bind(settings: &Settings, coming: &[ProfileName]) -> anyhow:
         leases: settings.leases(),
         dhcp_port: settings.dhcp.port,
         pxe_port: settings.dhcp.pxe_port,
-        advertise: settings.advertise.clone(),
+        advertise: settings.http.advertise.clone(),
         loaders: Arc::clone(&loaders),
         assignments,
         menu: settings.menu.clone(),

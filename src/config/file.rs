@@ -151,6 +151,14 @@ pub struct Http {
     pub listen: Option<SocketAddr>,
     /// Base URL machines are told, when it is not the address they reached.
     pub advertise: Option<String>,
+    /// How many large files are sent at once, above 1 MiB each; 256 when absent.
+    pub transfers: Option<usize>,
+    /// Address and port to listen on with TLS; HTTP's address and port 443 when absent and there is a certificate.
+    pub tls_listen: Option<SocketAddr>,
+    /// PEM file with the certificate of this server, and the ones that lead to its authority.
+    pub certificate: Option<PathBuf>,
+    /// PEM file with the certificate's private key.
+    pub key: Option<PathBuf>,
 }
 
 /// `[tftp]`.
@@ -180,6 +188,11 @@ impl File {
     pub fn below(mut self, folder: &Path) -> Self {
         for path in [&mut self.profiles, &mut self.overlays, &mut self.state, &mut self.loaders].into_iter().flatten() {
             *path = folder.join(&*path);
+        }
+        if let Some(http) = &mut self.http {
+            for path in [&mut http.certificate, &mut http.key].into_iter().flatten() {
+                *path = folder.join(&*path);
+            }
         }
         if let Some(verify) = &mut self.verify {
             for path in [&mut verify.release_keys, &mut verify.package_keys].into_iter().flatten().flatten() {
@@ -228,6 +241,10 @@ impl File {
             http: both(self.http, other.http, |a, b| Http {
                 listen: a.listen.or(b.listen),
                 advertise: a.advertise.or(b.advertise),
+                transfers: a.transfers.or(b.transfers),
+                tls_listen: a.tls_listen.or(b.tls_listen),
+                certificate: a.certificate.or(b.certificate),
+                key: a.key.or(b.key),
             }),
             tftp: both(self.tftp, other.tftp, |a, b| Tftp {
                 enabled: a.enabled.or(b.enabled),

@@ -6,17 +6,19 @@
 mod dhcp;
 mod fetch;
 mod file;
+mod http;
 mod lease;
 mod loader;
 mod menu;
 mod mirror;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 pub use dhcp::{Dhcp, DhcpSettings, WrittenQuirk, WrittenSubnet};
 pub use fetch::FetchSettings;
+pub use http::{HttpSettings, HttpsSettings};
 pub use loader::Loader;
 pub use menu::{EntryTable, LocalDisk, MenuTable};
 pub use mirror::MirrorSettings;
@@ -38,9 +40,6 @@ pub const DEFAULT_MIRROR: &str = "https://dl-cdn.alpinelinux.org/alpine";
 
 /// Alpine's security database, used when the site names no other.
 pub const DEFAULT_SECDB: &str = "https://secdb.alpinelinux.org";
-
-/// Where HTTP listens when nothing is said: every address, the port firmware assumes.
-const DEFAULT_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 80);
 
 /// RFC 1350.
 const TFTP_PORT: u16 = 69;
@@ -137,10 +136,8 @@ pub struct Settings {
     pub menu: Menu,
     /// How machines get to their local disk; the first rule about a machine counts.
     pub disk_rules: Vec<DiskRule>,
-    /// Where HTTP listens.
-    pub http: SocketAddr,
-    /// The base URL machines are told, when it is not simply the address they reached; behind NAT, for instance.
-    pub advertise: Option<String>,
+    /// HTTP and HTTPS.
+    pub http: HttpSettings,
     /// Where TFTP listens; off when absent.
     pub tftp: Option<SocketAddr>,
     /// From which ports its files come.
@@ -218,10 +215,9 @@ impl Settings {
                 });
             }
         }
-        let http = file.http.unwrap_or_default();
+        let http = HttpSettings::check(file.http.unwrap_or_default())?;
         let tftp = file.tftp.unwrap_or_default();
-        let listen = http.listen.unwrap_or(DEFAULT_HTTP);
-        let tftp_listen = tftp.listen.unwrap_or(SocketAddr::new(listen.ip(), TFTP_PORT));
+        let tftp_listen = tftp.listen.unwrap_or(SocketAddr::new(http.listen.ip(), TFTP_PORT));
         Ok(Self {
             profiles: file.profiles.unwrap_or_else(|| PathBuf::from("profiles")),
             overlays: file.overlays.unwrap_or_else(|| PathBuf::from("overlays")),
@@ -236,8 +232,7 @@ impl Settings {
             assignments,
             menu: menu::menu(file.menu.unwrap_or_default())?,
             disk_rules: menu::disk_rules(file.local_disk.unwrap_or_default())?,
-            http: listen,
-            advertise: http.advertise.as_deref().map(|url| base_url("http.advertise", url)).transpose()?,
+            http,
             tftp: tftp.enabled.unwrap_or(true).then_some(tftp_listen),
             tftp_ports: if tftp.single_port == Some(true) { TransferPorts::Single } else { TransferPorts::Own },
             dhcp: DhcpSettings::check(file.dhcp.unwrap_or_default(), reserved)?,
@@ -361,7 +356,7 @@ mod tests {
         let settings = check("").unwrap();
         assert_eq!(settings.mirrors, [DEFAULT_MIRROR]);
         assert!(settings.verify.off.is_empty());
-        assert_eq!(settings.http.to_string(), "0.0.0.0:80");
+        assert_eq!(settings.http.listen.to_string(), "0.0.0.0:80");
         assert_eq!(settings.tftp.unwrap().to_string(), "0.0.0.0:69");
         assert_eq!(settings.tftp_ports, TransferPorts::Own);
         assert_eq!(check("[tftp]\nsingle-port = true").unwrap().tftp_ports, TransferPorts::Single);
@@ -379,7 +374,7 @@ mod tests {
         let settings = Settings::load(Some(&path), flags).unwrap();
         assert_eq!(settings.state, folder.path().join("var"));
         assert_eq!(settings.mirrors, ["http://b"]);
-        assert_eq!(settings.http.port(), 8080);
+        assert_eq!(settings.http.listen.port(), 8080);
     }
 
     #[test]

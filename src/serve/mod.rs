@@ -24,9 +24,10 @@ mod visit;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
+use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -62,6 +63,10 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How long a machine's script waits for the store; then the machine boots what was published before.
 const STORE_WAIT: Duration = Duration::from_millis(500);
 
+/// How long the channels count as just read: in a boot storm, the store is not read again for each of the machines that
+/// ask in the same moment.
+const FRESH: Duration = Duration::from_millis(10);
+
 /// Why serving cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -81,6 +86,10 @@ pub enum ServeError {
 pub struct Options {
     /// Where HTTP listens.
     pub http: SocketAddr,
+    /// Where HTTPS listens, and what is spoken there.
+    pub https: Option<(SocketAddr, Arc<ServerConfig>)>,
+    /// How many large files are sent by HTTP at once.
+    pub transfers: usize,
     /// Where TFTP listens, if it does.
     pub tftp: Option<SocketAddr>,
     /// From which ports its files come.
@@ -121,9 +130,13 @@ pub struct App {
     menu: Menu,
     disk_rules: Vec<DiskRule>,
     advertise: Option<String>,
+    /// How many large files are sent by HTTP at once.
+    transfers: usize,
     catalog: Mutex<Arc<Catalog>>,
     /// Held while the store is read.
     reading: Arc<Semaphore>,
+    /// When the store was asked last.
+    asked: Mutex<Option<Instant>>,
     bundles: Bundles,
     blobs: Blobs,
     links: Links,
@@ -145,6 +158,7 @@ impl App {
         }
         Ok(Self {
             reading: Arc::new(Semaphore::new(1)),
+            asked: Mutex::default(),
             store,
             fleet,
             loaders: Arc::clone(&options.loaders),
@@ -152,6 +166,7 @@ impl App {
             menu: options.menu.clone(),
             disk_rules: options.disk_rules.clone(),
             advertise: options.advertise.clone(),
+            transfers: options.transfers,
             catalog: Mutex::new(Arc::new(catalog)),
             bundles: Bundles::default(),
             blobs: Blobs::default(),
@@ -170,7 +185,10 @@ impl App {
     /// The channels as they are now; as they were last, when the store cannot be read or does not answer (DESIGN 4.5).
     async fn catalog(self: &Arc<Self>) -> Arc<Catalog> {
         // One read at a time: a store that hangs must not take a thread for each machine that asks.
-        if let Ok(permit) = Arc::clone(&self.reading).try_acquire_owned() {
+        if !self.is_fresh()
+            && let Ok(permit) = Arc::clone(&self.reading).try_acquire_owned()
+        {
+            *lock(&self.asked) = Some(Instant::now());
             let app = Arc::clone(self);
             let read = tokio::task::spawn_blocking(move || {
                 let _permit = permit;
@@ -197,6 +215,11 @@ impl App {
         catalog.channels.values().map(|published| published.manifest.alpine.arch.clone()).collect()
     }
 
+    /// Whether the channels were read just now.
+    fn is_fresh(&self) -> bool {
+        lock(&self.asked).is_some_and(|asked| asked.elapsed() < FRESH)
+    }
+
     fn refresh(&self) {
         let (catalog, problems) = match self.store.catalog(&self.last_catalog()) {
             Ok(read) => read,
@@ -208,11 +231,11 @@ impl App {
         for problem in problems {
             warn!(%problem, "a channel cannot be read; its machines boot what it had before");
         }
-        *self.catalog.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalog);
+        *lock(&self.catalog) = Arc::new(catalog);
     }
 
     fn last_catalog(&self) -> Arc<Catalog> {
-        Arc::clone(&self.catalog.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&lock(&self.catalog))
     }
 }
 
@@ -224,6 +247,11 @@ impl App {
             self.fleet.reached(mac, &sighting, at);
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each critical section replaces a whole value.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Observer for App {
@@ -254,11 +282,20 @@ impl Observer for App {
     }
 }
 
+/// Opens a TCP port; tells which one, when the kernel was to choose it.
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
+    let failed = |error| BindError::new(Protocol::Tcp, address, error);
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
 /// A server that has all its ports.
 pub struct Server {
     app: Arc<App>,
-    http: TcpListener,
+    http: http::Ports,
     http_address: SocketAddr,
+    https_address: Option<SocketAddr>,
     tftp: Option<TftpServer>,
     dhcp: DhcpServer,
 }
@@ -269,9 +306,15 @@ impl Server {
     /// # Errors
     /// When a port cannot be opened or an interface cannot be used; then none stays open.
     pub async fn bind(app: Arc<App>, options: Options) -> Result<Self, ServeError> {
-        let failed = |error| BindError::new(Protocol::Tcp, options.http, error);
-        let http = TcpListener::bind(options.http).await.map_err(failed)?;
-        let http_address = http.local_addr().map_err(failed)?;
+        let (http, http_address) = listen(options.http).await?;
+        let (https, https_address) = match options.https {
+            Some((address, tls)) => {
+                let (listener, address) = listen(address).await?;
+                (Some((listener, tls)), Some(address))
+            }
+            None => (None, None),
+        };
+        let http = http::Ports { http, https };
         let observer: Arc<dyn Observer> = Arc::clone(&app) as _;
         let tftp = match options.tftp {
             Some(address) => {
@@ -291,13 +334,14 @@ impl Server {
             advertise: options.advertise,
         };
         let dhcp = DhcpServer::bind(settings, Arc::clone(&app.loaders), observer, Arc::clone(&app.attempts))?;
-        Ok(Self { app, http, http_address, tftp, dhcp })
+        Ok(Self { app, http, http_address, https_address, tftp, dhcp })
     }
 
     /// What listens where, one line each.
     #[must_use]
     pub fn addresses(&self) -> Vec<String> {
         let mut lines = vec![format!("HTTP on {}", self.http_address)];
+        lines.extend(self.https_address.map(|address| format!("HTTPS on {address}")));
         lines.extend(
             self.tftp.as_ref().and_then(|tftp| tftp.address().ok()).map(|address| format!("TFTP on {address}")),
         );

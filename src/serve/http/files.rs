@@ -10,7 +10,7 @@ use tracing::{debug, error, info};
 use super::blob::{self, About};
 use super::content::Content;
 use super::metered::metered;
-use super::{Link, kind, plain};
+use super::{Link, Prompt, kind, plain};
 use crate::model::boot::Step;
 use crate::model::digest::Digest;
 use crate::model::manifest::BundleId;
@@ -34,7 +34,8 @@ pub(super) async fn loader(
     }
     let request = blob::Request { method: &method, headers: &headers };
     let content = Content::new([loader.bytes.clone()]);
-    let response = blob::respond(request, content, About::immutable(&loader.digest, kind::of(&name)));
+    let mut response = blob::respond(request, content, About::immutable(&loader.digest, kind::of(&name)));
+    response.extensions_mut().insert(Prompt);
     noted(&app, link, &method, (&name, Step::Loader), response)
 }
 

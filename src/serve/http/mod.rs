@@ -13,16 +13,23 @@
 //! GET  /alpine/BRANCH/releases/ARCH/        the caching mirror: what there is of releases, as pages of folders
 //! GET  /alpine/BRANCH/releases/ARCH/FILE    the caching mirror: lists, checksums and signatures of releases, and images
 //! ```
+//!
+//! A connection goes through `listen` (limits), `converse` (TLS, HTTP/1 or HTTP/2, limits of time), the router, and for
+//! large files through `admission`, which lets so many run at once as are of use. Files are `content`, mapped and shared;
+//! `blob` says which part of them an answer has.
 
+mod admission;
 mod blob;
 mod boot;
 mod check_in;
 mod content;
+mod converse;
 mod files;
 mod kind;
 mod listen;
 mod metered;
 mod mirror;
+pub mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,14 +40,28 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use rustls::ServerConfig;
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use self::admission::Admission;
+use self::converse::House;
+use self::listen::Door;
 use super::App;
 use crate::model::checkin::MAX_REPORT;
 
 /// How often blobs that nobody asks for are closed.
 const CLOSING: Duration = Duration::from_secs(20);
+
+/// How a client speaks to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// In the clear.
+    Http,
+    /// By TLS.
+    Https,
+}
 
 /// Both ends of a connection: who asks, and which of our addresses it reached.
 #[derive(Debug, Clone, Copy)]
@@ -49,23 +70,39 @@ pub struct Link {
     pub peer: SocketAddr,
     /// The address it connected to, which is the one to tell it in URLs.
     pub local: SocketAddr,
+    /// How it speaks to us, and is told to.
+    pub scheme: Scheme,
 }
 
 impl Link {
     /// The ends of a connection. An IPv4 client of an IPv6 socket is still an IPv4 client.
-    fn new(peer: SocketAddr, local: SocketAddr) -> Self {
+    fn new(peer: SocketAddr, local: SocketAddr, scheme: Scheme) -> Self {
         let plain = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
-        Self { peer: plain(peer), local: plain(local) }
+        Self { peer: plain(peer), local: plain(local), scheme }
     }
 
     /// The base URL this client is told, unless the site advertises another.
     pub(super) fn base(&self) -> String {
+        let (scheme, usual) = match self.scheme {
+            Scheme::Http => ("http", 80),
+            Scheme::Https => ("https", 443),
+        };
         match self.local {
-            SocketAddr::V4(local) if local.port() == 80 => format!("http://{}", local.ip()),
-            local => format!("http://{local}"),
+            SocketAddr::V4(local) if local.port() == usual => format!("{scheme}://{}", local.ip()),
+            local => format!("{scheme}://{local}"),
         }
     }
+
+    /// Whether the client is a program of this computer, such as a proxy before us.
+    fn is_local(&self) -> bool {
+        self.peer.ip() == self.local.ip()
+    }
 }
+
+/// Set on an answer that does not wait for large files of others to be sent, however long it is: firmware waits for five
+/// seconds, and for a loader only.
+#[derive(Debug, Clone, Copy)]
+struct Prompt;
 
 /// Every route, ready to be served or called directly.
 pub fn router(app: Arc<App>) -> Router {
@@ -99,8 +136,21 @@ async fn wrong_method(method: Method, uri: Uri) -> Response {
     response
 }
 
+/// The ports HTTP is served on.
+pub(super) struct Ports {
+    pub(super) http: TcpListener,
+    pub(super) https: Option<(TcpListener, Arc<ServerConfig>)>,
+}
+
 /// Serves until `stop`, then lets running transfers end.
-pub(super) async fn run(listener: TcpListener, app: Arc<App>, stop: CancellationToken) {
+pub(super) async fn run(ports: Ports, app: Arc<App>, stop: CancellationToken) {
+    let house = House {
+        router: router(Arc::clone(&app)),
+        admission: Arc::new(Admission::new(app.transfers)),
+        stop: stop.clone(),
+    };
+    let mut doors = vec![Door { listener: ports.http, tls: None }];
+    doors.extend(ports.https.map(|(listener, tls)| Door { listener, tls: Some(TlsAcceptor::from(tls)) }));
     let close_idle = async {
         loop {
             tokio::time::sleep(CLOSING).await;
@@ -108,7 +158,7 @@ pub(super) async fn run(listener: TcpListener, app: Arc<App>, stop: Cancellation
         }
     };
     tokio::select! {
-        () = listen::serve(listener, router(Arc::clone(&app)), stop) => {}
+        () = listen::serve(doors, house) => {}
         () = close_idle => {}
     }
 }
