@@ -17,6 +17,7 @@ mod fetch_hostile;
 mod fetch_killed;
 mod fetch_releases;
 mod golden;
+mod http;
 mod layers;
 mod lbu;
 mod loaders;

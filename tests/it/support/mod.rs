@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub mod alpine;
+pub mod large;
 pub mod lbu;
 pub mod relay;
 pub mod server;
