@@ -3,10 +3,15 @@
 //! upstream, which must be asked once.
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark")]
 
+#[path = "../tests/it/support/large.rs"]
+#[allow(dead_code, unreachable_pub, reason = "only its bytes are used")]
+mod large;
+mod servers;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -22,6 +27,8 @@ use bivouac::serve::dhcp::Listen;
 use bivouac::serve::{self, App, Server};
 use bivouac::store::Store;
 use tokio_util::sync::CancellationToken;
+
+use servers::{Running, median, nginx, spawn};
 
 const CLIENTS: usize = 200;
 
@@ -51,12 +58,12 @@ fn compare() -> ExitCode {
     let folder = tempfile::tempdir().unwrap();
     let upstream = upstream(folder.path());
     let package = format!("{REPOSITORY}/big-1.0-r0.apk");
-    let mut ours = spawn(Command::new(std::env::current_exe().unwrap()).args([
+    let ours = spawn(Command::new(std::env::current_exe().unwrap()).args([
         "mirror",
         folder.path().to_str().unwrap(),
         &format!("http://{}", upstream.address),
     ]));
-    let mut peer = nginx(folder.path(), &package);
+    let peer = nginx(folder.path(), "", "");
     let path = format!("/alpine{package}");
     let cold = round(&ours, &path);
     round(&peer, &package);
@@ -66,30 +73,12 @@ fn compare() -> ExitCode {
         peer_times.push(round(&peer, &package));
     }
     let requests = upstream.packages.load(Ordering::SeqCst);
-    for server in [&mut ours, &mut peer] {
-        server.child.kill().unwrap();
-        server.child.wait().unwrap();
-    }
     let (ours, peer) = (median(our_times), median(peer_times));
     let ratio = ours / peer;
     println!("{CLIENTS} clients, 20 MB each, median of {ROUNDS} rounds, processor seconds per GB:");
     println!("mirror {ours:.3}, nginx {peer:.3}; ratio {ratio:.2} (at most {LIMIT})");
     println!("first round, download and verification included: {cold:.3}, requests to upstream: {requests}");
     if ratio <= LIMIT && requests == 1 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// A server in a process of its own.
-struct Running {
-    child: Child,
-    address: SocketAddr,
-}
-
-/// Starts a program that prints its address.
-fn spawn(command: &mut Command) -> Running {
-    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    Running { child, address: line.trim().parse().unwrap() }
 }
 
 /// The package's index and bytes, from a server in this process that counts.
@@ -102,14 +91,6 @@ struct Upstream {
 fn upstream(folder: &Path) -> Upstream {
     let key = SigningKey::generate(KeyLength::Bits2048).unwrap();
     std::fs::write(folder.join(KEY), key.public_pem().unwrap()).unwrap();
-    // Bytes that do not compress, the same every time.
-    let mut state = 1_u64;
-    let content: Vec<u8> = (0..SIZE / 8)
-        .flat_map(|_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state ^ (state >> 29)).to_le_bytes()
-        })
-        .collect();
     let info = PkgInfo {
         name: "big".to_owned(),
         version: "1.0-r0".to_owned(),
@@ -117,7 +98,7 @@ fn upstream(folder: &Path) -> Upstream {
         installed_size: 10,
         ..PkgInfo::default()
     };
-    let package = PackageWriter::new(info).file("usr/share/big", 0o644, &content).write().unwrap();
+    let package = PackageWriter::new(info).file("usr/share/big", 0o644, &large::noise(SIZE)).write().unwrap();
     let record = PackageFile::read(&package).unwrap().index_record("x86_64");
     let index = write_index(Index::parse(&record).unwrap().packages(), "bench");
     let index = key.sign_index(&index, &KEY.parse().unwrap()).unwrap();
@@ -161,6 +142,8 @@ async fn mirror(folder: &Path, upstream: String) {
     let sources = (Mirrors::new(&[upstream], downloader).unwrap(), Cache::open(&folder.join("cache")).unwrap(), checks);
     let options = serve::Options {
         http: "127.0.0.1:0".parse().unwrap(),
+        https: None,
+        transfers: 256,
         tftp: None,
         tftp_ports: TransferPorts::default(),
         dhcp: Listen::Address(std::net::Ipv4Addr::LOCALHOST, DhcpMode::Off),
@@ -185,31 +168,10 @@ async fn mirror(folder: &Path, upstream: String) {
     server.run(CancellationToken::new()).await;
 }
 
-/// nginx as Debian sets it up, with one process.
-fn nginx(folder: &Path, package: &str) -> Running {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let config = format!(
-        "daemon off; master_process off; pid {0}/nginx.pid; error_log stderr crit; user root;\n\
-         events {{ worker_connections 1024; }}\n\
-         http {{ access_log off; sendfile on; tcp_nopush on; client_body_temp_path {0}/body; proxy_temp_path {0}/proxy;\n\
-         fastcgi_temp_path {0}/fastcgi; uwsgi_temp_path {0}/uwsgi; scgi_temp_path {0}/scgi;\n\
-         server {{ listen {port}; root {0}; }} }}\n",
-        folder.display(),
-    );
-    std::fs::write(folder.join("nginx.conf"), config).unwrap();
-    let child = Command::new("nginx").arg("-c").arg(folder.join("nginx.conf")).spawn().unwrap();
-    let running = Running { child, address: port };
-    while TcpStream::connect(port).is_err() {
-        thread::yield_now();
-    }
-    assert!(download(port, package) > SIZE);
-    running
-}
-
 /// Processor seconds of a server per GB sent, while all clients download at once.
 fn round(server: &Running, path: &str) -> f64 {
     let start = Arc::new(Barrier::new(CLIENTS));
-    let before = processor_seconds(&server.child);
+    let before = server.processor_seconds();
     let clients: Vec<_> = (0..CLIENTS)
         .map(|_| {
             let (start, path, address) = (Arc::clone(&start), path.to_owned(), server.address);
@@ -221,7 +183,7 @@ fn round(server: &Running, path: &str) -> f64 {
         .collect();
     let bytes: usize = clients.into_iter().map(|client| client.join().unwrap()).sum();
     assert!(bytes > CLIENTS * SIZE);
-    (processor_seconds(&server.child) - before) / (bytes as f64 / 1e9)
+    (server.processor_seconds() - before) / (bytes as f64 / 1e9)
 }
 
 /// The bytes of one good answer, read and thrown away.
@@ -238,20 +200,4 @@ fn download(address: SocketAddr, path: &str) -> usize {
             }
         }
     }
-}
-
-/// What a process has used so far, in user and kernel mode (proc(5), fields 14 and 15 of `stat`).
-fn processor_seconds(child: &Child) -> f64 {
-    const TICKS: f64 = 100.0;
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
-    // The name in the second field may hold anything.
-    let (_, fields) = stat.rsplit_once(") ").unwrap();
-    let fields: Vec<&str> = fields.split(' ').collect();
-    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-    ticks as f64 / TICKS
-}
-
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
 }

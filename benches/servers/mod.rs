@@ -1,0 +1,81 @@
+//! Servers in processes of their own, and what they cost.
+#![allow(dead_code, unreachable_pub, reason = "each benchmark uses some of it")]
+
+use std::io::{BufRead as _, BufReader};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+/// A server in a process of its own; it ends with this.
+pub struct Running {
+    child: Child,
+    pub address: SocketAddr,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Starts a program that prints its address.
+pub fn spawn(command: &mut Command) -> Running {
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    Running { child, address: line.trim().parse().unwrap() }
+}
+
+/// nginx as Debian sets it up, with one process, on a folder; `listen` may be `ssl`, and `more` is for its server.
+pub fn nginx(folder: &Path, listen: &str, more: &str) -> Running {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = format!(
+        "daemon off; master_process off; pid {0}/nginx{1}.pid; error_log stderr crit; user root;\n\
+         events {{ worker_connections 4096; }} worker_rlimit_nofile 16384;\n\
+         http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000;\n\
+         client_body_temp_path {0}/body; proxy_temp_path {0}/proxy; fastcgi_temp_path {0}/fastcgi;\n\
+         uwsgi_temp_path {0}/uwsgi; scgi_temp_path {0}/scgi;\n\
+         server {{ listen {address} {listen}; root {0}; {more} }} }}\n",
+        folder.display(),
+        address.port(),
+    );
+    let file = folder.join(format!("nginx{}.conf", address.port()));
+    std::fs::write(&file, config).unwrap();
+    let child = Command::new("nginx").arg("-c").arg(file).spawn().unwrap();
+    let running = Running { child, address };
+    while TcpStream::connect(address).is_err() {
+        thread::yield_now();
+    }
+    running
+}
+
+impl Running {
+    /// What the process has used so far, in user and kernel mode (proc(5), fields 14 and 15 of `stat`).
+    pub fn processor_seconds(&self) -> f64 {
+        const TICKS: f64 = 100.0;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // The name in the second field may hold anything.
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        let fields: Vec<&str> = fields.split(' ').collect();
+        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+        ticks as f64 / TICKS
+    }
+
+    /// What the process has in memory now that is not mapped from files, in kB.
+    pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let kilobytes = |name: &str| -> u64 {
+            let value = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            value.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
+        };
+        kilobytes("RssAnon") + kilobytes("RssShmem")
+    }
+}
+
+pub fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
