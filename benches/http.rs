@@ -17,8 +17,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bivouac::fleet::Fleet;
+use bivouac::model::menu::Menu;
 use bivouac::model::name::ChannelName;
-use bivouac::model::net::DhcpMode;
+use bivouac::model::net::{DhcpMode, TransferPorts};
 use bivouac::model::plan::{Assignment, Assignments};
 use bivouac::serve::dhcp::Listen;
 use bivouac::serve::http::tls;
@@ -122,6 +123,7 @@ async fn serve(folder: &Path, with_tls: bool) {
         https: tls,
         transfers: 2 * OPEN,
         tftp: None,
+        tftp_ports: TransferPorts::default(),
         dhcp: Listen::Address(std::net::Ipv4Addr::LOCALHOST, DhcpMode::Off),
         plan: Arc::default(),
         quirks: Vec::new(),
@@ -131,6 +133,8 @@ async fn serve(folder: &Path, with_tls: bool) {
         advertise: None,
         loaders: Arc::default(),
         assignments: Assignments { fallback: Some(follow), ..Assignments::default() },
+        menu: Menu::default(),
+        disk_rules: Vec::new(),
         mirror: None,
     };
     let store = Store::open(&folder.join("store")).unwrap();

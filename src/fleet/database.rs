@@ -178,9 +178,20 @@ impl Database {
     /// Writes changes in one transaction.
     pub(super) async fn save(&self, writes: &[Write], events: &[Event]) -> Result<(), sqlx::Error> {
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        for write in writes {
+        let row_of = |write: &Write| match write {
+            Write::Save(row, _) | Write::Seen(row) => Some(row.0.identity.mac),
+            Write::Forget(_) | Write::Made(..) | Write::Flush(_) => None,
+        };
+        // Of each machine only its last state is to be kept.
+        let last: HashMap<Mac, usize> =
+            writes.iter().enumerate().filter_map(|(number, write)| Some((row_of(write)?, number))).collect();
+        for (number, write) in writes.iter().enumerate() {
             match write {
-                Write::Save(row, _) => save(&mut transaction, &row.0).await?,
+                Write::Save(row, _) | Write::Seen(row) => {
+                    if last.get(&row.0.identity.mac) == Some(&number) {
+                        save(&mut transaction, &row.0).await?;
+                    }
+                }
                 Write::Forget(mac) => forget(&mut transaction, mac).await?,
                 Write::Made(mac, made, content) => save_made(&mut transaction, mac, made, content).await?,
                 Write::Flush(_) => {}

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tracing::warn;
 
 pub use journal::{Event, Seen, Sighting};
@@ -42,7 +43,10 @@ const EVENTS_AT_ONCE: usize = 1024;
 /// How often events are written.
 const EVENTS_EVERY: Duration = Duration::from_millis(250);
 
-/// How long a script or check-in waits to be on disk before the machine is answered all the same.
+/// How long what was seen of machines waits for more of it.
+const GATHER: Duration = Duration::from_millis(100);
+
+/// How long a check-in waits to be on disk before the machine is answered all the same.
 const COMMIT_WAIT: Duration = Duration::from_millis(500);
 
 /// How long a machine waits for its files to be read back; then it is told to ask again.
@@ -160,6 +164,8 @@ pub struct Made {
 #[derive(Debug)]
 enum Write {
     Save(Box<Row>, Option<oneshot::Sender<()>>),
+    /// A machine was seen; that can wait for others.
+    Seen(Box<Row>),
     Forget(Mac),
     Made(Mac, Made, Arc<str>),
     Flush(oneshot::Sender<()>),
@@ -212,22 +218,15 @@ impl Fleet {
         };
         self.known.keep(events);
         if let Some(row) = row {
-            self.save(row, None);
+            self.write(Write::Seen(Box::new(row)));
         }
         is_taken
     }
 
-    /// A machine was told to boot `plan` and checks in with `token`. The answer waits for the disk only so long, because
-    /// a machine must boot with a dead database too.
+    /// A machine was told to boot `plan` and checks in with `token`. Returns at once: it is on disk long before the machine
+    /// has its kernel, and a machine must boot with a dead database too.
     /// An `alarm` is something wrong that a person should know of although the machine boots.
-    pub async fn scripted(
-        &self,
-        identity: &Identity,
-        plan: &Plan,
-        token: String,
-        alarm: Option<String>,
-        now: SystemTime,
-    ) {
+    pub fn scripted(&self, identity: &Identity, plan: &Plan, token: String, alarm: Option<String>, now: SystemTime) {
         let (row, forgotten) = {
             let mut roster = self.lock();
             let Change { machine, forgotten, events } = roster.scripted(identity, plan, token, now);
@@ -237,7 +236,7 @@ impl Fleet {
             (row, forgotten)
         };
         self.forget(forgotten);
-        self.commit(row, identity.mac).await;
+        self.save(row, None);
     }
 
     /// A machine asked for a script and may not have one; `why` is what it was shown.
@@ -367,7 +366,11 @@ impl Fleet {
     }
 
     fn save(&self, row: Row, done: Option<oneshot::Sender<()>>) {
-        if self.writes.try_send(Write::Save(Box::new(row), done)).is_err() {
+        self.write(Write::Save(Box::new(row), done));
+    }
+
+    fn write(&self, write: Write) {
+        if self.writes.try_send(write).is_err() {
             warn!("the fleet database cannot keep up; a change was not written");
         }
     }
@@ -387,6 +390,15 @@ async fn write_behind(database: Arc<Database>, known: Arc<Known>, mut queue: mps
         if let Ok(received) = tokio::time::timeout(EVENTS_EVERY, queue.recv_many(&mut batch, BATCH)).await {
             is_open = received > 0;
         }
+        // A fleet that is turned on at once is seen ten times as often as anything else happens.
+        let gathered = Instant::now() + GATHER;
+        while is_open && batch.len() < BATCH && batch.iter().all(|write| matches!(write, Write::Seen(_))) {
+            let room = BATCH - batch.len();
+            match tokio::time::timeout_at(gathered, queue.recv_many(&mut batch, room)).await {
+                Ok(received) => is_open = received > 0,
+                Err(_) => break,
+            }
+        }
         let is_last = !is_open || batch.iter().any(|write| matches!(write, Write::Flush(_)));
         let events = known.take(is_last);
         if batch.is_empty() && events.is_empty() {
@@ -400,7 +412,7 @@ async fn write_behind(database: Arc<Database>, known: Arc<Known>, mut queue: mps
             let done = match write {
                 Write::Save(_, done) => done,
                 Write::Flush(done) => Some(done),
-                Write::Forget(_) | Write::Made(..) => None,
+                Write::Seen(_) | Write::Forget(_) | Write::Made(..) => None,
             };
             if let Some(done) = done {
                 // Whoever waited may have given up.
@@ -437,7 +449,7 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_181_304_123);
         let fleet = Fleet::open(&path).await.unwrap();
         fleet.reached(identity.mac, &sighting(Step::Discover), now);
-        fleet.scripted(&identity, &plan(), "t1".to_owned(), Some("a template failed".to_owned()), now).await;
+        fleet.scripted(&identity, &plan(), "t1".to_owned(), Some("a template failed".to_owned()), now);
         fleet.reached(identity.mac, &sighting(Step::Kernel), now);
         fleet.flush().await;
         let machines = Fleet::read(&path).await.unwrap();
@@ -482,7 +494,7 @@ mod tests {
         let other = SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap();
         let lock = other.begin_with("BEGIN EXCLUSIVE").await.unwrap();
         let identity = Identity::of("52:54:00:00:00:01".parse().unwrap());
-        fleet.scripted(&identity, &plan(), "t1".to_owned(), None, SystemTime::now()).await;
+        fleet.scripted(&identity, &plan(), "t1".to_owned(), None, SystemTime::now());
         assert_eq!(fleet.told("t1"), Some(plan().published.bundle));
         lock.rollback().await.unwrap();
         fleet.flush().await;
@@ -524,7 +536,7 @@ mod tests {
         let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_181_304);
         for boot in 0..1000 {
             let now = start + Duration::from_secs(boot);
-            fleet.scripted(&identity, &plan(), format!("t{boot}"), None, now).await;
+            fleet.scripted(&identity, &plan(), format!("t{boot}"), None, now);
         }
         fleet.flush().await;
         let onlooker = Fleet::look_on(&path).await.unwrap();

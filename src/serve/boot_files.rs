@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tracing::info;
 
 use super::App;
-use super::http::Link;
+use super::http::{Link, Scheme};
 use super::loaders::{Loader, Loaders};
 use super::tftp::{Client, Files, Served};
 use crate::model::boot::Step;
@@ -82,7 +82,8 @@ impl BootFiles {
     /// The base URL of a client, by the address that it asked.
     fn base(&self, client: Client) -> Option<String> {
         let local = if self.http.ip().is_unspecified() { client.asked? } else { self.http.ip() };
-        let link = Link { peer: SocketAddr::new(client.address, 0), local: SocketAddr::new(local, self.http.port()) };
+        let (peer, local) = (SocketAddr::new(client.address, 0), SocketAddr::new(local, self.http.port()));
+        let link = Link { peer, local, scheme: Scheme::Http };
         Some(self.app.base(&link.base()))
     }
 

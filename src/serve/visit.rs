@@ -230,7 +230,7 @@ impl App {
         let text = self.script(visit.base, &plan, &token, own_files.as_ref()).await?;
         let Published { release, bundle, .. } = &plan.published;
         info!(%mac, profile = %plan.profile, release, bundle = %bundle.short(), "script");
-        self.fleet.scripted(visit.machine, &plan, token, alarm, SystemTime::now()).await;
+        self.fleet.scripted(visit.machine, &plan, token, alarm, SystemTime::now());
         Ok(text)
     }
 
