@@ -154,6 +154,9 @@ fn a_server_that_was_killed_knows_its_machines_and_their_boots_again() {
     let server = site.serve(&["--dhcp", "off"]);
     let script = server.get(&format!("/script?mac={MAC}"));
     let base = format!("http://{}", server.address("HTTP"));
+    // The script does not wait for the disk, and the machine says nothing for seconds.
+    let is_written = |_| site.run(&["machines"]).out.contains(" script ");
+    assert!((0..1000).any(is_written), "{}", site.run(&["machines"]).out);
     server.kill();
     let server = site.serve(&["--dhcp", "off"]);
     let check_in = argument(&script, "bivouac").strip_prefix(&base).unwrap();
