@@ -86,10 +86,6 @@ pub struct WrittenQuirk {
     pub machines: Option<Vec<MacPrefix>>,
     /// How the client's vendor class (option 60) begins.
     pub vendor_class: Option<String>,
-    /// The machine's maker, as its SMBIOS says.
-    pub manufacturer: Option<String>,
-    /// The machine's model, as its SMBIOS says.
-    pub product: Option<String>,
     /// `at-once` (the offer names the loader) or `boot-server` (port 4011 does); found out when absent.
     pub answer: Option<String>,
     /// How long the answer waits, such as `500ms`; not at all when absent.
@@ -337,8 +333,6 @@ fn quirk((number, written): (usize, WrittenQuirk)) -> Result<Quirk, ConfigError>
     Ok(Quirk {
         machines: written.machines.unwrap_or_default(),
         vendor_class: written.vendor_class,
-        manufacturer: written.manufacturer,
-        product: written.product,
         answer,
         delay,
         machine_id: written.machine_id,

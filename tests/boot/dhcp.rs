@@ -1,9 +1,9 @@
 //! Our DHCP server with the clients and relays of others. No machine boots here, so these take seconds.
 
 use std::io::{ErrorKind, Read as _};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bivouac::wire::dhcp::{Packet, code};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -11,6 +11,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::lab::Process;
 use crate::site::Site;
 use crate::wires::{Wires, done};
+
+const OVMF: &str = include_str!("../../src/wire/dhcp/testdata/ovmf-discover.hex");
 
 /// How long a program has to start.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -103,4 +105,78 @@ fn two_hundred_clients_a_second_are_all_served() {
     let said = done(&mut perfdhcp);
     let counted = |what: &str| said.lines().filter(|line| *line == what).count();
     assert_eq!((counted("drops: 0"), counted("non unique addresses: 0")), (2, 2), "{said}");
+}
+
+/// Sends what firmware broadcasts, from where it has no address yet, and hears what comes back from a server until each
+/// of `wanted` is there.
+fn discover(device: &str, from: Ipv4Addr, wanted: &[fn(&Packet) -> bool]) -> Vec<Packet> {
+    let spy = listen();
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+    socket.set_broadcast(true).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind_device(Some(device.as_bytes())).unwrap();
+    socket.bind(&SocketAddr::from(([0, 0, 0, 0], 68)).into()).unwrap();
+    let digits: Vec<u8> = OVMF.bytes().filter(u8::is_ascii_hexdigit).collect();
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    let bytes: Vec<u8> = digits.chunks(2).map(byte).collect();
+    socket.send_to(&bytes, &SocketAddr::from(([255, 255, 255, 255], 67)).into()).unwrap();
+    let (mut packets, end) = (Vec::new(), Instant::now() + PATIENCE);
+    while !wanted.iter().all(|is_wanted| packets.iter().any(is_wanted)) {
+        assert!(Instant::now() < end, "not everything came: {packets:?}");
+        packets.extend(heard(&spy, from, Ipv4Addr::BROADCAST));
+        std::thread::yield_now();
+    }
+    packets
+}
+
+fn lease(wires: &Wires, place: usize, device: &str) -> String {
+    let mut udhcpc = wires.inside(place, "busybox");
+    udhcpc.args(["udhcpc", "-f", "-q", "-n", "-i", device, "-t", "20", "-T", "1", "-s", "/bin/true"]);
+    let output = udhcpc.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    said
+}
+
+#[test]
+fn a_proxy_runs_beside_the_dhcp_server_of_its_own_computer_whichever_starts_first() {
+    let wires = Wires::new("beside", ["server", "client"]);
+    wires.join([(0, "s0", "10.82.0.1/24"), (1, "c0", "")]);
+    let site = Site::publish();
+    let proxy = "mode = \"proxy\"\ninterfaces = [\"s0\"]\n";
+    let start = || {
+        let mut dnsmasq = wires.inside(0, "dnsmasq");
+        dnsmasq.args(["--conf-file=/dev/null", "--keep-in-foreground", "--log-facility=-", "--port=0"]);
+        dnsmasq.args(["--interface=s0", "--bind-interfaces", "--dhcp-range=10.82.0.100,10.82.0.199"]);
+        dnsmasq.arg("--dhcp-leasefile=leases").arg("--pid-file=");
+        let mut dnsmasq = Process::start("dnsmasq", dnsmasq);
+        dnsmasq.wait_for("DHCP, IP range", PATIENCE);
+        dnsmasq
+    };
+    let gives: fn(&Packet) -> bool = |packet| !packet.yiaddr.is_unspecified() && packet.file.is_empty();
+    let names: fn(&Packet) -> bool = |packet| packet.yiaddr.is_unspecified() && packet.file == b"ipxe.efi";
+    for ours_first in [true, false] {
+        let (early, late) = if ours_first { (None, Some(())) } else { (Some(start()), None) };
+        let _ours = wires.serve(0, &site, proxy);
+        let _dnsmasq = late.map(|()| start()).or(early);
+        wires.within(1, || discover("c0", Ipv4Addr::new(10, 82, 0, 1), &[gives, names]));
+        let said = lease(&wires, 1, "c0");
+        assert!(said.contains("lease of 10.82.0."), "{said}");
+    }
+}
+
+#[test]
+fn an_interface_that_comes_later_is_served_and_a_client_is_answered_at_its_card() {
+    let wires = Wires::new("comes", ["server", "client"]);
+    wires.join([(0, "s0", "10.83.0.1/24"), (1, "c0", "")]);
+    let site = Site::publish();
+    let networks = "mode = \"full\"\npool = \"10.83.0.100-10.83.0.199\"\n\
+                    [[dhcp.subnet]]\nnetwork = \"10.83.1.0/24\"\npool = \"10.83.1.100-10.83.1.199\"\n";
+    let _server = wires.serve(0, &site, networks);
+    // udhcpc asks not to be answered by broadcast.
+    assert!(lease(&wires, 1, "c0").contains("lease of 10.83.0."));
+    wires.join([(0, "s1", "10.83.1.1/24"), (1, "c1", "")]);
+    assert!(lease(&wires, 1, "c1").contains("lease of 10.83.1."));
+    wires.ip(0, &["link", "delete", "s1"]);
+    assert!(lease(&wires, 1, "c0").contains("lease of 10.83.0."), "the other goes on");
 }

@@ -6,7 +6,7 @@ mod quirk;
 mod subnet;
 
 pub use plan::{AddressPlan, PlanError};
-pub use quirk::{Behaviour, Quirk, Shape, Traits, behaviour};
+pub use quirk::{Behaviour, Quirk, Shape, behaviour};
 pub use subnet::{MAX_ADDRESSES, Parts, Subnet, SubnetError};
 
 /// From which port the files of TFTP come.

@@ -12,7 +12,7 @@ use super::leases::{LeaseTable, Whom};
 use crate::model::boot::Step;
 use crate::model::firmware::Transport;
 use crate::model::mac::Mac;
-use crate::model::net::{AddressPlan, Behaviour, DhcpMode, Quirk, Shape, Subnet, Traits, behaviour};
+use crate::model::net::{AddressPlan, Behaviour, DhcpMode, Quirk, Shape, Subnet, behaviour};
 use crate::serve::loaders::Loaders;
 use crate::serve::observe::Observed;
 use crate::wire::dhcp::{BROADCAST, Direction, Packet, code};
@@ -54,8 +54,6 @@ pub struct Facts<'a> {
     pub plan: &'a AddressPlan,
     /// The clients that want another answer than most.
     pub quirks: &'a [Quirk],
-    /// What is known of the machine from before, for the quirks.
-    pub machine: Traits<'a>,
     /// Base URL of the HTTP server, without a final slash, as this client reaches it.
     pub base_url: &'a str,
     /// The loaders there are.
@@ -141,8 +139,7 @@ pub fn decide(request: &Request<'_>, facts: &Facts<'_>, memory: &mut Memory<'_>,
         return Decision::silent("the client asks too often");
     }
     let client = Client::of(packet);
-    let traits = Traits { vendor_class: packet.options.vendor_class(), ..facts.machine };
-    let behaviour = behaviour(facts.quirks, &mac, &traits);
+    let behaviour = behaviour(facts.quirks, &mac, packet.options.vendor_class());
     let mut asked = Asked { request, facts, mac, client, behaviour, attempts: memory.attempts, now };
     let leases = &mut *memory.leases;
     match (facts.mode, request.port, kind) {

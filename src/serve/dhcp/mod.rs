@@ -34,7 +34,7 @@ use super::interfaces::{self, InterfaceError, Place, Wanted};
 use super::loaders::Loaders;
 use super::observe::Observer;
 use crate::disk::DiskError;
-use crate::model::net::{AddressPlan, DhcpMode, Quirk, Traits};
+use crate::model::net::{AddressPlan, DhcpMode, Quirk};
 use crate::wire::dhcp::Packet;
 
 pub use self::boot::{LOADER_PATH, SCRIPT_PATH};
@@ -302,7 +302,6 @@ impl Shared {
             mode: on.mode,
             plan: &self.settings.plan,
             quirks: &self.settings.quirks,
-            machine: Traits::default(),
             base_url: &base_url,
             loaders: &self.loaders,
         };

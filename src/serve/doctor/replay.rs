@@ -8,7 +8,7 @@ use dhcproto::v4::{MessageType, SERVER_PORT};
 use serde::Serialize;
 
 use crate::model::mac::Mac;
-use crate::model::net::{AddressPlan, DhcpMode, Quirk, Traits};
+use crate::model::net::{AddressPlan, DhcpMode, Quirk};
 use crate::serve::boot_files::{self, Found};
 use crate::serve::dhcp::Client;
 use crate::serve::dhcp::attempts::Attempts;
@@ -121,7 +121,6 @@ impl Replay {
             mode: self.mode,
             plan: &self.plan,
             quirks: &self.quirks,
-            machine: Traits::default(),
             base_url: &self.base_url,
             loaders: &self.loaders,
         };

@@ -91,7 +91,6 @@ impl Site {
             mode: self.mode,
             plan: &self.plan,
             quirks: &self.quirks,
-            machine: Traits { manufacturer: Some("QEMU"), ..Traits::default() },
             base_url: URL,
             loaders: &self.loaders,
         };
@@ -591,15 +590,8 @@ fn a_full_pool_is_told_and_not_answered() {
 fn a_long_url_goes_into_the_option_alone() {
     let long = format!("http://{}.example.net", "a".repeat(150));
     let (plan, loaders) = (plan(), loaders());
-    let facts = Facts {
-        address: SERVER,
-        mode: DhcpMode::Proxy,
-        plan: &plan,
-        quirks: &[],
-        machine: Traits::default(),
-        base_url: &long,
-        loaders: &loaders,
-    };
+    let facts =
+        Facts { address: SERVER, mode: DhcpMode::Proxy, plan: &plan, quirks: &[], base_url: &long, loaders: &loaders };
     let packet = with(firmware(MessageType::Discover, "PXEClient", 7), code::IPXE, WITH_HTTP);
     let request = Request { packet: &packet, port: Port::Server, source: "0.0.0.0:68".parse().unwrap() };
     let mut memory = Memory { leases: &mut LeaseTable::default(), attempts: &mut Attempts::default() };
@@ -704,18 +696,16 @@ fn a_machine_that_boots_in_a_circle_gets_no_more_loaders_but_its_address() {
 
 #[test]
 fn a_rule_changes_the_answers_of_those_it_is_about() {
-    let rule = |manufacturer: &str| Quirk {
-        machines: vec!["52:54:00".parse().unwrap()],
+    let rule = |machines: &str| Quirk {
+        machines: vec![machines.parse().unwrap()],
         vendor_class: Some("PXEClient:Arch:00007".to_owned()),
-        manufacturer: Some(manufacturer.to_owned()),
-        product: None,
         answer: Some(Shape::BootServer),
         delay: Some(Duration::from_millis(500)),
         machine_id: Some(false),
     };
-    for (manufacturer, is_about) in [("qemu", true), ("Dell Inc.", false)] {
+    for (machines, is_about) in [("52:54:00", true), ("00:e0:4c", false)] {
         let mut site = Site::proxy();
-        site.quirks = vec![rule(manufacturer)];
+        site.quirks = vec![rule(machines)];
         let request = with(firmware(MessageType::Discover, "PXEClient", 7), code::MACHINE_ID, &[0; 17]);
         let reply = site.reply(&request).unwrap();
         assert_eq!(reply.packet.file.is_empty(), is_about);
