@@ -12,7 +12,8 @@
 //! 5. [`build`] again joins overlay, netboot files and packages into a staged bundle: same inputs, same bytes.
 //! 6. [`store`] keeps blobs and bundles by their digests, numbers releases, and moves channels atomically;
 //!    [`store::oci`] carries bundles to sites without a network.
-//! 7. [`serve`] answers DHCP, TFTP and HTTP; [`model::plan::decide`] says what a machine boots.
+//! 7. [`serve`] answers DHCP, TFTP and HTTP; [`model::plan::decide`] says what a machine boots, and [`serve::doctor`] why
+//!    one does not.
 //! 8. [`mirror`] is a caching mirror of Alpine for what clients install by hand.
 //! 9. [`fleet`] remembers machines and their boots, and compares what they report with what they were told to boot.
 //!

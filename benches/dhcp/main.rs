@@ -5,6 +5,8 @@
 //! perfdhcp plays the clients, behind a relay: it asks by unicast from the address it has itself.
 #![allow(missing_docs, unreachable_pub, clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark")]
 
+#[path = "../servers/cost.rs"]
+mod cost;
 mod empty_loop;
 mod perfdhcp;
 mod servers;

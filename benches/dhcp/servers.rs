@@ -130,15 +130,9 @@ impl Running {
         self.child.wait().unwrap();
     }
 
-    /// What a process has used so far, in user and kernel mode (proc(5), fields 14 and 15 of `stat`).
+    /// What the process has used so far.
     pub fn processor_seconds(&self) -> f64 {
-        const TICKS: f64 = 100.0;
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        // The name in the second field may hold anything.
-        let (_, fields) = stat.rsplit_once(") ").unwrap();
-        let fields: Vec<&str> = fields.split(' ').collect();
-        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-        ticks as f64 / TICKS
+        super::cost::processor_seconds(self.child.id())
     }
 }
 

@@ -1,6 +1,8 @@
 //! Servers in processes of their own, and what they cost.
 #![allow(dead_code, unreachable_pub, reason = "each benchmark uses some of it")]
 
+pub mod cost;
+
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -53,15 +55,9 @@ pub fn nginx(folder: &Path, listen: &str, more: &str) -> Running {
 }
 
 impl Running {
-    /// What the process has used so far, in user and kernel mode (proc(5), fields 14 and 15 of `stat`).
+    /// What the process has used so far.
     pub fn processor_seconds(&self) -> f64 {
-        const TICKS: f64 = 100.0;
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        // The name in the second field may hold anything.
-        let (_, fields) = stat.rsplit_once(") ").unwrap();
-        let fields: Vec<&str> = fields.split(' ').collect();
-        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-        ticks as f64 / TICKS
+        cost::processor_seconds(self.child.id())
     }
 
     /// What the process has in memory now that is not mapped from files, in kB.

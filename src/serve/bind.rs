@@ -73,8 +73,6 @@ pub(super) struct Udp<'a> {
     pub address: SocketAddr,
     /// Receive from and send to this interface only.
     pub device: Option<&'a str>,
-    /// Share the port with another server that shares it too; broadcasts reach both.
-    pub shared: bool,
 }
 
 impl Udp<'_> {
@@ -87,9 +85,6 @@ impl Udp<'_> {
         let socket = Socket::new(Domain::for_address(self.address), Type::DGRAM, None)?;
         if let Some(device) = self.device {
             socket.bind_device(Some(device.as_bytes()))?;
-        }
-        if self.shared {
-            socket.set_reuse_address(true)?;
         }
         match self.address.ip() {
             IpAddr::V4(_) => {
@@ -114,7 +109,7 @@ mod tests {
     async fn a_port_that_is_taken_is_reported_with_its_owner() {
         let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
-        let error = Udp { address, device: None, shared: false }.bind().unwrap_err();
+        let error = Udp { address, device: None }.bind().unwrap_err();
         let text = error.to_string();
         assert!(text.contains(&format!("UDP port {} is in use by ", address.port())), "{text}");
         assert!(text.contains(&std::process::id().to_string()), "{text}");
@@ -123,7 +118,7 @@ mod tests {
     #[tokio::test]
     async fn an_address_of_somebody_else_is_reported() {
         let address: SocketAddr = "192.0.2.1:0".parse().unwrap();
-        let error = Udp { address, device: None, shared: false }.bind().unwrap_err();
+        let error = Udp { address, device: None }.bind().unwrap_err();
         assert_eq!(error.to_string(), "192.0.2.1 is no address of this computer; choose one of its own");
         assert!(error.source().is_none());
     }

@@ -6,13 +6,14 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
+use super::lock;
 use crate::disk::{self, Seen};
 use crate::model::digest::Digest;
 use crate::store::Store;
@@ -97,11 +98,6 @@ fn check(digest: Digest, bytes: &[u8]) -> io::Result<()> {
     }
     let why = format!("its SHA-256 is {found}; delete the file and build the profile again");
     Err(io::Error::new(io::ErrorKind::InvalidData, why))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each critical section leaves its map whole.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

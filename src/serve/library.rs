@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use super::lock;
 use crate::model::boot::Step;
 use crate::model::cmdline::MAX_LENGTH;
 use crate::model::digest::Digest;
@@ -108,9 +109,4 @@ fn files(manifest: &Manifest, site: &SiteParts) -> Files {
         put(format!("packages/{arch}/{}", package.file_name()), package.sha256, Step::Packages);
     }
     files
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each critical section leaves its map whole.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

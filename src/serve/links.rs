@@ -6,9 +6,10 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
+use super::lock;
 use crate::fleet::{Seen, Sighting};
 use crate::model::mac::Mac;
 
@@ -66,11 +67,6 @@ impl Links {
         let known = |(at, sighting)| (at, Sighting { seen: Seen::ByMac, ..sighting });
         waited.into_iter().filter(|(at, _)| is_fresh(at)).map(known).collect()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each critical section leaves its map whole.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -204,7 +204,7 @@ impl App {
     /// A machine came as far as its script, so that its loader does what it shall.
     fn arrived(&self, peer: IpAddr, mac: Mac) {
         self.links.learn(peer, mac);
-        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut attempts = lock(&self.attempts);
         attempts.reached(mac);
         attempts.arrived(mac);
     }
@@ -249,8 +249,8 @@ impl App {
     }
 }
 
+/// Takes a lock whatever became of its last holder: each critical section of the servers leaves its value whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each critical section replaces a whole value.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -269,7 +269,7 @@ impl Observer for App {
         }
         let known = mac.or_else(|| self.links.who(peer?));
         if let Some(mac) = known.filter(|_| step == Step::Loader) {
-            self.attempts.lock().unwrap_or_else(PoisonError::into_inner).reached(mac);
+            lock(&self.attempts).reached(mac);
         }
         let is_taken = known.is_some_and(|mac| self.fleet.reached(mac, &sighting, now));
         if let Some(peer) = peer.filter(|_| !is_taken && how == Seen::ByAddress && step < Step::Script) {

@@ -4,12 +4,12 @@
 pub mod kit;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
 use self::kit::{Content, Kit, KitError};
-use super::App;
+use super::{App, lock};
 use crate::fleet::Made;
 use crate::model::digest::Digest;
 use crate::model::identity::Identity;
@@ -191,11 +191,6 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each critical section leaves its map whole.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

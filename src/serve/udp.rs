@@ -145,7 +145,7 @@ mod tests {
     #[tokio::test]
     async fn a_datagram_comes_with_the_address_it_was_sent_to() {
         for (listen, target) in [("0.0.0.0:0", "127.0.0.2"), ("[::1]:0", "::1")] {
-            let server = Udp { address: listen.parse().unwrap(), device: None, shared: false }.bind().unwrap();
+            let server = Udp { address: listen.parse().unwrap(), device: None }.bind().unwrap();
             let target: IpAddr = target.parse().unwrap();
             let client = UdpSocket::bind((if target.is_ipv4() { "127.0.0.1" } else { "::1" }, 0)).await.unwrap();
             client.send_to(b"hello", (target, server.local_addr().unwrap().port())).await.unwrap();
@@ -159,7 +159,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_leaves_from_the_address_it_is_given() {
-        let server = Udp { address: "0.0.0.0:0".parse().unwrap(), device: None, shared: false }.bind().unwrap();
+        let server = Udp { address: "0.0.0.0:0".parse().unwrap(), device: None }.bind().unwrap();
         let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let from: Ipv4Addr = [127, 0, 0, 9].into();
         let route = Route { from: Some(from.into()), to: client.local_addr().unwrap() };

@@ -78,7 +78,7 @@ impl Listening {
     /// The sockets of one interface.
     pub(super) fn on_interface(settings: &Settings, place: &Place) -> Result<Vec<Self>, BindError> {
         let device = place.name.as_str();
-        let own = |port| Udp { address: (Ipv4Addr::UNSPECIFIED, port).into(), device: Some(device), shared: false };
+        let own = |port| Udp { address: (Ipv4Addr::UNSPECIFIED, port).into(), device: Some(device) };
         let server = if place.mode == DhcpMode::Proxy {
             let address = (Ipv4Addr::UNSPECIFIED, settings.port).into();
             let failed = |error| BindError::new(Protocol::Udp, address, error);
@@ -112,7 +112,7 @@ impl Listening {
     /// The sockets of one address.
     pub(super) fn on_address(settings: &Settings, address: Ipv4Addr, mode: DhcpMode) -> Result<Vec<Self>, BindError> {
         let open = |kind, port: u16| {
-            let socket = Socket::own(Udp { address: (address, port).into(), device: None, shared: false })?;
+            let socket = Socket::own(Udp { address: (address, port).into(), device: None })?;
             Ok(Self {
                 device: None,
                 mode,

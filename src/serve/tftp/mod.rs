@@ -110,7 +110,7 @@ impl TftpServer {
         files: Arc<dyn Files>,
         observer: Arc<dyn Observer>,
     ) -> Result<Self, BindError> {
-        let socket = Arc::new(Udp { address: listen, device: None, shared: false }.bind()?);
+        let socket = Arc::new(Udp { address: listen, device: None }.bind()?);
         // More than the usual is for root; without it, requests that find no room are lost and come again.
         let _ = setsockopt(&*socket, sockopt::RcvBufForce, &REQUESTS_WAITING);
         let segments = udp::can_segment(&*socket);
