@@ -169,7 +169,9 @@ pub async fn store(patient: &Patient, store: &Path, fleet: &Path) -> Vec<Finding
 }
 
 fn space(state: &Path) -> Finding {
-    let existing = state.ancestors().find(|folder| folder.exists()).unwrap_or(state);
+    // A relative folder that is not there yet is made in the working folder.
+    let whole = std::path::absolute(state).unwrap_or_else(|_| state.to_owned());
+    let existing = whole.ancestors().find(|folder| folder.exists()).unwrap_or(state);
     match statvfs(existing) {
         Ok(found) => {
             let free = found.blocks_available() * found.fragment_size();
@@ -233,6 +235,14 @@ fn published(store: &Store) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_that_is_not_there_yet_has_the_room_of_where_it_will_be() {
+        for folder in ["not made yet", "/not made/yet"] {
+            let said = space(Path::new(folder)).text;
+            assert!(said.contains(&format!("MiB are free for {folder}")), "{said}");
+        }
+    }
 
     #[test]
     fn a_clock_of_the_past_is_wrong() {
