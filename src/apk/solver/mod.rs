@@ -3,12 +3,14 @@
 //! apk does not search. It decides one name after the other, takes the best provider at that
 //! moment, and never goes back; so a world can be refused here, as there, although some choice of
 //! packages would satisfy it. The rules are those of apk-tools 2.14.4, and are told where they are
-//! applied: [`universe`] how names are discovered in the [`catalogue`], [`reconsider`] what is passed on, [`select`]
-//! which name is next and which provider is the best. Two are those of apk-tools 3: packages of
-//! another architecture are never installed, and provided names keep malformed versions.
+//! applied: [`universe`] how names are discovered in the [`catalogue`], [`order`] in which order they are looked at,
+//! [`reconsider`] what is passed on, [`select`] which name is next and which provider is the best, [`solution`] what of
+//! that is installed. Three are those of apk-tools 3: packages of another architecture are never installed, provided names
+//! keep malformed versions, and `~2.0` does not accept version 2.
 
 mod catalogue;
 mod explain;
+mod order;
 mod problem;
 mod reconsider;
 mod select;

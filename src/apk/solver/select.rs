@@ -214,7 +214,7 @@ impl<'u, 'a> State<'u, 'a> {
             Turn {
                 is_ready: Reverse(is_ready),
                 rank: if is_ready { Rank::default() } else { rank() },
-                since: before.map_or(self.arrivals, |turn| turn.since),
+                since: before.map_or(Reverse(self.arrivals), |turn| turn.since),
             }
         });
         if turn == before {

@@ -75,9 +75,8 @@ pub(super) struct Turn {
     pub(super) is_ready: Reverse<bool>,
     /// How it stands among those that are not ready; the same for all that are.
     pub(super) rank: Rank,
-    /// When it began to wait. Among equals apk's choice hangs on the order of its hash table; over Alpine's indexes the
-    /// one that waits longest comes closest to it.
-    pub(super) since: u32,
+    /// When it began to wait: the last one to do so goes first among equals.
+    pub(super) since: Reverse<u32>,
 }
 
 /// Which of the names that wait is the more urgent.

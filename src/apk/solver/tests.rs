@@ -179,6 +179,37 @@ fn what_is_missing_is_told_with_near_misses() {
 }
 
 #[test]
+fn of_names_that_are_equally_urgent_the_last_to_become_so_is_decided_first() {
+    let providers = ["x 1 p:u=2", "y 1 p:u=1_v=2", "z 1 p:v=1"];
+    installs("a", &[&["a 1 D:u_v"][..], &providers].concat(), &["a-1", "y-1"]);
+    installs("a", &[&["a 1 D:v_u"][..], &providers].concat(), &["a-1", "x-1", "z-1"]);
+}
+
+#[test]
+fn names_are_looked_at_in_the_order_of_apks_hash_table() {
+    // Whether the package that comes along with `l` is decided before `h` has given up waiting for `bus`.
+    for (name, brings_h) in
+        [("j", true), ("k", false), ("m", false), ("n", true), ("q", false), ("a", true), ("b", false), ("c", true)]
+    {
+        let along = format!("{name} 1 p:bus=3 i:l");
+        let indexes = [index(&["w 1 p:bus", "h 1 i:bus", &along, "l 1"])];
+        let found = solved("l", &repositories(&indexes)).unwrap();
+        assert_eq!(found.contains(&"h-1".to_owned()), brings_h, "{name}: {found:?}");
+    }
+}
+
+#[test]
+fn a_name_that_may_be_provided_twice_is_met_by_the_first_provider_on_the_way() {
+    // `x` is the better one for `web`, but `y` is there by then.
+    let indexes = [index(&["x 1 p:web k:10", "y 1 p:web_c k:5", "a 1 D:c_web"])];
+    let solution = solve(world("a").dependencies(), &repositories(&indexes), "x86_64").unwrap();
+    let found: Vec<_> = solution.packages.iter().map(|it| it.package.name()).collect();
+    assert_eq!(found, ["a", "y"]);
+    let reasons: Vec<_> = solution.packages[1].reasons.iter().map(ToString::to_string).collect();
+    assert_eq!(reasons, ["a needs `c`", "a needs `web`"]);
+}
+
+#[test]
 fn every_package_knows_why_it_is_there() {
     let indexes = [index(&["a 1 D:so:b>=1", "b 1 p:so:b=1", "a-b 1 i:a_b"])];
     let solution = solve(world("a").dependencies(), &repositories(&indexes), "x86_64").unwrap();

@@ -1,6 +1,7 @@
 //! What the world can lead to, with names as numbers: who provides a name, and who watches it.
 
 use std::{
+    cmp::Reverse,
     collections::{HashMap, hash_map::Entry},
     ops,
 };
@@ -11,6 +12,7 @@ use smallvec::SmallVec;
 use super::{
     Repositories,
     catalogue::{self, Catalogue, Listed},
+    order,
 };
 use crate::apk::{
     dependency::{Constraint, Dependency},
@@ -47,9 +49,9 @@ pub(super) struct Name<'a> {
     /// In the order of repositories and of packages in them. Nearly always there is one. Known for names that are
     /// reachable or that a reachable package provides.
     pub(super) providers: SmallVec<[Provider<'a>; 1]>,
-    /// Names one of whose providers has this name in its install_if.
+    /// Names one of whose providers has this name in its install_if, in the order of apk's table.
     pub(super) triggers: Vec<NameId>,
-    /// Names one of whose providers depends on this name; known for reachable names.
+    /// Names one of whose providers depends on this name, in the order of apk's table; known for reachable names.
     pub(super) dependants: Vec<NameId>,
     /// Whether the world can lead here at all.
     pub(super) reachable: bool,
@@ -189,13 +191,9 @@ impl<'a> Universe<'a> {
         let mut triggers = Vec::new();
         for number in self.catalogue.watchers(self.names[name].text) {
             let package = self.package(number);
-            for (watcher, _) in self.packages[package].provided() {
-                // A watcher may be there twice: looking again does no harm.
-                if triggers.last() != Some(&watcher) {
-                    triggers.push(watcher);
-                }
-            }
+            triggers.extend(self.packages[package].provided().map(|(watcher, _)| watcher));
         }
+        self.list(&mut triggers);
         self.names[name].triggers = triggers;
     }
 
@@ -313,9 +311,9 @@ impl<'a> Universe<'a> {
 
     fn link_dependants(&mut self) {
         let mut last_linked = vec![None; self.names.0.len()];
-        let mut order: Vec<NameId> = self.names.name_ids().filter(|id| self.names[*id].reachable).collect();
-        order.sort_unstable_by_key(|id| self.names[*id].place);
-        for id in order {
+        let mut reachable: Vec<NameId> = self.names.name_ids().filter(|id| self.names[*id].reachable).collect();
+        self.list(&mut reachable);
+        for id in reachable {
             let providers = std::mem::take(&mut self.names[id].providers);
             for provider in &providers {
                 for condition in &self.packages[provider.package].depends {
@@ -327,6 +325,19 @@ impl<'a> Universe<'a> {
             }
             self.names[id].providers = providers;
         }
+    }
+
+    /// Brings names into the order of apk's table, each once. Within a bucket that is the last one first that the
+    /// indexes speak of; where a name was spoken of before it was provided, this may differ.
+    fn list(&mut self, names: &mut Vec<NameId>) {
+        for name in names.iter() {
+            self.find_providers(*name);
+        }
+        names.sort_by_cached_key(|name| {
+            let Name { text, place, .. } = self.names[*name];
+            (order::bucket(text), Reverse(place), *name)
+        });
+        names.dedup();
     }
 
     /// How far a name is from being that of a package: 0 when only packages of that name provide it, 1 when others do
