@@ -46,7 +46,7 @@ pub enum SignedIndexError {
     #[error("the index is not signed")]
     Unsigned,
     /// None of the signatures is of a kind that is verified.
-    #[error("the index is signed only in ways that are not supported: {}", .0.join(", "))]
+    #[error("the index is signed only in ways that are not supported: {}; RSA, RSA256 and RSA512 are", .0.join(", "))]
     Algorithm(Vec<String>),
     /// The keys are not on the ring.
     #[error("the index is signed with the key {}, which is not trusted; trusted keys: {}", .keys.join(", "), list_or_none(.known))]
@@ -154,9 +154,11 @@ pub fn read_index(unsigned: &[u8]) -> Result<Index, SignedIndexError> {
     if unsigned.starts_with(ADB) {
         return Err(SignedIndexError::Adb);
     }
-    let reader = Bounded::new(MultiGzDecoder::new(unsigned), INDEX_LIMIT);
+    let mut reader = Bounded::new(MultiGzDecoder::new(unsigned), INDEX_LIMIT);
     let wanted = |name: &str| matches!(name, "DESCRIPTION" | "APKINDEX");
-    let files = segment::files(reader, wanted).map_err(SignedIndexError::Tar)?;
+    let files = segment::files(&mut reader, wanted).map_err(SignedIndexError::Tar)?;
+    // An archive says where it ends; whether the file was cut off behind that only its checksum tells.
+    std::io::copy(&mut reader, &mut std::io::sink()).map_err(GzipError::Damaged)?;
     let (mut description, mut records) = (String::new(), None);
     for file in files {
         let text = String::from_utf8(file.content).map_err(|error| IndexError::Encoding(error.utf8_error()))?;

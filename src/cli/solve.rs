@@ -159,7 +159,8 @@ fn named(file: &IndexFile, keys: Option<&KeyRing>) -> anyhow::Result<Index> {
             return Ok(SignedIndex::open(&bytes, keys)?.0);
         }
         match str::from_utf8(&bytes) {
-            Ok(text) if !bytes.starts_with(b"ADB") => Ok(Index::parse(text)?),
+            // An empty file is a download that failed, not a repository without packages.
+            Ok(text) if !text.is_empty() && !bytes.starts_with(b"ADB") => Ok(Index::parse(text)?),
             Err(error) if !bytes.starts_with(b"ADB") && !bytes.starts_with(&GZIP) => {
                 Err(crate::apk::IndexError::Encoding(error).into())
             }
@@ -189,17 +190,18 @@ fn refuse(unsolvable: &Unsolvable, as_json: bool, out: &mut dyn Write) -> anyhow
     Ok(())
 }
 
-/// Prints the shortest chain of reasons from the world to a package.
+/// Prints how a package came to be there: the shortest chain of reasons from the world to it, and before that the same for
+/// whatever else an install_if on the way waited for.
 fn explain(solution: &Solution, wanted: &str, as_json: bool, out: &mut dyn Write) -> anyhow::Result<Outcome> {
-    let chain = find(solution, wanted).and_then(|target| chain(solution, target));
-    let Some(chain) = chain else {
+    let chain: Vec<_> = find(solution, wanted).map(|target| origins(solution, target)).unwrap_or_default();
+    if chain.is_empty() {
         if as_json {
             written(&json!({ "package": wanted, "installed": false, "chain": [] }), out)?;
         } else {
             say(&plain(&format!("`{wanted}` is not among the packages that this world installs")));
         }
         return Ok(Outcome::Refused);
-    };
+    }
     if as_json {
         let steps = chain.iter().map(|(package, reason)| {
             json!({ "package": package.package.name(), "version": package.package.version(), "reason": reason.to_string() })
@@ -219,14 +221,43 @@ fn find<'s>(solution: &'s Solution, wanted: &str) -> Option<&'s Selected> {
     named.or_else(|| solution.packages.iter().find(|it| it.package.provides().any(|provided| provided.name == wanted)))
 }
 
-/// The shortest way from the world to a package: each package with what brought it in.
-fn chain<'s>(solution: &'s Solution, target: &'s Selected) -> Option<Vec<(&'s Selected, &'s Reason)>> {
+/// A package with what brought it in.
+type Step<'s> = (&'s Selected, &'s Reason);
+
+/// Everything that had to be there for a package to be, what was there first before the others, each package once.
+fn origins<'s>(solution: &'s Solution, target: &'s Selected) -> Vec<Step<'s>> {
+    let mut chains: Vec<Vec<Step<'s>>> = Vec::new();
+    let mut told: HashSet<&str> = HashSet::new();
+    let mut pending = VecDeque::from([target]);
+    while let Some(target) = pending.pop_front() {
+        if told.contains(target.package.name()) {
+            continue;
+        }
+        let mut chain = chain(solution, target).unwrap_or_default();
+        chain.retain(|(package, _)| told.insert(package.package.name()));
+        pending.extend(chain.iter().flat_map(|(_, reason)| awaited(solution, reason)));
+        chains.push(chain);
+    }
+    chains.into_iter().rev().flatten().collect()
+}
+
+/// The packages that an install_if waits for.
+fn awaited<'s>(solution: &'s Solution, reason: &Reason) -> Vec<&'s Selected> {
+    let Reason::InstallIf { conditions } = reason else {
+        return Vec::new();
+    };
+    let conditions = conditions.iter().filter_map(|word| Dependency::parse(word).ok());
+    conditions.filter(|it| !it.conflict).filter_map(|it| find(solution, it.name)).collect()
+}
+
+/// The shortest way from the world to a package.
+fn chain<'s>(solution: &'s Solution, target: &'s Selected) -> Option<Vec<Step<'s>>> {
     // From the package back: each entry knows what it brought in, and why.
-    struct Step<'s> {
+    struct Place<'s> {
         package: &'s Selected,
         brought: Option<(usize, &'s Reason)>,
     }
-    let mut steps = vec![Step { package: target, brought: None }];
+    let mut steps = vec![Place { package: target, brought: None }];
     let mut seen = HashSet::from([target.package.name()]);
     let mut pending = VecDeque::from([0]);
     while let Some(at) = pending.pop_front() {
@@ -244,14 +275,11 @@ fn chain<'s>(solution: &'s Solution, target: &'s Selected) -> Option<Vec<(&'s Se
                     return Some(chain);
                 }
                 Reason::Package { name, .. } => find(solution, name).into_iter().collect(),
-                Reason::InstallIf { conditions } => {
-                    let names = conditions.iter().filter_map(|word| Dependency::parse(word).ok());
-                    names.filter(|it| !it.conflict).filter_map(|it| find(solution, it.name)).collect()
-                }
+                Reason::InstallIf { .. } => awaited(solution, reason),
             };
             for parent in parents {
                 if seen.insert(parent.package.name()) {
-                    steps.push(Step { package: parent, brought: Some((at, reason)) });
+                    steps.push(Place { package: parent, brought: Some((at, reason)) });
                     pending.push_back(steps.len() - 1);
                 }
             }

@@ -1,6 +1,6 @@
 //! `solve`: what a world installs, why, and what a person reads who asks for the impossible.
 
-use bivouac::apk::Identity;
+use bivouac::apk::{Identity, Index, write_index};
 
 use crate::support::alpine::LIST;
 use crate::support::site::{KEY, MAIN, Site, signing_key};
@@ -61,6 +61,52 @@ fn a_package_is_followed_back_to_the_world() {
     let ran = site.run(&["solve", "--index", "stable", "--why", "nano", "openbox"]);
     assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""));
     assert!(ran.err.contains("`nano` is not among the packages that this world installs"), "{ran:?}");
+}
+
+#[test]
+fn what_comes_along_is_followed_back_by_each_of_its_conditions() {
+    let site = site();
+    let ran = site.run(&["solve", "--index", "stable", "--why", "openbox-doc", "docs", "openbox"]);
+    assert_eq!(
+        ran.out,
+        "docs=0.2-r5: the world asks for `docs`\n\
+         openbox=3.6-r1: the world asks for `openbox`\n\
+         openbox-doc=3.6-r1: comes along with openbox=3.6-r1 and docs\n",
+        "{ran:?}"
+    );
+    let ran = site.run(&["solve", "--index", "stable", "--why", "openbox-doc", "--json", "docs", "openbox"]);
+    let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(json["chain"].as_array().unwrap().len(), 3, "{json}");
+}
+
+#[test]
+fn an_index_file_that_is_empty_or_cut_off_is_refused_without_a_key_too() {
+    let site = site();
+    let records = std::fs::read_to_string(site.path("stable")).unwrap();
+    let packages = Index::parse(&records).unwrap();
+    let whole = write_index(packages.packages(), "stable");
+    site.write("empty", "");
+    std::fs::write(site.path("whole"), &whole).unwrap();
+    std::fs::write(site.path("cut"), &whole[..whole.len() - 5]).unwrap();
+    let solve = |file: &str| site.run(&["solve", "--index", file, "nano"]);
+    assert_eq!(solve("whole").code, Some(0));
+    for (file, part) in [("empty", "unexpected end of file"), ("cut", "the gzip data is damaged or cut off")] {
+        let ran = solve(file);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{file}: {ran:?}");
+        assert!(ran.err.contains(&format!("{file} cannot be used as a package index")), "{}", ran.err);
+        assert!(ran.err.contains(part), "{}", ran.err);
+    }
+}
+
+#[test]
+fn an_unknown_tag_is_told_with_what_to_do() {
+    let site = site();
+    let ran = site.run(&["solve", "--index", "stable", "nano@edge"]);
+    let text = "`nano@edge`: no repository has that tag; none has one at all, so leave it out, or give the tag to a repository";
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.err.contains(text), "{}", ran.err);
+    let ran = site.run(&["solve", "--index", "@edge=stable", "nano@edgy"]);
+    assert!(ran.err.contains("`nano@edgy`: no repository has that tag; did you mean `edge`?"), "{}", ran.err);
 }
 
 #[test]

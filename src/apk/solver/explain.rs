@@ -105,11 +105,12 @@ impl<'a> Search<'_, 'a> {
         let holds = condition.holds(chosen, &self.universe.packages);
         match chosen {
             Some(provider) if condition.conflict && !holds => {
-                let present = self.universe.packages[provider.package].index.to_string();
+                let present = &self.universe.packages[provider.package];
                 self.problems.push(Problem::Unwelcome {
                     dependency: self.universe.text(&condition).to_string(),
                     by: self.wanted(by),
-                    present,
+                    present: present.index.to_string(),
+                    is_provider: present.name != condition.name,
                 });
             }
             Some(provider) if holds && self.usable(provider.package) => self.enter(provider.package),
@@ -191,6 +192,9 @@ impl<'a> Search<'_, 'a> {
             }
             Some(Exclusion::Displaced { name, by: None }) => {
                 format!("provides `{}`, for which nothing could be chosen", universe.names[name].text)
+            }
+            Some(Exclusion::Unwanted { condition, by }) if by == Some(id) => {
+                format!("rules itself out with its dependency `{}`", universe.text(&condition))
             }
             Some(Exclusion::Unwanted { condition, by }) => {
                 format!("is ruled out by `{}` of {}", universe.text(&condition), label(by))

@@ -56,6 +56,8 @@ pub enum Problem {
         by: Wanted,
         /// The package, as `name-version`.
         present: String,
+        /// It is called otherwise, and only provides what must not be there.
+        is_provider: bool,
     },
     /// Some choice on the way needed this name, and by then nothing could be chosen for it. Nothing
     /// that is finally needed lacks it, but apk does not go back.
@@ -123,11 +125,12 @@ impl fmt::Display for Problem {
             Self::TooManyRepositories(count) => {
                 write!(f, "there are {count} repositories; at most {} can be used", super::REPOSITORY_LIMIT)
             }
-            Self::UnknownTag { dependency, known } if known.is_empty() => {
-                write!(f, "`{dependency}`: no repository has a tag")
-            }
             Self::UnknownTag { dependency, known } => {
-                write!(f, "`{dependency}`: no repository has that tag; there is {}", known.join(", "))
+                write!(f, "`{dependency}`: no repository has that tag; ")?;
+                match known.as_slice() {
+                    [] => f.write_str("none has one at all, so leave it out, or give the tag to a repository"),
+                    known => write!(f, "did you mean {}?", quoted(known)),
+                }
             }
             Self::Missing { dependency, by, similar } => {
                 write!(f, "{by} needs `{dependency}`, but no repository offers it")?;
@@ -149,8 +152,10 @@ impl fmt::Display for Problem {
                 }
                 Ok(())
             }
-            Self::Unwelcome { dependency, by, present } => {
-                write!(f, "{by} forbids `{}`, but {present} is needed", dependency.trim_start_matches('!'))
+            Self::Unwelcome { dependency, by, present, is_provider } => {
+                let forbidden = dependency.trim_start_matches('!');
+                let provider = if *is_provider { ", which provides it," } else { "" };
+                write!(f, "{by} forbids `{forbidden}`, but {present}{provider} is needed")
             }
             Self::Undecided { name, providers } => write!(
                 f,

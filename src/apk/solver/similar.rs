@@ -4,17 +4,28 @@ use std::collections::BTreeSet;
 
 use super::{catalogue::Catalogue, explain::LIST_LIMIT};
 
-/// Names that look like `wanted`, the closest first; or commands and libraries called so.
+/// How many names that begin with the wanted one are listed; there may be hundreds.
+const LONGER_LIMIT: usize = 3;
+
+/// Names that look like `wanted`, the closest first; or commands and libraries called so. Where there are none, the
+/// shortest names of packages that begin with it.
 pub(super) fn similar(catalogue: &Catalogue<'_>, wanted: &str) -> Vec<String> {
     let limit = if wanted.len() < 5 { 1 } else { 2 };
     let mut found: BTreeSet<(usize, &str)> = BTreeSet::new();
+    let mut longer: BTreeSet<(usize, &str)> = BTreeSet::new();
     for name in catalogue.names() {
+        if name.strip_prefix(wanted).is_some_and(|rest| rest.starts_with('-')) {
+            longer.insert((name.len(), name));
+        }
         let prefixed = name.split_once(':').is_some_and(|(_, rest)| rest == wanted);
         if prefixed {
             found.insert((0, name));
         } else if let Some(distance) = distance_within(wanted, name, limit) {
             found.insert((distance, name));
         }
+    }
+    if found.is_empty() {
+        return longer.into_iter().take(LONGER_LIMIT).map(|(_, name)| name.to_owned()).collect();
     }
     // Of typing errors the closest are likely, the others would only make the list long.
     let closest = found.iter().map(|(distance, _)| *distance).find(|distance| *distance > 0).unwrap_or_default();

@@ -136,7 +136,7 @@ fn the_first_repository_wins_among_equals_and_tags_keep_others_out() {
     assert_eq!(solved("b", &tagged), owned(&["b-1"]));
     assert_eq!(solved("b@edge", &tagged), owned(&["b-2", "c-1"]));
     assert!(solved("c", &tagged).unwrap_err()[0].contains("tag"));
-    assert_eq!(solved("b@new", &tagged).unwrap_err(), ["`b@new`: no repository has that tag; there is edge"]);
+    assert_eq!(solved("b@new", &tagged).unwrap_err(), ["`b@new`: no repository has that tag; did you mean `edge`?"]);
 }
 
 #[test]
@@ -176,6 +176,17 @@ fn what_is_missing_is_told_with_near_misses() {
     refuses("startx", &packages, &[text]);
     let text = "y-1 needs `openbx`, but no repository offers it: did you mean `openbox`?";
     refuses("y", &packages, &[text]);
+    let packages = ["xorg-server-dev 1", "xorg-server 1", "xorgs-x 1", "a 1 p:xorg-a=1"];
+    let text = "the world needs `xorg`, but no repository offers it: did you mean `xorg-a`, `xorg-server` or `xorg-server-dev`?";
+    refuses("xorg", &packages, &[text]);
+}
+
+#[test]
+fn a_package_that_rules_itself_out_and_one_that_is_needed_for_a_forbidden_name_are_told() {
+    let packages = ["a 1 D:!a", "b 1 p:web=1", "c 1 D:b"];
+    refuses("a", &packages, &["the world needs `a`, but a-1 rules itself out with its dependency `!a`"]);
+    let found = solved("!web c", &repositories(&[index(&packages)])).unwrap_err();
+    assert!(found.contains(&"the world forbids `web`, but b-1, which provides it, is needed".to_owned()), "{found:?}");
 }
 
 #[test]
