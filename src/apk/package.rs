@@ -69,7 +69,9 @@ pub enum MemberKind {
 #[derive(Debug, thiserror::Error)]
 pub enum PackageError {
     /// The format of apk-tools 3.
-    #[error("the package is in apk's version 3 format (ADB), which is not read")]
+    #[error(
+        "the package is in apk's version 3 format (ADB), which is not read; use a repository with packages of version 2"
+    )]
     Adb,
     /// Not gzip, damaged or too large.
     #[error("the {part} of the package cannot be unpacked")]

@@ -34,7 +34,9 @@ pub struct SignedBy {
 #[derive(Debug, thiserror::Error)]
 pub enum SignedIndexError {
     /// The format of apk-tools 3.
-    #[error("the index is in apk's version 3 format (ADB), which is not read; use the repository's APKINDEX.tar.gz")]
+    #[error(
+        "the index is in apk's version 3 format (ADB), which is not read; use a repository with an APKINDEX.tar.gz of version 2"
+    )]
     Adb,
     /// Not gzip, or damaged.
     #[error("the index file cannot be unpacked")]

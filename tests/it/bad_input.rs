@@ -193,6 +193,40 @@ fn a_package_or_an_index_that_was_tampered_with_is_refused() {
 }
 
 #[test]
+fn a_package_or_an_index_in_the_format_of_apk_3_is_refused_by_name() {
+    let site = Site::new();
+    let packages = [package("alpine-base", &[])];
+    let server = &site.mirror.server;
+    let listed = format!("{MAIN}/APKINDEX.tar.gz");
+    server.put(&listed, Reply::File(b"ADBd\x05\x00".to_vec()));
+    refused(&site, &["lock", "hello"], &["APKINDEX.tar.gz is refused", "the index is in apk's version 3 format (ADB)"]);
+
+    server.put(&listed, Reply::File(index(&packages, signing_key())));
+    let mut adb = packages[0].clone();
+    adb[..4].copy_from_slice(b"ADB.");
+    server.put(format!("{MAIN}/alpine-base-1.0-r0.apk"), Reply::File(adb));
+    refused(
+        &site,
+        &["build", "hello"],
+        &["alpine-base-1.0-r0.apk is refused", "the package is in apk's version 3 format (ADB)"],
+    );
+    assert!(!site.cached().iter().any(|file| file.starts_with("packages/") || file.starts_with("partial/")));
+}
+
+#[test]
+fn a_full_disk_is_told_with_what_to_do() {
+    let site = Site::published();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let ran = site.command(&["sbom", "hello"]).stdout(full).output().unwrap();
+    let text = String::from_utf8(ran.stderr).unwrap();
+    assert_eq!(ran.status.code(), Some(2), "{text}");
+    assert!(
+        text.ends_with("hint: make room on that disk; `bivouac gc` removes what nothing uses any more\n"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_modloop_that_its_initramfs_did_not_sign_is_refused() {
     let site = Site::new();
     let pem = signing_key().public_pem().unwrap();
