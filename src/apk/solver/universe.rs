@@ -58,8 +58,6 @@ pub(super) struct Name<'a> {
     /// The most steps of dependencies from here, as far as was known when the name was discovered; names with long
     /// chains are decided first.
     pub(super) chain: u32,
-    /// Where the first of the providers stands in the catalogue.
-    place: u32,
     /// Whether the catalogue was asked for its providers.
     has_providers: bool,
     /// Whether it was asked for those who watch it.
@@ -127,7 +125,6 @@ impl<'a> Universe<'a> {
                     dependants: Vec::new(),
                     reachable: false,
                     chain: 0,
-                    place: 0,
                     has_providers: false,
                     has_triggers: false,
                     provided_by: None,
@@ -175,9 +172,6 @@ impl<'a> Universe<'a> {
         }
         let mut providers = SmallVec::new();
         for provision in self.catalogue.providers(self.names[name].text) {
-            if providers.is_empty() {
-                self.names[name].place = provision.place;
-            }
             providers.push(Provider { package: self.package(provision.package), version: provision.version });
         }
         self.names[name].providers = providers;
@@ -329,12 +323,10 @@ impl<'a> Universe<'a> {
 
     /// Brings names into the order of apk's table, each once. Within a bucket that is the last one first that the
     /// indexes speak of; where a name was spoken of before it was provided, this may differ.
-    fn list(&mut self, names: &mut Vec<NameId>) {
-        for name in names.iter() {
-            self.find_providers(*name);
-        }
+    fn list(&self, names: &mut Vec<NameId>) {
         names.sort_by_cached_key(|name| {
-            let Name { text, place, .. } = self.names[*name];
+            let text = self.names[*name].text;
+            let place = self.catalogue.providers(text).next().map(|provision| provision.place);
             (order::bucket(text), Reverse(place), *name)
         });
         names.dedup();
