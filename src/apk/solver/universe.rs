@@ -1,7 +1,7 @@
 //! What the world can lead to, with names as numbers: who provides a name, and who watches it.
 
 use std::{
-    cmp::Reverse,
+    cmp::Ordering,
     collections::{HashMap, hash_map::Entry},
     ops,
 };
@@ -324,12 +324,16 @@ impl<'a> Universe<'a> {
     /// Brings names into the order of apk's table, each once. Within a bucket that is the last one first that the
     /// indexes speak of; where a name was spoken of before it was provided, this may differ.
     fn list(&self, names: &mut Vec<NameId>) {
-        names.sort_by_cached_key(|name| {
-            let text = self.names[*name].text;
-            let place = self.catalogue.providers(text).next().map(|provision| provision.place);
-            (order::bucket(text), Reverse(place), *name)
+        let place = |name: NameId| self.catalogue.providers(self.names[name].text).next().map(|it| it.place);
+        let mut listed: Vec<_> = names.iter().map(|name| (order::bucket(self.names[*name].text), *name)).collect();
+        // Few names share a bucket, so that hardly any is looked up.
+        listed.sort_unstable_by(|(bucket, name), (other_bucket, other)| {
+            let in_bucket = || place(*other).cmp(&place(*name)).then(name.cmp(other));
+            bucket.cmp(other_bucket).then_with(|| if name == other { Ordering::Equal } else { in_bucket() })
         });
-        names.dedup();
+        listed.dedup();
+        names.clear();
+        names.extend(listed.into_iter().map(|(_, name)| name));
     }
 
     /// How far a name is from being that of a package: 0 when only packages of that name provide it, 1 when others do
