@@ -1,5 +1,6 @@
 //! Reads a profile and its overlays from disk, in the order they apply.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::BuildError;
@@ -8,6 +9,7 @@ use super::root;
 use crate::disk;
 use crate::model::name::{OverlayName, ProfileName, nearest};
 use crate::model::profile::{Keys, Layer, Profile, ProfileError, Read};
+use crate::model::template::SUFFIX;
 use crate::wire::apkovl::Entry;
 
 /// The largest profile or overlay file that is read.
@@ -31,19 +33,42 @@ pub(super) struct Source {
     pub(super) findings: Vec<Finding>,
 }
 
-/// The file of a layer, and where in it the keys stand.
+/// The file of a layer, where in it the keys stand, and what is beside it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Written {
     /// The file.
     pub(super) file: PathBuf,
     /// Its keys.
     pub(super) keys: Keys,
+    /// The names in its `root/`.
+    pub(super) root: BTreeSet<String>,
 }
 
 impl Written {
     /// Where a key stands.
     pub(super) fn place(&self, key: &[impl AsRef<str>]) -> Option<Place> {
-        self.keys.line(key).map(|line| Place { file: self.file.clone(), line })
+        self.keys.line(key).map(|line| Place { file: self.file.clone(), line: Some(line) })
+    }
+
+    /// Where the layer says what is at a path of the machine: its file in `root/`, or the key that makes it.
+    pub(super) fn source(&self, path: &str) -> Option<Place> {
+        let names = [path.to_owned(), format!("{path}{SUFFIX}")];
+        if let Some(name) = names.into_iter().find(|name| self.root.contains(name)) {
+            return Some(Place { file: self.file.with_file_name("root").join(name), line: None });
+        }
+        let service = path.strip_prefix("etc/runlevels/").and_then(|path| path.split_once('/'));
+        let service = service.map(|(level, name)| vec!["services".to_owned(), level.to_owned(), name.to_owned()]);
+        let node = vec!["nodes".to_owned(), path.to_owned()];
+        service.into_iter().chain([node]).find(|key| self.keys.has(key)).and_then(|key| self.place(&key))
+    }
+
+    /// Where the layer says which owner and mode a path has: the rule of that very path, or else that of the nearest
+    /// tree.
+    pub(super) fn rule(&self, path: &str) -> Option<Place> {
+        let trees = path.match_indices('/').map(|(end, _)| &path[..=end]).rev().map(str::to_owned);
+        let keys = [path.to_owned(), format!("{path}/")].into_iter().chain(trees);
+        let key = keys.map(|key| vec!["files".to_owned(), key]).find(|key| self.keys.has(key))?;
+        self.place(&key)
     }
 }
 
@@ -87,7 +112,7 @@ impl Stack<'_> {
             return Err(BuildError::NoProfile { name: name.clone(), folder: self.profiles.to_owned(), near });
         }
         let origin = format!("profile {name}");
-        let (profile, written, mut findings) = read(folder.join("profile.toml"), &origin, Profile::read)?;
+        let (profile, mut written, mut findings) = read(folder.join("profile.toml"), &origin, Profile::read)?;
         self.above.push(name.clone());
         if let Some(base) = &profile.extends {
             if !self.profiles.join(base.as_str()).is_dir() {
@@ -113,6 +138,7 @@ impl Stack<'_> {
         self.above.pop();
         let root = root::read(&folder.join("root"), &origin)?;
         findings.extend(root.findings);
+        written.root = root.files.iter().map(|(path, _)| path.clone()).collect();
         self.found.sources.push(Source { origin, layer: profile.layer, written, files: root.files, findings });
         self.found.folders.push(folder);
         Ok(())
@@ -131,9 +157,10 @@ impl Stack<'_> {
             return Err(BuildError::NoOverlay { name, profile, folder, place, hint });
         }
         let origin = format!("overlay {name}");
-        let (layer, written, mut findings) = read(folder.join("overlay.toml"), &origin, Layer::read)?;
+        let (layer, mut written, mut findings) = read(folder.join("overlay.toml"), &origin, Layer::read)?;
         let root = root::read(&folder.join("root"), &origin)?;
         findings.extend(root.findings);
+        written.root = root.files.iter().map(|(path, _)| path.clone()).collect();
         self.found.sources.push(Source { origin, layer, written, files: root.files, findings });
         self.found.folders.push(folder);
         Ok(())
@@ -160,7 +187,7 @@ pub(super) fn parse<T>(
         Ok(Read { value, keys, problems }) => {
             let found =
                 problems.into_iter().map(|problem| Finding::of_problem(problem, origin, file.clone())).collect();
-            Ok((value, Written { file, keys }, found))
+            Ok((value, Written { file, keys, root: BTreeSet::new() }, found))
         }
         Err(source) => Err(BuildError::Definition { path: file, source }),
     }

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::OVERLAY_FILE;
 use super::accounts::{GROUP, PASSWD, SHADOW};
 use super::layers::{Source, Written};
-use super::lint::Finding;
 use super::lint::rule::{KIND, NOTHING_TO_REMOVE, REFUSED_ARGUMENT, TEMPLATE, VARIABLE};
+use super::lint::{Finding, Place};
 use super::trail::{Topic, Trail};
 use super::world;
 use crate::apk::parse_word;
@@ -34,6 +34,16 @@ pub struct Shadowed {
     pub by: String,
     /// Whose does not.
     pub hidden: String,
+}
+
+/// What a layer lets through, and where it says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Permit {
+    pub(super) allow: Allowed,
+    /// The layer.
+    pub(super) by: String,
+    /// Where its `[[allow]]` stands.
+    pub(super) place: Option<Place>,
 }
 
 /// Which Alpine a machine runs on.
@@ -71,7 +81,7 @@ pub(super) struct Merged {
     pub(super) network: Option<Network>,
     pub(super) allows_empty_root_password: bool,
     pub(super) vars: BTreeMap<String, Declaration>,
-    pub(super) allowed: Vec<Allowed>,
+    pub(super) allowed: Vec<Permit>,
     /// The rules of `[files]` by their key, each with its layer, first to last.
     pub(super) rules: Rules,
     /// With the text of each template in the place of its file.
@@ -204,7 +214,11 @@ impl Merged {
         for (name, variable) in layer.vars {
             self.variable(name, variable, &origin);
         }
-        self.allowed.extend(layer.allow);
+        let permit = |(number, allow): (usize, Allowed)| {
+            let place = self.written.last().and_then(|(_, written)| written.place(&["allow", &number.to_string()]));
+            Permit { allow, by: origin.clone(), place }
+        };
+        self.allowed.extend(layer.allow.into_iter().enumerate().map(permit));
         for (path, rule) in layer.files {
             self.rules.entry(path).or_default().push((origin.clone(), rule));
         }
@@ -426,6 +440,7 @@ impl Merged {
         for path in gone.into_iter().rev() {
             self.templates.remove(&path);
             if self.tree.remove(&path).is_some_and(|entry| entry.node != Node::Directory) {
+                self.shadowed.retain(|it| it.path != path);
                 self.trail.take_out(Topic::File, path, origin);
             }
         }
@@ -599,6 +614,13 @@ mod tests {
             source("overlay b", "remove = [\"etc/a/\", \"etc/b\"]", &[("etc/a", Entry::file("now a file"))]),
         ]);
         assert_eq!(merged.tree.iter().map(|(path, _)| path).collect::<Vec<_>>(), ["etc", "etc/a"]);
+        let again = [("etc/b", Entry::file("of b"))];
+        let layers = vec![
+            source("overlay a", "", &files),
+            source("overlay b", "", &again),
+            source("profile c", "remove = [\"etc/b\"]", &[]),
+        ];
+        assert!(merge(layers).shadowed.is_empty(), "what is gone hides nothing");
         assert_eq!(merged.trail.owner(Topic::File, "etc/b"), None);
         for wrong in ["etc/x", "etc/a"] {
             let layers =

@@ -228,7 +228,7 @@ pub struct Recipe {
     /// Variables of templates.
     pub vars: BTreeMap<String, Declaration>,
     /// Findings of the lint that are not mistakes here.
-    pub allowed: Vec<Allowed>,
+    allowed: Vec<merge::Permit>,
     /// Files that more than one layer has.
     pub shadowed: Vec<Shadowed>,
     /// The folders of the layers: of overlays and profiles. All of the recipe comes from files in them.
@@ -286,6 +286,9 @@ impl Recipe {
     /// Merges layers and looks for mistakes.
     fn merged(name: &ProfileName, sources: Vec<layers::Source>) -> Self {
         let mut merged = merge::merge(sources);
+        if !merged.description.is_empty() {
+            merged.trail.say(Topic::Value, "description", &format!("profile {name}"), merged.description.clone());
+        }
         if let Err(error) = check_arguments(&merged.kernel_args) {
             merged.findings.push(merge::refused_argument(&error));
         }
@@ -348,21 +351,55 @@ impl Recipe {
         lint::judge(found, &self.allowed, |allow| lint::is_of_packages(allow, &laid.tree))
     }
 
-    /// Says of each finding that a key is about where that key stands, and in which layer where nobody knows.
+    /// Says of each finding where its author finds it: the key it is about, or the file; and in which layer where nobody
+    /// knows.
     fn locate(&self, found: &mut [Finding]) {
-        for finding in found.iter_mut().filter(|finding| finding.place.is_none() && !finding.key.is_empty()) {
-            let last_first = || self.written.iter().rev();
-            let layer = match &finding.by {
-                Some(by) => last_first().find(|(layer, _)| layer == by),
-                None => (2..=finding.key.len()).rev().find_map(|length| {
-                    last_first().find(|(_, written)| finding.key.get(..length).is_some_and(|key| written.keys.has(key)))
-                }),
-            };
-            if let Some((layer, written)) = layer {
-                finding.place = written.place(&finding.key);
-                finding.by.get_or_insert_with(|| layer.clone());
+        for finding in found.iter_mut().filter(|finding| finding.place.is_none()) {
+            self.locate_key(finding);
+            if finding.place.is_none() {
+                self.locate_path(finding);
             }
         }
+    }
+
+    fn locate_key(&self, finding: &mut Finding) {
+        let last_first = || self.written.iter().rev();
+        let layer = match &finding.by {
+            Some(by) => last_first().find(|(layer, _)| layer == by),
+            None => (2..=finding.key.len()).rev().find_map(|length| {
+                last_first().find(|(_, written)| finding.key.get(..length).is_some_and(|key| written.keys.has(key)))
+            }),
+        };
+        if let Some((layer, written)) = layer {
+            finding.place = written.place(&finding.key);
+            finding.by.get_or_insert_with(|| layer.clone());
+        }
+    }
+
+    fn locate_path(&self, finding: &mut Finding) {
+        let Some(path) = finding.path.as_deref() else { return };
+        let mut last_first = self.written.iter().rev();
+        let Some(by) = &finding.by else {
+            let found = last_first.find_map(|(layer, written)| Some((layer, written.source(path)?)));
+            if let Some((layer, place)) = found {
+                (finding.by, finding.place) = (Some(layer.clone()), Some(place));
+            }
+            return;
+        };
+        // As the trail has it: `profile vdi`, or with the key by which it says so, as "profile vdi, by `hostname`".
+        let (layer, key) = by.split_once(", ").unwrap_or((by, ""));
+        if layer == trail::BIVOUAC {
+            // It adds to a layer's own file, of which it keeps every line.
+            finding.place = last_first.find_map(|(_, written)| written.source(path));
+            return;
+        }
+        let Some((_, written)) = last_first.find(|(known, _)| known == layer) else { return };
+        let key = key.trim_start_matches("by ").trim_matches('`');
+        finding.place = match key {
+            "" => written.source(path),
+            "[files]" => written.rule(path),
+            key => written.place(&key.split('.').collect::<Vec<_>>()),
+        };
     }
 
     /// Compares the overlay over these accounts with what the packages install. Returns what was not found before.
@@ -370,7 +407,7 @@ impl Recipe {
     /// # Errors
     /// Every mistake that the profile does not allow, and as [`Recipe::tree`].
     fn compared(&self, contents: &Contents, base: &BaseAccounts) -> Result<Vec<Finding>, BuildError> {
-        let (tree, trail) = self.explained(base)?;
+        let (tree, trail) = self.sound(base)?;
         let mut found = lint::in_packages::look(&self.machine(&tree, &trail, base), contents);
         self.locate(&mut found);
         // The profile alone could only guess at these.
@@ -405,14 +442,19 @@ impl Recipe {
     /// # Errors
     /// Accounts that contradict each other or the base, and owners for files that are not there.
     pub fn tree(&self, base: &BaseAccounts) -> Result<Tree, BuildError> {
-        self.explained(base).map(|(tree, _)| tree)
+        self.sound(base).map(|(tree, _)| tree)
     }
 
-    /// The same tree, and which layer said what of it and of everything else.
-    ///
-    /// # Errors
-    /// As [`Recipe::tree`].
-    pub fn explained(&self, base: &BaseAccounts) -> Result<(Tree, Trail), BuildError> {
+    /// The same tree, and which layer said what of it and of everything else. What is a mistake is left out.
+    #[must_use]
+    pub fn explained(&self, base: &BaseAccounts) -> (Tree, Trail) {
+        let Laid { mut tree, trail, .. } = self.lay(base);
+        self.show_samples(&mut tree);
+        (tree, trail)
+    }
+
+    /// The same, of a recipe whose accounts and owners are no mistakes over this base.
+    fn sound(&self, base: &BaseAccounts) -> Result<(Tree, Trail), BuildError> {
         let Laid { mut tree, trail, findings } = self.lay(base);
         refuse(&self.name, &findings)?;
         self.show_samples(&mut tree);

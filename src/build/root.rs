@@ -6,8 +6,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use super::BuildError;
-use super::lint::Finding;
 use super::lint::rule::{METADATA, NAME, UNHOLDABLE};
+use super::lint::{Finding, Place};
 use crate::disk::{self, DiskError, Found, Kind};
 use crate::wire::apkovl::Entry;
 
@@ -77,7 +77,10 @@ pub(super) fn read(root: &Path, origin: &str) -> Result<Root, BuildError> {
                 read.findings.extend(lost(&source, &path, kind)?.into_iter().map(|finding| finding.by(origin)));
                 read.files.push((path, entry));
             }
-            Err(finding) => read.findings.push(finding.at(path).by(origin)),
+            Err(finding) => {
+                let place = Some(Place { file: source, line: None });
+                read.findings.push(Finding { place, ..finding.at(path).by(origin) });
+            }
         }
     }
     Ok(read)

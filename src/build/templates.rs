@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::lint::rule::TEMPLATE;
-use super::{BaseAccounts, BuildError, Finding, Recipe, Topic};
+use super::{BaseAccounts, BuildError, Finding, Place, Recipe, Topic};
 use crate::model::template::{Renderer, Template, TemplateError, TemplateSet};
 use crate::wire::apkovl::{Entry, Node, Tree};
 
@@ -32,7 +32,10 @@ impl Recipe {
                 let effect = "the machine would get its last good rendering, or none";
                 let finding = Finding::new(TEMPLATE, error.to_string(), effect, "correct the template");
                 let by = self.trail.owner(Topic::File, &path).unwrap_or_default().to_owned();
-                finding.at(path).by(by).left_out()
+                let written = self.written.iter().rev().find(|(layer, _)| *layer == by);
+                let place = written.and_then(|(_, written)| written.source(&path));
+                let place = place.map(|place| Place { line: error.line(), ..place });
+                Finding { place, ..finding.at(path).by(by).left_out() }
             })
             .collect()
     }
@@ -205,7 +208,7 @@ mod tests {
     #[test]
     fn a_mistake_stops_the_build_and_names_layer_file_and_line() {
         let error = read("[vars]\nseat = \"1\"", &[("etc/x.tmpl", "a\n{{ vars.sat }}")]).unwrap_err();
-        let said = "etc/x.tmpl, line 2: there is no `vars.sat`; did you mean `vars.seat`? (TPL-2) [profile x]";
+        let said = "etc/x.tmpl, line 2: there is no `vars.sat`; did you mean `vars.seat`? (TPL-2) [profile x, ";
         assert!(error.contains(said), "{error}");
         for reserved in ["etc/passwd.tmpl", "etc/apk/world.tmpl", "etc/bivouac/overlay.tmpl", "etc/.tmpl"] {
             let error = read("", &[(reserved, "x")]).unwrap_err();

@@ -103,7 +103,7 @@ fn describe((name, recipe): &Checked<'_>) -> Value {
             "path": it.path,
             "layer": it.by,
             "file": it.place.as_ref().map(|place| &place.file),
-            "line": it.place.as_ref().map(|place| place.line),
+            "line": it.place.as_ref().and_then(|place| place.line),
             "what": it.what,
             "effect": it.effect,
             "fix": it.fix,

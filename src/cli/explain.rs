@@ -4,8 +4,9 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
+use super::progress::say;
 use super::report::table;
-use crate::build::{BaseAccounts, Recipe, Step, Subject, Topic};
+use crate::build::{BaseAccounts, Finding, Recipe, Step, Subject, Topic};
 use crate::config::Settings;
 use crate::model::name::{ProfileName, nearest};
 use crate::wire::apkovl::{Entry, Node, Tree};
@@ -32,8 +33,12 @@ pub(super) fn explain(
     as_json: bool,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    let recipe = Recipe::load(&settings.profiles, &settings.overlays, profile)?;
-    let (tree, trail) = recipe.explained(&BaseAccounts::default())?;
+    let recipe = Recipe::read(&settings.profiles, &settings.overlays, profile)?;
+    let (tree, trail) = recipe.explained(&BaseAccounts::default());
+    // Whoever looks for a mistake wants to see what there is; on the error stream, because programs read the other.
+    if recipe.findings().iter().any(Finding::is_fatal) {
+        say(&format!("{profile} has mistakes, and what they are about may be missing here: bivouac check {profile}"));
+    }
     let all: Vec<Explained<'_>> =
         trail.iter().filter_map(|(subject, steps)| Explained::of(subject, steps, &tree)).collect();
     // Who asks for what is written with `!` asks who took it out.

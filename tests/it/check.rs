@@ -21,12 +21,12 @@ const TEXT: &str = "\
 vdi: 1 error, 1 warning, 1 allowed
 
   error OVL-46: a script that is passed over because of its mode or name
-    `etc/local.d/a.start` is not executable  [profile vdi]
+    `etc/local.d/a.start` is not executable  [profile vdi, profiles/vdi/root/etc/local.d/a.start]
     effect: it is passed over and never runs
     fix: `chmod +x` it, or give it the mode 0755 in `[files]`
 
   allowed OVL-48: a leftover of an editor or of apk
-    `etc/old/motd~` looks like a leftover of an editor or of apk  [profile vdi]
+    `etc/old/motd~` looks like a leftover of an editor or of apk  [profile vdi, profiles/vdi/root/etc/old/motd~]
     allowed: a sample
 
   warning ARG-4: a kernel argument that takes something away from the machine
@@ -67,7 +67,7 @@ fn a_check_as_json_has_everything() {
             "about": "a script that is passed over because of its mode or name",
             "path": "etc/local.d/a.start",
             "layer": "profile vdi",
-            "file": null,
+            "file": "profiles/vdi/root/etc/local.d/a.start",
             "line": null,
             "what": "`etc/local.d/a.start` is not executable",
             "effect": "it is passed over and never runs",
@@ -184,7 +184,7 @@ fn errors_stop_a_build_all_at_once_and_warnings_do_not() {
     site.write("profiles/vdi/root/etc/local.d/b.start", "#!/bin/sh\n");
     let ran = site.run(&["build", "vdi"]);
     assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{ran:?}");
-    for part in ["`etc/local.d/a.start` is not executable (OVL-46)", "`etc/local.d/b.start` is not", "[profile vdi]"] {
+    for part in ["`etc/local.d/a.start` is not executable (OVL-46)", "`etc/local.d/b.start` is not", "[profile vdi, "] {
         assert!(ran.err.contains(part), "{}", ran.err);
     }
     assert!(!ran.err.contains("ARG-4"), "only errors stop a build: {}", ran.err);
@@ -227,7 +227,7 @@ vdi: 7 errors
     fix: write `uid` into [users.kiosk]
 
   error OVL-46: a script that is passed over because of its mode or name
-    `etc/local.d/a.start` is not executable  [profile vdi]
+    `etc/local.d/a.start` is not executable  [profile vdi, profiles/vdi/root/etc/local.d/a.start]
     effect: it is passed over and never runs
     fix: `chmod +x` it, or give it the mode 0755 in `[files]`
 
@@ -284,7 +284,7 @@ fn accounts_that_share_an_id_are_shown_with_who_says_so_and_what_it_means() {
         "    effect: both are one group to the kernel: who is in one may do what the other may\n",
         "account `guest`: there is no group `vidoe`  [profile vdi, profiles/vdi/profile.toml:13]",
         "    fix: did you mean `video`?\n",
-        "etc/passwd, line 1: account `toor`: the user has the id 0, which `root` has too  [profile vdi]",
+        "etc/passwd, line 1: account `toor`: the user has the id 0, which `root` has too  [profile vdi, profiles/vdi/root/etc/passwd]",
     ] {
         assert!(said.contains(part), "{part}\n{said}");
     }
@@ -307,4 +307,45 @@ fn one_kernel_argument_can_be_allowed_and_a_node_does_not_hide_a_file() {
     let ran = site.run(&["check", "vdi"]);
     let expected = "profile vdi has `srv/null` in root/ and in `[nodes]`  [profile vdi, profiles/vdi/profile.toml:3]\n";
     assert!(ran.code == Some(1) && ran.out.contains(expected), "{}", ran.out);
+}
+
+#[test]
+fn a_finding_says_in_which_file_of_which_layer_it_is_and_on_which_line_where_it_is_one() {
+    let site = Site::new();
+    site.write(
+        "profiles/vdi/profile.toml",
+        "overlays = [\"base\"]\nhostname = \"vdi\"\n[services]\ndefault = [\n\"local\",\n\"nonesuch\",\n]\n\
+         [files]\n\"etc/own.conf\" = { owner = \"7:7\" }\n\"etc/open/\" = { mode = \"0666\" }\n[nodes]\n\
+         \"etc/node\" = \"c 1:3\"\n[[allow]]\nrule = \"OVL-48\"\nreason = \"\"\n\
+         [[allow]]\nrule = \"OVL-999\"\nreason = \"x\"\n[[allow]]\nrule = \"OVL-15\"\npath = \"etc/none\"\nreason = \"x\"\n",
+    );
+    for (file, text) in [
+        ("etc/own.conf", ""),
+        ("etc/open/x", ""),
+        ("etc/bad.tmpl", "fine\n{{ vars.nothing }}\n"),
+        ("etc/id.tmpl", "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG\n"),
+    ] {
+        site.write(&format!("profiles/vdi/root/{file}"), text);
+    }
+    std::fs::create_dir_all(site.path("profiles/vdi/root/home/nobodys")).unwrap();
+    let ran = site.run(&["check", "vdi"]);
+    for place in [
+        "profile.toml:6",
+        "profile.toml:9",
+        "profile.toml:10",
+        "profile.toml:15",
+        "profile.toml:16",
+        "profile.toml:19",
+        "root/etc/bad.tmpl:2",
+        "root/etc/id.tmpl",
+        "root/home/nobodys",
+    ] {
+        assert!(ran.out.contains(&format!(", profiles/vdi/{place}]\n")), "{place}: {}", ran.out);
+    }
+    let unplaced: Vec<&str> =
+        ran.out.lines().filter(|line| line.starts_with("    ") && !line.contains(", profiles/vdi/")).collect();
+    assert!(
+        unplaced.iter().all(|line| line.starts_with("    effect: ") || line.starts_with("    fix: ")),
+        "{unplaced:?}"
+    );
 }

@@ -180,3 +180,20 @@ fn what_was_taken_out_of_a_list_is_found_by_its_name_with_and_without_the_mark()
         }
     }
 }
+
+#[test]
+fn a_profile_with_mistakes_is_explained_too_and_it_is_said_that_it_has_some() {
+    let site = site();
+    site.write(
+        "profiles/seat/profile.toml",
+        "description = \"a seat\"\nextends = \"vdi\"\npackages = [\"!gone\", \"mc\"]\n[users.guest]\ncomment = \"no id\"\n\
+         [files]\n\"etc/none\" = { mode = \"0600\" }\n",
+    );
+    let ran = site.run(&["explain", "seat", "packages"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.out.lines().any(|line| line.split_whitespace().eq(["mc", "profile", "seat"])), "{}", ran.out);
+    assert_eq!(ran.err, "seat has mistakes, and what they are about may be missing here: bivouac check seat\n");
+    let ran = site.run(&["explain", "seat", "description"]);
+    assert_eq!(ran.out, "VALUE        VALUE   SET BY\ndescription  a seat  profile seat\n");
+    assert_eq!(site.run(&["explain", "vdi"]).err, "");
+}

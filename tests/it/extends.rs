@@ -67,6 +67,6 @@ fn a_circle_is_refused_and_so_is_a_profile_that_is_not_there() {
     let said = site.run(&["build", "lost"]).err;
     assert!(said.contains("there are `a`, `b`, `c`, `hello`, `own`\n"), "{said}");
     site.write("overlays/base/overlay.toml", "extends = \"hello\"");
-    let ran = site.run(&["explain", "hello"]);
-    assert!(ran.err.contains("only a profile has the key `extends`, an overlay has not"), "{}", ran.err);
+    let ran = site.run(&["check", "hello"]);
+    assert!(ran.out.contains("only a profile has the key `extends`, an overlay has not"), "{}", ran.out);
 }

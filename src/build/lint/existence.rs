@@ -8,12 +8,12 @@ use crate::build::trail::Topic;
 use crate::model::alpine::ReleaseSpec;
 use crate::model::name::nearest;
 
-/// The time zones of tzdata 2025b, its older names among them.
+/// The time zones of tzdata 2026f, its older names among them.
 const ZONES: &str = include_str!("time-zones");
 
-/// The layouts of `kbd-bkeymaps`, as `setup-keymap` lists them.
+/// The layouts of `kbd-bkeymaps`, as `setup-keymap` of Alpine 3.15 lists them.
 const LAYOUTS: &str = "\
-    af al am ara at az ba bd be bg br brai by ca ch cm cn cz de dk dz ee epo es fi fo fr gb ge gh gn gr hr hu id ie il \
+    af al am ara at az ba bd be bg br brai by ca ch cm cn cz de dk dz ee epo es fi fo fr gb ge gh gr hr hu id ie il \
     in iq ir is it jp ke kg kr kz la latam lk lt lv ma md me mk ml mm mt my ng nl no ph pk pl pt ro rs ru se si sk sy \
     th tj tm tr tw ua us uz vn";
 
@@ -47,7 +47,7 @@ pub(super) fn look(machine: &Machine<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     if let Some(zone) = zone_of(machine).filter(|zone| !listed(ZONES, zone)) {
         let fix = meant(zone, ZONES).unwrap_or_else(|| "write a zone such as \"Europe/Berlin\"".to_owned());
-        found.push(say(&["timezone"], format!("tzdata 2025b has no time zone `{zone}`"), fix));
+        found.push(say(&["timezone"], format!("tzdata 2026f has no time zone `{zone}`"), fix));
     }
     if let Some(keymap) = keymap_of(machine) {
         let layout = keymap.split(' ').next().unwrap_or_default().to_owned();

@@ -9,15 +9,16 @@ use crate::model::profile::Problem;
 /// Where the author of a layer wrote something.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    /// The profile or overlay file.
+    /// The profile or overlay file, or a file below `root/`.
     pub file: PathBuf,
-    /// Its line, counted from 1.
-    pub line: usize,
+    /// Its line, counted from 1; nothing when it is about the file as a whole.
+    pub line: Option<usize>,
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}:{}", self.file.display(), self.line)
+        write!(out, "{}", self.file.display())?;
+        self.line.map_or(Ok(()), |line| write!(out, ":{line}"))
     }
 }
 
@@ -32,7 +33,7 @@ pub struct Finding {
     pub by: Option<String>,
     /// The key of that layer that says it, when one does: `users`, `kiosk`, `uid`.
     pub(in crate::build) key: Vec<String>,
-    /// Where that key stands.
+    /// Where that key stands, or the file of the layer that is at the path.
     pub place: Option<Place>,
     /// What is wrong.
     pub what: String,
@@ -88,7 +89,7 @@ impl Finding {
     pub(in crate::build) fn of_problem(problem: Problem, layer: &str, file: PathBuf) -> Self {
         let Problem { line, what, fix } = problem;
         let finding = Self::new(KEY, what, "the key is left out, so the profile is not what its author wrote", fix);
-        Self { place: Some(Place { file, line }), ..finding.by(layer).left_out() }
+        Self { place: Some(Place { file, line: Some(line) }), ..finding.by(layer).left_out() }
     }
 
     /// The same about something that was left out.

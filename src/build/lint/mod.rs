@@ -32,6 +32,7 @@ pub use finding::{Finding, Place};
 pub use rule::{Level, RULES, Rule};
 pub use secrets::is_secret;
 
+use super::merge::Permit;
 use super::trail::{BIVOUAC, Subject, Topic, Trail};
 use super::{AlpineChoice, BaseAccounts, Declaration};
 use crate::model::name::nearest;
@@ -78,11 +79,12 @@ pub(super) fn look(machine: &Machine<'_>) -> Vec<Finding> {
 
 /// Says of each finding whether the profile allows it, adds each `[[allow]]` that does nothing, and puts the worst first.
 /// `is_open` says of which nobody can tell yet.
-pub(super) fn judge(mut found: Vec<Finding>, allowed: &[Allowed], is_open: impl Fn(&Allowed) -> bool) -> Vec<Finding> {
+pub(super) fn judge(mut found: Vec<Finding>, allowed: &[Permit], is_open: impl Fn(&Allowed) -> bool) -> Vec<Finding> {
     let mut about_allow = Vec::new();
-    for allow in allowed {
+    for Permit { allow, by, place } in allowed {
+        let located = |finding: Finding| Finding { place: place.clone(), ..finding.by(by.as_str()) };
         if !RULES.iter().any(|rule| rule.id == allow.rule) {
-            about_allow.push(unknown_rule(allow));
+            about_allow.push(located(unknown_rule(allow)));
             continue;
         }
         let mut is_used = false;
@@ -96,7 +98,7 @@ pub(super) fn judge(mut found: Vec<Finding>, allowed: &[Allowed], is_open: impl 
             }
         }
         if !is_used && (is_final || !is_open(allow)) {
-            about_allow.push(idle(allow, is_final));
+            about_allow.push(located(idle(allow, is_final)));
         }
     }
     found.append(&mut about_allow);
@@ -115,7 +117,7 @@ fn idle(allow: &Allowed, is_final: bool) -> Finding {
     } else {
         let what = format!("`[[allow]]` names {}{place}, and nothing is found there", allow.rule);
         let effect = "a later mistake there would be let through";
-        Finding::new(IDLE_ALLOW, what, effect, "take it out of the profile, or correct its path")
+        Finding::new(IDLE_ALLOW, what, effect, "take it out, or correct what it names")
     };
     Finding { path: allow.path.clone(), ..finding }
 }

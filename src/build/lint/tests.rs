@@ -763,7 +763,7 @@ fn found_in(case: Case<'_>, members: Members) -> Vec<Finding> {
     let all = members.iter().map(member).chain(base).collect();
     let contents = Contents::from_iter([("pkg".to_owned(), all)]);
     let (recipe, base) = (recipe(case), BaseAccounts::default());
-    let (tree, trail) = recipe.explained(&base).unwrap();
+    let (tree, trail) = recipe.explained(&base);
     in_packages::look(&recipe.machine(&tree, &trail, &base), &contents)
 }
 

@@ -186,7 +186,7 @@ pub(super) fn read(text: &str, mistakes: impl Fn(&Layer) -> Mistakes) -> Result<
     let syntax = |error: toml::de::Error| ProfileError::Syntax(error.to_string().trim_end().to_owned());
     let mut document = DeTable::parse(text).map_err(syntax)?;
     let lines = Lines::of(text);
-    let keys = Keys::of(document.get_ref(), &lines);
+    let mut keys = Keys::of(document.get_ref(), &lines);
     let mut problems = Vec::new();
     // The tables that have lost a key: what they lack now, they may have had under another name.
     let mut poorer: Vec<Vec<String>> = Vec::new();
@@ -196,6 +196,8 @@ pub(super) fn read(text: &str, mistakes: impl Fn(&Layer) -> Mistakes) -> Result<
             Ok(layer) => {
                 let found = mistakes(&layer);
                 if found.is_empty() {
+                    // What was taken out of a list moved what came after it.
+                    keys.0.extend(Keys::of(document.get_ref(), &lines).0);
                     problems.sort_by_key(|problem: &Problem| problem.line);
                     return Ok(Read { value: layer, keys, problems });
                 }
@@ -352,6 +354,10 @@ fn reworded(message: &str, path: &[String], written: &str) -> (String, String) {
             Some((wanted, fix)) => (format!("{value}, and {wanted} is wanted"), fix),
             None => (value, format!("write {expected}")),
         };
+    }
+    // What the standard library says of a text that is no address.
+    if message == "invalid IP address syntax" {
+        return (format!("{value}, and an IP address is wanted"), "write one, such as \"10.0.0.1\"".to_owned());
     }
     if let Some(wanted) = message.strip_prefix("expected ") {
         return (value, format!("write {wanted}"));

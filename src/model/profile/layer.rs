@@ -161,7 +161,11 @@ impl Layer {
                 found.value(&["allow", &place, "path"], path, why);
             }
             if allowed.reason.trim().is_empty() {
-                found.value(&["allow", &place], "", "say in its `reason` why this finding is not a mistake here");
+                found.value(
+                    &["allow", &place, "reason"],
+                    &allowed.reason,
+                    "say why this finding is not a mistake here",
+                );
             }
         }
         found

@@ -74,6 +74,17 @@ pub enum TemplateError {
     },
 }
 
+impl TemplateError {
+    /// The line of the template that is wrong, counted from 1, when it is one line.
+    #[must_use]
+    pub const fn line(&self) -> Option<usize> {
+        match self {
+            Self::Template { line, .. } => Some(*line),
+            _ => None,
+        }
+    }
+}
+
 fn told(description: &str) -> String {
     if description.is_empty() { String::new() } else { format!(" ({description})") }
 }

@@ -42,6 +42,8 @@ pub enum What {
     },
     /// It has an owner or group by name that the initramfs knows with another number than the one given.
     OwnerName {
+        /// Whether it is the group's.
+        is_group: bool,
         /// The name.
         name: String,
         /// The number in the header, which is in the tree.
@@ -142,10 +144,11 @@ impl fmt::Display for What {
                     record.uid, record.gid, header.uid, header.gid
                 );
             }
-            Self::OwnerName { name, number, becomes } => {
+            Self::OwnerName { is_group, name, number, becomes } => {
+                let whom = if *is_group { "the group" } else { "the user" };
                 return write!(
                     out,
-                    "belongs to `{name}`, which init's tar makes {becomes} whatever the number says: {number}"
+                    "belongs to {whom} `{name}`, which init's tar makes {becomes} whatever the number says: {number}"
                 );
             }
             Self::LinkOwner(owner) => {

@@ -183,10 +183,10 @@ impl Assembly {
         if record != owner {
             self.note(name, What::PaxOwner { record: *record, header: *owner })?;
         }
-        for (known, word, number) in [(USERS, user, owner.uid), (GROUPS, group, owner.gid)] {
+        for (is_group, known, word, number) in [(false, USERS, user, owner.uid), (true, GROUPS, group, owner.gid)] {
             let found = known.iter().find(|(name, id)| name.as_bytes() == word && *id != number);
             if let Some((word, becomes)) = found {
-                self.note(name, What::OwnerName { name: (*word).to_owned(), number, becomes: *becomes })?;
+                self.note(name, What::OwnerName { is_group, name: (*word).to_owned(), number, becomes: *becomes })?;
             }
         }
         Ok(())

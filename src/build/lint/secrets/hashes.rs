@@ -38,10 +38,13 @@ pub(super) fn look(machine: &Machine<'_>) -> Vec<Finding> {
         // A locked account's hash may be unlocked again.
         let hash = field.trim_start_matches('!');
         let Some(kind) = kind(hash) else { continue };
-        let by = machine.trail.owner(Topic::Account, &format!("{name}.password")).map(str::to_owned);
-        let by = by.or_else(|| machine.author(FILE));
+        let said = machine.trail.owner(Topic::Account, &format!("{name}.password")).map(str::to_owned);
         let mut say = |rule, what: String, effect: &str| {
-            found.push(Finding { by: by.clone(), ..Finding::new(rule, what, effect, FIX).at(FILE) });
+            let finding = Finding::new(rule, what, effect, FIX).at(FILE);
+            found.push(match &said {
+                Some(layer) => finding.by(layer.as_str()).in_key(&["users", name, "password"]),
+                None => Finding { by: machine.author(FILE), ..finding },
+            });
         };
         match kind {
             Kind::Sha => {

@@ -317,7 +317,7 @@ fn owners_are_those_of_the_records_and_the_machines_are_noted() {
         notes(&read),
         [
             ("etc/pax", &What::PaxOwner { record, header }),
-            ("etc/name", &What::OwnerName { name: "wheel".to_owned(), number: 1000, becomes: 10 }),
+            ("etc/name", &What::OwnerName { is_group: true, name: "wheel".to_owned(), number: 1000, becomes: 10 }),
             ("etc/link", &What::LinkOwner(Owner { uid: 7, gid: 0 })),
         ]
     );
