@@ -201,12 +201,21 @@ fn stanzas(text: &mut String, name: &str, interface: &Interface, before: &str) {
                 let _ = writeln!(text, "iface {name} {family} static");
                 // What brings the card up happens once.
                 text.push_str(if place == 0 { before } else { "" });
-                let _ = writeln!(text, "\taddress {address}/{length}");
+                let _ = writeln!(text, "\taddress {address}\n\tnetmask {}", netmask((*address, *length)));
                 if let Some((_, gateway)) = router.filter(|(by, _)| *by == Some(place)) {
                     text.push_str(&route(name, (*address, *length), gateway));
                 }
             }
         }
+    }
+}
+
+/// The length of an address's network as both programs take it: busybox' knows no `address 10.0.0.5/24`, and of IPv4 no
+/// length.
+fn netmask((address, length): (IpAddr, u8)) -> String {
+    match IpNet::new(address, length) {
+        Ok(IpNet::V4(network)) => network.netmask().to_string(),
+        _ => length.to_string(),
     }
 }
 
@@ -311,7 +320,8 @@ mod tests {
              iface @boot@.20 inet static\n\tpre-up ip link set @boot@ up\n\
              \tpre-up [ -d /sys/class/net/@boot@.20 ] || ip link add link @boot@ name @boot@.20 type vlan id 20\n\
              \tpost-down ip link del @boot@.20 2>/dev/null || true\n\
-             \taddress 10.0.20.5/24\n\tgateway 10.0.20.1\niface @boot@.20 inet6 static\n\taddress fd00::5/64\n\n\
+             \taddress 10.0.20.5\n\tnetmask 255.255.255.0\n\tgateway 10.0.20.1\niface @boot@.20 inet6 static\n\
+             \taddress fd00::5\n\tnetmask 64\n\n\
              auto eth1\niface eth1 inet manual\n\tup ip link set eth1 up\n"
         );
         assert!(text(&merged, "etc/network/interfaces").contains("iface eth0 inet dhcp"));
@@ -319,12 +329,13 @@ mod tests {
         assert_eq!(merged.services[&Runlevel::Boot], ["networking", "boot-interface"]);
         let fixed = applied("[network.interfaces]\neth1 = { address = \"10.0.0.5/32\", gateway = \"10.1.0.1\" }", &[]);
         assert!(fixed.tree.get(BOOT_INTERFACES).is_none());
-        let routes = "\taddress 10.0.0.5/32\n\tup ip route add 10.1.0.1/32 dev eth1\n\
+        let routes = "\taddress 10.0.0.5\n\tnetmask 255.255.255.255\n\tup ip route add 10.1.0.1/32 dev eth1\n\
                       \tup ip route add default via 10.1.0.1 dev eth1\n";
         assert!(text(&fixed, "etc/network/interfaces").ends_with(routes));
         let two =
             "[network.interfaces]\neth1 = { address = [\"10.9.0.5/24\", \"10.0.0.5/24\"], gateway = \"10.0.0.1\" }";
-        let once = "\taddress 10.9.0.5/24\niface eth1 inet static\n\taddress 10.0.0.5/24\n\tgateway 10.0.0.1\n";
+        let once = "\taddress 10.9.0.5\n\tnetmask 255.255.255.0\niface eth1 inet static\n\taddress 10.0.0.5\n\
+                    \tnetmask 255.255.255.0\n\tgateway 10.0.0.1\n";
         assert!(text(&applied(two, &[]), "etc/network/interfaces").ends_with(once));
     }
 }

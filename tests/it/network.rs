@@ -36,7 +36,7 @@ vdi: 4 errors
 
   error NET-3: a gateway that cannot be reached
     the gateway 10.0.1.1 of the card `boot` is in none of its networks: 10.0.0.0/24  [profile vdi, profiles/vdi/profile.toml:7]
-    effect: there is no default route, so the machine reaches nothing outside its own network
+    effect: the machine reaches nothing outside its own network, unless the gateway answers there all the same
     fix: correct the gateway, or the address and the length of its network
 
   error NET-4: a name server that cannot answer

@@ -64,6 +64,9 @@ fn of_card(machine: &Machine<'_>, finding: Finding, name: &str, key: &[&str]) ->
 /// NET-3: the router has to be a neighbour, and another machine.
 fn gateway(machine: &Machine<'_>, name: &str, interface: &Interface, list: &[Fixed]) -> Option<Finding> {
     const EFFECT: &str = "there is no default route, so the machine reaches nothing outside its own network";
+    // ifupdown-ng takes every gateway for a neighbour, busybox' `ifup` sets no route.
+    const FAR: &str =
+        "the machine reaches nothing outside its own network, unless the gateway answers there all the same";
     let gateway = interface.gateway?;
     let alike = || list.iter().filter(|(ip, _)| ip.is_ipv4() == gateway.is_ipv4());
     let said = |rule: Rule, what: String, fix: &str| {
@@ -88,7 +91,8 @@ fn gateway(machine: &Machine<'_>, name: &str, interface: &Interface, list: &[Fix
     (!is_link_local && !alike().any(is_neighbour)).then(|| {
         let networks: Vec<String> = alike().filter_map(|fixed| Some(network(*fixed)?.trunc().to_string())).collect();
         let what = format!("is in none of its networks: {}", networks.join(", "));
-        said(GATEWAY, what, "correct the gateway, or the address and the length of its network")
+        let fix = "correct the gateway, or the address and the length of its network";
+        Finding { effect: FAR.to_owned(), ..said(GATEWAY, what, fix) }
     })
 }
 
