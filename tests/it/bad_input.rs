@@ -71,7 +71,7 @@ fn a_broken_profile_is_named_with_file_line_and_key() {
         (
             "overlays = [\"base\"]\n[services]\nboot = [\"networkin\"]\ndefault = [\"zabbix\"]",
             &[
-                "`networkin` starts in runlevel boot, and neither overlay nor packages bring it (OVL-26) [profile broken]",
+                "`networkin` starts in runlevel boot, and neither overlay nor packages bring it (OVL-26) [profile broken, profiles/broken/profile.toml:3]",
                 "did you mean `networking`?",
                 "`zabbix` starts in runlevel default",
             ],
@@ -106,7 +106,10 @@ fn a_broken_profile_is_named_with_file_line_and_key() {
 #[test]
 fn files_that_cannot_go_into_an_overlay_are_named_with_the_rule() {
     for (file, part) in [
-        ("profiles/hello/root/README", "`README` lies directly in root/ (OVL-11) [profile hello]"),
+        (
+            "profiles/hello/root/README",
+            "`README` lies directly in root/ (OVL-11) [profile hello, profiles/hello/root/README]",
+        ),
         ("profiles/hello/root/etc/._motd", "leftover of macOS"),
         ("profiles/hello/root/etc/new\nline", "control character"),
         ("profiles/hello/root/home/alice/x", "`home/alice` would belong to root (OVL-21)"),
