@@ -57,7 +57,7 @@ pub(super) async fn bind(settings: &Settings, coming: &[ProfileName]) -> anyhow:
         disk_rules: settings.disk_rules.clone(),
         mirror: mirror::to_serve(settings),
     };
-    let fleet = Fleet::open(&settings.fleet()).await?;
+    let fleet = Fleet::open(&settings.fleet()).await?.checking_in_every(settings.fleet_settings.check_in_interval);
     let app = Arc::new(App::new(store, fleet, &options)?);
     let server = Server::bind(Arc::clone(&app), options).await.context("cannot serve")?;
     Ok(Ready { server, app, fallback, loaders })

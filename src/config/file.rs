@@ -50,6 +50,8 @@ pub struct File {
     pub local_disk: Option<Vec<LocalDisk>>,
     /// Machines by the address of their network card.
     pub machines: Option<BTreeMap<String, Follow>>,
+    /// What is asked of machines that are up.
+    pub fleet: Option<FleetTable>,
     /// HTTP.
     pub http: Option<Http>,
     /// TFTP.
@@ -141,6 +143,14 @@ pub struct Follow {
     /// Its own values of variables, which win over the profile's.
     #[serde(default)]
     pub vars: Vars,
+}
+
+/// `[fleet]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct FleetTable {
+    /// How often machines check in; `5m` when absent.
+    pub check_in_interval: Option<String>,
 }
 
 /// `[http]`.
@@ -238,6 +248,9 @@ impl File {
             menu: self.menu.or(other.menu),
             local_disk: self.local_disk.or(other.local_disk),
             machines: self.machines.or(other.machines),
+            fleet: both(self.fleet, other.fleet, |a, b| FleetTable {
+                check_in_interval: a.check_in_interval.or(b.check_in_interval),
+            }),
             http: both(self.http, other.http, |a, b| Http {
                 listen: a.listen.or(b.listen),
                 advertise: a.advertise.or(b.advertise),

@@ -6,6 +6,7 @@
 mod dhcp;
 mod fetch;
 mod file;
+mod fleet;
 mod http;
 mod lease;
 mod loader;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 pub use dhcp::{Dhcp, DhcpSettings, WrittenQuirk, WrittenSubnet};
 pub use fetch::FetchSettings;
+pub use fleet::FleetSettings;
 pub use http::{HttpSettings, HttpsSettings};
 pub use loader::Loader;
 pub use menu::{EntryTable, LocalDisk, MenuTable};
@@ -30,7 +32,7 @@ use crate::model::menu::{DiskRule, Menu};
 use crate::model::name::{ChannelName, ProfileName, nearest};
 use crate::model::net::{PlanError, SubnetError, TransferPorts};
 use crate::model::plan::{Assignment, Assignments};
-pub use file::{CachingMirror, Fetch, File, Follow, Http, OneOrMore, Tftp, Verify};
+pub use file::{CachingMirror, Fetch, File, FleetTable, Follow, Http, OneOrMore, Tftp, Verify};
 
 /// The name of the site file, looked for in the working folder.
 pub const FILE_NAME: &str = "bivouac.toml";
@@ -136,6 +138,8 @@ pub struct Settings {
     pub menu: Menu,
     /// How machines get to their local disk; the first rule about a machine counts.
     pub disk_rules: Vec<DiskRule>,
+    /// What is asked of machines that are up.
+    pub fleet_settings: FleetSettings,
     /// HTTP and HTTPS.
     pub http: HttpSettings,
     /// Where TFTP listens; off when absent.
@@ -232,6 +236,7 @@ impl Settings {
             assignments,
             menu: menu::menu(file.menu.unwrap_or_default())?,
             disk_rules: menu::disk_rules(file.local_disk.unwrap_or_default())?,
+            fleet_settings: FleetSettings::check(file.fleet.unwrap_or_default())?,
             http,
             tftp: tftp.enabled.unwrap_or(true).then_some(tftp_listen),
             tftp_ports: if tftp.single_port == Some(true) { TransferPorts::Single } else { TransferPorts::Own },

@@ -16,7 +16,7 @@ use crate::model::mac::Mac;
 use crate::model::timeline::Stage;
 
 /// What makes the database, step by step; `PRAGMA user_version` counts those that were made.
-const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("events.sql")];
+const MIGRATIONS: [&str; 3] = [include_str!("schema.sql"), include_str!("events.sql"), include_str!("health.sql")];
 
 /// The version this program reads and writes.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
@@ -113,7 +113,8 @@ impl Database {
     pub(super) async fn load(&self) -> Result<Vec<Machine>, FleetError> {
         let rows = sqlx::query(
             "SELECT machines.mac, uuid, serial, platform, buildarch, first_seen, last_seen, \
-             token, started, profile, release, bundle, sent_to, step, step_at, report, problems \
+             token, started, profile, release, bundle, sent_to, step, step_at, report, problems, \
+             last_check_in, first_good, good, vitals, alarm \
              FROM machines JOIN sessions ON sessions.mac = machines.mac \
              ORDER BY machines.mac, step_at DESC, started DESC",
         )
@@ -125,7 +126,7 @@ impl Database {
             let machine = machine(row).map_err(|error| self.failed(error))?;
             match machines.last_mut().filter(|last| last.identity.mac == machine.identity.mac) {
                 Some(last) if last.earlier.len() < EARLIER && !machine.session.token.is_empty() => {
-                    last.earlier.push(Session { report: None, ..machine.session });
+                    last.earlier.push(Session { report: None, vitals: None, ..machine.session });
                 }
                 Some(_) => {}
                 None => machines.push(machine),
@@ -145,7 +146,7 @@ impl Database {
     async fn good(&self) -> Result<HashMap<Mac, Told>, sqlx::Error> {
         let rows = sqlx::query(
             "SELECT mac, profile, release, bundle FROM sessions \
-             WHERE step = 'check-in' AND problems = '[]' AND bundle IS NOT NULL ORDER BY step_at",
+             WHERE first_good IS NOT NULL AND bundle IS NOT NULL ORDER BY first_good",
         )
         .fetch_all(&self.pool)
         .await?;
@@ -361,11 +362,13 @@ async fn save(connection: &mut SqliteConnection, machine: &Machine) -> Result<()
     let told = session.told.as_ref();
     let json = |error: serde_json::Error| sqlx::Error::Encode(error.into());
     sqlx::query(
-        "INSERT INTO sessions (token, mac, started, profile, release, bundle, step, step_at, report, problems, sent_to) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (token) DO UPDATE SET \
+        "INSERT INTO sessions (token, mac, started, profile, release, bundle, step, step_at, report, problems, sent_to, \
+         last_check_in, first_good, good, vitals, alarm) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) ON CONFLICT (token) DO UPDATE SET \
          step = excluded.step, step_at = excluded.step_at, \
          report = COALESCE(excluded.report, sessions.report), problems = excluded.problems, \
-         sent_to = excluded.sent_to",
+         sent_to = excluded.sent_to, last_check_in = excluded.last_check_in, first_good = excluded.first_good, \
+         good = excluded.good, vitals = excluded.vitals, alarm = excluded.alarm",
     )
     .bind(token)
     .bind(&mac)
@@ -378,6 +381,11 @@ async fn save(connection: &mut SqliteConnection, machine: &Machine) -> Result<()
     .bind(session.report.as_ref().map(serde_json::to_string).transpose().map_err(json)?)
     .bind(serde_json::to_string(&session.problems).map_err(json)?)
     .bind(&session.sent_to)
+    .bind(session.last_check_in.map(millis))
+    .bind(session.first_good.map(millis))
+    .bind(i64::from(session.is_good))
+    .bind(session.vitals.as_ref().map(serde_json::to_string).transpose().map_err(json)?)
+    .bind(&session.alarm)
     .execute(&mut *connection)
     .await?;
     sqlx::query(
@@ -395,11 +403,13 @@ fn machine(row: &SqliteRow) -> Result<Machine, sqlx::Error> {
     let text = |column: &str| row.try_get::<String, _>(column);
     let optional = |column: &str| row.try_get::<Option<String>, _>(column);
     let time = |column: &str| row.try_get::<i64, _>(column).map(moment);
+    let optional_time = |column: &str| Ok::<_, sqlx::Error>(row.try_get::<Option<i64>, _>(column)?.map(moment));
     let mac = parsed("mac", &text("mac")?)?;
     let told = told(row)?;
     let json = |error: serde_json::Error| sqlx::Error::Decode(error.into());
     let report = optional("report")?.map(|text| serde_json::from_str(&text)).transpose().map_err(json)?;
     let problems = optional("problems")?.map(|text| serde_json::from_str(&text)).transpose().map_err(json)?;
+    let vitals = optional("vitals")?.map(|text| serde_json::from_str(&text)).transpose().map_err(json)?;
     let token = text("token")?;
     Ok(Machine {
         identity: Identity {
@@ -420,7 +430,12 @@ fn machine(row: &SqliteRow) -> Result<Machine, sqlx::Error> {
             step_at: time("step_at")?,
             report,
             problems: problems.unwrap_or_default(),
-            alarm: None,
+            alarm: optional("alarm")?,
+            last_check_in: optional_time("last_check_in")?,
+            is_good: row.try_get::<i64, _>("good")? != 0,
+            first_good: optional_time("first_good")?,
+            vitals,
+            inventory: None,
         },
         earlier: Vec::new(),
         good: None,

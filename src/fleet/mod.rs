@@ -7,9 +7,10 @@
 
 mod database;
 mod journal;
+mod orders;
 mod roster;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -19,10 +20,13 @@ use tokio::time::Instant;
 use tracing::warn;
 
 pub use journal::{Event, Seen, Sighting};
+pub use orders::Order;
+use orders::Standing;
 use roster::MAX_MACHINES;
-pub use roster::{Change, CheckInError, MAX_ROUNDS, Machine, Outcome, Reached, Roster, Session, Told};
+pub use roster::{Change, CheckInError, Listed, MAX_ROUNDS, Machine, Outcome, Reached, Roster, Session, Told};
 
-use crate::model::checkin::Report;
+use crate::model::checkin::orders::{DEFAULT_INTERVAL, Orders};
+use crate::model::checkin::{Differences, Report};
 use crate::model::digest::Digest;
 use crate::model::identity::Identity;
 use crate::model::mac::Mac;
@@ -45,6 +49,12 @@ const EVENTS_EVERY: Duration = Duration::from_millis(250);
 
 /// How long what was seen of machines waits for more of it.
 const GATHER: Duration = Duration::from_millis(100);
+
+/// How often check-ins are written that are not the first of their boot: of each machine, the last one.
+const CHECK_INS_EVERY: Duration = Duration::from_secs(2);
+
+/// How many of these are written at once, so that a first check-in does not wait for a fleet.
+const CHECK_INS_AT_ONCE: usize = 512;
 
 /// How long a check-in waits to be on disk before the machine is answered all the same.
 const COMMIT_WAIT: Duration = Duration::from_millis(500);
@@ -87,6 +97,9 @@ pub struct Fleet {
     made: Mutex<HashMap<Mac, Made>>,
     database: Arc<Database>,
     writes: mpsc::Sender<Write>,
+    standing: Mutex<Standing>,
+    /// How often machines check in.
+    interval: Duration,
 }
 
 /// What is in memory, also for the task that writes.
@@ -95,12 +108,25 @@ struct Known {
     roster: Mutex<Roster>,
     /// What is to be written down.
     events: Mutex<Vec<Event>>,
+    /// Machines that checked in again and are to be written down as they are when it comes to that.
+    checked_in: Mutex<HashSet<Mac>>,
 }
 
 impl Known {
     fn roster(&self) -> MutexGuard<'_, Roster> {
         // Every method leaves the roster whole, so a panic elsewhere does not make it unusable.
         self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Some of the machines that checked in again, as they are now; all of them when `all`.
+    fn take_check_ins(&self, all: bool) -> Vec<Row> {
+        let mut waiting = self.checked_in.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = if all { waiting.len() } else { CHECK_INS_AT_ONCE };
+        let macs: HashSet<Mac> = waiting.iter().copied().take(count).collect();
+        waiting.retain(|mac| !macs.contains(mac));
+        drop(waiting);
+        let roster = self.roster();
+        macs.iter().filter_map(|mac| roster.machine(mac)).map(Row::of).collect()
     }
 
     fn keep(&self, events: Vec<Event>) {
@@ -183,11 +209,18 @@ impl Fleet {
             machine.session.report = None;
         }
         let made = database.load_made().await?;
-        let known = Arc::new(Known { roster: Mutex::new(Roster::from_machines(machines)), events: Mutex::default() });
+        let known = Arc::new(Known { roster: Mutex::new(Roster::from_machines(machines)), ..Known::default() });
         let (writes, queue) = mpsc::channel(QUEUE);
         let database = Arc::new(database);
         tokio::spawn(write_behind(Arc::clone(&database), Arc::clone(&known), queue));
-        Ok(Self { known, made: Mutex::new(made), database, writes })
+        let standing = Mutex::default();
+        Ok(Self { known, made: Mutex::new(made), database, writes, standing, interval: DEFAULT_INTERVAL })
+    }
+
+    /// The same fleet, whose machines check in this often.
+    #[must_use]
+    pub fn checking_in_every(self, interval: Duration) -> Self {
+        Self { interval, ..self }
     }
 
     /// Opens the database at `path` to look on while a server writes.
@@ -312,28 +345,57 @@ impl Fleet {
         self.lock().told(token)
     }
 
-    /// A machine checked in with `token`; `problems` is how its report differs from what it was told to boot. Like
-    /// [`Self::scripted`], it waits for the disk so long that whoever reads the database next finds the machine up.
+    /// A machine checked in with `token`; `found` is how its report differs from what it was told to boot. The first
+    /// check-in of a boot waits for the disk so long that whoever reads the database next finds the machine up; later
+    /// ones are written within seconds.
     ///
     /// # Errors
-    /// When no boot was given that token.
+    /// When no boot was given that token or the boot is over, and when the report is to list its packages and does not.
     pub async fn check_in(
         &self,
         token: &str,
         report: Report,
-        problems: Vec<String>,
+        found: Differences,
         now: SystemTime,
     ) -> Result<Outcome, CheckInError> {
+        let shown = report.heard;
         let (row, outcome) = {
             let mut roster = self.lock();
-            let (machine, outcome, events) = roster.check_in(token, report, problems, now)?;
-            let row = Row::of(machine);
-            self.known.keep(events);
+            let (machine, outcome, events) = roster.check_in(token, report, found, now)?;
+            // Only a row has the lists of the report, which do not stay in memory.
+            let row = (outcome.is_first || machine.session.report.is_some()).then(|| Row::of(machine));
             machine.session.report = None;
+            self.known.keep(events);
             (row, outcome)
         };
-        self.commit(row, outcome.mac).await;
+        self.standing().done(&outcome.mac, outcome.started, shown.as_ref());
+        match row {
+            Some(row) if outcome.is_first => self.commit(row, outcome.mac).await,
+            Some(row) => self.save(row, None),
+            None => {
+                let mut waiting = self.known.checked_in.lock().unwrap_or_else(PoisonError::into_inner);
+                waiting.insert(outcome.mac);
+            }
+        }
         Ok(outcome)
+    }
+
+    /// What a machine is told with the answer to its check-in.
+    #[must_use]
+    pub fn orders(&self, mac: &Mac) -> Orders {
+        let (reboot, message) = self.standing().of(mac);
+        Orders { interval: self.interval, reboot, message }
+    }
+
+    /// Asks something of a machine, which learns of it when it checks in next. Forgotten when the server ends.
+    pub fn order(&self, mac: Mac, order: Order, now: SystemTime) {
+        if !self.standing().give(mac, order, now) {
+            warn!(%mac, "too many machines have orders; this one was given none");
+        }
+    }
+
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until everything said so far is on disk; for a clean stop.
@@ -348,6 +410,7 @@ impl Fleet {
     fn forget(&self, mac: Option<Mac>) {
         if let Some(mac) = &mac {
             self.made.lock().unwrap_or_else(PoisonError::into_inner).remove(mac);
+            self.standing().forget(mac);
         }
         if let Some(mac) = mac
             && self.writes.try_send(Write::Forget(mac)).is_err()
@@ -386,6 +449,7 @@ async fn write_behind(database: Arc<Database>, known: Arc<Known>, mut queue: mps
     const BATCH: usize = 256;
     let mut batch = Vec::with_capacity(BATCH);
     let mut is_open = true;
+    let mut check_ins_due = Instant::now() + CHECK_INS_EVERY;
     while is_open {
         if let Ok(received) = tokio::time::timeout(EVENTS_EVERY, queue.recv_many(&mut batch, BATCH)).await {
             is_open = received > 0;
@@ -401,6 +465,10 @@ async fn write_behind(database: Arc<Database>, known: Arc<Known>, mut queue: mps
         }
         let is_last = !is_open || batch.iter().any(|write| matches!(write, Write::Flush(_)));
         let events = known.take(is_last);
+        if is_last || Instant::now() >= check_ins_due {
+            check_ins_due = Instant::now() + CHECK_INS_EVERY;
+            batch.extend(known.take_check_ins(is_last).into_iter().map(|row| Write::Seen(Box::new(row))));
+        }
         if batch.is_empty() && events.is_empty() {
             continue;
         }
@@ -509,7 +577,7 @@ mod tests {
         let other = SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap();
         sqlx::raw_sql("PRAGMA user_version = 7").execute(&other).await.unwrap();
         let error = Fleet::read(&path).await.unwrap_err().to_string();
-        assert!(error.ends_with("has version 7, and this program reads 2; use the program that wrote it"), "{error}");
+        assert!(error.ends_with("has version 7, and this program reads 3; use the program that wrote it"), "{error}");
     }
 
     #[tokio::test]

@@ -1,11 +1,17 @@
 //! What is known of every machine, in memory. Pure: the time is an argument.
 
+mod check_in;
+
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use super::journal::{Event, Journal, Seen, Sighting};
+pub use check_in::{CheckInError, Outcome};
+
 use crate::model::boot::Step;
 use crate::model::checkin::Report;
+use crate::model::checkin::vitals::Vitals;
+use crate::model::digest::Digest;
 use crate::model::identity::Identity;
 use crate::model::mac::Mac;
 use crate::model::manifest::BundleId;
@@ -72,25 +78,25 @@ pub struct Session {
     pub problems: Vec<String>,
     /// The problem that was known before the machine came up; in a running server only.
     pub alarm: Option<String>,
+    /// When it last checked in.
+    pub last_check_in: Option<SystemTime>,
+    /// Whether it was good then: the machine ran what it was told to boot, and its required checks were well.
+    pub is_good: bool,
+    /// When it first was.
+    pub first_good: Option<SystemTime>,
+    /// How the machine was when it last checked in; of its last boot only.
+    pub vitals: Option<Vitals>,
+    /// The list of packages it last sent; in a running server only.
+    pub inventory: Option<Listed>,
 }
 
-/// What a check-in showed.
+/// A list of packages that a machine sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
-    /// The machine.
-    pub mac: Mac,
-    /// The bundle it was told to boot.
-    pub bundle: BundleId,
-    /// What differs; empty when nothing does.
-    pub problems: Vec<String>,
-}
-
-/// Why a check-in is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CheckInError {
-    /// No boot that is known was given this token.
-    #[error("no boot was given this token")]
-    UnknownToken,
+pub struct Listed {
+    /// The digest by which the machine names it.
+    pub digest: Digest,
+    /// How it differs from the packages of the bundle.
+    pub differences: Vec<String>,
 }
 
 /// Every machine that is known.
@@ -240,7 +246,7 @@ impl Roster {
         let Some(machine) = self.machines.get_mut(&mac) else { return };
         let before = std::mem::replace(&mut machine.session, session);
         if !before.token.is_empty() {
-            machine.earlier.insert(0, before);
+            machine.earlier.insert(0, Session { vitals: None, ..before });
             for dropped in machine.earlier.drain(MAX_EARLIER.min(machine.earlier.len())..) {
                 self.tokens.remove(&dropped.token);
             }
@@ -257,6 +263,12 @@ impl Roster {
         }
         self.journal.forget(&mac);
         Some(mac)
+    }
+
+    /// What is known of a machine.
+    #[must_use]
+    pub fn machine(&self, mac: &Mac) -> Option<&Machine> {
+        self.machines.get(mac)
     }
 
     #[cfg(test)]
@@ -295,48 +307,6 @@ impl Roster {
         let session = machine.sessions().find(|session| session.token == token)?;
         session.told.as_ref().map(|(_, _, bundle)| *bundle)
     }
-
-    /// A machine reported what it runs; `problems` is how that differs from what it was told to boot. A boot that was
-    /// taken for over is the machine's last one again: it is the one that came up.
-    ///
-    /// # Errors
-    /// When the token belongs to no known boot.
-    pub fn check_in(
-        &mut self,
-        token: &str,
-        report: Report,
-        problems: Vec<String>,
-        now: SystemTime,
-    ) -> Result<(&mut Machine, Outcome, Vec<Event>), CheckInError> {
-        let bundle = self.told(token).ok_or(CheckInError::UnknownToken)?;
-        let mac = *self.tokens.get(token).ok_or(CheckInError::UnknownToken)?;
-        let machine = self.machines.get_mut(&mac).ok_or(CheckInError::UnknownToken)?;
-        let earlier = machine.earlier.iter().position(|session| session.token == token);
-        let is_earlier = earlier.is_some();
-        if let Some(place) = earlier {
-            let session = machine.earlier.remove(place);
-            let newer = std::mem::replace(&mut machine.session, session);
-            if !newer.token.is_empty() {
-                machine.earlier.insert(0, newer);
-            }
-        }
-        machine.last_seen = now;
-        machine.session.step = Step::CheckIn;
-        machine.session.step_at = now;
-        machine.session.report = Some(report);
-        machine.session.problems = machine.session.alarm.iter().chain(&problems).cloned().collect();
-        if problems.is_empty() {
-            machine.good.clone_from(&machine.session.told);
-        }
-        let remark = if problems.is_empty() { "as it was told to".to_owned() } else { problems.join("; ") };
-        let sighting = Sighting { step: Step::CheckIn, seen: Seen::ByMac, sent: None, remark };
-        let mut events = Vec::new();
-        if is_earlier {
-            events = self.journal.begin(mac, machine.session.started);
-        }
-        events.extend(self.journal.note(mac, machine.session.started, &sighting, now));
-        Ok((machine, Outcome { mac, bundle, problems }, events))
-    }
 }
 
 impl Machine {
@@ -369,6 +339,11 @@ impl Session {
             report: None,
             problems: Vec::new(),
             alarm: None,
+            last_check_in: None,
+            is_good: false,
+            first_good: None,
+            vitals: None,
+            inventory: None,
         }
     }
 }
@@ -378,7 +353,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::digest::Digest;
+    use crate::model::checkin::Differences;
     use crate::model::manifest::tests::sample;
     use crate::model::plan::Published;
 
@@ -396,6 +371,11 @@ mod tests {
 
     fn seen(step: Step, seen: Seen) -> Sighting {
         Sighting { step, seen, sent: None, remark: String::new() }
+    }
+
+    /// Nothing differs from what was to be booted.
+    fn well() -> Differences {
+        Differences { boot: Vec::new(), packages: Some(Vec::new()) }
     }
 
     fn report() -> Report {
@@ -417,7 +397,7 @@ mod tests {
         let machine = roster.scripted(&Identity::of(mac), &plan(), "t1".to_owned(), at(4)).machine;
         assert_eq!((machine.session.started, machine.session.step), (at(0), Step::Script));
         roster.reached(mac, &seen(Step::Kernel, Seen::ByAddress), at(5));
-        let (machine, outcome, _) = roster.check_in("t1", report(), Vec::new(), at(30)).unwrap();
+        let (machine, outcome, _) = roster.check_in("t1", report(), well(), at(30)).unwrap();
         assert_eq!((machine.session.step, machine.session.step_at), (Step::CheckIn, at(30)));
         assert_eq!(outcome.bundle, plan().published.bundle);
     }
@@ -437,7 +417,7 @@ mod tests {
         let mut roster = Roster::default();
         assert!(roster.reached(mac, &seen(Step::Loader, Seen::ByAddress), at(0)).news.is_none());
         roster.scripted(&Identity::of(mac), &plan(), "t1".to_owned(), at(0));
-        roster.check_in("t1", report(), Vec::new(), at(1)).unwrap();
+        roster.check_in("t1", report(), well(), at(1)).unwrap();
         assert!(roster.reached(mac, &seen(Step::Loader, Seen::ByAddress), at(2)).news.is_none());
         assert_eq!(roster.machines[&mac].session.step, Step::CheckIn);
     }
@@ -449,10 +429,10 @@ mod tests {
         for (number, token) in ["t1", "t2", "t3", "t4", "t5"].into_iter().enumerate() {
             roster.scripted(&Identity::of(mac), &plan(), token.to_owned(), at(number as u64));
         }
-        assert_eq!(roster.check_in("t1", report(), Vec::new(), at(9)).unwrap_err(), CheckInError::UnknownToken);
-        let (machine, ..) = roster.check_in("t2", report(), Vec::new(), at(9)).unwrap();
+        assert_eq!(roster.check_in("t1", report(), well(), at(9)).unwrap_err(), CheckInError::UnknownToken);
+        let (machine, ..) = roster.check_in("t2", report(), well(), at(9)).unwrap();
         assert_eq!((machine.session.token.as_str(), machine.session.step), ("t2", Step::CheckIn));
-        assert!(roster.check_in("t5", report(), Vec::new(), at(10)).is_ok());
+        assert!(roster.check_in("t5", report(), well(), at(10)).is_ok());
     }
 
     #[test]
@@ -511,7 +491,7 @@ mod tests {
     #[test]
     fn an_invented_token_is_refused() {
         let mut roster = Roster::default();
-        let refused = roster.check_in("t", report(), Vec::new(), at(0));
+        let refused = roster.check_in("t", report(), well(), at(0));
         assert_eq!(refused.unwrap_err().to_string(), "no boot was given this token");
     }
 
@@ -523,7 +503,7 @@ mod tests {
         };
         let mut roster = Roster::default();
         roster.scripted(&Identity::of(mac(0)), &plan(), "up".to_owned(), at(0));
-        roster.check_in("up", report(), Vec::new(), at(0)).unwrap();
+        roster.check_in("up", report(), well(), at(0)).unwrap();
         for number in 1..=MAX_MACHINES as u64 {
             roster.reached(mac(number), &seen(Step::Discover, Seen::ByMac), at(number));
         }

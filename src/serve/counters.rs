@@ -1,4 +1,4 @@
-//! Counters of the packet servers. They only grow; a scrape or a test reads them at any time.
+//! Counters of the servers. They only grow; a scrape or a test reads them at any time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -37,6 +37,21 @@ pub struct DhcpCounters {
     pub ignored: Counter,
     /// Answers the kernel would not send.
     pub unsent: Counter,
+}
+
+/// What became of check-ins. Every one that arrived is counted once.
+#[derive(Debug, Default)]
+pub struct CheckInCounters {
+    /// Those that say something of a machine.
+    pub taken: Counter,
+    /// Those that were to be sent again with their list of packages.
+    pub unlisted: Counter,
+    /// Those that are no report.
+    pub malformed: Counter,
+    /// Those with a token that no boot was given.
+    pub unknown: Counter,
+    /// Those with the token of a boot that is over.
+    pub over: Counter,
 }
 
 /// What the TFTP server did with datagrams to its port. Every datagram received is started, refused, malformed or

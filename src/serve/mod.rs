@@ -37,6 +37,7 @@ use tracing::{error, info, warn};
 use self::bind::BindError;
 use self::blobs::Blobs;
 use self::boot_files::BootFiles;
+use self::counters::CheckInCounters;
 use self::dhcp::attempts::Attempts;
 use self::dhcp::decide::Port;
 use self::dhcp::{DhcpError, DhcpServer, Listen};
@@ -144,6 +145,7 @@ pub struct App {
     mirror: Option<Mirror>,
     /// What clients of DHCP made of its answers.
     attempts: Arc<Mutex<Attempts>>,
+    check_ins: CheckInCounters,
 }
 
 impl App {
@@ -174,6 +176,7 @@ impl App {
             own_files: OwnFiles::default(),
             mirror: options.mirror.clone(),
             attempts: Arc::default(),
+            check_ins: CheckInCounters::default(),
         })
     }
 
@@ -400,6 +403,11 @@ impl Server {
             tftp.malformed = tftp_counters.as_ref().map(|counters| counters.malformed.value()),
             tftp.completed = tftp_counters.as_ref().map(|counters| counters.completed.value()),
             tftp.lost = tftp_counters.as_ref().map(|counters| counters.lost.value()),
+            check_ins.taken = app.check_ins.taken.value(),
+            check_ins.unlisted = app.check_ins.unlisted.value(),
+            check_ins.malformed = app.check_ins.malformed.value(),
+            check_ins.unknown = app.check_ins.unknown.value(),
+            check_ins.over = app.check_ins.over.value(),
             "stopped"
         );
     }

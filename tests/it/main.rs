@@ -1,6 +1,7 @@
 //! Tests through the front door: the program as a user runs it, and each part on real sockets of the loopback.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, reason = "tests")]
 
+mod agent;
 mod air_gap;
 mod apkovl;
 mod bad_input;

@@ -116,7 +116,7 @@ fn a_machine_that_cannot_load_its_bundle_gets_the_last_one_it_came_up_with() {
     let token = again.split("/check-in/").nth(1).unwrap().split(' ').next().unwrap();
     let manifest = serde_json::from_str(&site.run(&["show", "hello", "--json"]).out).unwrap();
     let answer = server.post(&format!("/check-in/{token}"), &report(&manifest, &good));
-    assert!(answer.ends_with("\r\n\r\nok\n"), "{answer}");
+    assert!(answer.contains("\r\n\r\nok\n"), "{answer}");
     publish_again(&site);
     let new = script(&server, "");
     assert_ne!(bundle(&new), good);

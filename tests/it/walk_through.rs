@@ -103,7 +103,7 @@ fn a_machine_boots_the_published_bundle_checks_in_and_is_listed() {
 
     let check_in = argument(&script, "bivouac").strip_prefix(&base).unwrap().to_owned();
     let answer = server.post(&check_in, &report(&manifest, &bundle));
-    assert!(answer.starts_with("HTTP/1.0 200 OK") && answer.ends_with("\r\n\r\nok\n"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.0 200 OK") && answer.ends_with("\r\n\r\nok\ninterval 300\n"), "{answer}");
     server.stop();
 
     let machines: Value = serde_json::from_str(&site.run(&["machines", "--json"]).out).unwrap();
@@ -141,7 +141,7 @@ fn a_machine_that_came_up_with_something_else_is_shown_with_what_differs() {
     let check_in = argument(&script, "bivouac").strip_prefix(&base).unwrap();
     let report = report(&manifest, argument(&script, "bivouac_bundle")).replace("package openrc-1.0-r0\n", "");
     let answer = server.post(check_in, &report);
-    assert!(answer.ends_with("not installed: openrc-1.0-r0\n"), "{answer}");
+    assert!(answer.ends_with("not installed: openrc-1.0-r0\ninterval 300\n"), "{answer}");
     server.stop();
     let row = site.run(&["machines"]).out;
     assert!(row.contains("not installed: openrc-1.0-r0"), "{row}");
@@ -161,7 +161,7 @@ fn a_server_that_was_killed_knows_its_machines_and_their_boots_again() {
     let server = site.serve(&["--dhcp", "off"]);
     let check_in = argument(&script, "bivouac").strip_prefix(&base).unwrap();
     let answer = server.post(check_in, &report(&manifest, argument(&script, "bivouac_bundle")));
-    assert!(answer.ends_with("\r\n\r\nok\n"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\nok\ninterval 300\n"), "{answer}");
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn a_look_at_a_script_or_a_loader_does_not_disturb_a_boot() {
     server.http(&format!("HEAD {url} HTTP/1.0\r\n\r\n"));
     server.get(&url);
     let answer = server.post(check_in, &report(&manifest, argument(&script, "bivouac_bundle")));
-    assert!(answer.ends_with("\r\n\r\nok\n"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\nok\ninterval 300\n"), "{answer}");
     server.get("/loader/ipxe.efi");
     server.stop();
     let machines: Value = serde_json::from_str(&site.run(&["machines", "--json"]).out).unwrap();

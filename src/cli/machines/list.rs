@@ -11,6 +11,7 @@ use crate::config::Settings;
 use crate::fleet::{Fleet, Machine};
 use crate::model::boot::Step;
 use crate::model::check::Check;
+use crate::model::checkin::vitals::Vitals;
 use crate::model::manifest::BundleId;
 use crate::store::Store;
 
@@ -81,14 +82,19 @@ fn word(machine: &Machine) -> &'static str {
     }
 }
 
-/// One word, or what is wrong, or what it was sent to.
+/// One word, or what is wrong, or what it was sent to; and what a person should know besides.
 pub(super) fn state(machine: &Machine) -> String {
     let session = &machine.session;
-    match (word(machine), &session.sent_to) {
+    let state = match (word(machine), &session.sent_to) {
         ("wrong", _) => session.problems.join("; "),
         ("sent", Some(what)) => what.clone(),
         (word, _) => word.to_owned(),
-    }
+    };
+    std::iter::once(state).chain(remarks(machine)).collect::<Vec<_>>().join("; ")
+}
+
+fn remarks(machine: &Machine) -> Vec<String> {
+    machine.session.vitals.as_ref().map(Vitals::remarks).unwrap_or_default()
 }
 
 /// A machine with its last boot, as JSON.
@@ -114,6 +120,11 @@ pub(super) fn describe(machine: &Machine, off: Off) -> Value {
         "step_at": at(session.step_at),
         "state": word(machine),
         "problems": session.problems,
+        "remarks": remarks(machine),
+        "good": session.last_check_in.map(|_| session.is_good),
+        "first_good": session.first_good.map(at),
+        "last_check_in": session.last_check_in.map(at),
+        "vitals": session.vitals,
         "running": session.report,
     })
 }

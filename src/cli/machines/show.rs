@@ -12,8 +12,9 @@ use super::list::{describe, state};
 use crate::cli::args::ShowMachineArgs;
 use crate::cli::report::{plain, size, table, time};
 use crate::config::Settings;
-use crate::fleet::{Event, Fleet, Machine, Onlooker};
+use crate::fleet::{Event, Fleet, Machine, Onlooker, Session};
 use crate::model::boot::Step;
+use crate::model::checkin::vitals::{HealthCheck, Memory};
 use crate::model::mac::Mac;
 use crate::model::name::nearest;
 use crate::model::timeline::{Stage, Standing, Timeline};
@@ -52,6 +53,9 @@ pub(super) async fn show(settings: &Settings, asked: &ShowMachineArgs, out: &mut
     }
     let hostname = machine.session.report.as_ref().map_or("-", |report| report.hostname.as_str());
     writeln!(out, "{mac}  {}  {}", plain(hostname), plain(&state(machine)))?;
+    for line in health(&machine.session, now) {
+        writeln!(out, "{}", plain(&line))?;
+    }
     for (before_last, boot) in boots.iter().rev().enumerate() {
         writeln!(out, "\nBoot of {}", time(boot.began))?;
         out.write_all(as_table(boot, now).as_bytes())?;
@@ -66,6 +70,39 @@ pub(super) async fn show(settings: &Settings, asked: &ShowMachineArgs, out: &mut
         writeln!(out, "Nothing was written down of its boots; they were with an older version of Bivouac.")?;
     }
     Ok(())
+}
+
+/// How a machine was when it last checked in.
+fn health(session: &Session, now: SystemTime) -> Vec<String> {
+    let (Some(at), Some(vitals)) = (session.last_check_in, &session.vitals) else { return Vec::new() };
+    let ago = now.duration_since(at).unwrap_or_default();
+    let mut facts = vec![format!("Last check-in {}, {} ago", time(at), rough(ago))];
+    facts.extend(vitals.uptime.map(|uptime| format!("up for {}", rough(uptime))));
+    facts.extend(vitals.memory.map(|Memory { total, available }| {
+        format!("{} of {} memory available", size(available.saturating_mul(1024)), size(total.saturating_mul(1024)))
+    }));
+    facts.push(match vitals.users.as_slice() {
+        [] => "nobody logged in".to_owned(),
+        users => format!("logged in: {}", users.join(", ")),
+    });
+    facts.extend(vitals.idle.map(|idle| format!("idle for {}", rough(idle))));
+    let mut lines = vec![facts.join("; ") + "."];
+    for HealthCheck { name, weight, failure } in &vitals.checks {
+        let outcome = match failure.as_deref() {
+            None => "ok".to_owned(),
+            Some("") => "failed".to_owned(),
+            Some(text) => format!("failed: {text}"),
+        };
+        lines.push(format!("{weight} check {name}: {outcome}"));
+    }
+    lines
+}
+
+/// A duration in its two largest units.
+fn rough(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let unit = [86_400, 3_600, 60].into_iter().find(|unit| seconds >= *unit).map_or(1, |unit| unit / 60);
+    humantime::format_duration(Duration::from_secs(seconds - seconds % unit.max(1))).to_string()
 }
 
 /// The machine a person means: by its address, or by a host name or serial number only it has.

@@ -8,7 +8,8 @@
 //! GET  /b/ID/site.img                      the initrd with the overlay and the site's key
 //! GET  /m/DIGEST/site.img                  the same for machines whose files were made from templates to this content
 //! GET  /b/ID/packages/ARCH/FILE            the bundle's packages and their signed index
-//! POST /check-in/TOKEN                     what a booted machine reports
+//! POST /check-in                           what a booted machine reports; its first line has its token
+//! POST /check-in/TOKEN                     the same, with the token here
 //! GET  /alpine/BRANCH/REPOSITORY/ARCH/FILE  the caching mirror: package indexes and packages
 //! GET  /alpine/BRANCH/releases/ARCH/        the caching mirror: what there is of releases, as pages of folders
 //! GET  /alpine/BRANCH/releases/ARCH/FILE    the caching mirror: lists, checksums and signatures of releases, and images
@@ -114,7 +115,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/m/{files}/site.img", get(files::own))
         .route("/alpine/", get(mirror::root))
         .route("/alpine/{*path}", get(mirror::file))
-        .route("/check-in/{token}", post(check_in::check_in))
+        .route("/check-in", post(check_in::by_report))
+        .route("/check-in/{token}", post(check_in::by_url))
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_REPORT))
@@ -126,7 +128,7 @@ async fn nothing_here() -> Response {
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Response {
-    let (allowed, text) = if uri.path().starts_with("/check-in/") {
+    let (allowed, text) = if uri.path().starts_with("/check-in") {
         ("POST", "a check-in is made with POST\n".to_owned())
     } else {
         ("GET,HEAD", format!("{method} means nothing here; this is read with GET or HEAD\n"))
