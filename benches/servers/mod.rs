@@ -31,6 +31,20 @@ pub fn spawn(command: &mut Command) -> Running {
     Running { child, address: line.trim().parse().unwrap() }
 }
 
+/// Starts `bivouac serve`, and waits until it serves.
+pub fn serve(command: &mut Command) -> Running {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    let (mut line, mut address) = (String::new(), None);
+    while !line.starts_with("ready") {
+        line.clear();
+        assert!(lines.read_line(&mut line).unwrap() > 0, "the server did not start");
+        address = address.or_else(|| line.trim().strip_prefix("HTTP on ").map(|address| address.parse().unwrap()));
+    }
+    child.stdout = Some(lines.into_inner());
+    Running { child, address: address.unwrap() }
+}
+
 /// nginx as Debian sets it up, with one process, on a folder; `listen` may be `ssl`, and `more` is for its server.
 pub fn nginx(folder: &Path, listen: &str, more: &str) -> Running {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

@@ -6,6 +6,7 @@ mod air_gap;
 mod apkovl;
 mod bad_input;
 mod check;
+mod check_in;
 mod cleaning;
 mod dhcp;
 mod diff;

@@ -1,0 +1,167 @@
+//! What a fleet costs that checks in: five thousand machines, each once a minute, against the whole server. Says how much
+//! of a processor the server takes for it, and how long the slowest hundredth of the machines waits for its answer.
+#![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark")]
+
+#[path = "../tests/it/support/large.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the tests' own")]
+mod large;
+mod servers;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bivouac::model::digest::Digest;
+use bivouac::store::Store;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use large::{PROFILE, noise, publish_large};
+use servers::{Running, serve};
+
+const MACHINES: usize = 5000;
+
+/// How often each of them checks in.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// How many boot at a time.
+const BOOTING: usize = 64;
+
+/// The most of one processor that the server may take.
+const SHARE: f64 = 0.10;
+
+/// The longest that 99 of 100 machines may wait.
+const WAIT: Duration = Duration::from_millis(20);
+
+fn main() -> ExitCode {
+    // `cargo bench` adds `--bench`.
+    let seconds = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(60);
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = publish_large(&Store::open(&folder.path().join("store")).unwrap(), &noise(1000));
+    let server = start(folder.path());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let machines = runtime.block_on(boot(server.address, bundle));
+    let waits = runtime.block_on(go_on(&server, machines, Duration::from_secs(seconds)));
+    if waits { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The program as people run it.
+fn start(folder: &Path) -> Running {
+    let site = folder.join("bivouac.toml");
+    std::fs::write(&site, "[fleet]\ncheck-in-interval = \"1m\"\n[tftp]\nenabled = false\n").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bivouac"));
+    command.args(["serve", "--http", "127.0.0.1:0", "--dhcp", "off", "--default-profile", PROFILE, "--site"]);
+    serve(command.arg(site).arg("--state").arg(folder))
+}
+
+/// A machine that is up.
+#[derive(Clone)]
+struct Machine {
+    token: String,
+    facts: Arc<str>,
+    list: Digest,
+}
+
+impl Machine {
+    fn report(&self, rest: &str) -> String {
+        format!("token {}\n{}{rest}", self.token, self.facts)
+    }
+
+    /// What it sends at its interval.
+    fn short(&self) -> String {
+        self.report(&format!("installed {}\n", self.list))
+    }
+}
+
+/// Every machine asks for its script and checks in.
+async fn boot(server: SocketAddr, bundle: Digest) -> Vec<Machine> {
+    let facts: Arc<str> = format!(
+        "bundle {bundle}\noverlay {}\nhostname pc\nkernel 6.18.1-0-lts\nmodloop mounted\nuptime 3600\n\
+         memory 8000000 4000000\ncheck required vdi ok\ncheck required net ok\ncheck wanted printer failed no paper\n\
+         user alice\nidle 30\n",
+        Digest::of(b"")
+    )
+    .into();
+    let (list, room) = (Digest::of(b"list"), Arc::new(Semaphore::new(BOOTING)));
+    let (began, mut booting) = (Instant::now(), JoinSet::new());
+    for number in 0..MACHINES {
+        let (facts, room) = (Arc::clone(&facts), Arc::clone(&room));
+        booting.spawn(async move {
+            let _permit = room.acquire().await;
+            let mac = format!("52:54:00:00:{:02x}:{:02x}", number >> 8, number & 255);
+            let script =
+                ask(server, &format!("GET /script?mac={mac} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await;
+            let token = script.split("/check-in/").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+            let machine = Machine { token, facts, list };
+            let answer = post(server, &machine.report(&format!("inventory {list}\nworld alpine-base\n"))).await;
+            assert!(answer.contains("\r\n\r\nok\ninterval 60\n"), "{answer}");
+            machine
+        });
+    }
+    let machines = booting.join_all().await;
+    println!("{MACHINES} machines booted and checked in within {:.1} s", began.elapsed().as_secs_f64());
+    machines
+}
+
+/// Every machine checks in at its moment of each interval; whether the server is quick enough and takes little enough.
+async fn go_on(server: &Running, machines: Vec<Machine>, duration: Duration) -> bool {
+    let address = server.address;
+    // What was still to be written of the boots is.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let (before, began, mut running) = (server.processor_seconds(), tokio::time::Instant::now(), JoinSet::new());
+    for (number, machine) in machines.into_iter().enumerate() {
+        // Spread over the interval, neighbours far from each other.
+        let first = INTERVAL * u32::try_from(number * 1931 % MACHINES).unwrap() / u32::try_from(MACHINES).unwrap();
+        running.spawn(async move {
+            let (mut at, mut waits) = (first, Vec::new());
+            while at < duration {
+                tokio::time::sleep_until(began + at).await;
+                let report = machine.short();
+                let asked = Instant::now();
+                let answer = post(address, &report).await;
+                waits.push(asked.elapsed());
+                assert!(answer.contains("\r\n\r\nok\ninterval 60\n"), "{answer}");
+                at += INTERVAL;
+            }
+            waits
+        });
+    }
+    let mut waits: Vec<Duration> = running.join_all().await.concat();
+    tokio::time::sleep_until(began + duration).await;
+    let share = (server.processor_seconds() - before) / began.elapsed().as_secs_f64();
+    waits.sort();
+    let place = |part: f64| waits[((waits.len() as f64 * part) as usize).min(waits.len() - 1)].as_secs_f64() * 1e3;
+    println!(
+        "{} check-ins of {MACHINES} machines in {} s: {:.1} % of a processor (at most {:.0}); answered in {:.2} ms in the median, \
+         {:.2} ms at the 99th percentile (at most {}), {:.2} ms at most; {} kB of memory",
+        waits.len(),
+        duration.as_secs(),
+        share * 100.0,
+        SHARE * 100.0,
+        place(0.5),
+        place(0.99),
+        WAIT.as_millis(),
+        place(1.0),
+        server.memory(),
+    );
+    share <= SHARE && place(0.99) <= WAIT.as_secs_f64() * 1e3
+}
+
+/// Sends a report as busybox's `wget` does: on a connection of its own.
+async fn post(server: SocketAddr, report: &str) -> String {
+    let head = "POST /check-in HTTP/1.1\r\nHost: x\r\nUser-Agent: Wget\r\nConnection: close\r\n\
+                Content-Type: application/x-www-form-urlencoded\r\nContent-Length: ";
+    ask(server, &format!("{head}{}\r\n\r\n{report}", report.len())).await
+}
+
+async fn ask(server: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(server).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
