@@ -15,7 +15,7 @@
 //! 7. [`serve`] answers DHCP, TFTP and HTTP; [`model::plan::decide`] says what a machine boots, and [`serve::doctor`] why
 //!    one does not.
 //! 8. [`mirror`] is a caching mirror of Alpine for what clients install by hand.
-//! 9. [`fleet`] remembers machines and their boots, and compares what they report with what they were told to boot.
+//! 9. [`fleet`] remembers machines and their boots, and what they report of themselves for as long as they are up.
 //!
 //! [`model`] has the values and decisions all of them share, [`wire`] the formats, [`disk`] the file system.
 //! [`cli`] joins everything. Dependencies point down only; `tests/it/layers.rs` keeps it so.

@@ -35,8 +35,6 @@ impl FleetSettings {
 mod tests {
     use crate::config::{File, Settings};
 
-    use super::*;
-
     fn interval(text: &str) -> Result<u64, String> {
         let settings = Settings::check(File::parse(text).unwrap()).map_err(|error| error.to_string())?;
         Ok(settings.fleet_settings.check_in_interval.as_secs())

@@ -183,13 +183,13 @@ impl Database {
             Write::Save(row, _) | Write::Seen(row) => Some(row.0.identity.mac),
             Write::Forget(_) | Write::Made(..) | Write::Flush(_) => None,
         };
-        // Of each machine only its last state is to be kept.
+        // Of each machine only its last state is to be kept, and what it reported, which only one row has.
         let last: HashMap<Mac, usize> =
             writes.iter().enumerate().filter_map(|(number, write)| Some((row_of(write)?, number))).collect();
         for (number, write) in writes.iter().enumerate() {
             match write {
                 Write::Save(row, _) | Write::Seen(row) => {
-                    if last.get(&row.0.identity.mac) == Some(&number) {
+                    if last.get(&row.0.identity.mac) == Some(&number) || row.0.session.report.is_some() {
                         save(&mut transaction, &row.0).await?;
                     }
                 }
@@ -424,6 +424,7 @@ fn machine(row: &SqliteRow) -> Result<Machine, sqlx::Error> {
         session: Session {
             token: if told.is_some() { token } else { String::new() },
             started: time("started")?,
+            turn: 0,
             told,
             sent_to: optional("sent_to")?,
             step: parsed("step", &text("step")?)?,

@@ -368,7 +368,7 @@ impl Fleet {
             self.known.keep(events);
             (row, outcome)
         };
-        self.standing().done(&outcome.mac, outcome.started, shown.as_ref());
+        self.standing().done(&outcome.mac, outcome.turn, shown.as_ref());
         match row {
             Some(row) if outcome.is_first => self.commit(row, outcome.mac).await,
             Some(row) => self.save(row, None),
@@ -388,8 +388,9 @@ impl Fleet {
     }
 
     /// Asks something of a machine, which learns of it when it checks in next. Forgotten when the server ends.
-    pub fn order(&self, mac: Mac, order: Order, now: SystemTime) {
-        if !self.standing().give(mac, order, now) {
+    pub fn order(&self, mac: Mac, order: Order) {
+        let turn = self.lock().machine(&mac).map(Machine::turn).unwrap_or_default();
+        if !self.standing().give(mac, order, turn) {
             warn!(%mac, "too many machines have orders; this one was given none");
         }
     }
@@ -492,10 +493,13 @@ async fn write_behind(database: Arc<Database>, known: Arc<Known>, mut queue: mps
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
     use sqlx::sqlite::SqlitePool;
 
     use super::*;
     use crate::model::boot::Step;
+    use crate::model::checkin::Inventory;
+    use crate::model::checkin::orders::{Reboot, heard};
     use crate::model::manifest::tests::sample;
     use crate::model::plan::Published;
 
@@ -567,6 +571,84 @@ mod tests {
         lock.rollback().await.unwrap();
         fleet.flush().await;
         assert_eq!(Fleet::read(&path).await.unwrap().len(), 1, "written once the lock was gone");
+    }
+
+    /// A fleet with one machine that was told to boot and given the token `t1`, and what it reports.
+    async fn one_machine(path: &Path) -> (Fleet, Identity, Report) {
+        let fleet = Fleet::open(path).await.unwrap();
+        let identity = Identity::of("52:54:00:00:00:01".parse().unwrap());
+        fleet.scripted(&identity, &plan(), "t1".to_owned(), None, SystemTime::now());
+        let text = format!("bundle {}\nhostname vdi\nuptime 7\n", plan().published.bundle);
+        (fleet, identity, Report::parse(text.as_bytes()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn check_ins_after_the_first_wait_for_no_database_and_the_last_one_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fleet.sqlite");
+        let (fleet, _, mut report) = one_machine(&path).await;
+        let list = Digest::of(b"list");
+        let well = || Differences { boot: Vec::new(), packages: Some(Vec::new()) };
+        report.inventory = Inventory::Here(Some(list));
+        fleet.check_in("t1", report.clone(), well(), SystemTime::now()).await.unwrap();
+        let other = SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+        let lock = other.begin_with("BEGIN EXCLUSIVE").await.unwrap();
+        report.inventory = Inventory::Earlier(list);
+        for second in 0..QUEUE as u64 + 1000 {
+            report.vitals.uptime = Some(Duration::from_secs(second));
+            let check_in = fleet.check_in("t1", report.clone(), Differences::default(), SystemTime::now());
+            assert!(check_in.now_or_never().expect("nothing is waited for").is_ok());
+        }
+        assert!(fleet.writes.capacity() > QUEUE / 2, "they take no place in the queue");
+        lock.rollback().await.unwrap();
+        fleet.flush().await;
+        let session = &Fleet::read(&path).await.unwrap()[0].session;
+        let uptime = session.vitals.as_ref().unwrap().uptime;
+        assert_eq!((uptime, session.is_good), (Some(Duration::from_secs(QUEUE as u64 + 999)), true));
+    }
+
+    #[tokio::test]
+    async fn a_list_of_packages_is_kept_though_its_machine_is_written_again_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fleet.sqlite");
+        let (fleet, identity, mut report) = one_machine(&path).await;
+        fleet.flush().await;
+        let other = SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+        let lock = other.begin_with("BEGIN EXCLUSIVE").await.unwrap();
+        fleet.reached(identity.mac, &sighting(Step::Kernel), SystemTime::now());
+        let list = Digest::of(b"list");
+        report.inventory = Inventory::Here(Some(list));
+        report.packages = vec!["vim-9-r0".to_owned()];
+        let found = Differences { boot: Vec::new(), packages: Some(Vec::new()) };
+        fleet.check_in("t1", report.clone(), found, SystemTime::now()).await.unwrap();
+        report.inventory = Inventory::Earlier(list);
+        fleet.check_in("t1", report, Differences::default(), SystemTime::now()).await.unwrap();
+        lock.rollback().await.unwrap();
+        fleet.flush().await;
+        let session = &Fleet::read(&path).await.unwrap()[0].session;
+        assert_eq!(session.report.as_ref().unwrap().packages, ["vim-9-r0"]);
+    }
+
+    #[tokio::test]
+    async fn an_order_stands_until_it_is_done_whatever_the_clock_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let (fleet, identity, report) = one_machine(&folder.path().join("fleet.sqlite")).await;
+        let mac = identity.mac;
+        let now = SystemTime::now();
+        fleet.order(mac, Order::Reboot(Reboot::Now));
+        fleet.order(mac, Order::Message("hello".to_owned()));
+        fleet.check_in("t1", report.clone(), Differences::default(), now).await.unwrap();
+        let orders =
+            Orders { interval: DEFAULT_INTERVAL, reboot: Some(Reboot::Now), message: Some("hello".to_owned()) };
+        assert_eq!(fleet.orders(&mac), orders);
+        // The server's clock was wrong.
+        let before = now - Duration::from_secs(7200);
+        fleet.scripted(&identity, &plan(), "t2".to_owned(), None, before);
+        let heard = Report { heard: Some(heard("hello")), ..report };
+        fleet.check_in("t2", heard.clone(), Differences::default(), before).await.unwrap();
+        assert_eq!(fleet.orders(&mac), Orders { reboot: None, message: None, ..orders });
+        let over = fleet.check_in("t1", heard, Differences::default(), now).await.unwrap_err();
+        assert_eq!(over, CheckInError::Over(mac));
     }
 
     #[tokio::test]

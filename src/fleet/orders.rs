@@ -1,7 +1,6 @@
-//! What machines are asked to do by people: kept in memory until they have done it. Pure: the time is an argument.
+//! What machines are asked to do by people: kept in memory until they have done it.
 
 use std::collections::HashMap;
-use std::time::SystemTime;
 
 use super::roster::MAX_MACHINES;
 use crate::model::checkin::orders::{Reboot, heard};
@@ -26,28 +25,29 @@ pub(super) struct Standing {
 /// What one machine is asked to do.
 #[derive(Debug, Default)]
 struct Stands {
-    reboot: Option<(Reboot, SystemTime)>,
+    /// With the number of the machine's last boot at that time.
+    reboot: Option<(Reboot, u64)>,
     message: Option<String>,
 }
 
 impl Standing {
-    /// Whether there is room for one more machine, and it was taken in.
-    pub(super) fn give(&mut self, mac: Mac, order: Order, now: SystemTime) -> bool {
+    /// Takes in an order to a machine whose last boot had the number `turn`; false when there is no room for it.
+    pub(super) fn give(&mut self, mac: Mac, order: Order, turn: u64) -> bool {
         if self.machines.len() >= MAX_MACHINES && !self.machines.contains_key(&mac) {
             return false;
         }
         let stands = self.machines.entry(mac).or_default();
         match order {
-            Order::Reboot(reboot) => stands.reboot = Some((reboot, now)),
+            Order::Reboot(reboot) => stands.reboot = Some((reboot, turn)),
             Order::Message(text) => stands.message = Some(text),
         }
         true
     }
 
-    /// A machine checked in from a boot that began at `started`: what it has done stands no longer.
-    pub(super) fn done(&mut self, mac: &Mac, started: SystemTime, shown: Option<&Digest>) {
+    /// A machine checked in from the boot with the number `turn`: what it has done stands no longer.
+    pub(super) fn done(&mut self, mac: &Mac, turn: u64, shown: Option<&Digest>) {
         let Some(stands) = self.machines.get_mut(mac) else { return };
-        stands.reboot.take_if(|(_, given)| started > *given);
+        stands.reboot.take_if(|(_, given)| turn > *given);
         stands.message.take_if(|text| shown == Some(&heard(text)));
         if stands.reboot.is_none() && stands.message.is_none() {
             self.machines.remove(mac);
@@ -68,25 +68,19 @@ impl Standing {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
 
-    fn at(seconds: u64) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 + seconds)
-    }
-
     #[test]
     fn a_reboot_stands_until_the_machine_comes_up_from_a_later_boot() {
         let mut standing = Standing::default();
-        assert!(standing.give(MAC, Order::Reboot(Reboot::Now), at(10)));
-        standing.done(&MAC, at(5), None);
+        assert!(standing.give(MAC, Order::Reboot(Reboot::Now), 10));
+        standing.done(&MAC, 10, None);
         assert_eq!(standing.of(&MAC).0, Some(Reboot::Now), "it has not rebooted yet");
-        standing.give(MAC, Order::Reboot(Reboot::TakenBack), at(11));
+        standing.give(MAC, Order::Reboot(Reboot::TakenBack), 10);
         assert_eq!(standing.of(&MAC).0, Some(Reboot::TakenBack));
-        standing.done(&MAC, at(12), None);
+        standing.done(&MAC, 11, None);
         assert_eq!(standing.of(&MAC), (None, None));
         assert!(standing.machines.is_empty());
     }
@@ -94,10 +88,10 @@ mod tests {
     #[test]
     fn a_message_stands_until_the_machine_says_that_it_was_shown() {
         let mut standing = Standing::default();
-        standing.give(MAC, Order::Message("save\nyour work".to_owned()), at(10));
-        standing.done(&MAC, at(20), Some(&heard("something else")));
+        standing.give(MAC, Order::Message("save\nyour work".to_owned()), 10);
+        standing.done(&MAC, 11, Some(&heard("something else")));
         assert_eq!(standing.of(&MAC).1.as_deref(), Some("save\nyour work"), "also over a boot");
-        standing.done(&MAC, at(20), Some(&heard("save your work")));
+        standing.done(&MAC, 11, Some(&heard("save your work")));
         assert_eq!(standing.of(&MAC), (None, None));
     }
 }

@@ -63,6 +63,8 @@ pub struct Session {
     pub token: String,
     /// When it began.
     pub started: SystemTime,
+    /// Of two boots that were given tokens, the later one has the greater number, also when the clock was set back.
+    pub turn: u64,
     /// The profile, release and bundle it was told to boot.
     pub told: Option<Told>,
     /// What it was sent to when that is no bundle: its menu, its local disk, an entry of the site's menu.
@@ -105,6 +107,8 @@ pub struct Roster {
     machines: HashMap<Mac, Machine>,
     tokens: HashMap<String, Mac>,
     journal: Journal,
+    /// The number of the last boot that was given a token.
+    turns: u64,
 }
 
 /// What came of something that was seen.
@@ -133,14 +137,22 @@ impl Roster {
     /// The roster a database held.
     #[must_use]
     pub fn from_machines(machines: impl IntoIterator<Item = Machine>) -> Self {
-        let machines: HashMap<Mac, Machine> =
+        let mut machines: HashMap<Mac, Machine> =
             machines.into_iter().map(|machine| (machine.identity.mac, machine)).collect();
+        let sessions = machines.values_mut().flat_map(Machine::sessions_mut);
+        let mut sessions: Vec<&mut Session> = sessions.filter(|session| !session.token.is_empty()).collect();
+        sessions.sort_by_key(|session| session.started);
+        let mut turns = 0;
+        for session in sessions {
+            turns += 1;
+            session.turn = turns;
+        }
         let tokens = machines
             .values()
             .flat_map(|machine| machine.sessions().map(|session| (session.token.clone(), machine.identity.mac)))
             .filter(|(token, _)| !token.is_empty())
             .collect();
-        Self { machines, tokens, journal: Journal::default() }
+        Self { machines, tokens, journal: Journal::default(), turns }
     }
 
     /// Something was seen of a machine.
@@ -187,7 +199,14 @@ impl Roster {
         let told = (plan.profile.clone(), plan.published.release, plan.published.bundle);
         let remark = format!("{} release {}, bundle {}", told.0, told.1, told.2.short());
         self.tokens.insert(token.clone(), identity.mac);
-        self.answered(identity, Session { token, told: Some(told), ..Session::begin(Step::Script, now) }, remark, now)
+        self.turns += 1;
+        let turn = self.turns;
+        self.answered(
+            identity,
+            Session { token, turn, told: Some(told), ..Session::begin(Step::Script, now) },
+            remark,
+            now,
+        )
     }
 
     /// The machine was sent to something that is no bundle.
@@ -325,6 +344,15 @@ impl Machine {
     fn sessions(&self) -> impl Iterator<Item = &Session> {
         std::iter::once(&self.session).chain(&self.earlier)
     }
+
+    fn sessions_mut(&mut self) -> impl Iterator<Item = &mut Session> {
+        std::iter::once(&mut self.session).chain(&mut self.earlier)
+    }
+
+    /// The number of its last boot that was given a token; 0 when none was.
+    pub(super) fn turn(&self) -> u64 {
+        self.sessions().map(|session| session.turn).max().unwrap_or_default()
+    }
 }
 
 impl Session {
@@ -332,6 +360,7 @@ impl Session {
         Self {
             token: String::new(),
             started: now,
+            turn: 0,
             told: None,
             sent_to: None,
             step,

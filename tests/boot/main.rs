@@ -36,6 +36,10 @@ fn assert_up_as(machine: &serde_json::Value, site: &Site, hostname: &str) {
     assert_eq!(machine["running"]["bundle"], machine["bundle"]);
     assert_eq!(machine["running"]["hostname"], hostname);
     assert_eq!(machine["running"]["modloop"], true);
+    assert_eq!(machine["good"], true, "{machine:#}");
+    let vitals = &machine["vitals"];
+    assert!(vitals["uptime"].as_u64() > Some(0) && vitals["memory"]["available"].as_u64() > Some(0), "{machine:#}");
+    assert_eq!(vitals["failed_services"], serde_json::json!([]), "{machine:#}");
     let world = machine["running"]["world"].as_array().unwrap();
     assert!(world.iter().any(|name| name == "alpine-base"), "{machine:#}");
     let packages = machine["running"]["packages"].as_array().unwrap();
@@ -45,10 +49,13 @@ fn assert_up_as(machine: &serde_json::Value, site: &Site, hostname: &str) {
 #[test]
 fn a_bios_machine_with_ipxe_in_its_card_boots_from_our_dhcp_server() {
     let (site, lab) = (Site::publish(), Lab::new("bios"));
-    let mut server = lab.serve(&site.state(), &FULL);
+    let file = lab.path("bivouac.toml");
+    std::fs::write(&file, "[fleet]\ncheck-in-interval = \"10s\"\n").unwrap();
+    let mut server = lab.serve(&site.state(), &[&FULL[..], &["--site", file.to_str().unwrap()]].concat());
     let mut machine = lab.power_on(Machine::BiosRom);
     let up = lab.expect_check_in(&site.state(), &mut server, &mut machine);
     assert_up(&up, &site);
+    server.wait_for("still there", PATIENCE);
     assert_eq!(up["platform"], "pcbios", "{}", server.text());
 }
 

@@ -16,8 +16,8 @@ pub struct Outcome {
     pub mac: Mac,
     /// The bundle it was told to boot.
     pub bundle: BundleId,
-    /// When the boot began that it is of.
-    pub started: SystemTime,
+    /// The number of the boot that it is of.
+    pub turn: u64,
     /// What is wrong; empty when the machine is good.
     pub problems: Vec<String>,
     /// Whether it is the first of its boot.
@@ -58,7 +58,7 @@ impl Roster {
         let machine = self.machines.get_mut(&mac).ok_or(CheckInError::UnknownToken)?;
         let session = machine.sessions().find(|session| session.token == token).ok_or(CheckInError::UnknownToken)?;
         let bundle = session.told.as_ref().map(|told| told.2).ok_or(CheckInError::UnknownToken)?;
-        let is_later = |other: &Session| other.started > session.started && other.last_check_in.is_some();
+        let is_later = |other: &Session| other.turn > session.turn && other.last_check_in.is_some();
         if machine.sessions().any(is_later) {
             return Err(CheckInError::Over(mac));
         }
@@ -95,7 +95,7 @@ impl Roster {
         session.inventory = inventory;
         session.vitals = Some(report.vitals.clone());
         session.report = matches!(report.inventory, Inventory::Here(_)).then_some(report);
-        let started = session.started;
+        let (started, turn) = (session.started, session.turn);
         let mut events = Vec::new();
         if is_earlier {
             events = self.journal.begin(mac, started);
@@ -106,7 +106,7 @@ impl Roster {
             let sighting = Sighting { step: Step::CheckIn, seen: Seen::ByMac, sent: None, remark };
             events.extend(self.journal.note(mac, started, &sighting, now));
         }
-        Ok((machine, Outcome { mac, bundle, started, problems, is_first, is_change }, events))
+        Ok((machine, Outcome { mac, bundle, turn, problems, is_first, is_change }, events))
     }
 }
 
