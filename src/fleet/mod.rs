@@ -611,18 +611,21 @@ mod tests {
     async fn a_list_of_packages_is_kept_though_its_machine_is_written_again_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("fleet.sqlite");
-        let (fleet, identity, mut report) = one_machine(&path).await;
-        fleet.flush().await;
+        let (fleet, _, report) = one_machine(&path).await;
         let other = SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap();
         let lock = other.begin_with("BEGIN EXCLUSIVE").await.unwrap();
-        fleet.reached(identity.mac, &sighting(Step::Kernel), SystemTime::now());
         let list = Digest::of(b"list");
-        report.inventory = Inventory::Here(Some(list));
-        report.packages = vec!["vim-9-r0".to_owned()];
-        let found = Differences { boot: Vec::new(), packages: Some(Vec::new()) };
-        fleet.check_in("t1", report.clone(), found, SystemTime::now()).await.unwrap();
-        report.inventory = Inventory::Earlier(list);
-        fleet.check_in("t1", report, Differences::default(), SystemTime::now()).await.unwrap();
+        let listing = |name: &str| Report {
+            inventory: Inventory::Here(Some(list)),
+            packages: vec![name.to_owned()],
+            ..report.clone()
+        };
+        let earlier = Report { inventory: Inventory::Earlier(list), ..report.clone() };
+        // The first waits for the database, so that the others come while it is being written.
+        for report in [listing("vi-9-r0"), listing("vim-9-r0"), earlier] {
+            let found = Differences { boot: Vec::new(), packages: Some(Vec::new()) };
+            fleet.check_in("t1", report, found, SystemTime::now()).await.unwrap();
+        }
         lock.rollback().await.unwrap();
         fleet.flush().await;
         let session = &Fleet::read(&path).await.unwrap()[0].session;
