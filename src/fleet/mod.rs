@@ -3,7 +3,8 @@
 //! [`Roster`] is the truth in memory, changed by pure methods with the time as an argument; [`Fleet`] puts a lock and
 //! an SQLite database around it. What happens at each boot, step by step, is kept as events, from which a
 //! [`Timeline`](crate::model::timeline::Timeline) is read. Answers to machines come from memory; the database is written behind them by one
-//! task, so a locked or lost database delays no boot (DESIGN 4.5).
+//! task, so a locked or lost database delays no boot (DESIGN 4.5). Machines that go on checking in are written down every few
+//! seconds, each once and as it is then.
 
 mod database;
 mod journal;

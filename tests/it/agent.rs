@@ -370,6 +370,10 @@ fn a_machine_that_reboots_when_idle_waits_until_nobody_is_there_for_so_long() {
     assert!(!machine.has_rebooted());
     let idle = &machine.reported("idle")[0];
     assert!(idle.parse::<u64>().unwrap() < 60, "the terminal was just made: {idle}");
+    machine.write("tmp/.X11-unix/X0", "");
+    machine.pass_to_report();
+    assert_eq!(machine.reported("idle"), Vec::<String>::new(), "nobody knows of input on a graphical screen");
+    fs::remove_file(machine.path("tmp/.X11-unix/X0")).unwrap();
     machine.log_in(false);
     machine.pass_seconds(110);
     assert!(!machine.has_rebooted());
@@ -438,10 +442,10 @@ fn a_message_is_shown_once_everywhere_and_the_server_is_told_so() {
 #[test]
 fn a_check_that_hangs_or_prints_for_ever_is_ended() {
     let (mut machine, _told) = told("ok\ninterval 60\n");
-    machine.write("etc/conf.d/bivouac-check-in", "check_limit=1\n");
+    machine.write("etc/conf.d/bivouac-check-in", "check_limit=4\n");
     let script = "etc/bivouac/health.d/wanted.d/";
     machine.program(&format!("{script}1-endless"), "echo first; exec yes");
-    machine.program(&format!("{script}2-daemon"), "/bin/sleep 3 & echo started");
+    machine.program(&format!("{script}2-daemon"), "/bin/sleep 6 & echo started");
     machine.program(&format!("{script}bad name"), "exit 1");
     machine.program(&format!("{script}3-odd"), "printf 'a\\033[2J\\303\\274b\\0c\\n'; exit 7");
     machine.start();
@@ -469,6 +473,22 @@ fn services_are_waited_for_a_while_before_the_first_report() {
     fs::remove_dir(machine.path("run/openrc/rc.starting")).unwrap();
     assert!(machine.pass_to_report() <= 10);
     assert_eq!(machine.reported("failed-service"), ["late", "odd"]);
+}
+
+#[test]
+fn a_graphical_session_of_elogind_is_one() {
+    let (mut machine, _told) = told("ok\ninterval 60\n");
+    machine.log_in(true);
+    let session = |name: &str, text: &str| machine.write(&format!("run/systemd/sessions/{name}"), text);
+    session("1", "UID=1000\nUSER=carol\nACTIVE=1\nSTATE=active\nTTY=:0\nTYPE=x11\nCLASS=user\n");
+    session("1.ref", "");
+    session("2", "UID=990\nUSER=lightdm\nSTATE=online\nCLASS=greeter\n");
+    session("3", "UID=1001\nUSER=dave\nSTATE=closing\nCLASS=user\n");
+    session("c4", "UID=1002\nUSER=erin\nSTATE=online\nCLASS=user\n");
+    session("5", "UID=1\nUSER=alice\nSTATE=active\nTTY=tty1\nCLASS=user\n");
+    machine.start();
+    assert_eq!(machine.reported("user"), ["alice", "carol", "erin"]);
+    assert_eq!(machine.read("run/errors"), "");
 }
 
 #[test]
