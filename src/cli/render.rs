@@ -13,7 +13,7 @@ use crate::fleet::Fleet;
 use crate::model::identity::Identity;
 use crate::model::mac::Mac;
 use crate::model::name::{ProfileName, nearest};
-use crate::model::profile::variable::{Kind, Value};
+use crate::model::profile::variable::Kind;
 use crate::model::template::{Renderer, SUFFIX, Vars};
 
 /// What to render, and for whom.
@@ -110,42 +110,11 @@ fn values(
         let (name, text) =
             assigned.split_once('=').with_context(|| format!("`{assigned}` is no value; write NAME=VALUE"))?;
         let kind = renderer.set().vars.get(name).map_or(Kind::String, |declaration| declaration.kind);
-        let value = read(kind, text)
+        let value = kind
+            .read(text)
             .with_context(|| format!("the variable `{name}` is of type {}, and `{text}` is not", kind.word()))?;
         vars.insert(name.to_owned(), value);
     }
     renderer.accepts(&vars)?;
     Ok(vars)
-}
-
-/// A value as somebody writes it on a command line.
-fn read(kind: Kind, text: &str) -> Option<Value> {
-    Some(match kind {
-        Kind::String => Value::String(text.to_owned()),
-        Kind::Integer => Value::Integer(text.parse().ok()?),
-        Kind::Boolean => Value::Boolean(text.parse().ok()?),
-        Kind::List if text.is_empty() => Value::List(Vec::new()),
-        Kind::List => Value::List(text.split(',').map(|part| part.trim().to_owned()).collect()),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_are_read_as_their_kind() {
-        let list = |items: &[&str]| Value::List(items.iter().map(|item| (*item).to_owned()).collect());
-        for (kind, text, value) in [
-            (Kind::String, "80", Some(Value::String("80".to_owned()))),
-            (Kind::Integer, "-80", Some(Value::Integer(-80))),
-            (Kind::Integer, "x", None),
-            (Kind::Boolean, "true", Some(Value::Boolean(true))),
-            (Kind::Boolean, "yes", None),
-            (Kind::List, "a, b", Some(list(&["a", "b"]))),
-            (Kind::List, "", Some(list(&[]))),
-        ] {
-            assert_eq!(read(kind, text), value, "{text}");
-        }
-    }
 }

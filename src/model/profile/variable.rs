@@ -23,6 +23,20 @@ pub enum Kind {
     List,
 }
 
+impl Kind {
+    /// A value as somebody writes it on a command line; nothing when it is of another kind.
+    #[must_use]
+    pub fn read(self, text: &str) -> Option<Value> {
+        Some(match self {
+            Self::String => Value::String(text.to_owned()),
+            Self::Integer => Value::Integer(text.parse().ok()?),
+            Self::Boolean => Value::Boolean(text.parse().ok()?),
+            Self::List if text.is_empty() => Value::List(Vec::new()),
+            Self::List => Value::List(text.split(',').map(|part| part.trim().to_owned()).collect()),
+        })
+    }
+}
+
 /// Who has to give a variable its value.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -265,6 +279,22 @@ mod tests {
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(said), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn values_are_read_as_their_kind() {
+        let list = |items: &[&str]| Value::List(items.iter().map(|item| (*item).to_owned()).collect());
+        for (kind, text, value) in [
+            (Kind::String, "80", Some(Value::String("80".to_owned()))),
+            (Kind::Integer, "-80", Some(Value::Integer(-80))),
+            (Kind::Integer, "x", None),
+            (Kind::Boolean, "true", Some(Value::Boolean(true))),
+            (Kind::Boolean, "yes", None),
+            (Kind::List, "a, b", Some(list(&["a", "b"]))),
+            (Kind::List, "", Some(list(&[]))),
+        ] {
+            assert_eq!(kind.read(text), value, "{text}");
         }
     }
 }

@@ -1,0 +1,389 @@
+//! What comes next in a rollout: one pure function of the rollout, the fleet and the time.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use sha2::{Digest as _, Sha256};
+
+use super::{Batch, Boot, Budget, Census, Health, Opened, RebootPolicy, Rollout, Standing, Status, Step, View};
+use crate::model::label::{LabelValue, Labels};
+use crate::model::machine::MachineId;
+use crate::model::name::{ChannelName, ProfileName};
+
+/// How long a machine that does not come up well is left to whoever uses it before it is asked to go back.
+const IDLE_BEFORE_RETURN: Duration = Duration::from_secs(60);
+
+/// The time, and since when nothing was missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clock {
+    /// The time.
+    pub now: SystemTime,
+    /// Since when machines could be heard without a break: since the server started, or its clock jumped. A machine is
+    /// not silent for longer than somebody listened.
+    pub listening_since: SystemTime,
+}
+
+impl Clock {
+    /// How long ago something was, as far as anybody listened.
+    fn heard_since(&self, at: SystemTime) -> Duration {
+        self.now.duration_since(at.max(self.listening_since)).unwrap_or_default()
+    }
+}
+
+/// The steps that come next; none when the rollout waits for machines, for its hours, or for somebody.
+///
+/// What machines did comes first, and alone: everything that is decided is decided with that written down. So whoever
+/// runs a rollout calls this until nothing comes.
+#[must_use]
+pub fn advance(rollout: &Rollout, census: &Census, clock: Clock) -> Vec<Step> {
+    if rollout.status.is_over() {
+        return Vec::new();
+    }
+    if let Status::RollingBack(_) = rollout.status {
+        return go_back(rollout, census, clock);
+    }
+    let seen = observe(rollout, census, clock);
+    if !seen.is_empty() || rollout.status != Status::Running {
+        return seen;
+    }
+    if let Some(reason) = too_much(rollout) {
+        return vec![stop(rollout, reason)];
+    }
+    match rollout.open_batch() {
+        None => open(rollout, census),
+        Some((place, opened)) => {
+            let granted = grant(rollout, census, clock, opened);
+            if granted.is_empty() { close(rollout, census, clock, place) } else { granted }
+        }
+    }
+}
+
+/// The batch of a spec; the last one for a place there is no batch for.
+pub(super) fn batch_of(rollout: &Rollout, place: usize) -> Option<&Batch> {
+    rollout.spec.batches.get(place).or(rollout.spec.batches.last())
+}
+
+/// What machines did since it was last written down.
+fn observe(rollout: &Rollout, census: &Census, clock: Clock) -> Vec<Step> {
+    let (mut tried, mut waits, mut came, mut failed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (machine, member) in &rollout.members {
+        let Some(boot) = census.get(machine).and_then(|view| view.boot.as_ref()) else { continue };
+        let timeout = batch_of(rollout, member.batch).map_or(Duration::MAX, |batch| batch.timeout);
+        match seen(rollout, member.standing.clone(), boot, timeout, clock) {
+            None => {}
+            Some(Seen::Tried) => tried.push(machine.clone()),
+            Some(Seen::Waits) => waits.push(machine.clone()),
+            Some(Seen::Came) => came.push(machine.clone()),
+            Some(Seen::Failed(reason)) => failed.push(Step::Failed { machine: machine.clone(), reason }),
+        }
+    }
+    let lists = [
+        (tried, (|machines| Step::Tried { machines }) as fn(Vec<MachineId>) -> Step),
+        (waits, |machines| Step::Waits { machines }),
+        (came, |machines| Step::Came { machines }),
+    ];
+    let several = lists.into_iter().filter(|(machines, _)| !machines.is_empty()).map(|(list, step)| step(list));
+    several.chain(failed).collect()
+}
+
+enum Seen {
+    Tried,
+    Waits,
+    Came,
+    Failed(String),
+}
+
+fn seen(rollout: &Rollout, standing: Standing, boot: &Boot, timeout: Duration, clock: Clock) -> Option<Seen> {
+    // A machine that came up once may be rebooted, or not well for a moment.
+    let begin = if standing == Standing::Good { boot.since } else { boot.at };
+    let is_late = clock.heard_since(begin) > timeout;
+    if boot.bundle != rollout.spec.to.bundle {
+        return match (&boot.instead, standing) {
+            // It was given something else because the new release does not boot.
+            (Some(why), Standing::Trying | Standing::Good | Standing::Granted) => Some(Seen::Failed(why.clone())),
+            (None, Standing::Trying) => Some(Seen::Waits),
+            _ => None,
+        };
+    }
+    match (&boot.health, standing) {
+        (Health::Good, Standing::Granted | Standing::Trying | Standing::Failed(_)) => Some(Seen::Came),
+        (Health::UnderWay | Health::Bad(_), Standing::Granted) if !is_late => Some(Seen::Tried),
+        (Health::UnderWay, Standing::Granted | Standing::Trying | Standing::Good) if is_late => {
+            Some(Seen::Failed("it was given its script and did not check in".to_owned()))
+        }
+        (Health::Bad(why), Standing::Granted | Standing::Trying | Standing::Good) if is_late => {
+            Some(Seen::Failed(why.clone()))
+        }
+        _ => None,
+    }
+}
+
+/// Why it has to stop: more failures than are allowed in all, or than the open batch can have.
+fn too_much(rollout: &Rollout) -> Option<String> {
+    let failures = rollout.failures();
+    if failures <= rollout.forgiven {
+        return None;
+    }
+    if let Some(most) = rollout.spec.max_failures.filter(|most| failures > *most) {
+        return Some(format!("{failures} machines failed, and {most} may"));
+    }
+    let (place, opened) = rollout.open_batch()?;
+    let success = batch_of(rollout, place)?.success;
+    let of_batch = rollout.count(|member| member.batch == place);
+    let failed = rollout.count(|member| member.batch == place && matches!(member.standing, Standing::Failed(_)));
+    let size = opened.size.max(of_batch);
+    (!success.is_reached(size - failed, size)).then(|| {
+        let number = place + 1;
+        format!("{failed} of the {size} machines of batch {number} failed, and {success} have to come up")
+    })
+}
+
+/// The machines a batch may have that are in none yet, whether they are on or not.
+pub(super) fn candidates<'a>(
+    rollout: &'a Rollout,
+    batch: &'a Batch,
+    census: &'a Census,
+) -> impl Iterator<Item = (&'a MachineId, &'a View)> {
+    let is_meant = move |(machine, view): &(&MachineId, &View)| {
+        follows(rollout, view) && !rollout.members.contains_key(*machine) && batch.selector.matches(&view.labels)
+    };
+    census.iter().filter(is_meant)
+}
+
+fn follows(rollout: &Rollout, view: &View) -> bool {
+    let is_it = |(profile, channel): &(ProfileName, ChannelName)| {
+        *profile == rollout.spec.profile && *channel == rollout.spec.channel
+    };
+    view.follows.as_ref().is_some_and(is_it)
+}
+
+fn open(rollout: &Rollout, census: &Census) -> Vec<Step> {
+    let place = rollout.opened.len();
+    let Some(batch) = rollout.spec.batches.get(place) else { return vec![Step::Finished] };
+    let taken = rollout.members.iter().filter(|(machine, _)| {
+        census.get(*machine).is_some_and(|view| follows(rollout, view) && batch.selector.matches(&view.labels))
+    });
+    let taken = taken.count();
+    let whole = taken + candidates(rollout, batch, census).count();
+    vec![Step::Opened { batch: place, size: batch.size.of(whole, taken) }]
+}
+
+fn grant(rollout: &Rollout, census: &Census, clock: Clock, opened: &Opened) -> Vec<Step> {
+    let place = rollout.opened.len() - 1;
+    let Some(batch) = batch_of(rollout, place) else { return Vec::new() };
+    let is_last = place + 1 >= rollout.spec.batches.len();
+    let granted = rollout.count(|member| member.batch == place);
+    // Machines that turn up while the last batch is open belong to it too.
+    let room = if is_last { usize::MAX } else { opened.size.saturating_sub(granted) };
+    if room == 0 {
+        return Vec::new();
+    }
+    let mut ready: Vec<([u8; 32], &MachineId, &View)> = candidates(rollout, batch, census)
+        .filter(|(_, view)| view.is_on && rollout.spec.is_open(&view.labels, clock.now))
+        .map(|(machine, view)| (place_of(rollout, machine), machine, view))
+        .collect();
+    if ready.is_empty() {
+        return Vec::new();
+    }
+    ready.sort_unstable_by_key(|(place, ..)| *place);
+    let mut use_of = Use::of(rollout, census);
+    let mut machines = Vec::new();
+    for (_, machine, view) in ready {
+        if machines.len() == room {
+            break;
+        }
+        if use_of.take(machine, view) {
+            machines.push(machine.clone());
+        }
+    }
+    if machines.is_empty() { Vec::new() } else { vec![Step::Granted { machines }] }
+}
+
+/// Where a machine stands in a rollout: the SHA-256 of both, so that the order is the same whoever computes it and
+/// another for each rollout, and the same machines are not always first.
+fn place_of(rollout: &Rollout, machine: &MachineId) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    hasher.update(rollout.spec.number.to_be_bytes());
+    hasher.update(rollout.spec.to.bundle.as_bytes());
+    hasher.update(machine.as_str().as_bytes());
+    hasher.finalize().into()
+}
+
+/// How much of each budget is used.
+struct Use<'a> {
+    rollout: &'a Rollout,
+    /// For each budget, how many of each group are unavailable, and how many may be.
+    groups: Vec<BTreeMap<Option<&'a LabelValue>, (usize, usize)>>,
+}
+
+impl<'a> Use<'a> {
+    fn of(rollout: &'a Rollout, census: &'a Census) -> Self {
+        let count = |budget: &'a Budget| {
+            let mut groups: BTreeMap<Option<&'a LabelValue>, (usize, usize)> = BTreeMap::new();
+            for (machine, view) in census {
+                let member = rollout.members.get(machine);
+                if member.is_none() && !follows(rollout, view) {
+                    continue;
+                }
+                let (used, whole) = groups.entry(budget.group(&view.labels)).or_default();
+                *whole += 1;
+                if is_unavailable(rollout, machine, view) {
+                    *used += 1;
+                }
+            }
+            groups.values_mut().for_each(|(_, whole)| *whole = budget.most_of(*whole));
+            groups
+        };
+        Self { rollout, groups: rollout.spec.budgets.iter().map(count).collect() }
+    }
+
+    /// Takes a place for a machine in every budget, if there is one in each.
+    fn take(&mut self, machine: &MachineId, view: &'a View) -> bool {
+        // It is counted already.
+        if is_unavailable(self.rollout, machine, view) {
+            return true;
+        }
+        let labels: &Labels = &view.labels;
+        let pairs = || self.rollout.spec.budgets.iter().zip(&self.groups);
+        let has_room = |(budget, groups): (&Budget, &BTreeMap<_, (usize, usize)>)| {
+            groups.get(&budget.group(labels)).is_none_or(|(used, most)| used < most)
+        };
+        if !pairs().all(has_room) {
+            return false;
+        }
+        for (budget, groups) in self.rollout.spec.budgets.iter().zip(&mut self.groups) {
+            if let Some((used, _)) = groups.get_mut(&budget.group(labels)) {
+                *used += 1;
+            }
+        }
+        true
+    }
+}
+
+fn is_unavailable(rollout: &Rollout, machine: &MachineId, view: &View) -> bool {
+    rollout.members.get(machine).is_some_and(|member| member.standing.is_unsettled()) || view.is_out_of_order()
+}
+
+/// The end of the open batch, when it is over: well, or not well enough. Machines that are off wait and are not waited
+/// for, as long as one came up.
+fn close(rollout: &Rollout, census: &Census, clock: Clock, place: usize) -> Vec<Step> {
+    let Some(batch) = batch_of(rollout, place) else { return Vec::new() };
+    let of_batch = || rollout.members.values().filter(|member| member.batch == place);
+    let size = rollout.opened.get(place).map_or(0, |opened| opened.size);
+    let is_last = place + 1 >= rollout.spec.batches.len();
+    let count = of_batch().count();
+    let is_full = count >= size && !is_last;
+    let (mut are_left, mut are_on) = (false, false);
+    for (_, view) in candidates(rollout, batch, census) {
+        are_left = true;
+        are_on |= view.is_on;
+    }
+    if count == 0 {
+        return if is_full || !are_left { vec![Step::Closed { batch: place }] } else { Vec::new() };
+    }
+    let is_settled = of_batch().all(|member| matches!(member.standing, Standing::Good | Standing::Failed(_)));
+    if !is_settled || !is_full && are_on {
+        return Vec::new();
+    }
+    let good = of_batch().filter(|member| member.standing == Standing::Good).count();
+    let is_forgiven = rollout.forgiven > 0 && rollout.failures() <= rollout.forgiven;
+    if !is_forgiven && (good == 0 || !batch.success.is_reached(good, count)) {
+        let (number, success) = (place + 1, batch.success);
+        return vec![stop(
+            rollout,
+            format!("{good} of the {count} machines of batch {number} came up, and {success} have to"),
+        )];
+    }
+    if quiet(rollout, place, clock).is_some_and(|quiet| quiet >= batch.bake) {
+        vec![Step::Closed { batch: place }]
+    } else {
+        Vec::new()
+    }
+}
+
+/// How long nothing has changed with any machine of a batch; nothing when it has none.
+pub(super) fn quiet(rollout: &Rollout, place: usize, clock: Clock) -> Option<Duration> {
+    let of_batch = rollout.members.values().filter(|member| member.batch == place);
+    of_batch.map(|member| clock.heard_since(member.since)).min()
+}
+
+fn stop(rollout: &Rollout, reason: String) -> Step {
+    if rollout.spec.auto_rollback { Step::RollingBack { reason } } else { Step::Stopped { reason } }
+}
+
+/// The steps of a rollout that goes back: who is back, and who may be asked to reboot next.
+fn go_back(rollout: &Rollout, census: &Census, clock: Clock) -> Vec<Step> {
+    let (mut returned, mut waiting) = (Vec::new(), Vec::new());
+    let mut is_anybody_out = false;
+    for (machine, member) in &rollout.members {
+        if member.standing == Standing::Returned {
+            continue;
+        }
+        let view = census.get(machine);
+        let boot = view.and_then(|view| view.boot.as_ref());
+        let runs_it = boot.is_some_and(|boot| boot.bundle == rollout.spec.to.bundle);
+        if !runs_it {
+            // It boots, or booted, something else; what is off has nothing to go back from.
+            returned.push(machine.clone());
+        } else if let Some(view) = view.filter(|view| view.is_on) {
+            is_anybody_out = true;
+            if member.standing != Standing::Recalled && rollout.spec.is_open(&view.labels, clock.now) {
+                waiting.push((place_of(rollout, machine), machine, view));
+            }
+        }
+    }
+    if !returned.is_empty() {
+        return vec![Step::Returned { machines: returned }];
+    }
+    waiting.sort_unstable_by_key(|(place, ..)| *place);
+    let mut use_of = Use::of(rollout, census);
+    let machines: Vec<MachineId> = waiting
+        .into_iter()
+        .filter(|(_, machine, view)| use_of.take(machine, view))
+        .map(|(_, machine, _)| machine.clone())
+        .collect();
+    if !machines.is_empty() {
+        return vec![Step::Recalled { machines }];
+    }
+    if is_anybody_out { Vec::new() } else { vec![Step::RolledBack] }
+}
+
+/// What a rollout wants of a machine that is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// That it reboots at once.
+    Now,
+    /// That it reboots when nobody has used it for so long.
+    Idle(Duration),
+    /// That it reboots at some moment before so long has passed.
+    Within(Duration),
+}
+
+/// Whether a machine is to be asked to reboot: it was given a release and runs another.
+#[must_use]
+pub fn wish(rollout: &Rollout, machine: &MachineId, view: &View, now: SystemTime) -> Option<Wish> {
+    let member = rollout.members.get(machine)?;
+    let runs = view.boot.as_ref().map(|boot| boot.bundle)?;
+    let is_due = match (&rollout.status, &member.standing) {
+        (Status::Running | Status::Paused | Status::Stopped(_), Standing::Granted) => runs != rollout.spec.to.bundle,
+        (Status::RollingBack(_), Standing::Recalled) => runs == rollout.spec.to.bundle,
+        _ => false,
+    };
+    if !is_due || !rollout.spec.is_open(&view.labels, now) {
+        return None;
+    }
+    let is_broken = view.boot.as_ref().is_some_and(|boot| boot.health != Health::Good);
+    match rollout.spec.reboot {
+        RebootPolicy::Force => Some(Wish::Now),
+        RebootPolicy::Idle(after) => Some(Wish::Idle(after)),
+        RebootPolicy::Window => match rollout.spec.closes_in(&view.labels, now) {
+            Some(rest) => Some(Wish::Within(rest)),
+            None => Some(Wish::Now),
+        },
+        // What does not work is not worth waiting for.
+        RebootPolicy::Natural if member.standing == Standing::Recalled && is_broken => {
+            Some(Wish::Idle(IDLE_BEFORE_RETURN))
+        }
+        RebootPolicy::Natural => None,
+    }
+}
