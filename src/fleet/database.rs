@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use sqlx::error::DatabaseError;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
@@ -12,11 +13,13 @@ use sqlx::{Row as _, SqliteConnection};
 use super::{Event, FleetError, Machine, Made, Session, Told, Write};
 use crate::model::digest::Digest;
 use crate::model::identity::Identity;
+use crate::model::ledger::Entry;
 use crate::model::mac::Mac;
 use crate::model::timeline::Stage;
 
 /// What makes the database, step by step; `PRAGMA user_version` counts those that were made.
-const MIGRATIONS: [&str; 3] = [include_str!("schema.sql"), include_str!("events.sql"), include_str!("health.sql")];
+const MIGRATIONS: [&str; 4] =
+    [include_str!("schema.sql"), include_str!("events.sql"), include_str!("health.sql"), include_str!("ledger.sql")];
 
 /// The version this program reads and writes.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
@@ -109,18 +112,28 @@ impl Database {
         transaction.commit().await.map_err(|error| self.failed(error))
     }
 
-    /// Every machine with its last boots, by address.
+    /// Every machine with its last boots, by address, and with what each reported last, which may be long.
     pub(super) async fn load(&self) -> Result<Vec<Machine>, FleetError> {
-        let rows = sqlx::query(
-            "SELECT machines.mac, uuid, serial, platform, buildarch, first_seen, last_seen, \
-             token, started, profile, release, bundle, sent_to, step, step_at, report, problems, \
-             last_check_in, first_good, good, vitals, alarm \
-             FROM machines JOIN sessions ON sessions.mac = machines.mac \
-             ORDER BY machines.mac, step_at DESC, started DESC",
-        )
-        .fetch_all(&self.pool)
-        .await
-        .map_err(|error| self.failed(error))?;
+        self.load_with("CASE WHEN place = 1 THEN report END").await
+    }
+
+    /// Every machine with its last boots, by address.
+    pub(super) async fn load_without_reports(&self) -> Result<Vec<Machine>, FleetError> {
+        self.load_with("CAST(NULL AS TEXT)").await
+    }
+
+    async fn load_with(&self, report: &str) -> Result<Vec<Machine>, FleetError> {
+        let query = format!(
+            "SELECT machines.mac, uuid, serial, platform, buildarch, first_seen, last_seen, attempts, \
+             token, started, profile, release, bundle, sent_to, step, step_at, {report} AS report, problems, \
+             last_check_in, first_good, good, vitals, alarm, scripted, health_since \
+             FROM machines JOIN (SELECT *, ROW_NUMBER() OVER \
+             (PARTITION BY mac ORDER BY step_at DESC, started DESC) AS place FROM sessions) AS boots \
+             ON boots.mac = machines.mac WHERE place <= {} ORDER BY machines.mac, place",
+            EARLIER + 1
+        );
+        let rows =
+            sqlx::query(sqlx::AssertSqlSafe(query)).fetch_all(&self.pool).await.map_err(|error| self.failed(error))?;
         let mut machines: Vec<Machine> = Vec::new();
         for row in &rows {
             let machine = machine(row).map_err(|error| self.failed(error))?;
@@ -174,6 +187,51 @@ impl Database {
         .await
         .map_err(|error| self.failed(error))?;
         rows.iter().map(event).collect::<Result<_, _>>().map_err(|error| self.failed(error))
+    }
+
+    /// The entries of the ledger after the one numbered `after`, in order.
+    pub(super) async fn entries(&self, after: u64) -> Result<Vec<Entry>, FleetError> {
+        let rows = sqlx::query("SELECT number, at, who, why, fact FROM ledger WHERE number > $1 ORDER BY number")
+            .bind(i64::try_from(after).unwrap_or(i64::MAX))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.failed(error))?;
+        rows.iter().map(entry).collect::<Result<_, _>>().map_err(|error| self.failed(error))
+    }
+
+    /// Adds entries, all or none; false when somebody else has added one of these numbers.
+    pub(super) async fn append(&self, entries: &[Entry]) -> Result<bool, FleetError> {
+        match self.try_append(entries).await {
+            Ok(()) => Ok(true),
+            Err(error) if error.as_database_error().is_some_and(DatabaseError::is_unique_violation) => Ok(false),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    async fn try_append(&self, entries: &[Entry]) -> Result<(), sqlx::Error> {
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        for Entry { number, at, who, why, fact } in entries {
+            let fact = serde_json::to_string(fact).map_err(|error| sqlx::Error::Encode(error.into()))?;
+            sqlx::query("INSERT INTO ledger (number, at, who, why, fact) VALUES ($1, $2, $3, $4, $5)")
+                .bind(i64::try_from(*number).unwrap_or(i64::MAX))
+                .bind(millis(*at))
+                .bind(who)
+                .bind(why)
+                .bind(fact)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await
+    }
+
+    /// Removes all that was written of a machine but the ledger.
+    pub(super) async fn forget(&self, mac: &Mac) -> Result<(), FleetError> {
+        let forget = async {
+            let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+            forget(&mut transaction, mac).await?;
+            transaction.commit().await
+        };
+        forget.await.map_err(|error| self.failed(error))
     }
 
     /// Writes changes in one transaction.
@@ -242,6 +300,17 @@ impl Database {
     fn failed(&self, source: sqlx::Error) -> FleetError {
         FleetError::Database { path: self.path.clone(), source }
     }
+}
+
+fn entry(row: &SqliteRow) -> Result<Entry, sqlx::Error> {
+    let fact: String = row.try_get("fact")?;
+    Ok(Entry {
+        number: u64::try_from(row.try_get::<i64, _>("number")?).unwrap_or_default(),
+        at: moment(row.try_get("at")?),
+        who: row.try_get("who")?,
+        why: row.try_get("why")?,
+        fact: serde_json::from_str(&fact).map_err(|error| sqlx::Error::Decode(error.into()))?,
+    })
 }
 
 async fn save_made(
@@ -336,13 +405,15 @@ async fn forget(connection: &mut SqliteConnection, mac: &Mac) -> Result<(), sqlx
 }
 
 async fn save(connection: &mut SqliteConnection, machine: &Machine) -> Result<(), sqlx::Error> {
-    let Machine { identity, first_seen, last_seen, session, .. } = machine;
+    let Machine { identity, first_seen, last_seen, session, attempts, .. } = machine;
     let mac = identity.mac.to_string();
+    let json = |error: serde_json::Error| sqlx::Error::Encode(error.into());
+    let attempts = if attempts.is_empty() { None } else { Some(serde_json::to_string(attempts).map_err(json)?) };
     sqlx::query(
-        "INSERT INTO machines (mac, uuid, serial, platform, buildarch, first_seen, last_seen) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (mac) DO UPDATE SET \
+        "INSERT INTO machines (mac, uuid, serial, platform, buildarch, first_seen, last_seen, attempts) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (mac) DO UPDATE SET \
          uuid = excluded.uuid, serial = excluded.serial, platform = excluded.platform, \
-         buildarch = excluded.buildarch, last_seen = excluded.last_seen",
+         buildarch = excluded.buildarch, last_seen = excluded.last_seen, attempts = excluded.attempts",
     )
     .bind(&mac)
     .bind(&identity.uuid)
@@ -351,6 +422,7 @@ async fn save(connection: &mut SqliteConnection, machine: &Machine) -> Result<()
     .bind(&identity.buildarch)
     .bind(millis(*first_seen))
     .bind(millis(*last_seen))
+    .bind(attempts)
     .execute(&mut *connection)
     .await?;
     // Before its script a boot has no token; machine and start name it, and the row is replaced when the script comes.
@@ -360,15 +432,15 @@ async fn save(connection: &mut SqliteConnection, machine: &Machine) -> Result<()
         sqlx::query("DELETE FROM sessions WHERE token = $1").bind(&firmware).execute(&mut *connection).await?;
     }
     let told = session.told.as_ref();
-    let json = |error: serde_json::Error| sqlx::Error::Encode(error.into());
     sqlx::query(
         "INSERT INTO sessions (token, mac, started, profile, release, bundle, step, step_at, report, problems, sent_to, \
-         last_check_in, first_good, good, vitals, alarm) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) ON CONFLICT (token) DO UPDATE SET \
+         last_check_in, first_good, good, vitals, alarm, scripted, health_since) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) ON CONFLICT (token) DO UPDATE SET \
          step = excluded.step, step_at = excluded.step_at, \
          report = COALESCE(excluded.report, sessions.report), problems = excluded.problems, \
          sent_to = excluded.sent_to, last_check_in = excluded.last_check_in, first_good = excluded.first_good, \
-         good = excluded.good, vitals = excluded.vitals, alarm = excluded.alarm",
+         good = excluded.good, vitals = excluded.vitals, alarm = excluded.alarm, \
+         health_since = excluded.health_since",
     )
     .bind(token)
     .bind(&mac)
@@ -386,6 +458,8 @@ async fn save(connection: &mut SqliteConnection, machine: &Machine) -> Result<()
     .bind(i64::from(session.is_good))
     .bind(session.vitals.as_ref().map(serde_json::to_string).transpose().map_err(json)?)
     .bind(&session.alarm)
+    .bind(millis(session.scripted_at))
+    .bind(millis(session.health_since))
     .execute(&mut *connection)
     .await?;
     sqlx::query(
@@ -410,7 +484,11 @@ fn machine(row: &SqliteRow) -> Result<Machine, sqlx::Error> {
     let report = optional("report")?.map(|text| serde_json::from_str(&text)).transpose().map_err(json)?;
     let problems = optional("problems")?.map(|text| serde_json::from_str(&text)).transpose().map_err(json)?;
     let vitals = optional("vitals")?.map(|text| serde_json::from_str(&text)).transpose().map_err(json)?;
+    let attempts = optional("attempts")?.map(|text| serde_json::from_str(&text)).transpose().map_err(json)?;
     let token = text("token")?;
+    // Older programs wrote neither.
+    let started = time("started")?;
+    let step_at = time("step_at")?;
     Ok(Machine {
         identity: Identity {
             mac,
@@ -423,15 +501,17 @@ fn machine(row: &SqliteRow) -> Result<Machine, sqlx::Error> {
         last_seen: time("last_seen")?,
         session: Session {
             token: if told.is_some() { token } else { String::new() },
-            started: time("started")?,
+            started,
             turn: 0,
             told,
             sent_to: optional("sent_to")?,
             step: parsed("step", &text("step")?)?,
-            step_at: time("step_at")?,
+            step_at,
             report,
             problems: problems.unwrap_or_default(),
             alarm: optional("alarm")?,
+            scripted_at: optional_time("scripted")?.unwrap_or(started),
+            health_since: optional_time("health_since")?.unwrap_or(step_at),
             last_check_in: optional_time("last_check_in")?,
             is_good: row.try_get::<i64, _>("good")? != 0,
             first_good: optional_time("first_good")?,
@@ -440,6 +520,7 @@ fn machine(row: &SqliteRow) -> Result<Machine, sqlx::Error> {
         },
         earlier: Vec::new(),
         good: None,
+        attempts: attempts.unwrap_or_default(),
         rounds: Vec::new(),
     })
 }

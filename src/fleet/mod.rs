@@ -6,6 +6,8 @@
 //! task, so a locked or lost database delays no boot (DESIGN 4.5). Machines that go on checking in are written down every few
 //! seconds, each once and as it is then.
 
+mod book;
+mod census;
 mod database;
 mod journal;
 mod orders;
@@ -20,6 +22,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::warn;
 
+pub use book::{Book, By, DecideError, SERVER};
+pub use census::{Lens, census, view};
 pub use journal::{Event, Seen, Sighting};
 pub use orders::Order;
 use orders::Standing;
@@ -30,10 +34,12 @@ use crate::model::checkin::orders::{DEFAULT_INTERVAL, Orders};
 use crate::model::checkin::{Differences, Report};
 use crate::model::digest::Digest;
 use crate::model::identity::Identity;
+use crate::model::ledger::Ledger;
 use crate::model::mac::Mac;
 use crate::model::manifest::BundleId;
 use crate::model::name::ProfileName;
-use crate::model::plan::Plan;
+use crate::model::plan::{Assignments, Plan};
+use crate::model::rollout::{Census, View};
 use database::{Database, Row};
 
 /// How many changes may wait for the database before new ones are dropped, with a warning.
@@ -97,6 +103,7 @@ pub struct Fleet {
     /// The last files of each machine that were made well.
     made: Mutex<HashMap<Mac, Made>>,
     database: Arc<Database>,
+    book: Book,
     writes: mpsc::Sender<Write>,
     standing: Mutex<Standing>,
     /// How often machines check in.
@@ -153,15 +160,38 @@ impl Known {
 /// The fleet as its database has it, for a program besides the server.
 #[derive(Debug)]
 pub struct Onlooker {
-    database: Database,
+    database: Arc<Database>,
+    book: Book,
 }
 
 impl Onlooker {
-    /// Every machine, by address.
+    /// The ledger.
+    #[must_use]
+    pub const fn book(&self) -> &Book {
+        &self.book
+    }
+
+    /// Every machine, by address, without what it reported.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub async fn machines(&self) -> Result<Vec<Machine>, FleetError> {
+        self.database.load_without_reports().await
+    }
+
+    /// Removes all that was written of a machine but the ledger.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn forget(&self, mac: &Mac) -> Result<(), FleetError> {
+        self.database.forget(mac).await
+    }
+
+    /// Every machine, by address, with what it reported last.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn machines_with_reports(&self) -> Result<Vec<Machine>, FleetError> {
         self.database.load().await
     }
 
@@ -205,17 +235,16 @@ impl Fleet {
     /// When the database cannot be opened or read.
     pub async fn open(path: &Path) -> Result<Self, FleetError> {
         let database = Database::open(path).await?;
-        let mut machines = database.load().await?;
-        for machine in &mut machines {
-            machine.session.report = None;
-        }
+        let machines = database.load_without_reports().await?;
         let made = database.load_made().await?;
         let known = Arc::new(Known { roster: Mutex::new(Roster::from_machines(machines)), ..Known::default() });
         let (writes, queue) = mpsc::channel(QUEUE);
         let database = Arc::new(database);
+        let book = Book::new(Arc::clone(&database));
+        book.read().await?;
         tokio::spawn(write_behind(Arc::clone(&database), Arc::clone(&known), queue));
         let standing = Mutex::default();
-        Ok(Self { known, made: Mutex::new(made), database, writes, standing, interval: DEFAULT_INTERVAL })
+        Ok(Self { known, made: Mutex::new(made), database, book, writes, standing, interval: DEFAULT_INTERVAL })
     }
 
     /// The same fleet, whose machines check in this often.
@@ -229,7 +258,8 @@ impl Fleet {
     /// # Errors
     /// When it cannot be opened.
     pub async fn look_on(path: &Path) -> Result<Onlooker, FleetError> {
-        Ok(Onlooker { database: Database::open(path).await? })
+        let database = Arc::new(Database::open(path).await?);
+        Ok(Onlooker { book: Book::new(Arc::clone(&database)), database })
     }
 
     /// Every machine in the database at `path`, by address; none when nothing was ever served.
@@ -241,6 +271,51 @@ impl Fleet {
             return Ok(Vec::new());
         }
         Database::open(path).await?.load().await
+    }
+
+    /// The ledger.
+    #[must_use]
+    pub const fn book(&self) -> &Book {
+        &self.book
+    }
+
+    /// Every machine as rollouts see it.
+    #[must_use]
+    pub fn census(&self, ledger: &Ledger, assignments: &Assignments, now: SystemTime) -> Census {
+        census(self.lock().machines(), &Lens { ledger, assignments, interval: self.interval, now })
+    }
+
+    /// One machine as rollouts see it.
+    #[must_use]
+    pub fn view(&self, mac: &Mac, ledger: &Ledger, assignments: &Assignments, now: SystemTime) -> Option<View> {
+        let lens = Lens { ledger, assignments, interval: self.interval, now };
+        self.lock().machine(mac).map(|machine| view(machine, &lens))
+    }
+
+    /// A person wanted a machine to be forgotten at `at`; one that booted since is there anew.
+    pub fn forget_booted_before(&self, mac: Mac, at: SystemTime) {
+        if !self.scripted_since(&mac, at) {
+            self.lock().forget(&mac);
+            self.forget(Some(mac));
+        }
+    }
+
+    /// Whether a machine was given a script after `at`.
+    #[must_use]
+    pub fn scripted_since(&self, mac: &Mac, at: SystemTime) -> bool {
+        self.lock().machine(mac).is_some_and(|machine| machine.session.scripted_at > at)
+    }
+
+    /// What a machine last came up with as it was told to.
+    #[must_use]
+    pub fn good(&self, mac: &Mac) -> Option<Told> {
+        self.lock().machine(mac).and_then(|machine| machine.good.clone())
+    }
+
+    /// How often a machine was given the script of `bundle` since it last came up with it.
+    #[must_use]
+    pub fn attempts(&self, mac: &Mac, bundle: BundleId) -> u32 {
+        self.lock().machine(mac).map(|machine| machine.attempts.count(bundle)).unwrap_or_default()
     }
 
     /// Something was seen of a machine. Returns at once. False when it belongs to no boot that is known.

@@ -9,6 +9,7 @@ use super::journal::{Event, Journal, Seen, Sighting};
 pub use check_in::{CheckInError, Outcome};
 
 use crate::model::boot::Step;
+use crate::model::boot_guard::Attempts;
 use crate::model::checkin::Report;
 use crate::model::checkin::vitals::Vitals;
 use crate::model::digest::Digest;
@@ -49,6 +50,8 @@ pub struct Machine {
     pub earlier: Vec<Session>,
     /// What it last came up with as it was told to.
     pub good: Option<Told>,
+    /// How often it was given the script of a bundle and did not come up with it.
+    pub attempts: Attempts,
     /// When it last began boots of which none loaded anything; in a running server only.
     pub rounds: Vec<SystemTime>,
 }
@@ -80,11 +83,15 @@ pub struct Session {
     pub problems: Vec<String>,
     /// The problem that was known before the machine came up; in a running server only.
     pub alarm: Option<String>,
+    /// When it was given its script, or seen first when it was given none yet.
+    pub scripted_at: SystemTime,
     /// When it last checked in.
     pub last_check_in: Option<SystemTime>,
     /// Whether it was good then: the machine ran what it was told to boot, and its required checks were well.
     pub is_good: bool,
-    /// When it first was.
+    /// Since when it is good, or is not.
+    pub health_since: SystemTime,
+    /// When it first was good.
     pub first_good: Option<SystemTime>,
     /// How the machine was when it last checked in; of its last boot only.
     pub vitals: Option<Vitals>,
@@ -201,12 +208,15 @@ impl Roster {
         self.tokens.insert(token.clone(), identity.mac);
         self.turns += 1;
         let turn = self.turns;
-        self.answered(
-            identity,
-            Session { token, turn, told: Some(told), ..Session::begin(Step::Script, now) },
-            remark,
-            now,
-        )
+        // Before `answered`, which hands the machine out; a machine that is new to us has tried nothing yet.
+        let mut attempts = self.machines.get(&identity.mac).map(|known| known.attempts.clone()).unwrap_or_default();
+        attempts.begin(told.2);
+        let session = Session { token, turn, told: Some(told), ..Session::begin(Step::Script, now) };
+        let Change { forgotten, events, .. } = self.answered(identity, session, remark, now);
+        let machine =
+            self.machines.entry(identity.mac).or_insert_with(|| Machine::begin(identity.clone(), Step::Script, now));
+        machine.attempts = attempts;
+        Change { machine, forgotten, events }
     }
 
     /// The machine was sent to something that is no bundle.
@@ -276,12 +286,22 @@ impl Roster {
         let longest_unseen =
             self.machines.values().min_by_key(|machine| (machine.session.step == Step::CheckIn, machine.last_seen))?;
         let mac = longest_unseen.identity.mac;
-        let machine = self.machines.remove(&mac)?;
+        self.forget(&mac);
+        Some(mac)
+    }
+
+    /// A machine is remembered no more; its boot under way cannot check in.
+    pub fn forget(&mut self, mac: &Mac) {
+        let Some(machine) = self.machines.remove(mac) else { return };
         for session in machine.sessions() {
             self.tokens.remove(&session.token);
         }
-        self.journal.forget(&mac);
-        Some(mac)
+        self.journal.forget(mac);
+    }
+
+    /// Every machine that is known.
+    pub fn machines(&self) -> impl Iterator<Item = &Machine> {
+        self.machines.values()
     }
 
     /// What is known of a machine.
@@ -337,6 +357,7 @@ impl Machine {
             session: Session::begin(step, now),
             earlier: Vec::new(),
             good: None,
+            attempts: Attempts::default(),
             rounds: Vec::new(),
         }
     }
@@ -368,6 +389,8 @@ impl Session {
             report: None,
             problems: Vec::new(),
             alarm: None,
+            scripted_at: now,
+            health_since: now,
             last_check_in: None,
             is_good: false,
             first_good: None,

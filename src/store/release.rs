@@ -91,6 +91,24 @@ impl Store {
         Ok(Publication::New(release))
     }
 
+    /// Lets `channel` of `profile` point at a release that was published before; what it had.
+    ///
+    /// # Errors
+    /// When there is no such release, or the store cannot be written.
+    pub fn point(
+        &self,
+        profile: &ProfileName,
+        channel: &ChannelName,
+        number: u64,
+    ) -> Result<Option<Release>, StoreError> {
+        let _lock = self.lock()?;
+        self.release(profile, number)?;
+        let before = self.channels(profile)?.contains(channel).then(|| self.channel(profile, channel)).transpose()?;
+        disk::create_dir_all(&self.profile_path(profile).join("channels"))?;
+        disk::write_atomic(&self.channel_path(profile, channel), format!("{number}\n").as_bytes())?;
+        Ok(before)
+    }
+
     /// Release `number` of `profile`.
     ///
     /// # Errors

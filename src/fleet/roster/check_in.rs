@@ -86,8 +86,12 @@ impl Roster {
             session.step_at = now;
         }
         session.last_check_in = Some(now);
+        if is_first || session.is_good != problems.is_empty() {
+            session.health_since = now;
+        }
         session.is_good = problems.is_empty();
         if session.is_good {
+            machine.attempts.came_up(bundle);
             session.first_good.get_or_insert(now);
             machine.good.clone_from(&session.told);
         }
