@@ -132,6 +132,7 @@ async fn serve(folder: &Path, with_tls: bool) {
         pxe_port: 0,
         advertise: None,
         loaders: Arc::default(),
+        boot_attempts: 3,
         assignments: Assignments { fallback: Some(follow), ..Assignments::default() },
         menu: Menu::default(),
         disk_rules: Vec::new(),

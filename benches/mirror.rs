@@ -154,6 +154,7 @@ async fn mirror(folder: &Path, upstream: String) {
         pxe_port: 0,
         advertise: None,
         loaders: Arc::default(),
+        boot_attempts: 3,
         assignments: bivouac::model::plan::Assignments::default(),
         menu: Menu::default(),
         disk_rules: Vec::new(),

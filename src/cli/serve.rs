@@ -53,6 +53,7 @@ pub(super) async fn bind(settings: &Settings, coming: &[ProfileName]) -> anyhow:
         advertise: settings.http.advertise.clone(),
         loaders: Arc::clone(&loaders),
         assignments,
+        boot_attempts: settings.fleet_settings.boot_attempts,
         menu: settings.menu.clone(),
         disk_rules: settings.disk_rules.clone(),
         mirror: mirror::to_serve(settings),

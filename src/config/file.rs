@@ -50,8 +50,10 @@ pub struct File {
     pub local_disk: Option<Vec<LocalDisk>>,
     /// Machines by the address of their network card.
     pub machines: Option<BTreeMap<String, Follow>>,
-    /// What is asked of machines that are up.
+    /// What is asked of machines that are up, and when they count as broken.
     pub fleet: Option<FleetTable>,
+    /// Sites, by the value of their machines' label `site`.
+    pub sites: Option<BTreeMap<String, SiteTable>>,
     /// HTTP.
     pub http: Option<Http>,
     /// TFTP.
@@ -151,6 +153,19 @@ pub struct Follow {
 pub struct FleetTable {
     /// How often machines check in; `5m` when absent.
     pub check_in_interval: Option<String>,
+    /// How many boots of one bundle a machine may begin without coming up before it boots its last good one; 3 when
+    /// absent.
+    pub boot_attempts: Option<u32>,
+    /// The time zone by which rollouts keep their hours, such as `Europe/Berlin`; `UTC` when absent.
+    pub timezone: Option<String>,
+}
+
+/// A table below `[sites]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SiteTable {
+    /// Its time zone; the fleet's when absent.
+    pub timezone: Option<String>,
 }
 
 /// `[http]`.
@@ -250,7 +265,10 @@ impl File {
             machines: self.machines.or(other.machines),
             fleet: both(self.fleet, other.fleet, |a, b| FleetTable {
                 check_in_interval: a.check_in_interval.or(b.check_in_interval),
+                boot_attempts: a.boot_attempts.or(b.boot_attempts),
+                timezone: a.timezone.or(b.timezone),
             }),
+            sites: self.sites.or(other.sites),
             http: both(self.http, other.http, |a, b| Http {
                 listen: a.listen.or(b.listen),
                 advertise: a.advertise.or(b.advertise),

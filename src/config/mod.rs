@@ -32,7 +32,7 @@ use crate::model::menu::{DiskRule, Menu};
 use crate::model::name::{ChannelName, ProfileName, nearest};
 use crate::model::net::{PlanError, SubnetError, TransferPorts};
 use crate::model::plan::{Assignment, Assignments};
-pub use file::{CachingMirror, Fetch, File, FleetTable, Follow, Http, OneOrMore, Tftp, Verify};
+pub use file::{CachingMirror, Fetch, File, FleetTable, Follow, Http, OneOrMore, SiteTable, Tftp, Verify};
 
 /// The name of the site file, looked for in the working folder.
 pub const FILE_NAME: &str = "bivouac.toml";
@@ -236,7 +236,7 @@ impl Settings {
             assignments,
             menu: menu::menu(file.menu.unwrap_or_default())?,
             disk_rules: menu::disk_rules(file.local_disk.unwrap_or_default())?,
-            fleet_settings: FleetSettings::check(file.fleet.unwrap_or_default())?,
+            fleet_settings: FleetSettings::check(file.fleet.unwrap_or_default(), file.sites.unwrap_or_default())?,
             http,
             tftp: tftp.enabled.unwrap_or(true).then_some(tftp_listen),
             tftp_ports: if tftp.single_port == Some(true) { TransferPorts::Single } else { TransferPorts::Own },

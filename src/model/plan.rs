@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::model::identity::Identity;
+use crate::model::ledger::{Ledger, Target};
 use crate::model::mac::Mac;
 use crate::model::manifest::{BundleId, Manifest};
 use crate::model::menu::Policy;
 use crate::model::name::{ChannelName, ProfileName};
+use crate::model::rollout::Release;
 use crate::model::template::Vars;
 
 /// Which profile and channel a machine follows.
@@ -107,29 +109,78 @@ pub enum Refusal {
     },
 }
 
-/// What `machine` boots, which the site file knows as `named`.
+/// What a machine shall boot, before anybody has looked whether it is there and runs on it.
+#[derive(Debug, Clone)]
+pub enum Wanted {
+    /// What a channel points at.
+    Pointed(ProfileName, Published),
+    /// A release with its bundle, which a rollout gave it.
+    Given(ProfileName, Release),
+    /// A release by number.
+    Numbered(ProfileName, u64),
+}
+
+/// A machine that asks, with what is remembered of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking<'a> {
+    /// The address it boots from.
+    pub mac: Mac,
+    /// The address under which the site file knows it.
+    pub named: Mac,
+    /// The profile and release it last came up with.
+    pub good: Option<(&'a ProfileName, u64)>,
+}
+
+/// What a machine boots that nobody chooses for: what it is to boot once, or what it was assigned, or else what the site
+/// file says.
 ///
 /// # Errors
 /// A [`Refusal`], whose text the machine shows on its screen.
-pub fn decide(machine: &Identity, named: &Mac, assignments: &Assignments, catalog: &Catalog) -> Result<Plan, Refusal> {
-    let Assignment { profile, channel } = assignments.of(named).ok_or(Refusal::Unassigned(machine.mac))?.clone();
-    follow(machine, profile, channel, catalog)
+pub fn decide(
+    asking: &Asking<'_>,
+    assignments: &Assignments,
+    ledger: &Ledger,
+    catalog: &Catalog,
+) -> Result<Wanted, Refusal> {
+    let record = ledger.record(&asking.mac.into());
+    match record.and_then(|record| record.once.as_ref().or(record.assigned.as_ref())) {
+        Some(Target::Release(profile, number)) => Ok(Wanted::Numbered(profile.clone(), *number)),
+        Some(Target::Channel(profile, channel)) => follow(asking, profile, channel, ledger, catalog),
+        None => {
+            let Assignment { profile, channel } =
+                assignments.of(&asking.named).ok_or(Refusal::Unassigned(asking.mac))?;
+            follow(asking, profile, channel, ledger, catalog)
+        }
+    }
 }
 
-/// The plan for a machine that boots a channel of a profile.
+/// What a machine boots that follows a channel: what the channel points at, or what its rollout gave the machine; or
+/// first the release that it may not jump over.
 ///
 /// # Errors
-/// When there is no release, or the machine cannot run it.
+/// When the channel has no release.
 pub fn follow(
-    machine: &Identity,
-    profile: ProfileName,
-    channel: ChannelName,
+    asking: &Asking<'_>,
+    profile: &ProfileName,
+    channel: &ChannelName,
+    ledger: &Ledger,
     catalog: &Catalog,
-) -> Result<Plan, Refusal> {
-    match catalog.channels.get(&(profile.clone(), channel.clone())) {
-        Some(published) => run(machine, profile, published.clone()),
-        None => Err(Refusal::Unpublished(profile, channel)),
+) -> Result<Wanted, Refusal> {
+    let published = catalog
+        .channels
+        .get(&(profile.clone(), channel.clone()))
+        .ok_or_else(|| Refusal::Unpublished(profile.clone(), channel.clone()))?;
+    let pointed = Release { number: published.release, bundle: published.bundle };
+    let wanted = ledger.release_of(&asking.mac.into(), profile, channel, pointed);
+    let from = asking.good.filter(|(good, _)| *good == profile).map(|(_, release)| release);
+    if let Some(floor) = from.and_then(|from| ledger.floor(profile, from, wanted.number)) {
+        return Ok(Wanted::Numbered(profile.clone(), floor));
     }
+    Ok(if wanted == pointed {
+        Wanted::Pointed(profile.clone(), published.clone())
+    } else {
+        Wanted::Given(profile.clone(), wanted)
+    })
 }
 
 /// The plan for a machine that boots one release.
@@ -148,6 +199,7 @@ pub fn run(machine: &Identity, profile: ProfileName, published: Published) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ledger::{Entry, Fact};
     use crate::model::manifest::tests::sample;
 
     fn catalog() -> Catalog {
@@ -160,7 +212,7 @@ mod tests {
         catalog
     }
 
-    fn follow(profile: &str) -> Assignment {
+    fn follows(profile: &str) -> Assignment {
         Assignment { profile: profile.parse().unwrap(), channel: ChannelName::default_channel() }
     }
 
@@ -168,25 +220,72 @@ mod tests {
         Identity::of(format!("52:54:00:00:00:{last:02x}").parse().unwrap())
     }
 
+    fn decided(last: u8, assignments: &Assignments, ledger: &Ledger) -> Result<Wanted, Refusal> {
+        let mac = machine(last).mac;
+        decide(&Asking { mac, named: mac, good: None }, assignments, ledger, &catalog())
+    }
+
+    fn pointed(wanted: Wanted) -> u64 {
+        match wanted {
+            Wanted::Pointed(_, published) => published.release,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn ledger(facts: Vec<Fact>) -> Ledger {
+        let mut ledger = Ledger::default();
+        for (number, fact) in (1..).zip(facts) {
+            ledger.apply(&Entry { number, at: std::time::SystemTime::UNIX_EPOCH, who: String::new(), why: None, fact });
+        }
+        ledger
+    }
+
     #[test]
     fn a_named_machine_follows_its_own_profile_and_others_the_default() {
-        let mut assignments = Assignments { fallback: Some(follow("hello")), ..Assignments::default() };
-        assignments.by_mac.insert(machine(1).mac, follow("vdi"));
-        let release = |who: &Identity| decide(who, &who.mac, &assignments, &catalog()).unwrap().published.release;
-        assert_eq!((release(&machine(1)), release(&machine(2))), (12, 3));
+        let mut assignments = Assignments { fallback: Some(follows("hello")), ..Assignments::default() };
+        assignments.by_mac.insert(machine(1).mac, follows("vdi"));
+        let release = |last| pointed(decided(last, &assignments, &Ledger::default()).unwrap());
+        assert_eq!((release(1), release(2)), (12, 3));
+    }
+
+    #[test]
+    fn what_was_assigned_goes_before_the_site_file_and_what_is_for_once_before_that() {
+        let assignments = Assignments { fallback: Some(follows("hello")), ..Assignments::default() };
+        let machines = vec![machine(1).mac.into()];
+        let assigned = Fact::Assigned { machines: machines.clone(), to: Some("vdi".parse().unwrap()) };
+        let once = Fact::AssignedOnce { machines: machines.clone(), to: "vdi@3".parse().unwrap() };
+        let taken = Fact::OnceTaken { machine: machines[0].clone() };
+        assert_eq!(pointed(decided(1, &assignments, &ledger(vec![assigned.clone()])).unwrap()), 12);
+        let wanted = decided(1, &assignments, &ledger(vec![assigned.clone(), once.clone()])).unwrap();
+        assert!(matches!(wanted, Wanted::Numbered(_, 3)));
+        assert_eq!(pointed(decided(1, &assignments, &ledger(vec![assigned, once, taken])).unwrap()), 12);
+    }
+
+    #[test]
+    fn a_machine_passes_through_the_releases_it_may_not_jump_over() {
+        let assignments = Assignments { fallback: Some(follows("vdi")), ..Assignments::default() };
+        let floor = |release| Fact::Floor { profile: "vdi".parse().unwrap(), release, is_one: true };
+        let ledger = ledger(vec![floor(5), floor(9), floor(12)]);
+        let (mac, vdi, hello) = (machine(1).mac, "vdi".parse().unwrap(), "hello".parse().unwrap());
+        let next = |good| match decide(&Asking { mac, named: mac, good }, &assignments, &ledger, &catalog()).unwrap() {
+            Wanted::Numbered(_, number) => number,
+            other => pointed(other),
+        };
+        assert_eq!((next(Some((&vdi, 3))), next(Some((&vdi, 5))), next(Some((&vdi, 9)))), (5, 9, 12));
+        assert_eq!((next(None), next(Some((&hello, 1)))), (12, 12), "who had nothing jumps over nothing");
     }
 
     #[test]
     fn each_refusal_says_what_to_do() {
-        let nobody = decide(&machine(1), &machine(1).mac, &Assignments::default(), &catalog()).unwrap_err();
+        let nobody = decided(1, &Assignments::default(), &Ledger::default()).unwrap_err();
         assert!(nobody.to_string().contains("set default-profile"));
-        let assignments = Assignments { fallback: Some(follow("kiosk")), ..Assignments::default() };
-        let unpublished = decide(&machine(1), &machine(1).mac, &assignments, &catalog()).unwrap_err();
+        let assignments = Assignments { fallback: Some(follows("kiosk")), ..Assignments::default() };
+        let unpublished = decided(1, &assignments, &Ledger::default()).unwrap_err();
         assert_eq!(unpublished.to_string(), "profile kiosk has no release in channel stable, publish one");
         let mut arm = machine(1);
         arm.buildarch = Some("arm64".to_owned());
-        let assignments = Assignments { fallback: Some(follow("vdi")), ..Assignments::default() };
-        let wrong = decide(&arm, &arm.mac, &assignments, &catalog()).unwrap_err();
+        let published = catalog().channels.into_values().last().unwrap();
+        let wrong = run(&arm, "vdi".parse().unwrap(), published).unwrap_err();
         assert_eq!(wrong.to_string(), "profile vdi is for x86_64 and this machine is arm64");
     }
 

@@ -17,6 +17,7 @@ pub mod loaders;
 pub mod observe;
 pub mod own_files;
 pub mod port_owner;
+mod rollouts;
 pub mod tftp;
 mod udp;
 mod visit;
@@ -113,6 +114,8 @@ pub struct Options {
     pub loaders: Arc<Loaders>,
     /// Who follows what.
     pub assignments: Assignments,
+    /// After how many boots of one bundle that did not come up a machine boots its last good one.
+    pub boot_attempts: u32,
     /// What machines offer whose policy is to ask.
     pub menu: Menu,
     /// How machines get to their local disk.
@@ -125,9 +128,11 @@ pub struct Options {
 #[derive(Debug)]
 pub struct App {
     store: Store,
-    fleet: Fleet,
+    fleet: Arc<Fleet>,
     loaders: Arc<Loaders>,
     assignments: Assignments,
+    /// After how many boots of one bundle that did not come up a machine boots its last good one.
+    boot_attempts: u32,
     menu: Menu,
     disk_rules: Vec<DiskRule>,
     advertise: Option<String>,
@@ -162,7 +167,8 @@ impl App {
             reading: Arc::new(Semaphore::new(1)),
             asked: Mutex::default(),
             store,
-            fleet,
+            fleet: Arc::new(fleet),
+            boot_attempts: options.boot_attempts,
             loaders: Arc::clone(&options.loaders),
             assignments: options.assignments.clone(),
             menu: options.menu.clone(),
@@ -372,6 +378,7 @@ impl Server {
         }
         let (served, http_stop) = (Arc::clone(&app), stop.clone());
         tasks.spawn(http::run(http, served, http_stop));
+        tasks.spawn(rollouts::run(Arc::clone(&app), stop.clone()));
         tokio::select! {
             biased;
             () = stop.cancelled() => {}

@@ -3,7 +3,7 @@
 
 pub mod kit;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -16,7 +16,8 @@ use crate::model::identity::Identity;
 use crate::model::mac::Mac;
 use crate::model::manifest::BundleId;
 use crate::model::plan::{Plan, Published};
-use crate::model::template::{TemplateError, Vars};
+use crate::model::profile::variable::Value;
+use crate::model::template::TemplateError;
 
 /// How many bundles with templates are kept in memory.
 const MAX_KITS: usize = 16;
@@ -38,13 +39,22 @@ pub(super) struct Told {
     pub(super) alarm: Option<String>,
 }
 
+/// What a machine's files were made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Asked {
+    bundle: BundleId,
+    machine: Identity,
+    /// Values that people gave it.
+    written: BTreeMap<String, String>,
+}
+
 /// What was made.
 #[derive(Debug, Default)]
 pub(super) struct OwnFiles {
     kits: Mutex<HashMap<BundleId, Arc<Kit>>>,
     made: Mutex<Contents>,
     /// For whom something was made last, so that a machine that asks again costs nothing.
-    asked: Mutex<HashMap<Mac, (BundleId, Identity, Digest)>>,
+    asked: Mutex<HashMap<Mac, (Asked, Digest)>>,
 }
 
 /// Initrds by the digest of their own content, oldest first in `order`.
@@ -132,16 +142,26 @@ impl App {
 
     async fn make(&self, machine: &Identity, named: &Mac, plan: &Plan) -> Result<Digest, KitError> {
         let bundle = plan.published.bundle;
-        let asked = lock(&self.own_files.asked).get(&machine.mac).cloned();
-        if let Some((_, _, digest)) = asked.filter(|(last, who, _)| *last == bundle && who == machine)
+        let ledger = self.fleet.book().known();
+        let written = ledger.record(&machine.mac.into()).map(|record| record.vars.clone()).unwrap_or_default();
+        let asked = Asked { bundle, machine: machine.clone(), written };
+        let before = lock(&self.own_files.asked).get(&machine.mac).cloned();
+        if let Some((_, digest)) = before.filter(|(last, _)| *last == asked)
             && lock(&self.own_files.made).initrds.contains_key(&digest)
         {
             return Ok(digest);
         }
         let kit = self.kit(bundle).await?;
-        let none = Vars::new();
-        let vars = self.assignments.vars.get(named).unwrap_or(&none);
-        let content = kit.render(machine, vars)?;
+        let mut vars = self.assignments.vars.get(named).cloned().unwrap_or_default();
+        let declared = &kit.renderer().set().vars;
+        for (name, text) in &asked.written {
+            // What this profile does not declare is for another one; what does not fit is refused by the template.
+            if let Some(declaration) = declared.get(name) {
+                let value = declaration.kind.read(text).unwrap_or_else(|| Value::String(text.clone()));
+                vars.insert(name.clone(), value);
+            }
+        }
+        let content = kit.render(machine, &vars)?;
         let text: Arc<str> = content.to_text().into();
         let digest = Digest::of(text.as_bytes());
         let is_made = lock(&self.own_files.made).initrds.contains_key(&digest);
@@ -150,11 +170,11 @@ impl App {
         }
         let made = Made { profile: plan.profile.clone(), release: plan.published.release, bundle, files: digest };
         self.fleet.made(machine.mac, made, &text);
-        let mut asked = lock(&self.own_files.asked);
-        if asked.len() >= MAX_MADE {
-            asked.clear();
+        let mut all = lock(&self.own_files.asked);
+        if all.len() >= MAX_MADE {
+            all.clear();
         }
-        asked.insert(machine.mac, (bundle, machine.clone(), digest));
+        all.insert(machine.mac, (asked, digest));
         Ok(digest)
     }
 

@@ -1,5 +1,6 @@
 //! What a machine is sent that asks for its script: its bundle, a menu, its local disk, or what somebody chose.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -7,13 +8,17 @@ use tracing::{error, info, warn};
 
 use super::App;
 use super::own_files::Told;
+use crate::fleet::{SERVER, Told as Good};
 use crate::model::digest::Digest;
 use crate::model::identity::Identity;
+use crate::model::ledger::Fact;
 use crate::model::mac::Mac;
+use crate::model::machine::MachineId;
 use crate::model::manifest::BundleId;
 use crate::model::menu::{Choice, Platform, Policy, disk_boot};
-use crate::model::name::ProfileName;
-use crate::model::plan::{Catalog, Plan, Published, Refusal, decide, follow, run};
+use crate::model::name::{ChannelName, ProfileName};
+use crate::model::plan::{Asking, Catalog, Plan, Published, Refusal, Wanted, decide, follow, run};
+use crate::model::rollout::Release;
 use crate::model::script::{self, Boot, Offer};
 use crate::store::{Store, StoreError};
 
@@ -29,6 +34,11 @@ pub(super) struct Visit<'a> {
 }
 
 impl Visit<'_> {
+    fn asking<'a>(&self, good: Option<&'a Good>) -> Asking<'a> {
+        let good = good.map(|(profile, release, _)| (profile, *release));
+        Asking { mac: self.machine.mac, named: self.named, good }
+    }
+
     fn platform(&self) -> Option<Platform> {
         self.machine.platform.as_deref().and_then(Platform::of_ipxe)
     }
@@ -58,8 +68,8 @@ impl App {
         }
         match policy {
             Policy::Boot => {
-                let plan = decide(visit.machine, &visit.named, &self.assignments, &catalog).map_err(said)?;
-                self.boot(visit, plan, None).await
+                let plan = self.plan(visit, &catalog).await?;
+                self.boot_guarded(visit, plan).await
             }
             Policy::LocalDisk => Ok(self.local_disk(visit)),
             Policy::Ask => self.menu(visit, &catalog).await,
@@ -91,8 +101,8 @@ impl App {
         }
         match choice {
             Choice::Channel(profile, channel) if self.menu.offers(&profile) => {
-                let plan = follow(visit.machine, profile, channel, catalog).map_err(said)?;
-                self.boot(visit, plan, None).await
+                let plan = self.follow(visit, &profile, &channel, catalog).await?;
+                self.boot_guarded(visit, plan).await
             }
             Choice::Release(profile, number) if self.menu.offers(&profile) => {
                 let published = self.release(&profile, number).await.map_err(|error| error.to_string())?;
@@ -168,7 +178,7 @@ impl App {
         Ok(Published { release: release.number, bundle: release.bundle, manifest })
     }
 
-    async fn ask_store<T: Send + 'static>(
+    pub(super) async fn ask_store<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -192,12 +202,12 @@ impl App {
     ) -> Result<String, String> {
         let mac = visit.machine.mac;
         warn!(%mac, bundle = %failed.short(), "a machine cannot load its bundle");
-        let plan = match decide(visit.machine, &visit.named, &self.assignments, catalog) {
+        let plan = match self.plan(visit, catalog).await {
             Ok(plan) if plan.published.bundle == *failed => plan,
             // Somebody chose it from the menu, or there is a new release.
             _ if policy == Policy::Ask => return self.menu(visit, catalog).await,
             Ok(plan) => return self.boot(visit, plan, None).await,
-            Err(refusal) => return Err(said(refusal)),
+            Err(refusal) => return Err(refusal),
         };
         let Some((profile, release, bundle)) = self.fleet.last_good(&mac, &plan.profile, failed) else {
             return self.boot(visit, plan, None).await;
@@ -210,6 +220,80 @@ impl App {
         let good = run(visit.machine, profile, published).map_err(said)?;
         let alarm = format!("release {failed_release} cannot be loaded; it boots release {release} again");
         self.boot(visit, good, Some(alarm)).await
+    }
+
+    /// What a machine boots that nobody chooses for.
+    async fn plan(&self, visit: &Visit<'_>, catalog: &Catalog) -> Result<Plan, String> {
+        let ledger = self.fleet.book().known();
+        let good = self.fleet.good(&visit.machine.mac);
+        let wanted = decide(&visit.asking(good.as_ref()), &self.assignments, &ledger, catalog).map_err(said)?;
+        let plan = self.find(visit, wanted).await?;
+        let id = MachineId::from(visit.machine.mac);
+        if ledger.record(&id).is_some_and(|record| record.once.is_some()) {
+            self.note(Fact::OnceTaken { machine: id });
+        }
+        Ok(plan)
+    }
+
+    /// What a machine boots that follows a channel.
+    async fn follow(
+        &self,
+        visit: &Visit<'_>,
+        profile: &ProfileName,
+        channel: &ChannelName,
+        catalog: &Catalog,
+    ) -> Result<Plan, String> {
+        let ledger = self.fleet.book().known();
+        let good = self.fleet.good(&visit.machine.mac);
+        let wanted = follow(&visit.asking(good.as_ref()), profile, channel, &ledger, catalog).map_err(said)?;
+        self.find(visit, wanted).await
+    }
+
+    /// What a machine shall boot, from the store, if it can run it.
+    async fn find(&self, visit: &Visit<'_>, wanted: Wanted) -> Result<Plan, String> {
+        let (profile, published) = match wanted {
+            Wanted::Pointed(profile, published) => (profile, Ok(published)),
+            Wanted::Given(profile, Release { number, bundle }) => {
+                let manifest = self.bundles.manifest(&self.store, bundle).await;
+                (profile, manifest.map(|manifest| Published { release: number, bundle, manifest }))
+            }
+            Wanted::Numbered(profile, number) => {
+                let published = self.release(&profile, number).await;
+                (profile, published)
+            }
+        };
+        run(visit.machine, profile, published.map_err(|error| error.to_string())?).map_err(said)
+    }
+
+    /// The script that boots a bundle, unless the machine was given that one too often and did not come up with it: then
+    /// the one that boots what it last came up with.
+    async fn boot_guarded(&self, visit: &Visit<'_>, plan: Plan) -> Result<String, String> {
+        let mac = visit.machine.mac;
+        let (good, attempts) = (self.fleet.good(&mac), self.fleet.attempts(&mac, plan.published.bundle));
+        let is_other = |good: &Good| good.0 == plan.profile && good.2 != plan.published.bundle;
+        let Some((profile, release, bundle)) = good.filter(|good| attempts >= self.boot_attempts && is_other(good))
+        else {
+            return self.boot(visit, plan, None).await;
+        };
+        let Ok(manifest) = self.bundles.manifest(&self.store, bundle).await else {
+            return self.boot(visit, plan, None).await;
+        };
+        let failed = plan.published.release;
+        let alarm = format!("release {failed} did not come up in {attempts} boots; it boots release {release} again");
+        self.note(Fact::Alarm { machine: mac.into(), text: alarm.clone() });
+        let good = run(visit.machine, profile, Published { release, bundle, manifest }).map_err(said)?;
+        self.boot(visit, good, Some(alarm)).await
+    }
+
+    /// Writes a fact down, without waiting for that.
+    fn note(&self, fact: Fact) {
+        let fleet = Arc::clone(&self.fleet);
+        tokio::spawn(async move {
+            let noted = fleet.book().decide(SERVER, |_| Ok::<_, Infallible>(vec![fact.clone()])).await;
+            if let Err(error) = noted {
+                warn!(%error, %fact, "the ledger cannot be written");
+            }
+        });
     }
 
     /// The script that boots a bundle; `alarm` is what a person should know of it.

@@ -84,7 +84,7 @@ async fn check_in(app: &App, link: Link, token: &str, body: &[u8]) -> Response {
     app.check_ins.taken.add();
     log(&outcome, &hostname);
     let first = if outcome.problems.is_empty() { "ok".to_owned() } else { outcome.problems.join("; ") };
-    plain(StatusCode::OK, format!("{first}\n{}", app.fleet.orders(&outcome.mac).encode(now)))
+    plain(StatusCode::OK, format!("{first}\n{}", app.orders(&outcome.mac, now).encode(now)))
 }
 
 /// A line for the first check-in of a boot and for each that changes something; five thousand machines check in a
