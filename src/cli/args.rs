@@ -5,12 +5,14 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use super::events::EventsArgs;
 use super::fetch::Extent;
 use super::loaders::LoadersArgs;
 use super::mirror::MirrorArgs;
 use super::pipeline::How;
 use super::recipe::RecipeArgs;
 use super::render::RenderArgs;
+use super::rollout::{PromoteArgs, RolloutArgs};
 use super::schema::Schemed;
 use super::solve::SolveArgs;
 use super::to_publish::ToPublish;
@@ -321,6 +323,14 @@ pub(super) enum Command {
     },
     /// List machines: what they boot, how far they got, what they run; `machines show` for one
     Machines(MachinesArgs),
+    /// Say what machines boot, instead of what the site file says
+    Assign(AssignArgs),
+    /// Move a channel to another release in batches, watching that machines come up with it
+    Rollout(RolloutArgs),
+    /// Let a channel point at another release at once, such as that of another channel
+    Promote(PromoteArgs),
+    /// Print what was commanded and decided, by whom, when and why
+    Events(EventsArgs),
 }
 
 /// Arguments of `machines`.
@@ -340,6 +350,86 @@ pub(super) struct MachinesArgs {
 pub(super) enum MachinesCommand {
     /// Show a machine's last boot step by step: times, bytes, speed, and what it means when a step is missing
     Show(ShowMachineArgs),
+    /// Set labels of machines, or take some away
+    Label {
+        /// Which: an address, a host name, a serial number, or labels such as site=berlin,room=12|13; `all`
+        #[arg(value_name = "WHO")]
+        whom: String,
+        /// KEY=VALUE, or KEY alone; KEY- takes it away
+        #[arg(value_name = "LABEL", required = true)]
+        labels: Vec<String>,
+        #[command(flatten)]
+        reason: Reason,
+    },
+    /// Set values of a machine for templates, over those of the site file, or take some away
+    Set {
+        /// Which: an address, a host name, or a serial number
+        #[arg(value_name = "WHO")]
+        whom: String,
+        /// NAME=VALUE; lists with commas. NAME- takes it away
+        #[arg(value_name = "VALUE", required = true)]
+        values: Vec<String>,
+        #[command(flatten)]
+        reason: Reason,
+    },
+    /// Forget machines with their labels, assignments and boots; one that boots again is there anew
+    Forget {
+        /// Which: an address, a host name, a serial number, or labels
+        #[arg(value_name = "WHO")]
+        whom: String,
+        #[command(flatten)]
+        reason: Reason,
+    },
+    /// Ask machines that are up to reboot; they learn of it when they check in next
+    Reboot {
+        /// Which: an address, a host name, a serial number, or labels; `all`
+        #[arg(value_name = "WHO")]
+        whom: String,
+        /// When nobody has used them for so long
+        #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "10m")]
+        idle: Option<humantime::Duration>,
+        /// At some moment within so long, so that not all do at once
+        #[arg(long, value_name = "TIME", conflicts_with = "idle")]
+        within: Option<humantime::Duration>,
+        /// Not at all, whatever they were asked before
+        #[arg(long, conflicts_with_all = ["idle", "within"])]
+        cancel: bool,
+        #[command(flatten)]
+        reason: Reason,
+    },
+    /// Show the users of machines a text; they get it when the machine checks in next
+    Message {
+        /// Which: an address, a host name, a serial number, or labels; `all`
+        #[arg(value_name = "WHO")]
+        whom: String,
+        /// What
+        text: String,
+    },
+}
+
+/// The reason somebody gives.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Reason {
+    /// Why, for the ledger
+    #[arg(long)]
+    pub(super) why: Option<String>,
+}
+
+/// Arguments of `assign`.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct AssignArgs {
+    /// Which machines: an address, a host name, a serial number, or labels such as site=berlin,room=12|13; `all`
+    #[arg(value_name = "WHO")]
+    pub(super) whom: String,
+    /// What they boot: PROFILE:CHANNEL, with its rollouts; PROFILE, which is its channel stable; PROFILE@NUMBER, that
+    /// release whatever happens. `-`: what the site file says
+    #[arg(value_name = "WHAT")]
+    pub(super) what: String,
+    /// Only the next time
+    #[arg(long)]
+    pub(super) once: bool,
+    #[command(flatten)]
+    pub(super) reason: Reason,
 }
 
 /// Arguments of `machines show`.

@@ -5,6 +5,7 @@ mod args;
 mod check;
 mod diff;
 mod doctor;
+mod events;
 mod explain;
 mod fetch;
 mod gc;
@@ -22,6 +23,7 @@ mod progress;
 mod recipe;
 mod render;
 mod report;
+mod rollout;
 mod sbom;
 mod schema;
 mod serve;
@@ -31,6 +33,7 @@ mod site_key;
 mod solve;
 mod to_publish;
 mod unchanged;
+mod whom;
 mod workshop;
 
 use std::io::{self, IsTerminal as _, Write};
@@ -100,7 +103,7 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
                 lock::lock(&settings, &profiles, &rules, out).await?;
             }
             Command::Build { profiles, how } => pipeline::build(&settings, &profiles, how.how(), out).await?,
-            Command::Publish { wanted, channel } => pipeline::publish(&settings, &wanted, &channel, out)?,
+            Command::Publish { wanted, channel } => pipeline::publish(&settings, &wanted, &channel, out).await?,
             Command::Serve(_) => serve::bind(&settings, &[]).await?.run(out).await?,
             Command::Up { profiles, how, .. } => {
                 // Ports before bundles: who cannot serve must not publish what another server then hands out.
@@ -148,6 +151,10 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
             }
             Command::Leases { json } => leases::leases(&settings, json, out)?,
             Command::Machines(arguments) => machines::machines(&settings, arguments, out).await?,
+            Command::Assign(arguments) => machines::assign(&settings, &arguments, out).await?,
+            Command::Rollout(arguments) => rollout::rollout(&settings, arguments, out).await?,
+            Command::Promote(arguments) => rollout::promote(&settings, arguments, out).await?,
+            Command::Events(arguments) => events::events(&settings, &arguments, out).await?,
         }
         Ok(Outcome::Done)
     });

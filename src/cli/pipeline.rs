@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use super::lock;
 use super::progress::say;
 use super::report::{plain, size};
+use super::rollout::refuse_under_way;
 use super::site_key::SiteKey;
 use super::to_publish::ToPublish;
 use super::unchanged::{Made, Profile, known};
@@ -42,7 +43,7 @@ pub(super) async fn build(
 }
 
 /// `bivouac publish`.
-pub(super) fn publish(
+pub(super) async fn publish(
     settings: &Settings,
     wanted: &[ToPublish],
     channel: &ChannelName,
@@ -51,6 +52,9 @@ pub(super) fn publish(
     let store = Store::open(&settings.store())?;
     // All are looked at before the first is published: a typing error publishes nothing.
     let bundles: Vec<Manifest> = wanted.iter().map(|wanted| wanted.manifest(&store)).collect::<Result<_, _>>()?;
+    for manifest in &bundles {
+        refuse_under_way(settings, &manifest.profile, channel).await?;
+    }
     let key = SiteKey::load_or_make(&settings.keys())?;
     for manifest in bundles {
         let (profile, bundle) = (manifest.profile.clone(), manifest.id().short());
@@ -91,7 +95,7 @@ pub(super) async fn build_and_publish(
 ) -> anyhow::Result<()> {
     build_all(settings, profiles, how, out).await?;
     let built: Vec<ToPublish> = profiles.iter().cloned().map(ToPublish::Staged).collect();
-    publish(settings, &built, &ChannelName::default_channel(), out)
+    publish(settings, &built, &ChannelName::default_channel(), out).await
 }
 
 async fn build_all(settings: &Settings, profiles: &[ProfileName], how: How, out: &mut dyn Write) -> anyhow::Result<()> {

@@ -32,6 +32,7 @@ mod outdated;
 mod readme;
 mod recipe;
 mod reproducible;
+mod rollout;
 mod sbom;
 mod schema;
 mod serving;

@@ -27,7 +27,7 @@ pub(super) async fn show(settings: &Settings, asked: &ShowMachineArgs, out: &mut
     let path = settings.fleet();
     anyhow::ensure!(path.exists(), "no machine has asked to boot yet; `bivouac serve` answers them");
     let fleet = Fleet::look_on(&path).await?;
-    let machines = fleet.machines().await?;
+    let machines = fleet.machines_with_reports().await?;
     let found = find(&machines, &asked.machine);
     if asked.follow {
         // A machine that has never been seen may be switched on now.

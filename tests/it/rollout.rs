@@ -1,0 +1,321 @@
+//! Rollouts through the front door: the commands of a person, and machines that boot and check in on a real socket.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::site::{Ran, Serving, Site, report};
+
+const ONE: &str = "52:54:00:00:00:01";
+const TWO: &str = "52:54:00:00:00:02";
+
+/// How long something may take that a running server does by itself.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A site with `hello@1` in channel stable and `hello@2` in beta, and a server.
+struct Fleet {
+    site: Site,
+    server: Serving,
+}
+
+/// A boot of a machine.
+struct Boot {
+    release: u64,
+    token: String,
+    bundle: String,
+}
+
+impl Fleet {
+    fn new() -> Self {
+        let site = two_releases();
+        let server = site.serve(&["--dhcp", "off"]);
+        Self { site, server }
+    }
+
+    /// With two machines that are up with the first release; the first one is a canary.
+    fn with_two_machines() -> (Self, [Boot; 2]) {
+        let fleet = Self::new();
+        let boots = [ONE, TWO].map(|mac| {
+            let boot = fleet.boot(mac);
+            fleet.well(&boot);
+            boot
+        });
+        fleet.run(&["machines", "label", ONE, "stage=canary", "room=1"]);
+        fleet.run(&["machines", "label", TWO, "room=2"]);
+        (fleet, boots)
+    }
+
+    fn run(&self, arguments: &[&str]) -> String {
+        let ran = self.site.run(arguments);
+        assert_eq!(ran.code, Some(0), "{arguments:?}: {}", ran.err);
+        ran.out
+    }
+
+    fn refused(&self, arguments: &[&str]) -> String {
+        let Ran { code, err, .. } = self.site.run(arguments);
+        assert_eq!(code, Some(2), "{arguments:?}");
+        err
+    }
+
+    /// A machine is switched on.
+    fn boot(&self, mac: &str) -> Boot {
+        let script = self.server.get(&format!("/script?mac={mac}"));
+        let word = |after: &str| script.split(after).nth(1).unwrap().split([' ', '\n']).next().unwrap().to_owned();
+        let bundle = word("bivouac_bundle=");
+        let is = |number: u64| self.manifest(number).0 == bundle;
+        let release = (1..=3).find(|number| is(*number)).unwrap();
+        Boot { release, token: word("/check-in/"), bundle }
+    }
+
+    /// The bundle of a release, and what it holds; nothing when there is no such release.
+    fn manifest(&self, number: u64) -> (String, Value) {
+        let list: Value = serde_json::from_str(&self.run(&["list", "--json"])).unwrap();
+        let Some(release) = list.as_array().unwrap().iter().find(|release| release["release"] == number) else {
+            return (String::new(), Value::Null);
+        };
+        let bundle = release["bundle"].as_str().unwrap().to_owned();
+        (bundle, serde_json::from_str(&self.run(&["show", &format!("hello@{number}"), "--json"])).unwrap())
+    }
+
+    /// A check-in with these lines besides what a good one has; the answer.
+    fn check_in(&self, boot: &Boot, more: &str) -> String {
+        let (_, manifest) = self.manifest(boot.release);
+        let report = report(&manifest, &boot.bundle);
+        self.server.post("/check-in", &format!("token {}\n{report}{more}", boot.token))
+    }
+
+    fn well(&self, boot: &Boot) -> String {
+        let answer = self.check_in(boot, "");
+        assert!(answer.contains("\r\n\r\nok\n"), "{answer}");
+        answer
+    }
+
+    fn status(&self, number: u64) -> Value {
+        serde_json::from_str(&self.run(&["rollout", "status", &number.to_string(), "--json"])).unwrap()
+    }
+
+    /// Waits until the server has come to it by itself.
+    fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        let begun = Instant::now();
+        while !is_so(self) {
+            let events = || self.run(&["events"]);
+            assert!(begun.elapsed() < PATIENCE, "{what} never came to be:\n{}", events());
+            std::thread::yield_now();
+        }
+    }
+
+    /// The number of the release that a channel points at.
+    fn channel(&self, name: &str) -> u64 {
+        let list: Value = serde_json::from_str(&self.run(&["list", "--json"])).unwrap();
+        let has = |release: &&Value| release["channels"].as_array().unwrap().iter().any(|channel| channel == name);
+        list.as_array().unwrap().iter().find(has).unwrap()["release"].as_u64().unwrap()
+    }
+}
+
+fn two_releases() -> Site {
+    let site = Site::published();
+    site.write("profiles/hello/root/etc/motd", "the second release\n");
+    for arguments in [&["build", "hello"][..], &["publish", "hello", "--channel", "beta"]] {
+        assert_eq!(site.run(arguments).code, Some(0));
+    }
+    site
+}
+
+#[test]
+fn a_good_release_goes_to_the_canary_first_and_then_to_everybody() {
+    let (fleet, [one, two]) = Fleet::with_two_machines();
+    assert_eq!((one.release, two.release), (1, 1));
+    let begun = fleet.run(&[
+        "rollout",
+        "start",
+        "hello",
+        "--to",
+        "beta",
+        "--batch",
+        "stage=canary",
+        "--bake",
+        "0s",
+        "--reboot",
+        "force",
+        "--why",
+        "the new message",
+    ]);
+    assert!(begun.starts_with("rollout 1 of hello:stable from release 1 to 2 in 2 batches\n"), "{begun}");
+    fleet.until("the canary is asked to reboot", |fleet| fleet.well(&one).contains("\nreboot now\n"));
+    assert!(!fleet.well(&two).contains("reboot now"));
+    assert_eq!(fleet.boot(TWO).release, 1, "an unplanned reboot does not jump ahead");
+    let two = fleet.boot(TWO);
+    fleet.well(&two);
+    let one = fleet.boot(ONE);
+    assert_eq!(one.release, 2);
+    fleet.until("it is seen booting", |fleet| fleet.status(1)["batches"][0]["booting"] == 1);
+    fleet.well(&one);
+    fleet.until("the other one is asked to reboot", |fleet| fleet.well(&two).contains("\nreboot now\n"));
+    let two = fleet.boot(TWO);
+    assert_eq!(two.release, 2);
+    fleet.well(&two);
+    fleet.until("it is finished", |fleet| fleet.status(1)["status"] == "finished");
+    assert_eq!(fleet.channel("stable"), 2);
+    assert!(!fleet.well(&two).contains("reboot now"));
+    let events = fleet.run(&["events", "--rollout", "1"]);
+    assert!(events.contains("(the new message)") && events.contains("finished: the channel has moved"), "{events}");
+    let history = fleet.run(&["rollout", "history"]);
+    assert!(history.contains("hello:stable") && history.contains("finished"), "{history}");
+}
+
+#[test]
+fn a_release_that_is_not_well_goes_back_by_itself_and_reaches_nobody_else() {
+    let (fleet, [one, two]) = Fleet::with_two_machines();
+    fleet.run(&[
+        "rollout",
+        "start",
+        "hello",
+        "--to",
+        "beta",
+        "--batch",
+        "stage=canary",
+        "--timeout",
+        "1s",
+        "--reboot",
+        "force",
+        "--auto-rollback",
+    ]);
+    fleet.until("the canary is asked to reboot", |fleet| fleet.well(&one).contains("\nreboot now\n"));
+    let one = fleet.boot(ONE);
+    assert_eq!(one.release, 2);
+    let red = "check required display failed no screen\n";
+    fleet.until("it is asked to go back", |fleet| fleet.check_in(&one, red).contains("\nreboot now\n"));
+    let one = fleet.boot(ONE);
+    assert_eq!(one.release, 1);
+    fleet.well(&one);
+    fleet.until("it went back", |fleet| fleet.status(1)["status"] == "rolled-back");
+    assert_eq!((fleet.channel("stable"), fleet.boot(TWO).release), (1, 1));
+    assert!(!fleet.server.post("/check-in", &format!("token {}\n", two.token)).contains("reboot now"));
+    let shown = fleet.run(&["rollout", "status"]);
+    assert!(shown.contains("went back, because 1 of the 1 machines of batch 1 failed"), "{shown}");
+    assert!(
+        fleet.run(&["events"]).contains("failed: required check display failed: no screen"),
+        "{}",
+        fleet.run(&["events"])
+    );
+}
+
+#[test]
+fn a_machine_that_is_silent_after_its_script_has_failed_and_the_rollout_stops_until_somebody_decides() {
+    let (fleet, [one, _]) = Fleet::with_two_machines();
+    fleet.run(&["rollout", "start", "hello", "--to", "2", "--batch", "stage=canary", "--timeout", "1s"]);
+    fleet.until("the canary has it", |fleet| fleet.status(1)["batches"][0]["given"] == 1);
+    assert!(!fleet.well(&one).contains("reboot now"), "natural: nobody is asked");
+    assert_eq!(fleet.boot(ONE).release, 2);
+    fleet.until("it stopped", |fleet| fleet.status(1)["status"] == "stopped");
+    assert_eq!(fleet.boot(TWO).release, 1);
+    let refused = fleet.refused(&["publish", "hello"]);
+    assert!(refused.contains("rollout 1 moves hello:stable") && refused.contains("--channel beta"), "{refused}");
+    let refused = fleet.refused(&["rollout", "start", "hello", "--to", "2"]);
+    assert!(refused.contains("rollout 1 of hello:stable is not over"), "{refused}");
+    fleet.run(&["rollout", "abort", "--why", "no time"]);
+    assert!(fleet.run(&["rollout", "abort", "1"]).contains("nothing to do"));
+    fleet.until("it has the old one, for it did not come up with the new one", |fleet| fleet.boot(ONE).release == 1);
+    let refused = fleet.refused(&["rollout", "resume", "1"]);
+    assert!(refused.contains("rollout 1 is over: it was aborted"), "{refused}");
+}
+
+#[test]
+fn a_machine_that_does_not_come_up_gets_its_last_good_release_and_an_alarm() {
+    let (fleet, _) = Fleet::with_two_machines();
+    fleet.run(&["promote", "hello", "beta"]);
+    assert_eq!(fleet.channel("stable"), 2);
+    let releases: Vec<u64> = (0..4).map(|_| fleet.boot(ONE).release).collect();
+    assert_eq!(releases, [2, 2, 2, 1]);
+    fleet.until("the alarm is written", |fleet| fleet.run(&["events"]).contains("alarm about"));
+    let events = fleet.run(&["events", "--machine", ONE, "-n", "1"]);
+    assert!(events.contains("release 2 did not come up in 3 boots; it boots release 1 again"), "{events}");
+    let list = fleet.run(&["machines"]);
+    assert!(list.contains("release 2 did not come up in 3 boots"), "{list}");
+    assert_eq!(fleet.boot(TWO).release, 2, "that is no matter of others");
+}
+
+#[test]
+fn what_a_machine_is_assigned_goes_before_the_site_file_and_once_is_once() {
+    let (fleet, _) = Fleet::with_two_machines();
+    fleet.run(&["assign", ONE, "hello@2"]);
+    fleet.until("the server has read it", |fleet| fleet.boot(ONE).release == 2);
+    assert_eq!(fleet.boot(TWO).release, 1);
+    fleet.run(&["assign", "room=2", "hello:beta", "--once"]);
+    fleet.until("the server has read it", |fleet| fleet.boot(TWO).release == 2);
+    fleet.until("it was taken", |fleet| fleet.run(&["events"]).contains("boots what it was to boot once"));
+    assert_eq!(fleet.boot(TWO).release, 1);
+    fleet.run(&["assign", ONE, "-"]);
+    fleet.until("the server has read it", |fleet| fleet.boot(ONE).release == 1);
+    let refused = fleet.refused(&["assign", ONE, "hello@7"]);
+    assert!(refused.contains("hello@7") || refused.contains("release 7"), "{refused}");
+}
+
+#[test]
+fn people_ask_machines_to_reboot_and_to_show_a_text() {
+    let (fleet, [one, _]) = Fleet::with_two_machines();
+    fleet.run(&["machines", "reboot", ONE, "--idle", "5m"]);
+    fleet.run(&["machines", "message", "all", "the power goes at noon"]);
+    fleet.until("it is told to reboot", |fleet| fleet.well(&one).contains("\nreboot idle 300\n"));
+    fleet.until("it is told the text", |fleet| fleet.well(&one).contains("\nmessage the power goes at noon\n"));
+    fleet.run(&["machines", "reboot", ONE, "--cancel"]);
+    fleet.until("it is told to stay", |fleet| fleet.well(&one).contains("\nreboot none\n"));
+}
+
+#[test]
+fn machines_that_are_forgotten_are_gone_and_come_back_as_new_ones() {
+    let (fleet, [one, _]) = Fleet::with_two_machines();
+    fleet.run(&["machines", "forget", ONE]);
+    fleet.until("the server has forgotten it", |fleet| {
+        let token = &one.token;
+        fleet.server.post("/check-in", &format!("token {token}\nbundle {}\nhostname x\n", one.bundle)).contains("404")
+    });
+    assert!(!fleet.run(&["machines"]).contains(ONE));
+    fleet.well(&fleet.boot(ONE));
+    let refused = fleet.refused(&["rollout", "start", "hello", "--to", "2", "--batch", "stage=canary"]);
+    assert!(
+        refused.contains("batch 1 would be empty") && refused.contains("no machine has a label `stage`"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_rollout_that_would_do_nothing_is_refused_with_what_was_meant() {
+    let (fleet, _) = Fleet::with_two_machines();
+    for (arguments, said) in [
+        (&["--to", "1"][..], "hello:stable has release 1 already"),
+        (&["--to", "9"], "9"),
+        (&["--to", "2", "--batch", "stge=canary"], "no machine has a label `stge`; did you mean `stage`?"),
+        (&["--to", "2", "--batch", "stage=canray"], "did you mean `canary`?"),
+        (&["--to", "2", "--batch", "0%"], "is no percentage"),
+        (&["--to", "2", "--max-unavailable", "rom=1"], "there are the labels room, stage"),
+        (&["--to", "2", "--max-unavailable", "room=0"], "would let no machine change"),
+        (&["--to", "2", "--reboot", "window"], "add --window"),
+        (&["--to", "2", "--window", "Mo 20:00-06:00"], "`Mo` is no day"),
+        (&["--to", "2", "--channel", "betta"], "profile `hello` has no channel `betta`; it has beta, stable"),
+    ] {
+        let err = fleet.refused(&[&["rollout", "start", "hello"], arguments].concat());
+        assert!(err.contains(said), "{arguments:?}: {err}");
+    }
+    let refused = fleet.refused(&["machines", "label", "stage=canray", "x=1"]);
+    assert!(refused.contains("did you mean `canary`?"), "{refused}");
+    let shown = fleet.run(&["rollout", "start", "hello", "--to", "2", "--batch", "stage=canary", "--dry-run"]);
+    assert!(shown.starts_with("would begin: rollout 1") && shown.contains("everybody who is left"), "{shown}");
+    assert!(fleet.run(&["rollout", "history"]).contains("There was no rollout yet"));
+    let err = fleet.refused(&["rollout", "pause"]);
+    assert!(err.contains("no rollout is under way"), "{err}");
+}
+
+#[test]
+fn a_machine_passes_through_a_release_it_may_not_jump_over() {
+    let (fleet, _) = Fleet::with_two_machines();
+    fleet.site.write("profiles/hello/root/etc/motd", "the third release\n");
+    fleet.run(&["rollout", "floor", "hello", "2"]);
+    fleet.run(&["build", "hello"]);
+    fleet.run(&["publish", "hello"]);
+    fleet.until("the server has read it", |fleet| fleet.boot(TWO).release == 2);
+    let one = fleet.boot(ONE);
+    fleet.well(&one);
+    assert_eq!(fleet.boot(ONE).release, 3);
+    assert_eq!(fleet.boot("52:54:00:00:00:03").release, 3, "who had nothing jumps over nothing");
+}
