@@ -6,7 +6,8 @@
 //!               └── veth ── namespace B: eth0 10.77.0.2/24, another DHCP server
 //! ```
 //!
-//! Nothing leaves the namespaces, and all of it goes away with the [`Lab`].
+//! Nothing leaves the namespaces, and all of it goes away with the [`Lab`]. [`Lab::with_relay`] moves the server to
+//! namespace B, to a network of its own behind a relay in A.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -48,6 +49,17 @@ pub struct Lab {
     name: String,
     folder: tempfile::TempDir,
     processes: Vec<Process>,
+    /// Whether the server is in namespace B.
+    is_relayed: bool,
+}
+
+/// Where a plain DHCP server runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Neighbour {
+    /// On another computer than ours.
+    Elsewhere,
+    /// On the same one.
+    Beside,
 }
 
 /// A program that runs in a namespace; it is stopped when this goes away.
@@ -63,7 +75,7 @@ impl Lab {
     /// Makes the namespaces.
     pub fn new(name: &str) -> Self {
         let name = format!("bvt{}{name}", std::process::id());
-        let lab = Self { name, folder: tempfile::tempdir().unwrap(), processes: Vec::new() };
+        let lab = Self { name, folder: tempfile::tempdir().unwrap(), processes: Vec::new(), is_relayed: false };
         let (a, b) = (lab.a(), lab.b());
         ip(&["netns", "add", &a]);
         ip(&["netns", "add", &b]);
@@ -89,6 +101,33 @@ impl Lab {
         lab
     }
 
+    /// Makes the namespaces so that machines reach the server, which is in a network of its own, by a router that is a
+    /// DHCP relay too. Returns the site file the server needs as well.
+    pub fn with_relay(name: &str) -> (Self, PathBuf) {
+        let mut lab = Self::new(name);
+        lab.is_relayed = true;
+        let (a, b) = (lab.a(), lab.b());
+        ip(&["-n", &a, "link", "set", "veth0", "nomaster"]);
+        ip(&["-n", &a, "addr", "add", "10.78.0.1/24", "dev", "veth0"]);
+        ip(&["-n", &b, "addr", "flush", "dev", "eth0"]);
+        ip(&["-n", &b, "addr", "add", "10.78.0.2/24", "dev", "eth0"]);
+        ip(&["-n", &b, "route", "add", "default", "via", "10.78.0.1"]);
+        let mut forward = lab.inside(&a, "sh");
+        assert!(forward.args(["-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"]).status().unwrap().success());
+        let mut relay = lab.inside(&a, "dhcrelay");
+        relay.args(["-4", "-d", "-a", "-iu", "veth0", "-id", "br0", "--no-pid", "10.78.0.2"]);
+        let mut relay = Process::start("dhcrelay", relay);
+        relay.wait_for("Sending on   Socket/fallback", Duration::from_secs(20));
+        lab.processes.push(relay);
+        let file = lab.path("bivouac.toml");
+        let table = format!(
+            "[dhcp]\nmode = \"full\"\n[[dhcp.subnet]]\nnetwork = \"10.77.0.0/24\"\n\
+             pool = \"10.77.0.100-10.77.0.199\"\nrouter = \"{SERVER}\"\n"
+        );
+        fs::write(&file, table).unwrap();
+        (lab, file)
+    }
+
     fn a(&self) -> String {
         format!("{}a", self.name)
     }
@@ -102,11 +141,12 @@ impl Lab {
         self.folder.path().join(name)
     }
 
-    /// Starts the server beside the bridge and waits until it serves.
+    /// Starts the server, beside the bridge if nothing else was said, and waits until it serves.
     pub fn serve(&self, state: &Path, flags: &[&str]) -> Process {
-        let mut command = self.inside(&self.a(), env!("CARGO_BIN_EXE_bivouac"));
+        let (place, interface) = if self.is_relayed { (self.b(), "eth0") } else { (self.a(), "br0") };
+        let mut command = self.inside(&place, env!("CARGO_BIN_EXE_bivouac"));
         command
-            .args(["serve", "--verbose", "--interface", "br0", "--default-profile", "hello", "--state"])
+            .args(["serve", "--verbose", "--interface", interface, "--default-profile", "hello", "--state"])
             .arg(state)
             .args(flags);
         let mut server = Process::start("bivouac serve", command);
@@ -115,9 +155,13 @@ impl Lab {
     }
 
     /// Starts a plain DHCP server that knows nothing of booting, as a site has one.
-    pub fn plain_dhcp(&mut self) {
+    pub fn plain_dhcp(&mut self, neighbour: Neighbour) {
+        let (place, interface) = match neighbour {
+            Neighbour::Elsewhere => (self.b(), "eth0"),
+            Neighbour::Beside => (self.a(), "br0"),
+        };
         let lease_file = self.path("dnsmasq.leases");
-        let mut command = self.inside(&self.b(), "dnsmasq");
+        let mut command = self.inside(&place, "dnsmasq");
         command
             .args([
                 "--keep-in-foreground",
@@ -127,7 +171,8 @@ impl Lab {
                 "--conf-file=/dev/null",
                 "--user=root",
             ])
-            .args(["--interface=eth0", "--bind-interfaces", "--dhcp-range=10.77.0.50,10.77.0.99,255.255.255.0,1h"])
+            .args(["--bind-interfaces", "--dhcp-range=10.77.0.50,10.77.0.99,255.255.255.0,1h"])
+            .arg(format!("--interface={interface}"))
             .arg(format!("--dhcp-leasefile={}", lease_file.display()))
             .arg("--pid-file=");
         let mut process = Process::start("dnsmasq", command);

@@ -1,18 +1,20 @@
 //! Boot tests: real firmware, a real kernel and real packets, from power-on to the check-in of the running machine.
 //!
 //! They need root (network namespaces), QEMU, OVMF, Debian's `ipxe`, dnsmasq, ISC's DHCP server and relay, Kea and busybox,
-//! and no network; `scripts/check` installs these and runs them. Everything happens in namespaces each test makes for itself.
+//! and no network; `scripts/check` installs these and runs them, but for [`nightly`], which `scripts/check --nightly` runs
+//! as well. Everything happens in namespaces each test makes for itself.
 #![expect(unreachable_pub, clippy::unwrap_used, reason = "tests")]
 
 mod dhcp;
 mod lab;
+mod nightly;
 mod recipes;
 mod site;
 mod wires;
 
 use std::time::Duration;
 
-use lab::{Lab, MAC, Machine, PATIENCE, UUID};
+use lab::{Lab, MAC, Machine, Neighbour, PATIENCE, UUID};
 use site::Site;
 
 const FULL: [&str; 4] = ["--dhcp", "full", "--pool", "10.77.0.100-10.77.0.199"];
@@ -62,7 +64,7 @@ fn a_bios_machine_with_ipxe_in_its_card_boots_from_our_dhcp_server() {
 #[test]
 fn a_uefi_machine_boots_by_pxe_beside_the_dhcp_server_of_the_site() {
     let (site, mut lab) = (Site::publish(), Lab::new("pxe"));
-    lab.plain_dhcp();
+    lab.plain_dhcp(Neighbour::Elsewhere);
     let mut server = lab.serve(&site.state(), &["--dhcp", "proxy"]);
     let mut machine = lab.power_on(Machine::UefiPxe);
     let up = lab.expect_check_in(&site.state(), &mut server, &mut machine);
