@@ -1,11 +1,14 @@
 //! The scripts (DESIGN 3.4): one decision for each boot, made when the machine's own script is written.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use axum::body::Body;
 use axum::extract::{ConnectInfo, Query, State};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use serde::Deserialize;
 use tracing::{debug, warn};
 
@@ -73,8 +76,8 @@ pub(super) async fn script(
         return plain(StatusCode::BAD_REQUEST, "the script needs mac=, the address of the network card\n");
     };
     if method != Method::GET {
-        // A look at the head begins no boot.
-        return ipxe(String::new());
+        // A look at the head begins no boot, so nothing is decided: how long the script would be is not known.
+        return ipxe(Body::from_stream(futures_util::stream::empty::<Result<Bytes, Infallible>>()));
     }
     app.meet(link.peer.ip(), mac);
     let machine = Identity::from_texts(mac, &asking.uuid, &asking.serial, &asking.platform, &asking.arch);
@@ -99,6 +102,7 @@ pub(super) async fn script(
     }
 }
 
-fn ipxe(script: String) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")], script).into_response()
+fn ipxe(script: impl Into<Body>) -> Response {
+    let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
+    (headers, script.into()).into_response()
 }

@@ -129,3 +129,18 @@ fn no_way_of_writing_a_path_leads_out() {
     }
     assert!(server.get(&path).ends_with("modloop"));
 }
+
+#[test]
+fn a_look_at_the_head_of_a_script_begins_no_boot_and_says_no_wrong_length() {
+    let site = Site::published();
+    let server = site.serve(&["--dhcp", "off", "--default-profile", "hello"]);
+    let script = url(&server, "/script?mac=52:54:00:00:00:01");
+    let look = curl(&["--head", &script]);
+    assert!(look.starts_with("HTTP/1.1 200"), "{look}");
+    assert_eq!((header(&look, "content-length"), header(&look, "transfer-encoding")), (None, None), "{look}");
+    let first = url(&server, "/boot.ipxe");
+    let length = curl(&[&first]).len().to_string();
+    assert_eq!(header(&curl(&["--head", &first]), "content-length"), Some(&*length));
+    assert!(curl(&["--include", &script]).contains("\r\ncontent-length: "), "the script itself says how long it is");
+    assert_eq!(server.stop().matches(" script ").count(), 1);
+}
