@@ -27,6 +27,8 @@ pub(super) struct Ready {
     app: Arc<App>,
     fallback: Option<Assignment>,
     loaders: Arc<Loaders>,
+    /// Whether another server has to name the loader.
+    is_without_dhcp: bool,
 }
 
 /// Checks everything and opens every port. `coming` are profiles that will be published before the server runs.
@@ -58,10 +60,11 @@ pub(super) async fn bind(settings: &Settings, coming: &[ProfileName]) -> anyhow:
         disk_rules: settings.disk_rules.clone(),
         mirror: mirror::to_serve(settings),
     };
+    let is_without_dhcp = options.dhcp.is_off();
     let fleet = Fleet::open(&settings.fleet()).await?.checking_in_every(settings.fleet_settings.check_in_interval);
     let app = Arc::new(App::new(store, fleet, &options)?);
     let server = Server::bind(Arc::clone(&app), options).await.context("cannot serve")?;
-    Ok(Ready { server, app, fallback, loaders })
+    Ok(Ready { server, app, fallback, loaders, is_without_dhcp })
 }
 
 impl Ready {
@@ -88,6 +91,12 @@ impl Ready {
         }
         if let Some(Assignment { profile, channel }) = &self.fallback {
             writeln!(out, "machines boot {profile}, channel {channel}, unless the site file says otherwise")?;
+        }
+        if self.is_without_dhcp {
+            writeln!(
+                out,
+                "DHCP is off: `bivouac dhcp-recipe` prints what another server must say so that machines boot"
+            )?;
         }
         writeln!(out, "ready; Ctrl-C stops")?;
         out.flush()?;

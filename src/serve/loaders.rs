@@ -74,16 +74,29 @@ pub struct Missing {
     pub debian_package: Option<&'static str>,
 }
 
+impl Missing {
+    /// What is wrong.
+    #[must_use]
+    pub fn problem(&self) -> String {
+        format!("{} machines cannot boot: no iPXE loader", self.firmware)
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        match self.debian_package {
+            Some(package) => format!("install `{package}`"),
+            None if self.firmware == Firmware::RaspberryPi => {
+                "put the board's own boot files into the loader folder".to_owned()
+            }
+            None => "take one with `bivouac loaders add`".to_owned(),
+        }
+    }
+}
+
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} machines cannot boot: no iPXE loader", self.firmware)?;
-        match self.debian_package {
-            Some(package) => write!(f, "; install `{package}`"),
-            None if self.firmware == Firmware::RaspberryPi => {
-                f.write_str("; put the board's own boot files into the loader folder")
-            }
-            None => f.write_str("; take one with `bivouac loaders add`"),
-        }
+        write!(f, "{}; {}", self.problem(), self.remedy())
     }
 }
 

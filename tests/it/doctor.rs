@@ -31,6 +31,11 @@ fn a_healthy_server_is_asked_for_its_script_and_a_loader() {
     std::fs::create_dir_all(site.path("loaders")).unwrap();
     std::fs::write(site.path("loaders/undionly.kpxe"), [0xea; 3000]).unwrap();
     let server = site.serve(&["--dhcp", "off", "--loaders", "loaders"]);
+    assert!(
+        server.lines.iter().any(|line| line.starts_with("DHCP is off: `bivouac dhcp-recipe` ")),
+        "{:?}",
+        server.lines
+    );
     let [http, tftp] = on(&server);
     let asked = ["doctor", "--json", "--dhcp", "off", "--loaders", "loaders", "--http", &http, "--tftp", &tftp];
     let ran = site.run(&asked);
@@ -52,7 +57,7 @@ fn what_is_wrong_is_said_with_what_to_do_and_ends_with_one() {
     let site = Site::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let http = taken.local_addr().unwrap().to_string();
-    let asked = ["doctor", "--dhcp", "off", "--http", &http, "--tftp", "127.0.0.1:0"];
+    let asked = ["doctor", "--dhcp", "off", "--loaders", "none", "--http", &http, "--tftp", "127.0.0.1:0"];
     let ran = site.run(&asked);
     assert_eq!(ran.code, Some(1), "{}{}", ran.out, ran.err);
     assert!(ran.out.contains(&format!("WRONG  port       HTTP, TCP {http} is in use by ")), "{}", ran.out);
@@ -60,6 +65,10 @@ fn what_is_wrong_is_said_with_what_to_do_and_ends_with_one() {
     assert!(ran.out.contains("WRONG  store      nothing is published"), "{}", ran.out);
     assert!(ran.out.contains("-> `bivouac up PROFILE` builds and publishes"), "{}", ran.out);
     assert!(ran.out.contains("things are wrong."), "{}", ran.out);
+    let lines: Vec<&str> = ran.out.lines().collect();
+    let arm = lines.iter().position(|line| line.ends_with("UEFI ARM64 machines cannot boot: no iPXE loader"));
+    let fix = arm.and_then(|at| lines.get(at + 1)).map(|line| line.trim());
+    assert_eq!(fix, Some("-> take one with `bivouac loaders add`"), "{}", ran.out);
     let missing = site.run(&["doctor", "--interface", "none0", "--json"]);
     assert!(has(&findings(&missing), "wrong", "interface", "there is no network interface `none0`"), "{}", missing.out);
     let wrong_address = ["doctor", "--json", "--dhcp", "off", "--http", "192.0.2.1:8080"];

@@ -94,6 +94,17 @@ pub enum Listen {
     Address(Ipv4Addr, DhcpMode),
 }
 
+impl Listen {
+    /// Whether nobody is answered, so that another server has to name the loader.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        match self {
+            Self::Interfaces(wanted) => wanted.is_off(),
+            Self::Address(_, mode) => *mode == DhcpMode::Off,
+        }
+    }
+}
+
 /// A DHCP server that has its sockets.
 #[derive(Debug)]
 pub struct DhcpServer {

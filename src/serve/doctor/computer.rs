@@ -17,7 +17,7 @@ use crate::serve::port_owner::{self, Protocol};
 use crate::store::Store;
 
 /// An Ethernet frame's usual room.
-const USUAL_MTU: u32 = 1500;
+pub(super) const USUAL_MTU: u32 = 1500;
 
 /// Free space below which the next build or database write may fail.
 const LITTLE_SPACE: u64 = 1 << 30;
@@ -36,13 +36,13 @@ pub fn computer(patient: &Patient) -> (Vec<Finding>, bool) {
 
 fn network_cards(patient: &Patient) -> Vec<Finding> {
     let wanted = match &patient.dhcp {
+        listen if listen.is_off() => {
+            let fix = "`bivouac dhcp-recipe` prints the lines that another DHCP server needs";
+            return vec![Finding::doubtful("interface", "DHCP is off: another server has to name the loader", fix)];
+        }
         Listen::Address(address, mode) => {
             let said = format!("DHCP is in mode {}, on the address {address}: broadcasts are not heard", mode.word());
             return vec![Finding::doubtful("interface", said, "take `dhcp.listen` out, unless only relays shall ask")];
-        }
-        Listen::Interfaces(wanted) if wanted.is_off() => {
-            let fix = "`bivouac dhcp-recipe` prints the lines that another DHCP server needs";
-            return vec![Finding::doubtful("interface", "DHCP is off: another server has to name the loader", fix)];
         }
         Listen::Interfaces(wanted) => wanted,
     };
@@ -144,12 +144,12 @@ fn loaders(patient: &Patient) -> Vec<Finding> {
         .collect();
     let add = "`bivouac loaders add FILE` takes one";
     findings.extend(loaders.refused().iter().map(|refused| Finding::doubtful("loader", refused.to_string(), add)));
-    findings.extend(loaders.unmet().iter().map(|unmet| Finding::doubtful("loader", unmet.to_string(), add)));
-    let missing = loaders.missing();
+    findings.extend(loaders.unmet().iter().map(|unmet| Finding::doubtful("loader", unmet.problem(), add)));
     if loaders.iter().next().is_none() {
         findings.push(Finding::wrong("loader", "there is no loader, so no firmware can boot", add));
     }
-    findings.extend(missing.iter().map(|missing| Finding::doubtful("loader", missing.to_string(), add)));
+    let missing = loaders.missing();
+    findings.extend(missing.iter().map(|missing| Finding::doubtful("loader", missing.problem(), missing.remedy())));
     findings
 }
 

@@ -37,14 +37,19 @@ pub struct Unmet {
     pub instead: Option<String>,
 }
 
+impl Unmet {
+    /// What is wrong.
+    #[must_use]
+    pub fn problem(&self) -> String {
+        let Self { rule, kind, firmware, instead } = self;
+        let then = instead.as_ref().map_or_else(|| "they cannot boot".to_owned(), |name| format!("they get {name}"));
+        format!("loader rule {rule} of the site file wants `{kind}` for {firmware} machines and there is none; {then}")
+    }
+}
+
 impl fmt::Display for Unmet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rule, kind, firmware, instead } = self;
-        write!(f, "loader rule {rule} of the site file wants `{kind}` for {firmware} machines and there is none; ")?;
-        match instead {
-            Some(name) => write!(f, "they get {name}, until `bivouac loaders add` brings one"),
-            None => f.write_str("they cannot boot, until `bivouac loaders add` brings one"),
-        }
+        write!(f, "{}, until `bivouac loaders add` brings one", self.problem())
     }
 }
 
