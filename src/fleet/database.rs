@@ -8,7 +8,7 @@ use sqlx::error::DatabaseError;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
-use sqlx::{Row as _, SqliteConnection};
+use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection};
 
 use super::{Event, FleetError, Machine, Made, Session, Told, Write};
 use crate::model::digest::Digest;
@@ -48,6 +48,9 @@ const KEPT_SESSIONS: i64 = 50;
 
 /// How many events of one machine are kept: those of its last ten to twenty boots.
 const KEPT_EVENTS: i64 = 400;
+
+/// How many events one statement writes: of eleven values each, and SQLite takes 32766.
+const EVENTS_IN_STATEMENT: usize = 1024;
 
 /// How many events are read at once.
 const READ_EVENTS: i64 = 1000;
@@ -256,8 +259,8 @@ impl Database {
                 Write::Flush(_) => {}
             }
         }
-        for event in events {
-            add_event(&mut transaction, event).await?;
+        for events in events.chunks(EVENTS_IN_STATEMENT) {
+            add_events(&mut transaction, events).await?;
         }
         for mac in events.iter().map(|event| event.mac).collect::<BTreeSet<_>>() {
             drop_old_events(&mut transaction, &mac).await?;
@@ -339,25 +342,26 @@ async fn save_made(
     Ok(())
 }
 
-async fn add_event(connection: &mut SqliteConnection, event: &Event) -> Result<(), sqlx::Error> {
-    let Event { mac, boot, stage } = event;
-    sqlx::query(
-        "INSERT INTO events (mac, boot, at, step, began, asked, files, broken, bytes, took, remark) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-    )
-    .bind(mac.to_string())
-    .bind(millis(*boot))
-    .bind(millis(stage.last))
-    .bind(stage.step.as_str())
-    .bind(millis(stage.began))
-    .bind(i64::from(stage.asked))
-    .bind(i64::from(stage.files))
-    .bind(i64::from(stage.broken))
-    .bind(i64::try_from(stage.bytes).unwrap_or(i64::MAX))
-    .bind(i64::try_from(stage.took.as_millis()).unwrap_or(i64::MAX))
-    .bind(&stage.remark)
-    .execute(connection)
-    .await?;
+/// In one statement, because each costs two changes of threads.
+async fn add_events(connection: &mut SqliteConnection, events: &[Event]) -> Result<(), sqlx::Error> {
+    let mut insert = QueryBuilder::<Sqlite>::new(
+        "INSERT INTO events (mac, boot, at, step, began, asked, files, broken, bytes, took, remark) ",
+    );
+    insert.push_values(events, |mut row, Event { mac, boot, stage }| {
+        row.push_bind(mac.to_string())
+            .push_bind(millis(*boot))
+            .push_bind(millis(stage.last))
+            .push_bind(stage.step.as_str())
+            .push_bind(millis(stage.began))
+            .push_bind(i64::from(stage.asked))
+            .push_bind(i64::from(stage.files))
+            .push_bind(i64::from(stage.broken))
+            .push_bind(i64::try_from(stage.bytes).unwrap_or(i64::MAX))
+            .push_bind(i64::try_from(stage.took.as_millis()).unwrap_or(i64::MAX))
+            .push_bind(&stage.remark);
+    });
+    // Of as many rows as there happen to be: such a statement is not needed again.
+    insert.build().persistent(false).execute(connection).await?;
     Ok(())
 }
 

@@ -48,13 +48,13 @@ const QUEUE: usize = 8192;
 /// The same for events, which wait by themselves, so that a flood of packets takes no change's place.
 const MAX_EVENTS: usize = 16_384;
 
-/// How many events are written at once, so that a script that waits for the disk does not wait long.
+/// How many events are written at once, so that a check-in that waits for the disk does not wait long.
 const EVENTS_AT_ONCE: usize = 1024;
 
 /// How often events are written.
 const EVENTS_EVERY: Duration = Duration::from_millis(250);
 
-/// How long what was seen of machines waits for more of it.
+/// How long a change waits for others, when one was written just before it.
 const GATHER: Duration = Duration::from_millis(100);
 
 /// How often check-ins are written that are not the first of their boot: of each machine, the last one.
@@ -520,26 +520,23 @@ impl Fleet {
     }
 }
 
-/// Writes what comes, many changes in one transaction when they come fast, and events a few times a second. What cannot
-/// be written now is tried again until it can: others wait in the queue, in order.
+/// Writes what comes, and events a few times a second. What cannot be written now is tried again until it can: others wait
+/// in the queue, in order.
+///
+/// The first change after a pause is written at once. What follows gathers for a while, whoever waits for it: of a fleet
+/// that is turned on at once everything happens hundreds of times a second, and a transaction for each would take a
+/// processor of its own.
 async fn write_behind(database: Arc<Database>, known: Arc<Known>, mut queue: mpsc::Receiver<Write>) {
-    const BATCH: usize = 256;
-    let mut batch = Vec::with_capacity(BATCH);
+    let mut batch = Vec::new();
     let mut is_open = true;
     let mut check_ins_due = Instant::now() + CHECK_INS_EVERY;
+    let mut next = Instant::now();
     while is_open {
-        if let Ok(received) = tokio::time::timeout(EVENTS_EVERY, queue.recv_many(&mut batch, BATCH)).await {
+        tokio::time::sleep_until(next).await;
+        if let Ok(received) = tokio::time::timeout(EVENTS_EVERY, queue.recv_many(&mut batch, QUEUE)).await {
             is_open = received > 0;
         }
-        // A fleet that is turned on at once is seen ten times as often as anything else happens.
-        let gathered = Instant::now() + GATHER;
-        while is_open && batch.len() < BATCH && batch.iter().all(|write| matches!(write, Write::Seen(_))) {
-            let room = BATCH - batch.len();
-            match tokio::time::timeout_at(gathered, queue.recv_many(&mut batch, room)).await {
-                Ok(received) => is_open = received > 0,
-                Err(_) => break,
-            }
-        }
+        next = Instant::now() + GATHER;
         let is_last = !is_open || batch.iter().any(|write| matches!(write, Write::Flush(_)));
         let events = known.take(is_last);
         if is_last || Instant::now() >= check_ins_due {

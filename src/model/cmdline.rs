@@ -116,10 +116,10 @@ pub struct CommandLine<'a> {
 }
 
 impl CommandLine<'_> {
-    /// How long the kernel finds it, in bytes, once iPXE has filled in the card.
+    /// How long the kernel finds a line that was `written`, in bytes, once iPXE has filled in the card.
     #[must_use]
-    pub fn length(&self) -> usize {
-        self.to_string().len() + CARD.len() - BOOTIF.len()
+    pub fn length(written: &str) -> usize {
+        written.len() + CARD.len() - BOOTIF.len()
     }
 }
 

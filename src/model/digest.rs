@@ -39,7 +39,7 @@ impl Digest {
     /// The first twelve digits: enough for a person to tell bundles apart, not a name.
     #[must_use]
     pub fn short(&self) -> String {
-        self.to_string().chars().take(12).collect()
+        hexadecimal(self.0.first_chunk::<6>().expect("there are 32"))
     }
 
     /// The 32 bytes themselves.
@@ -87,11 +87,12 @@ impl Hasher {
 }
 
 /// The text forms both digests share.
-macro_rules! hexadecimal {
+macro_rules! written_in_hexadecimal {
     ($type:ident, $bytes:literal, $algorithm:literal) => {
         impl fmt::Display for $type {
             fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(out, "{byte:02x}"))
+                let mut digits = [0; 2 * $bytes];
+                out.write_str(digits_of(&self.0, &mut digits))
             }
         }
 
@@ -133,8 +134,26 @@ macro_rules! hexadecimal {
     };
 }
 
-hexadecimal!(Digest, 32, "SHA-256");
-hexadecimal!(Digest512, 64, "SHA-512");
+written_in_hexadecimal!(Digest, 32, "SHA-256");
+written_in_hexadecimal!(Digest512, 64, "SHA-512");
+
+/// Bytes as lower-case hexadecimal digits, two for each.
+#[must_use]
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    let mut digits = vec![0; 2 * bytes.len()];
+    digits_of(bytes, &mut digits).to_owned()
+}
+
+/// The digits of `bytes`, written into `digits`, of which there are twice as many. Every URL of a boot has some, so they
+/// are not formatted one by one.
+fn digits_of<'a>(bytes: &[u8], digits: &'a mut [u8]) -> &'a str {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let (pairs, _) = digits.as_chunks_mut::<2>();
+    for (pair, byte) in pairs.iter_mut().zip(bytes) {
+        *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]];
+    }
+    std::str::from_utf8(digits).expect("digits are ASCII")
+}
 
 /// Fills `bytes` from exactly twice as many lower-case digits. Upper case is refused, so that one digest has one name.
 fn decode(text: &str, bytes: &mut [u8]) -> Option<()> {

@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 use super::App;
 use super::own_files::Told;
 use crate::fleet::{SERVER, Told as Good};
-use crate::model::digest::Digest;
+use crate::model::digest::{Digest, hexadecimal};
 use crate::model::identity::Identity;
 use crate::model::ledger::Fact;
 use crate::model::mac::Mac;
@@ -334,5 +334,5 @@ fn said(refusal: Refusal) -> String {
 fn new_token() -> Result<String, aws_lc_rs::error::Unspecified> {
     let mut bytes = [0; 16];
     aws_lc_rs::rand::fill(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hexadecimal(&bytes))
 }

@@ -56,7 +56,8 @@ pub enum ScriptError {
 /// # Errors
 /// When the command line is longer than the kernel takes, or a value cannot stand in a script.
 pub fn boot(boot: &Boot<'_>) -> Result<String, ScriptError> {
-    let Boot { base, bundle: id, manifest, token, own_files, limit } = *boot;
+    let Boot { base, bundle, manifest, token, own_files, limit } = *boot;
+    let id = bundle.to_string();
     let bundle = format!("{base}/b/{id}");
     let site = match own_files {
         Some(files) => format!("{base}/m/{files}/{SITE_INITRD}"),
@@ -70,14 +71,15 @@ pub fn boot(boot: &Boot<'_>) -> Result<String, ScriptError> {
         modloop: format!("{bundle}/{}", manifest.modloop.name),
         apkovl: format!("/{}", manifest.apkovl.name),
         check_in: format!("{base}/check-in/{token}"),
-        bundle: id.to_string(),
+        bundle: id.clone(),
         profile: &manifest.kernel_args,
     };
     let names = [kernel, initramfs, &manifest.modloop.name, &manifest.apkovl.name];
     for word in names.into_iter().chain(&manifest.kernel_args) {
         Word::of(word).ok_or_else(|| ScriptError::Word(word.chars().take(80).collect()))?;
     }
-    let length = line.length();
+    let line = line.to_string();
+    let length = CommandLine::length(&line);
     if length > limit {
         return Err(ScriptError::TooLong { length, limit });
     }
