@@ -45,8 +45,8 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// The largest head of a request, in bytes. A machine's question for its script has some hundred.
 const MAX_HEAD: usize = 32 << 10;
 
-/// How many bytes are sealed ahead of what the client takes: two records of TLS, for each of a thousand slow clients.
-const MAX_SEALED: usize = 32 << 10;
+/// How many bytes are sealed ahead of what the client takes: one record of TLS, for each of a thousand slow clients.
+const MAX_SEALED: usize = 16 << 10;
 
 /// How many requests one HTTP/2 connection may have open.
 const MAX_STREAMS: u32 = 32;
