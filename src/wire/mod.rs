@@ -7,6 +7,7 @@ pub mod cpio;
 pub mod dhcp;
 pub mod gzip;
 pub mod http;
+pub mod icmp;
 pub mod kernel;
 pub mod loader;
 pub mod squashfs;

@@ -94,7 +94,7 @@ fn address(bytes: &[u8], at: usize) -> Option<Ipv4Addr> {
 }
 
 /// The sum of RFC 1071 before it is folded. No packet is long enough for it to overflow.
-fn sum(bytes: &[u8]) -> u32 {
+pub(super) fn sum(bytes: &[u8]) -> u32 {
     let pair = |pair: &[u8]| match *pair {
         [high, low] => u32::from(u16::from_be_bytes([high, low])),
         [high] => u32::from(high) << 8,
@@ -103,7 +103,8 @@ fn sum(bytes: &[u8]) -> u32 {
     bytes.chunks(2).map(pair).sum()
 }
 
-fn folded(mut sum: u32) -> u16 {
+/// What a checksum field holds for such a sum.
+pub(super) fn folded(mut sum: u32) -> u16 {
     while let Some(carry) = Some(sum >> 16).filter(|carry| *carry != 0) {
         sum = (sum & 0xffff) + carry;
     }

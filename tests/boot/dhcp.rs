@@ -138,21 +138,42 @@ fn lease(wires: &Wires, place: usize, device: &str) -> String {
     said
 }
 
+/// A plain DHCP server.
+fn dnsmasq(wires: &Wires, place: usize, device: &str, range: &str) -> Process {
+    let mut dnsmasq = wires.inside(place, "dnsmasq");
+    dnsmasq.args(["--conf-file=/dev/null", "--keep-in-foreground", "--log-facility=-", "--port=0"]);
+    dnsmasq.args(["--bind-interfaces", "--dhcp-leasefile=leases", "--pid-file="]);
+    dnsmasq.args([format!("--interface={device}"), format!("--dhcp-range={range}")]);
+    let mut dnsmasq = Process::start("dnsmasq", dnsmasq);
+    dnsmasq.wait_for("DHCP, IP range", PATIENCE);
+    dnsmasq
+}
+
+#[test]
+fn the_doctor_finds_a_network_that_loses_full_frames() {
+    let wires = Wires::new("mtu", ["server", "router"]);
+    wires.join([(0, "s0", "10.84.0.1/24"), (1, "c0", "10.84.0.2/24")]);
+    let _dnsmasq = dnsmasq(&wires, 1, "c0", "10.84.0.100,10.84.0.199");
+    let doctor = || {
+        let mut command = wires.inside(0, env!("CARGO_BIN_EXE_bivouac"));
+        let output = command.args(["doctor", "--dhcp", "proxy", "--interface", "s0"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let whole = doctor();
+    assert!(whole.contains("ok     mtu        s0: frames of 1500 bytes get to 10.84.0.2 and back\n"), "{whole}");
+    // The end of a wire takes no frame that is larger than its own MTU.
+    wires.ip(1, &["link", "set", "c0", "mtu", "1400"]);
+    let lost = doctor();
+    assert!(lost.contains("WRONG  mtu        s0: frames of 1500 bytes do not get to 10.84.0.2 and back"), "{lost}");
+}
+
 #[test]
 fn a_proxy_runs_beside_the_dhcp_server_of_its_own_computer_whichever_starts_first() {
     let wires = Wires::new("beside", ["server", "client"]);
     wires.join([(0, "s0", "10.82.0.1/24"), (1, "c0", "")]);
     let site = Site::publish();
     let proxy = "mode = \"proxy\"\ninterfaces = [\"s0\"]\n";
-    let start = || {
-        let mut dnsmasq = wires.inside(0, "dnsmasq");
-        dnsmasq.args(["--conf-file=/dev/null", "--keep-in-foreground", "--log-facility=-", "--port=0"]);
-        dnsmasq.args(["--interface=s0", "--bind-interfaces", "--dhcp-range=10.82.0.100,10.82.0.199"]);
-        dnsmasq.arg("--dhcp-leasefile=leases").arg("--pid-file=");
-        let mut dnsmasq = Process::start("dnsmasq", dnsmasq);
-        dnsmasq.wait_for("DHCP, IP range", PATIENCE);
-        dnsmasq
-    };
+    let start = || dnsmasq(&wires, 0, "s0", "10.82.0.100,10.82.0.199");
     let gives: fn(&Packet) -> bool = |packet| !packet.yiaddr.is_unspecified() && packet.file.is_empty();
     let names: fn(&Packet) -> bool = |packet| packet.yiaddr.is_unspecified() && packet.file == b"ipxe.efi";
     for ours_first in [true, false] {

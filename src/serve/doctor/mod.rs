@@ -4,6 +4,7 @@
 //! capture instead.
 
 mod computer;
+mod frames;
 mod network;
 mod reach;
 pub mod replay;

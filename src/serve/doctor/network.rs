@@ -1,5 +1,6 @@
-//! The network: which DHCP and PXE servers answer a machine that boots here.
+//! The network: which DHCP and PXE servers answer a machine that boots here, and whether full frames get to them.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use dhcproto::v4::{CLIENT_PORT, MessageType, SERVER_PORT};
 
+use super::frames::frames;
 use super::{Finding, Patient};
 use crate::model::mac::Mac;
 use crate::model::net::DhcpMode;
@@ -41,10 +43,17 @@ pub async fn network(patient: &Patient, runs: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
     for place in patient.places() {
         let (asked, at) = (place.clone(), place.clone());
-        let heard = tokio::task::spawn_blocking(move || listen(&asked)).await;
+        let heard = tokio::task::spawn_blocking(move || {
+            let heard = listen(&asked)?;
+            let frames = frames(&asked, &neighbours(&asked, &heard));
+            Ok((heard, frames))
+        });
         let place = at;
-        match heard.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
-            Ok(heard) => findings.extend(judge(&place, &heard, runs, patient)),
+        match heard.await.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
+            Ok((heard, frames)) => {
+                findings.extend(judge(&place, &heard, runs, patient));
+                findings.extend(frames);
+            }
             Err(error) => {
                 let said = format!("{}: other servers cannot be looked for: {error}", place.name);
                 findings.push(Finding::doubtful("network", said, "ask as root, or grant CAP_NET_RAW"));
@@ -52,6 +61,14 @@ pub async fn network(patient: &Patient, runs: bool) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// The other computers that answered from the networks of an interface itself.
+fn neighbours(place: &Place, heard: &[Heard]) -> Vec<Ipv4Addr> {
+    let is_near = |it: &Ipv4Addr| {
+        place.addresses.iter().any(|own| own.reaches(*it)) && place.addresses.iter().all(|own| own.address != *it)
+    };
+    heard.iter().map(|it| it.from).filter(is_near).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 fn listen(place: &Place) -> io::Result<Vec<Heard>> {
