@@ -138,9 +138,10 @@ fn grub_cpu(firmware: Firmware) -> Option<&'static str> {
     })
 }
 
-/// The configuration of PXELINUX: starts iPXE, and says how to do without PXELINUX.
+/// The configuration of PXELINUX: starts iPXE from `server`, which need not be where PXELINUX itself came from, and says how
+/// to do without PXELINUX.
 #[must_use]
-pub fn pxelinux(loaders: &[(Firmware, &str)]) -> String {
+pub fn pxelinux(server: &str, loaders: &[(Firmware, &str)]) -> String {
     let mut text = String::from("# Bivouac boots machines with iPXE. Where PXELINUX can start it, it does.\n");
     let bios = loaders.iter().find(|(firmware, _)| *firmware == Firmware::BiosX86);
     let said = advice(loaders).map(|line| format!("SAY {line}\n"));
@@ -152,7 +153,7 @@ pub fn pxelinux(loaders: &[(Firmware, &str)]) -> String {
              PROMPT 0\n\
              LABEL ipxe\n\
              \x20 SAY Starting {name} ...\n\
-             \x20 PXE ::{name}\n"
+             \x20 PXE {server}::{name}\n"
         )),
         None => text.push_str(
             "DEFAULT local\n\
@@ -253,11 +254,11 @@ mod tests {
 
     #[test]
     fn pxelinux_starts_the_bios_loader_or_the_disk() {
-        let text = pxelinux(&LOADERS);
-        assert!(text.contains("DEFAULT ipxe\n") && text.contains("PXE ::undionly.kpxe\n"), "{text}");
+        let text = pxelinux("10.0.0.1", &LOADERS);
+        assert!(text.contains("DEFAULT ipxe\n") && text.contains("PXE 10.0.0.1::undionly.kpxe\n"), "{text}");
         assert!(text.contains("SAY For BIOS machines, the boot file"), "{text}");
-        let none = pxelinux(&LOADERS[1..]);
-        assert!(none.contains("LOCALBOOT -1\n") && !none.contains("PXE ::"), "{none}");
+        let none = pxelinux("10.0.0.1", &LOADERS[1..]);
+        assert!(none.contains("LOCALBOOT -1\n") && !none.contains("PXE "), "{none}");
     }
 
     proptest! {

@@ -33,16 +33,14 @@ impl Files for BootFiles {
             }
             Found::Autoexec => Some(text(hand_over::autoexec(&self.base(client)?), None, None)),
             Found::Grub(mac) => {
-                let server = match client.asked? {
-                    IpAddr::V4(address) => address.to_string(),
-                    IpAddr::V6(address) => format!("[{address}]"),
-                };
+                let server = asked(client)?;
                 info!(peer = %client.address, path, "GRUB asks for its configuration and is told to start iPXE");
                 Some(text(hand_over::grub(&server, &self.best()), Some(Step::Discover), mac))
             }
             Found::Pxelinux(mac) => {
+                let server = asked(client)?;
                 info!(peer = %client.address, path, "PXELINUX asks for its configuration and is told to start iPXE");
-                Some(text(hand_over::pxelinux(&self.best()), Some(Step::Discover), mac))
+                Some(text(hand_over::pxelinux(&server, &self.best()), Some(Step::Discover), mac))
             }
         }
     }
@@ -93,6 +91,14 @@ impl BootFiles {
         let own = Firmware::ALL.into_iter().filter(|firmware| firmware.runs() == *firmware);
         own.filter_map(|firmware| Some((firmware, loaders.for_firmware(firmware)?.name.as_str()))).collect()
     }
+}
+
+/// The address that a client asked, as bootloaders write it.
+fn asked(client: Client) -> Option<String> {
+    Some(match client.asked? {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    })
 }
 
 fn program(loader: &Loader) -> Served {

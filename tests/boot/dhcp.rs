@@ -142,7 +142,7 @@ fn lease(wires: &Wires, place: usize, device: &str) -> String {
 fn dnsmasq(wires: &Wires, place: usize, device: &str, range: &str) -> Process {
     let mut dnsmasq = wires.inside(place, "dnsmasq");
     dnsmasq.args(["--conf-file=/dev/null", "--keep-in-foreground", "--log-facility=-", "--port=0"]);
-    dnsmasq.args(["--bind-interfaces", "--dhcp-leasefile=leases", "--pid-file="]);
+    dnsmasq.args(["--bind-interfaces", "--no-ping", "--dhcp-leasefile=leases", "--pid-file="]);
     dnsmasq.args([format!("--interface={device}"), format!("--dhcp-range={range}")]);
     let mut dnsmasq = Process::start("dnsmasq", dnsmasq);
     dnsmasq.wait_for("DHCP, IP range", PATIENCE);

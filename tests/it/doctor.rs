@@ -57,6 +57,7 @@ fn what_is_wrong_is_said_with_what_to_do_and_ends_with_one() {
     let site = Site::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let http = taken.local_addr().unwrap().to_string();
+    std::fs::create_dir(site.path("none")).unwrap();
     let asked = ["doctor", "--dhcp", "off", "--loaders", "none", "--http", &http, "--tftp", "127.0.0.1:0"];
     let ran = site.run(&asked);
     assert_eq!(ran.code, Some(1), "{}{}", ran.out, ran.err);

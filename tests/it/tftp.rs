@@ -223,7 +223,7 @@ fn other_bootloaders_are_led_to_ipxe() {
     assert!(script.starts_with("#!ipxe\n") && script.contains("dhcp"), "{script}");
     assert!(script.contains(&format!("http://{http}/script?mac=${{netX/mac}}")), "{script}");
     let pxelinux = read("pxelinux.cfg/01-52-54-00-12-34-56");
-    assert!(pxelinux.contains("PXE ::undionly.kpxe\n"), "{pxelinux}");
+    assert!(pxelinux.contains("PXE 127.0.0.1::undionly.kpxe\n"), "{pxelinux}");
     assert!(
         pxelinux.contains("For BIOS machines, the boot file of your DHCP server should be undionly.kpxe."),
         "{pxelinux}"
