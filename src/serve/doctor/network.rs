@@ -75,10 +75,12 @@ fn listen(place: &Place) -> io::Result<Vec<Heard>> {
     // Other programs of this computer may have port 68; nothing is taken from them.
     let socket = Overhearing::open(&place.name, CLIENT_PORT, PATIENCE / 8)?;
     let own = own_mac(&place.name);
+    // Not 0.0.0.0, as firmware has: the kernel puts an address of its own there (raw(7)), and the checksum is wrong then.
+    let source = place.addresses.first().map_or(Ipv4Addr::UNSPECIFIED, |own| own.address);
     let xids = FIRMWARE.map(|architecture| 0xb1_70_00_00 | u32::from(architecture));
     for (architecture, xid) in FIRMWARE.into_iter().zip(xids) {
         let bytes = discover(own, architecture, xid).encode(1472);
-        socket.send(&bytes, Ipv4Addr::UNSPECIFIED, SocketAddrV4::new(Ipv4Addr::BROADCAST, SERVER_PORT))?;
+        socket.send(&bytes, source, SocketAddrV4::new(Ipv4Addr::BROADCAST, SERVER_PORT))?;
     }
     let mut heard: Vec<Heard> = Vec::new();
     let end = Instant::now() + PATIENCE;
