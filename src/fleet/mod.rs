@@ -735,7 +735,8 @@ mod tests {
         let other = SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap();
         sqlx::raw_sql("PRAGMA user_version = 7").execute(&other).await.unwrap();
         let error = Fleet::read(&path).await.unwrap_err().to_string();
-        let said = format!("has version 7, and this program reads {}; use the program that wrote it", database::VERSION);
+        let said =
+            format!("has version 7, and this program reads {}; use the program that wrote it", database::VERSION);
         assert!(error.ends_with(&said), "{error}");
     }
 

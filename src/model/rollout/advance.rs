@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Batch, Boot, Budget, Census, Health, Opened, RebootPolicy, Rollout, Standing, Status, Step, View};
+use super::{Batch, Boot, Budget, Census, Health, Member, Opened, RebootPolicy, Rollout, Standing, Status, Step, View};
 use crate::model::label::{LabelValue, Labels};
 use crate::model::machine::MachineId;
 use crate::model::name::{ChannelName, ProfileName};
@@ -63,11 +63,24 @@ pub(super) fn batch_of(rollout: &Rollout, place: usize) -> Option<&Batch> {
     rollout.spec.batches.get(place).or(rollout.spec.batches.last())
 }
 
+/// Every machine of the fleet, with what it is to the rollout. Both are in the order of ids, so none is looked up.
+fn fleet<'a>(
+    rollout: &'a Rollout,
+    census: &'a Census,
+) -> impl Iterator<Item = (&'a MachineId, &'a View, Option<&'a Member>)> {
+    let mut members = rollout.members.iter().peekable();
+    census.iter().map(move |(machine, view)| {
+        while members.next_if(|(member, _)| *member < machine).is_some() {}
+        let member = members.next_if(|(member, _)| *member == machine).map(|(_, member)| member);
+        (machine, view, member)
+    })
+}
+
 /// What machines did since it was last written down.
 fn observe(rollout: &Rollout, census: &Census, clock: Clock) -> Vec<Step> {
     let (mut tried, mut waits, mut came, mut failed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for (machine, member) in &rollout.members {
-        let Some(boot) = census.get(machine).and_then(|view| view.boot.as_ref()) else { continue };
+    for (machine, view, member) in fleet(rollout, census) {
+        let (Some(member), Some(boot)) = (member, view.boot.as_ref()) else { continue };
         let timeout = batch_of(rollout, member.batch).map_or(Duration::MAX, |batch| batch.timeout);
         match seen(rollout, member.standing.clone(), boot, timeout, clock) {
             None => {}
@@ -144,10 +157,10 @@ pub(super) fn candidates<'a>(
     batch: &'a Batch,
     census: &'a Census,
 ) -> impl Iterator<Item = (&'a MachineId, &'a View)> {
-    let is_meant = move |(machine, view): &(&MachineId, &View)| {
-        follows(rollout, view) && !rollout.members.contains_key(*machine) && batch.selector.matches(&view.labels)
-    };
-    census.iter().filter(is_meant)
+    let is_meant = move |view: &View| follows(rollout, view) && batch.selector.matches(&view.labels);
+    fleet(rollout, census)
+        .filter(move |(_, view, member)| member.is_none() && is_meant(view))
+        .map(|(machine, view, _)| (machine, view))
 }
 
 fn follows(rollout: &Rollout, view: &View) -> bool {
@@ -160,10 +173,10 @@ fn follows(rollout: &Rollout, view: &View) -> bool {
 fn open(rollout: &Rollout, census: &Census) -> Vec<Step> {
     let place = rollout.opened.len();
     let Some(batch) = rollout.spec.batches.get(place) else { return vec![Step::Finished] };
-    let taken = rollout.members.iter().filter(|(machine, _)| {
-        census.get(*machine).is_some_and(|view| follows(rollout, view) && batch.selector.matches(&view.labels))
-    });
-    let taken = taken.count();
+    let is_taken = |(_, view, member): &(&MachineId, &View, Option<&Member>)| {
+        member.is_some() && follows(rollout, view) && batch.selector.matches(&view.labels)
+    };
+    let taken = fleet(rollout, census).filter(is_taken).count();
     let whole = taken + candidates(rollout, batch, census).count();
     vec![Step::Opened { batch: place, size: batch.size.of(whole, taken) }]
 }
@@ -220,14 +233,13 @@ impl<'a> Use<'a> {
     fn of(rollout: &'a Rollout, census: &'a Census) -> Self {
         let count = |budget: &'a Budget| {
             let mut groups: BTreeMap<Option<&'a LabelValue>, (usize, usize)> = BTreeMap::new();
-            for (machine, view) in census {
-                let member = rollout.members.get(machine);
+            for (_, view, member) in fleet(rollout, census) {
                 if member.is_none() && !follows(rollout, view) {
                     continue;
                 }
                 let (used, whole) = groups.entry(budget.group(&view.labels)).or_default();
                 *whole += 1;
-                if is_unavailable(rollout, machine, view) {
+                if is_unavailable(member, view) {
                     *used += 1;
                 }
             }
@@ -240,7 +252,7 @@ impl<'a> Use<'a> {
     /// Takes a place for a machine in every budget, if there is one in each.
     fn take(&mut self, machine: &MachineId, view: &'a View) -> bool {
         // It is counted already.
-        if is_unavailable(self.rollout, machine, view) {
+        if is_unavailable(self.rollout.members.get(machine), view) {
             return true;
         }
         let labels: &Labels = &view.labels;
@@ -260,8 +272,8 @@ impl<'a> Use<'a> {
     }
 }
 
-fn is_unavailable(rollout: &Rollout, machine: &MachineId, view: &View) -> bool {
-    rollout.members.get(machine).is_some_and(|member| member.standing.is_unsettled()) || view.is_out_of_order()
+fn is_unavailable(member: Option<&Member>, view: &View) -> bool {
+    member.is_some_and(|member| member.standing.is_unsettled()) || view.is_out_of_order()
 }
 
 /// The end of the open batch, when it is over: well, or not well enough. Machines that are off wait and are not waited
