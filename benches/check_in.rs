@@ -1,4 +1,5 @@
-//! What a fleet costs that checks in: five thousand machines, each once a minute, against the whole server. Says how much
+//! What a fleet costs that checks in: five thousand machines, each once a minute, against the whole server, while a
+//! rollout is under way. Says how much
 //! of a processor the server takes for it, and how long the slowest hundredth of the machines waits for its answer.
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark")]
 
@@ -41,12 +42,24 @@ fn main() -> ExitCode {
     // `cargo bench` adds `--bench`.
     let seconds = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(60);
     let folder = tempfile::tempdir().unwrap();
-    let bundle = publish_large(&Store::open(&folder.path().join("store")).unwrap(), &noise(1000));
+    let store = Store::open(&folder.path().join("store")).unwrap();
+    let bundle = publish_large(&store, &noise(1000));
+    publish_large(&store, &noise(2000));
+    // Machines boot the first of the two releases, and a rollout brings the second.
+    run(folder.path(), &["promote", PROFILE, "1"]);
     let server = start(folder.path());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let machines = runtime.block_on(boot(server.address, bundle));
+    run(folder.path(), &["rollout", "start", PROFILE, "--to", "2", "--batch", "10%", "--max-unavailable", "20%"]);
     let waits = runtime.block_on(go_on(&server, machines, Duration::from_secs(seconds)));
     if waits { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A command of a person.
+fn run(folder: &Path, arguments: &[&str]) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bivouac"));
+    command.args(arguments).arg("--state").arg(folder).current_dir(folder);
+    assert!(command.status().unwrap().success(), "{arguments:?}");
 }
 
 /// The program as people run it.
