@@ -10,6 +10,8 @@ mod census;
 #[cfg(test)]
 mod simulation;
 mod spec;
+#[cfg(test)]
+mod tests;
 mod waits;
 mod window;
 
