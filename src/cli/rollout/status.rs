@@ -13,7 +13,7 @@ use crate::config::Settings;
 use crate::fleet::Onlooker;
 use crate::model::ledger::{Entry, Ledger};
 use crate::model::name::ProfileName;
-use crate::model::rollout::{Batch, Census, Clock, Rollout, RolloutNumber, Standing, Status, waits};
+use crate::model::rollout::{Batch, Census, Clock, Rollout, RolloutNumber, Size, Standing, Status, waits};
 
 /// How often `--follow` looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -160,6 +160,7 @@ fn whom(batch: &Batch, is_last: bool) -> String {
     match (batch.selector.is_all(), is_last) {
         (true, true) => "everybody who is left".to_owned(),
         (true, false) => batch.size.to_string(),
+        (false, _) if matches!(batch.size, Size::All) => batch.selector.to_string(),
         (false, _) => format!("{}: {}", batch.selector, batch.size),
     }
 }
