@@ -408,6 +408,8 @@ mod seconds {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn batch(text: &str) -> Batch {
@@ -451,5 +453,13 @@ mod tests {
         assert_eq!("10%".parse::<Budget>().unwrap().most_of(25), 3);
         assert!(matches!("room=0".parse::<Budget>(), Err(SpecError::NoRoom(_))));
         assert!("room=".parse::<Budget>().is_err() && "x".parse::<Budget>().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_readers_panic(text in "\\PC{0,40}|[a-z0-9=:%, |!-]{0,40}") {
+            let _ = Batch::parse(&text, &Pace::default());
+            let _ = (text.parse::<Budget>(), text.parse::<Size>(), duration(&text), text.parse::<Window>());
+        }
     }
 }
