@@ -158,6 +158,9 @@ pub struct FleetTable {
     pub boot_attempts: Option<u32>,
     /// The time zone by which rollouts keep their hours, such as `Europe/Berlin`; `UTC` when absent.
     pub timezone: Option<String>,
+    /// The PostgreSQL database that several servers share, such as `postgres://bivouac@db.example/bivouac`; a file in the
+    /// state folder when absent.
+    pub database: Option<String>,
 }
 
 /// A table below `[sites]`.
@@ -267,6 +270,7 @@ impl File {
                 check_in_interval: a.check_in_interval.or(b.check_in_interval),
                 boot_attempts: a.boot_attempts.or(b.boot_attempts),
                 timezone: a.timezone.or(b.timezone),
+                database: a.database.or(b.database),
             }),
             sites: self.sites.or(other.sites),
             http: both(self.http, other.http, |a, b| Http {

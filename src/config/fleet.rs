@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{ConfigError, FleetTable, SiteTable};
 use crate::model::boot_guard::DEFAULT_ATTEMPTS;
 use crate::model::checkin::orders::DEFAULT_INTERVAL;
+use crate::model::database::ServerUrl;
 use crate::model::label::LabelValue;
 use crate::model::rollout::{Zone, Zones};
 
@@ -25,11 +26,13 @@ pub struct FleetSettings {
     pub boot_attempts: u32,
     /// The clocks of sites.
     pub zones: Zones,
+    /// The database that several servers share; one of this server's own when absent.
+    pub database: Option<ServerUrl>,
 }
 
 impl FleetSettings {
     pub(super) fn check(file: FleetTable, sites: BTreeMap<String, SiteTable>) -> Result<Self, ConfigError> {
-        let FleetTable { check_in_interval, boot_attempts, timezone } = file;
+        let FleetTable { check_in_interval, boot_attempts, timezone, database } = file;
         let [least, most] = ATTEMPTS;
         let boot_attempts = boot_attempts.unwrap_or(DEFAULT_ATTEMPTS);
         if !(least..=most).contains(&boot_attempts) {
@@ -52,6 +55,7 @@ impl FleetSettings {
             check_in_interval: check_in_interval.map_or(Ok(DEFAULT_INTERVAL), interval)?,
             boot_attempts,
             zones: Zones { by_site, other },
+            database: database.map(|url| url.parse::<ServerUrl>()).transpose()?,
         })
     }
 }

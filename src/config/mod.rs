@@ -26,6 +26,7 @@ pub use menu::{EntryTable, LocalDisk, MenuTable};
 pub use mirror::MirrorSettings;
 
 use crate::model::check::Check;
+use crate::model::database::{DatabasePlace, ServerUrlError};
 use crate::model::loader::LoaderRule;
 use crate::model::mac::Mac;
 use crate::model::menu::{DiskRule, Menu};
@@ -75,6 +76,9 @@ pub enum ConfigError {
         /// What would be right.
         why: String,
     },
+    /// The fleet's database cannot be there. Its URL is not shown: it may have a password.
+    #[error("`fleet.database` cannot be used")]
+    Database(#[from] ServerUrlError),
     /// A network of `[dhcp]` does not hold together.
     #[error("`{key}` cannot be `{value}`")]
     Subnet {
@@ -264,8 +268,11 @@ impl Settings {
 
     /// The fleet database.
     #[must_use]
-    pub fn fleet(&self) -> PathBuf {
-        self.state.join("fleet.sqlite")
+    pub fn fleet(&self) -> DatabasePlace {
+        match &self.fleet_settings.database {
+            Some(url) => DatabasePlace::Server(url.clone()),
+            None => DatabasePlace::File(self.state.join("fleet.sqlite")),
+        }
     }
 
     /// The folder of the leases that the DHCP server gave.

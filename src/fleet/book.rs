@@ -125,22 +125,26 @@ mod tests {
     use std::convert::Infallible;
 
     use super::*;
+    use crate::fleet::bed::{Bed, on_both};
+    use crate::model::database::DatabasePlace;
     use crate::model::machine::MachineId;
     use crate::model::name::ProfileName;
 
-    async fn book(path: &std::path::Path) -> Book {
-        Book::new(Arc::new(Database::open(path).await.unwrap()))
+    on_both! {
+        two_who_decide_at_once_see_what_the_other_decided,
+        a_ledger_is_read_back_with_who_and_why,
+    }
+
+    async fn book(place: &DatabasePlace) -> Book {
+        Book::new(Arc::new(Database::open(place).await.unwrap()))
     }
 
     fn floor(release: u64) -> Fact {
         Fact::Floor { profile: "vdi".parse::<ProfileName>().unwrap(), release, is_one: true }
     }
 
-    #[tokio::test]
-    async fn two_who_decide_at_once_see_what_the_other_decided() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("fleet.sqlite");
-        let (one, other) = (book(&path).await, book(&path).await);
+    async fn two_who_decide_at_once_see_what_the_other_decided(bed: &Bed) {
+        let (one, other) = (book(&bed.place).await, book(&bed.place).await);
         // Each takes the next release as a floor, if it is the one after the last.
         let next = |ledger: &Ledger| {
             let last = ledger.floors(&"vdi".parse().unwrap()).last().unwrap_or(0);
@@ -158,16 +162,13 @@ mod tests {
         assert_eq!(ledger.floors(&"vdi".parse().unwrap()).collect::<Vec<_>>(), (1..=40).collect::<Vec<_>>());
     }
 
-    #[tokio::test]
-    async fn a_ledger_is_read_back_with_who_and_why() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("fleet.sqlite");
+    async fn a_ledger_is_read_back_with_who_and_why(bed: &Bed) {
         let by = By { who: "root", why: Some("the old one has a hole") };
         let machine: MachineId = "52:54:00:00:00:01".parse().unwrap();
         let facts = vec![floor(3), Fact::Forgotten { machine }];
-        let written = book(&path).await.decide(by, |_| Ok::<_, Infallible>(facts.clone())).await.unwrap();
+        let written = book(&bed.place).await.decide(by, |_| Ok::<_, Infallible>(facts.clone())).await.unwrap();
         assert_eq!(written.len(), 2);
-        let again = Database::open(&path).await.unwrap().entries(0).await.unwrap();
+        let again = Database::open(&bed.place).await.unwrap().entries(0).await.unwrap();
         let seen = |entry: &Entry| (entry.number, entry.who.clone(), entry.why.clone(), entry.fact.clone());
         assert_eq!(again.iter().map(seen).collect::<Vec<_>>(), written.iter().map(seen).collect::<Vec<_>>());
     }

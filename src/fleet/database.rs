@@ -1,23 +1,22 @@
-//! The fleet in SQLite: one row for each machine, one for each of its boots, and what happened at each.
+//! The fleet in its database: one row for each machine, one for each of its boots, and what happened at each.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use sqlx::any::AnyRow;
 use sqlx::error::DatabaseError;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
-};
-use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection};
+use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 
+use super::engine::Engine;
 use super::{Event, FleetError, Machine, Made, Session, Told, Write};
+use crate::model::database::DatabasePlace;
 use crate::model::digest::Digest;
 use crate::model::identity::Identity;
 use crate::model::ledger::Entry;
 use crate::model::mac::Mac;
 use crate::model::timeline::Stage;
 
-/// What makes the database, step by step; `PRAGMA user_version` counts those that were made.
+/// What makes the database, step by step, in words that both kinds of databases know, or that [`Engine`] translates.
 const MIGRATIONS: [&str; 4] =
     [include_str!("schema.sql"), include_str!("events.sql"), include_str!("health.sql"), include_str!("ledger.sql")];
 
@@ -37,9 +36,6 @@ CREATE TABLE IF NOT EXISTS last_made (
 );
 ";
 
-/// How long a statement waits for another program's lock.
-const BUSY: Duration = Duration::from_secs(5);
-
 /// How many boots before the last one are loaded: those that may still check in.
 const EARLIER: usize = 3;
 
@@ -58,8 +54,7 @@ const READ_EVENTS: i64 = 1000;
 /// The open database.
 #[derive(Debug)]
 pub(super) struct Database {
-    pool: SqlitePool,
-    path: PathBuf,
+    engine: Engine,
 }
 
 /// What is written for one change: the machine with its current boot.
@@ -73,46 +68,8 @@ impl Row {
 }
 
 impl Database {
-    pub(super) async fn open(path: &Path) -> Result<Self, FleetError> {
-        let failed = |source| FleetError::Database { path: path.to_owned(), source };
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|error| failed(sqlx::Error::Io(error)))?;
-        }
-        // WAL lets `bivouac machines` read while the server writes; NORMAL loses nothing when the program is killed.
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Normal)
-            .busy_timeout(BUSY);
-        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.map_err(failed)?;
-        let database = Self { pool, path: path.to_owned() };
-        database.prepare().await?;
-        Ok(database)
-    }
-
-    async fn prepare(&self) -> Result<(), FleetError> {
-        // Looked at without a lock first: reading a database that somebody writes must not wait for him.
-        let found: i64 = sqlx::query_scalar("PRAGMA user_version")
-            .fetch_one(&self.pool)
-            .await
-            .map_err(|error| self.failed(error))?;
-        if found == VERSION {
-            return Ok(());
-        }
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(|error| self.failed(error))?;
-        let found: i64 = sqlx::query_scalar("PRAGMA user_version")
-            .fetch_one(&mut *transaction)
-            .await
-            .map_err(|error| self.failed(error))?;
-        let made = usize::try_from(found).ok().filter(|made| *made <= MIGRATIONS.len());
-        let made = made.ok_or_else(|| FleetError::Version { path: self.path.clone(), found })?;
-        let missing: String = MIGRATIONS.into_iter().skip(made).collect();
-        sqlx::raw_sql(sqlx::AssertSqlSafe(format!("{missing}\nPRAGMA user_version = {VERSION};")))
-            .execute(&mut *transaction)
-            .await
-            .map_err(|error| self.failed(error))?;
-        transaction.commit().await.map_err(|error| self.failed(error))
+    pub(super) async fn open(place: &DatabasePlace) -> Result<Self, FleetError> {
+        Ok(Self { engine: Engine::open(place, &MIGRATIONS).await? })
     }
 
     /// Every machine with its last boots, by address, and with what each reported last, which may be long.
@@ -136,7 +93,7 @@ impl Database {
             EARLIER + 1
         );
         let rows =
-            sqlx::query(sqlx::AssertSqlSafe(query)).fetch_all(&self.pool).await.map_err(|error| self.failed(error))?;
+            sqlx::query(AssertSqlSafe(query)).fetch_all(&self.engine.pool).await.map_err(|error| self.failed(error))?;
         let mut machines: Vec<Machine> = Vec::new();
         for row in &rows {
             let machine = machine(row).map_err(|error| self.failed(error))?;
@@ -164,7 +121,7 @@ impl Database {
             "SELECT mac, profile, release, bundle FROM sessions \
              WHERE first_good IS NOT NULL AND bundle IS NOT NULL ORDER BY first_good",
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.engine.pool)
         .await?;
         // The last of each machine stays.
         let mut good = HashMap::new();
@@ -186,7 +143,7 @@ impl Database {
         .bind(mac.to_string())
         .bind(after)
         .bind(READ_EVENTS)
-        .fetch_all(&self.pool)
+        .fetch_all(&self.engine.pool)
         .await
         .map_err(|error| self.failed(error))?;
         rows.iter().map(event).collect::<Result<_, _>>().map_err(|error| self.failed(error))
@@ -196,7 +153,7 @@ impl Database {
     pub(super) async fn entries(&self, after: u64) -> Result<Vec<Entry>, FleetError> {
         let rows = sqlx::query("SELECT number, at, who, why, fact FROM ledger WHERE number > $1 ORDER BY number")
             .bind(i64::try_from(after).unwrap_or(i64::MAX))
-            .fetch_all(&self.pool)
+            .fetch_all(&self.engine.pool)
             .await
             .map_err(|error| self.failed(error))?;
         rows.iter().map(entry).collect::<Result<_, _>>().map_err(|error| self.failed(error))
@@ -212,7 +169,7 @@ impl Database {
     }
 
     async fn try_append(&self, entries: &[Entry]) -> Result<(), sqlx::Error> {
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.engine.begin().await?;
         for Entry { number, at, who, why, fact } in entries {
             let fact = serde_json::to_string(fact).map_err(|error| sqlx::Error::Encode(error.into()))?;
             sqlx::query("INSERT INTO ledger (number, at, who, why, fact) VALUES ($1, $2, $3, $4, $5)")
@@ -230,7 +187,7 @@ impl Database {
     /// Removes all that was written of a machine but the ledger.
     pub(super) async fn forget(&self, mac: &Mac) -> Result<(), FleetError> {
         let forget = async {
-            let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+            let mut transaction = self.engine.begin().await?;
             forget(&mut transaction, mac).await?;
             transaction.commit().await
         };
@@ -239,7 +196,7 @@ impl Database {
 
     /// Writes changes in one transaction.
     pub(super) async fn save(&self, writes: &[Write], events: &[Event]) -> Result<(), sqlx::Error> {
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.engine.begin().await?;
         let row_of = |write: &Write| match write {
             Write::Save(row, _) | Write::Seen(row) => Some(row.0.identity.mac),
             Write::Forget(_) | Write::Made(..) | Write::Flush(_) => None,
@@ -270,16 +227,16 @@ impl Database {
 
     /// The last good files of each machine, by their digests; contents that nobody has any more go.
     pub(super) async fn load_made(&self) -> Result<HashMap<Mac, Made>, FleetError> {
-        sqlx::raw_sql(MADE_SCHEMA).execute(&self.pool).await.map_err(|error| self.failed(error))?;
+        sqlx::raw_sql(MADE_SCHEMA).execute(&self.engine.pool).await.map_err(|error| self.failed(error))?;
         sqlx::query("DELETE FROM made WHERE files NOT IN (SELECT files FROM last_made)")
-            .execute(&self.pool)
+            .execute(&self.engine.pool)
             .await
             .map_err(|error| self.failed(error))?;
         let rows = sqlx::query("SELECT mac, profile, release, bundle, files FROM last_made")
-            .fetch_all(&self.pool)
+            .fetch_all(&self.engine.pool)
             .await
             .map_err(|error| self.failed(error))?;
-        let made = |row: &SqliteRow| {
+        let made = |row: &AnyRow| {
             let text = |column: &str| row.try_get::<String, _>(column);
             let made = Made {
                 profile: parsed("profile", &text("profile")?)?,
@@ -296,16 +253,16 @@ impl Database {
     pub(super) async fn made_content(&self, files: &Digest) -> Result<Option<String>, sqlx::Error> {
         sqlx::query_scalar("SELECT content FROM made WHERE files = $1")
             .bind(files.to_string())
-            .fetch_optional(&self.pool)
+            .fetch_optional(&self.engine.pool)
             .await
     }
 
     fn failed(&self, source: sqlx::Error) -> FleetError {
-        FleetError::Database { path: self.path.clone(), source }
+        self.engine.failed(source)
     }
 }
 
-fn entry(row: &SqliteRow) -> Result<Entry, sqlx::Error> {
+fn entry(row: &AnyRow) -> Result<Entry, sqlx::Error> {
     let fact: String = row.try_get("fact")?;
     Ok(Entry {
         number: u64::try_from(row.try_get::<i64, _>("number")?).unwrap_or_default(),
@@ -316,12 +273,7 @@ fn entry(row: &SqliteRow) -> Result<Entry, sqlx::Error> {
     })
 }
 
-async fn save_made(
-    connection: &mut SqliteConnection,
-    mac: &Mac,
-    made: &Made,
-    content: &str,
-) -> Result<(), sqlx::Error> {
+async fn save_made(connection: &mut AnyConnection, mac: &Mac, made: &Made, content: &str) -> Result<(), sqlx::Error> {
     sqlx::query("INSERT INTO made (files, content) VALUES ($1, $2) ON CONFLICT (files) DO NOTHING")
         .bind(made.files.to_string())
         .bind(content)
@@ -343,29 +295,38 @@ async fn save_made(
 }
 
 /// In one statement, because each costs two changes of threads.
-async fn add_events(connection: &mut SqliteConnection, events: &[Event]) -> Result<(), sqlx::Error> {
-    let mut insert = QueryBuilder::<Sqlite>::new(
-        "INSERT INTO events (mac, boot, at, step, began, asked, files, broken, bytes, took, remark) ",
+async fn add_events(connection: &mut AnyConnection, events: &[Event]) -> Result<(), sqlx::Error> {
+    const COLUMNS: usize = 11;
+    let row = |row: usize| {
+        let values: Vec<String> = (1..=COLUMNS).map(|column| format!("${}", row * COLUMNS + column)).collect();
+        format!("({})", values.join(", "))
+    };
+    let rows: Vec<String> = (0..events.len()).map(row).collect();
+    let statement = format!(
+        "INSERT INTO events (mac, boot, at, step, began, asked, files, broken, bytes, took, remark) VALUES {}",
+        rows.join(", ")
     );
-    insert.push_values(events, |mut row, Event { mac, boot, stage }| {
-        row.push_bind(mac.to_string())
-            .push_bind(millis(*boot))
-            .push_bind(millis(stage.last))
-            .push_bind(stage.step.as_str())
-            .push_bind(millis(stage.began))
-            .push_bind(i64::from(stage.asked))
-            .push_bind(i64::from(stage.files))
-            .push_bind(i64::from(stage.broken))
-            .push_bind(i64::try_from(stage.bytes).unwrap_or(i64::MAX))
-            .push_bind(i64::try_from(stage.took.as_millis()).unwrap_or(i64::MAX))
-            .push_bind(&stage.remark);
-    });
+    let mut insert = sqlx::query(AssertSqlSafe(statement));
+    for Event { mac, boot, stage } in events {
+        insert = insert
+            .bind(mac.to_string())
+            .bind(millis(*boot))
+            .bind(millis(stage.last))
+            .bind(stage.step.as_str())
+            .bind(millis(stage.began))
+            .bind(i64::from(stage.asked))
+            .bind(i64::from(stage.files))
+            .bind(i64::from(stage.broken))
+            .bind(i64::try_from(stage.bytes).unwrap_or(i64::MAX))
+            .bind(i64::try_from(stage.took.as_millis()).unwrap_or(i64::MAX))
+            .bind(&stage.remark);
+    }
     // Of as many rows as there happen to be: such a statement is not needed again.
-    insert.build().persistent(false).execute(connection).await?;
+    insert.persistent(false).execute(connection).await?;
     Ok(())
 }
 
-async fn drop_old_events(connection: &mut SqliteConnection, mac: &Mac) -> Result<(), sqlx::Error> {
+async fn drop_old_events(connection: &mut AnyConnection, mac: &Mac) -> Result<(), sqlx::Error> {
     sqlx::query(
         "DELETE FROM events WHERE mac = $1 AND id <= \
          (SELECT id FROM events WHERE mac = $1 ORDER BY id DESC LIMIT 1 OFFSET $2)",
@@ -377,7 +338,7 @@ async fn drop_old_events(connection: &mut SqliteConnection, mac: &Mac) -> Result
     Ok(())
 }
 
-fn event(row: &SqliteRow) -> Result<(i64, Event), sqlx::Error> {
+fn event(row: &AnyRow) -> Result<(i64, Event), sqlx::Error> {
     let text = |column: &str| row.try_get::<String, _>(column);
     let time = |column: &str| row.try_get::<i64, _>(column).map(moment);
     let count = |column: &str| row.try_get::<i64, _>(column).map(|count| u32::try_from(count).unwrap_or(u32::MAX));
@@ -396,7 +357,7 @@ fn event(row: &SqliteRow) -> Result<(i64, Event), sqlx::Error> {
     Ok((row.try_get("id")?, Event { mac: parsed("mac", &text("mac")?)?, boot: time("boot")?, stage }))
 }
 
-async fn forget(connection: &mut SqliteConnection, mac: &Mac) -> Result<(), sqlx::Error> {
+async fn forget(connection: &mut AnyConnection, mac: &Mac) -> Result<(), sqlx::Error> {
     for statement in [
         "DELETE FROM sessions WHERE mac = $1",
         "DELETE FROM machines WHERE mac = $1",
@@ -408,7 +369,7 @@ async fn forget(connection: &mut SqliteConnection, mac: &Mac) -> Result<(), sqlx
     Ok(())
 }
 
-async fn save(connection: &mut SqliteConnection, machine: &Machine) -> Result<(), sqlx::Error> {
+async fn save(connection: &mut AnyConnection, machine: &Machine) -> Result<(), sqlx::Error> {
     let Machine { identity, first_seen, last_seen, session, attempts, .. } = machine;
     let mac = identity.mac.to_string();
     let json = |error: serde_json::Error| sqlx::Error::Encode(error.into());
@@ -477,7 +438,7 @@ async fn save(connection: &mut SqliteConnection, machine: &Machine) -> Result<()
     Ok(())
 }
 
-fn machine(row: &SqliteRow) -> Result<Machine, sqlx::Error> {
+fn machine(row: &AnyRow) -> Result<Machine, sqlx::Error> {
     let text = |column: &str| row.try_get::<String, _>(column);
     let optional = |column: &str| row.try_get::<Option<String>, _>(column);
     let time = |column: &str| row.try_get::<i64, _>(column).map(moment);
@@ -529,7 +490,7 @@ fn machine(row: &SqliteRow) -> Result<Machine, sqlx::Error> {
     })
 }
 
-fn told(row: &SqliteRow) -> Result<Option<Told>, sqlx::Error> {
+fn told(row: &AnyRow) -> Result<Option<Told>, sqlx::Error> {
     let text = |column: &str| row.try_get::<Option<String>, _>(column);
     Ok(match (text("profile")?, row.try_get::<Option<i64>, _>("release")?, text("bundle")?) {
         (Some(profile), Some(release), Some(bundle)) => {

@@ -1,20 +1,22 @@
 //! Machines, their boot sessions and check-ins.
 //!
 //! [`Roster`] is the truth in memory, changed by pure methods with the time as an argument; [`Fleet`] puts a lock and
-//! an SQLite database around it. What happens at each boot, step by step, is kept as events, from which a
+//! a database around it, SQLite or PostgreSQL. What happens at each boot, step by step, is kept as events, from which a
 //! [`Timeline`](crate::model::timeline::Timeline) is read. Answers to machines come from memory; the database is written behind them by one
 //! task, so a locked or lost database delays no boot (DESIGN 4.5). Machines that go on checking in are written down every few
 //! seconds, each once and as it is then.
 
+#[cfg(test)]
+mod bed;
 mod book;
 mod census;
 mod database;
+mod engine;
 mod journal;
 mod orders;
 mod roster;
 
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -32,6 +34,7 @@ pub use roster::{Change, CheckInError, Listed, MAX_ROUNDS, Machine, Outcome, Rea
 
 use crate::model::checkin::orders::{DEFAULT_INTERVAL, Orders};
 use crate::model::checkin::{Differences, Report};
+use crate::model::database::DatabasePlace;
 use crate::model::digest::Digest;
 use crate::model::identity::Identity;
 use crate::model::ledger::Ledger;
@@ -78,19 +81,22 @@ const FLUSH_WAIT: Duration = Duration::from_secs(5);
 /// Why the fleet database cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FleetError {
-    /// The folder or file cannot be made.
-    #[error("cannot use the fleet database {}", path.display())]
+    /// It cannot be opened, read or written.
+    #[error("cannot use the fleet database {place}")]
     Database {
-        /// The file.
-        path: PathBuf,
+        /// Where it is.
+        place: DatabasePlace,
         /// Why.
         source: sqlx::Error,
     },
     /// Written by a newer program.
-    #[error("the fleet database {} has version {found}, and this program reads {}; use the program that wrote it", path.display(), database::VERSION)]
+    #[error(
+        "the fleet database {place} has version {found}, and this program reads {}; use the program that wrote it",
+        database::VERSION
+    )]
     Version {
-        /// The file.
-        path: PathBuf,
+        /// Where it is.
+        place: DatabasePlace,
         /// Its version.
         found: i64,
     },
@@ -233,8 +239,8 @@ impl Fleet {
     ///
     /// # Errors
     /// When the database cannot be opened or read.
-    pub async fn open(path: &Path) -> Result<Self, FleetError> {
-        let database = Database::open(path).await?;
+    pub async fn open(place: &DatabasePlace) -> Result<Self, FleetError> {
+        let database = Database::open(place).await?;
         let machines = database.load_without_reports().await?;
         let made = database.load_made().await?;
         let known = Arc::new(Known { roster: Mutex::new(Roster::from_machines(machines)), ..Known::default() });
@@ -253,24 +259,24 @@ impl Fleet {
         Self { interval, ..self }
     }
 
-    /// Opens the database at `path` to look on while a server writes.
+    /// Opens the database at `place` to look on while a server writes.
     ///
     /// # Errors
     /// When it cannot be opened.
-    pub async fn look_on(path: &Path) -> Result<Onlooker, FleetError> {
-        let database = Arc::new(Database::open(path).await?);
+    pub async fn look_on(place: &DatabasePlace) -> Result<Onlooker, FleetError> {
+        let database = Arc::new(Database::open(place).await?);
         Ok(Onlooker { book: Book::new(Arc::clone(&database)), database })
     }
 
-    /// Every machine in the database at `path`, by address; none when nothing was ever served.
+    /// Every machine in the database at `place`, by address; none when nothing was ever served.
     ///
     /// # Errors
     /// When the database cannot be opened or read.
-    pub async fn read(path: &Path) -> Result<Vec<Machine>, FleetError> {
-        if !path.exists() {
+    pub async fn read(place: &DatabasePlace) -> Result<Vec<Machine>, FleetError> {
+        if place.is_absent() {
             return Ok(Vec::new());
         }
-        Database::open(path).await?.load().await
+        Database::open(place).await?.load().await
     }
 
     /// The ledger.
@@ -570,11 +576,23 @@ mod tests {
     use sqlx::sqlite::SqlitePool;
 
     use super::*;
+    use crate::fleet::bed::{Bed, on_both};
     use crate::model::boot::Step;
     use crate::model::checkin::Inventory;
     use crate::model::checkin::orders::{Reboot, heard};
     use crate::model::manifest::tests::sample;
     use crate::model::plan::Published;
+
+    on_both! {
+        what_was_said_is_there_when_the_database_is_opened_again,
+        the_last_good_files_of_a_machine_survive_a_restart_and_shared_ones_are_kept_once,
+        a_locked_database_keeps_no_machine_from_its_script,
+        check_ins_after_the_first_wait_for_no_database_and_the_last_one_is_written,
+        a_list_of_packages_is_kept_though_its_machine_is_written_again_at_once,
+        an_order_stands_until_it_is_done_whatever_the_clock_says,
+        the_events_of_a_machine_are_read_in_order_and_the_oldest_go,
+        invented_addresses_fill_neither_the_memory_nor_the_queue_nor_delay_anybody,
+    }
 
     fn plan() -> Plan {
         let manifest = sample("vdi");
@@ -586,31 +604,25 @@ mod tests {
         Sighting { step, seen: Seen::ByMac, sent: None, remark: String::new() }
     }
 
-    #[tokio::test]
-    async fn what_was_said_is_there_when_the_database_is_opened_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("made on first use/fleet.sqlite");
+    async fn what_was_said_is_there_when_the_database_is_opened_again(bed: &Bed) {
         let identity = Identity::from_texts("52:54:00:00:00:01".parse().unwrap(), "", "PC 7", "efi", "x86_64");
         let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_181_304_123);
-        let fleet = Fleet::open(&path).await.unwrap();
+        let fleet = Fleet::open(&bed.place).await.unwrap();
         fleet.reached(identity.mac, &sighting(Step::Discover), now);
         fleet.scripted(&identity, &plan(), "t1".to_owned(), Some("a template failed".to_owned()), now);
         fleet.reached(identity.mac, &sighting(Step::Kernel), now);
         fleet.flush().await;
-        let machines = Fleet::read(&path).await.unwrap();
+        let machines = Fleet::read(&bed.place).await.unwrap();
         assert_eq!(machines.len(), 1);
         assert_eq!(machines[0].identity, identity);
         assert_eq!((machines[0].session.step, machines[0].session.step_at), (Step::Kernel, now));
         assert_eq!(machines[0].session.told.as_ref().unwrap().1, 12);
         assert_eq!(machines[0].session.problems, ["a template failed"]);
-        let again = Fleet::open(&path).await.unwrap();
+        let again = Fleet::open(&bed.place).await.unwrap();
         assert_eq!(again.told("t1"), Some(plan().published.bundle));
     }
 
-    #[tokio::test]
-    async fn the_last_good_files_of_a_machine_survive_a_restart_and_shared_ones_are_kept_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("fleet.sqlite");
+    async fn the_last_good_files_of_a_machine_survive_a_restart_and_shared_ones_are_kept_once(bed: &Bed) {
         let mac = |last: u8| -> Mac { format!("52:54:00:00:00:{last:02x}").parse().unwrap() };
         let made = |text: &str, release| Made {
             profile: "vdi".parse().unwrap(),
@@ -618,12 +630,12 @@ mod tests {
             bundle: Digest::of(b"bundle"),
             files: Digest::of(text.as_bytes()),
         };
-        let fleet = Fleet::open(&path).await.unwrap();
+        let fleet = Fleet::open(&bed.place).await.unwrap();
         for (last, text, release) in [(1, "old", 1), (1, "new", 2), (2, "new", 2)] {
             fleet.made(mac(last), made(text, release), &text.into());
         }
         fleet.flush().await;
-        let again = Fleet::open(&path).await.unwrap();
+        let again = Fleet::open(&bed.place).await.unwrap();
         assert_eq!(again.last_made(&mac(1)), Some(made("new", 2)));
         assert_eq!(again.last_made(&mac(2)), Some(made("new", 2)));
         assert_eq!(again.last_made(&mac(3)), None);
@@ -631,41 +643,33 @@ mod tests {
         assert_eq!(again.made_content(&Digest::of(b"old")).await, None, "nobody has it any more");
     }
 
-    #[tokio::test]
-    async fn a_locked_database_keeps_no_machine_from_its_script() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("fleet.sqlite");
-        let fleet = Fleet::open(&path).await.unwrap();
-        let other = SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap();
-        let lock = other.begin_with("BEGIN EXCLUSIVE").await.unwrap();
+    async fn a_locked_database_keeps_no_machine_from_its_script(bed: &Bed) {
+        let fleet = Fleet::open(&bed.place).await.unwrap();
+        let lock = bed.lock().await;
         let identity = Identity::of("52:54:00:00:00:01".parse().unwrap());
         fleet.scripted(&identity, &plan(), "t1".to_owned(), None, SystemTime::now());
         assert_eq!(fleet.told("t1"), Some(plan().published.bundle));
         lock.rollback().await.unwrap();
         fleet.flush().await;
-        assert_eq!(Fleet::read(&path).await.unwrap().len(), 1, "written once the lock was gone");
+        assert_eq!(Fleet::read(&bed.place).await.unwrap().len(), 1, "written once the lock was gone");
     }
 
     /// A fleet with one machine that was told to boot and given the token `t1`, and what it reports.
-    async fn one_machine(path: &Path) -> (Fleet, Identity, Report) {
-        let fleet = Fleet::open(path).await.unwrap();
+    async fn one_machine(place: &DatabasePlace) -> (Fleet, Identity, Report) {
+        let fleet = Fleet::open(place).await.unwrap();
         let identity = Identity::of("52:54:00:00:00:01".parse().unwrap());
         fleet.scripted(&identity, &plan(), "t1".to_owned(), None, SystemTime::now());
         let text = format!("bundle {}\nhostname vdi\nuptime 7\n", plan().published.bundle);
         (fleet, identity, Report::parse(text.as_bytes()).unwrap())
     }
 
-    #[tokio::test]
-    async fn check_ins_after_the_first_wait_for_no_database_and_the_last_one_is_written() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("fleet.sqlite");
-        let (fleet, _, mut report) = one_machine(&path).await;
+    async fn check_ins_after_the_first_wait_for_no_database_and_the_last_one_is_written(bed: &Bed) {
+        let (fleet, _, mut report) = one_machine(&bed.place).await;
         let list = Digest::of(b"list");
         let well = || Differences { boot: Vec::new(), packages: Some(Vec::new()) };
         report.inventory = Inventory::Here(Some(list));
         fleet.check_in("t1", report.clone(), well(), SystemTime::now()).await.unwrap();
-        let other = SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap();
-        let lock = other.begin_with("BEGIN EXCLUSIVE").await.unwrap();
+        let lock = bed.lock().await;
         report.inventory = Inventory::Earlier(list);
         for second in 0..QUEUE as u64 + 1000 {
             report.vitals.uptime = Some(Duration::from_secs(second));
@@ -675,18 +679,14 @@ mod tests {
         assert!(fleet.writes.capacity() > QUEUE / 2, "they take no place in the queue");
         lock.rollback().await.unwrap();
         fleet.flush().await;
-        let session = &Fleet::read(&path).await.unwrap()[0].session;
+        let session = &Fleet::read(&bed.place).await.unwrap()[0].session;
         let uptime = session.vitals.as_ref().unwrap().uptime;
         assert_eq!((uptime, session.is_good), (Some(Duration::from_secs(QUEUE as u64 + 999)), true));
     }
 
-    #[tokio::test]
-    async fn a_list_of_packages_is_kept_though_its_machine_is_written_again_at_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("fleet.sqlite");
-        let (fleet, _, report) = one_machine(&path).await;
-        let other = SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap();
-        let lock = other.begin_with("BEGIN EXCLUSIVE").await.unwrap();
+    async fn a_list_of_packages_is_kept_though_its_machine_is_written_again_at_once(bed: &Bed) {
+        let (fleet, _, report) = one_machine(&bed.place).await;
+        let lock = bed.lock().await;
         let list = Digest::of(b"list");
         let listing = |name: &str| Report {
             inventory: Inventory::Here(Some(list)),
@@ -701,14 +701,12 @@ mod tests {
         }
         lock.rollback().await.unwrap();
         fleet.flush().await;
-        let session = &Fleet::read(&path).await.unwrap()[0].session;
+        let session = &Fleet::read(&bed.place).await.unwrap()[0].session;
         assert_eq!(session.report.as_ref().unwrap().packages, ["vim-9-r0"]);
     }
 
-    #[tokio::test]
-    async fn an_order_stands_until_it_is_done_whatever_the_clock_says() {
-        let folder = tempfile::tempdir().unwrap();
-        let (fleet, identity, report) = one_machine(&folder.path().join("fleet.sqlite")).await;
+    async fn an_order_stands_until_it_is_done_whatever_the_clock_says(bed: &Bed) {
+        let (fleet, identity, report) = one_machine(&bed.place).await;
         let mac = identity.mac;
         let now = SystemTime::now();
         fleet.order(mac, Order::Reboot(Reboot::Now));
@@ -731,12 +729,13 @@ mod tests {
     async fn a_database_of_a_newer_program_is_named_as_such() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("fleet.sqlite");
-        drop(Fleet::open(&path).await.unwrap());
+        let place = DatabasePlace::File(path.clone());
+        drop(Fleet::open(&place).await.unwrap());
         let other = SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap();
-        sqlx::raw_sql("PRAGMA user_version = 7").execute(&other).await.unwrap();
-        let error = Fleet::read(&path).await.unwrap_err().to_string();
+        sqlx::raw_sql("PRAGMA user_version = 70").execute(&other).await.unwrap();
+        let error = Fleet::read(&place).await.unwrap_err().to_string();
         let said =
-            format!("has version 7, and this program reads {}; use the program that wrote it", database::VERSION);
+            format!("has version 70, and this program reads {}; use the program that wrote it", database::VERSION);
         assert!(error.ends_with(&said), "{error}");
     }
 
@@ -744,22 +743,20 @@ mod tests {
     async fn a_database_of_an_older_program_is_brought_up_to_date_and_keeps_what_it_has() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("fleet.sqlite");
+        let place = DatabasePlace::File(path.clone());
         let old = SqlitePool::connect(&format!("sqlite://{}?mode=rwc", path.display())).await.unwrap();
         sqlx::raw_sql(include_str!("schema.sql")).execute(&old).await.unwrap();
         let rows = "INSERT INTO machines (mac, first_seen, last_seen) VALUES ('52:54:00:00:00:01', 1000, 2000); \
                     INSERT INTO sessions (token, mac, started, step, step_at) \
                     VALUES ('t1', '52:54:00:00:00:01', 1000, 'overlay', 2000); PRAGMA user_version = 1";
         sqlx::raw_sql(rows).execute(&old).await.unwrap();
-        let machines = Fleet::read(&path).await.unwrap();
+        let machines = Fleet::read(&place).await.unwrap();
         assert_eq!(machines[0].session.step, Step::SiteInitrd);
         assert_eq!(machines[0].session.sent_to, None);
     }
 
-    #[tokio::test]
-    async fn the_events_of_a_machine_are_read_in_order_and_the_oldest_go() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("fleet.sqlite");
-        let fleet = Fleet::open(&path).await.unwrap();
+    async fn the_events_of_a_machine_are_read_in_order_and_the_oldest_go(bed: &Bed) {
+        let fleet = Fleet::open(&bed.place).await.unwrap();
         let identity = Identity::of("52:54:00:00:00:01".parse().unwrap());
         let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_181_304);
         for boot in 0..1000 {
@@ -767,7 +764,7 @@ mod tests {
             fleet.scripted(&identity, &plan(), format!("t{boot}"), None, now);
         }
         fleet.flush().await;
-        let onlooker = Fleet::look_on(&path).await.unwrap();
+        let onlooker = Fleet::look_on(&bed.place).await.unwrap();
         let events = onlooker.events(&identity.mac, 0).await.unwrap();
         assert_eq!(events.len(), 400);
         assert!(events.is_sorted_by_key(|(number, _)| *number));
@@ -776,13 +773,9 @@ mod tests {
         assert_eq!(onlooker.events(&identity.mac, *last).await.unwrap(), []);
     }
 
-    #[tokio::test]
-    async fn invented_addresses_fill_neither_the_memory_nor_the_queue_nor_delay_anybody() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("fleet.sqlite");
-        let fleet = Fleet::open(&path).await.unwrap();
-        let other = SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap();
-        let lock = other.begin_with("BEGIN EXCLUSIVE").await.unwrap();
+    async fn invented_addresses_fill_neither_the_memory_nor_the_queue_nor_delay_anybody(bed: &Bed) {
+        let fleet = Fleet::open(&bed.place).await.unwrap();
+        let lock = bed.lock().await;
         for number in 0..50_000_u32 {
             let [a, b, c, d] = number.to_be_bytes();
             let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_181_304);
@@ -793,7 +786,8 @@ mod tests {
         assert_eq!(fleet.lock().len(), MAX_MACHINES);
         lock.rollback().await.unwrap();
         fleet.flush().await;
-        let events: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM events").fetch_one(&other).await.unwrap();
+        let events: i64 =
+            sqlx::query_scalar("SELECT COUNT(*) FROM events").fetch_one(&bed.other().await).await.unwrap();
         assert!(events > 0 && events <= 2 * MAX_EVENTS as i64, "{events}");
     }
 }

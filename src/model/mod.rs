@@ -6,6 +6,7 @@ pub mod boot_guard;
 pub mod check;
 pub mod checkin;
 pub mod cmdline;
+pub mod database;
 pub mod digest;
 pub mod firmware;
 pub mod hand_over;

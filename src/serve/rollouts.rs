@@ -55,11 +55,11 @@ pub(super) async fn run(app: Arc<App>, stop: CancellationToken) {
 }
 
 /// An error with its causes in one line.
-struct Chain<'a>(&'a AdvanceError);
+pub(super) struct Chain<'a>(pub(super) &'a dyn std::error::Error);
 
 impl std::fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut error: Option<&dyn std::error::Error> = Some(self.0);
+        let mut error = Some(self.0);
         let mut is_first = true;
         while let Some(cause) = error {
             write!(f, "{}{cause}", if is_first { "" } else { ": " })?;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
@@ -15,6 +14,7 @@ use crate::config::Settings;
 use crate::fleet::{Event, Fleet, Machine, Onlooker, Session};
 use crate::model::boot::Step;
 use crate::model::checkin::vitals::{HealthCheck, Memory};
+use crate::model::database::DatabasePlace;
 use crate::model::mac::Mac;
 use crate::model::name::nearest;
 use crate::model::timeline::{Stage, Standing, Timeline};
@@ -24,15 +24,15 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Shows a machine's boots.
 pub(super) async fn show(settings: &Settings, asked: &ShowMachineArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-    let path = settings.fleet();
-    anyhow::ensure!(path.exists(), "no machine has asked to boot yet; `bivouac serve` answers them");
-    let fleet = Fleet::look_on(&path).await?;
+    let place = settings.fleet();
+    anyhow::ensure!(!place.is_absent(), "no machine has asked to boot yet; `bivouac serve` answers them");
+    let fleet = Fleet::look_on(&place).await?;
     let machines = fleet.machines_with_reports().await?;
     let found = find(&machines, &asked.machine);
     if asked.follow {
         // A machine that has never been seen may be switched on now.
         let mac = found.map(|machine| machine.identity.mac).or_else(|why| asked.machine.parse().map_err(|_| why))?;
-        return follow(&fleet, &path, mac, asked.json, out).await;
+        return follow(&fleet, &place, mac, asked.json, out).await;
     }
     let machine = found?;
     let mac = machine.identity.mac;
@@ -235,7 +235,13 @@ fn stage_json(stage: &Stage) -> Value {
 }
 
 /// Shows the last boot's events, and then each new one, for as long as somebody reads them.
-async fn follow(fleet: &Onlooker, path: &Path, mac: Mac, as_json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+async fn follow(
+    fleet: &Onlooker,
+    place: &DatabasePlace,
+    mac: Mac,
+    as_json: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
     let (mut after, mut begun) = (0, None);
     let mut first: Vec<(i64, Event)> = Vec::new();
     loop {
@@ -266,7 +272,7 @@ async fn follow(fleet: &Onlooker, path: &Path, mac: Mac, as_json: bool, out: &mu
         }
         out.flush()?;
         tokio::time::sleep(LOOK_EVERY).await;
-        news = fleet.events(&mac, after).await.with_context(|| format!("cannot go on reading {}", path.display()))?;
+        news = fleet.events(&mac, after).await.with_context(|| format!("cannot go on reading {place}"))?;
         after = news.last().map_or(after, |(last, _)| *last);
     }
 }

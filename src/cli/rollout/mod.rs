@@ -112,7 +112,7 @@ pub(super) async fn refuse_under_way(
     profile: &ProfileName,
     channel: &ChannelName,
 ) -> anyhow::Result<()> {
-    if !settings.fleet().exists() {
+    if settings.fleet().is_absent() {
         return Ok(());
     }
     let ledger = open(settings).await?.book().read().await?;

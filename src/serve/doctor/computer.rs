@@ -9,11 +9,13 @@ use nix::sys::statvfs::statvfs;
 
 use super::{Finding, Patient};
 use crate::fleet::Fleet;
+use crate::model::database::DatabasePlace;
 use crate::model::net::DhcpMode;
 use crate::serve::bind::BindError;
 use crate::serve::dhcp::Listen;
 use crate::serve::interfaces::{self, Place};
 use crate::serve::port_owner::{self, Protocol};
+use crate::serve::rollouts::Chain;
 use crate::store::Store;
 
 /// An Ethernet frame's usual room.
@@ -154,16 +156,22 @@ fn loaders(patient: &Patient) -> Vec<Finding> {
 }
 
 /// Disk, clock, what was published, and the fleet's database.
-pub async fn store(patient: &Patient, store: &Path, fleet: &Path) -> Vec<Finding> {
+pub async fn store(patient: &Patient, store: &Path, fleet: &DatabasePlace) -> Vec<Finding> {
     let mut findings = vec![space(&patient.state), clock(SystemTime::now())];
     findings.extend(published(&Store::look_into(store)));
     findings.push(match Fleet::read(fleet).await {
         Ok(machines) => Finding::good("database", format!("{} machines were seen so far", machines.len())),
-        Err(error) => Finding::wrong(
-            "database",
-            format!("{}: {error}", fleet.display()),
-            "stop the server and move the file away; machines are written down anew as they boot",
-        ),
+        Err(error) => {
+            let fix = match fleet {
+                DatabasePlace::File(_) => {
+                    "stop the server and move the file away; machines are written down anew as they boot"
+                }
+                DatabasePlace::Server(_) => {
+                    "start PostgreSQL, and let it take this user and database; a server that runs goes on without it"
+                }
+            };
+            Finding::wrong("database", Chain(&error).to_string(), fix)
+        }
     });
     findings
 }
