@@ -8,6 +8,7 @@ use sqlx::error::DatabaseError;
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 
 use super::engine::Engine;
+use super::others::{Fresh, Others};
 use super::{Event, FleetError, Machine, Made, Session, Told, Write};
 use crate::model::database::DatabasePlace;
 use crate::model::digest::Digest;
@@ -17,24 +18,22 @@ use crate::model::mac::Mac;
 use crate::model::timeline::Stage;
 
 /// What makes the database, step by step, in words that both kinds of databases know, or that [`Engine`] translates.
-const MIGRATIONS: [&str; 4] =
-    [include_str!("schema.sql"), include_str!("events.sql"), include_str!("health.sql"), include_str!("ledger.sql")];
+const MIGRATIONS: [&str; 5] = [
+    include_str!("schema.sql"),
+    include_str!("events.sql"),
+    include_str!("health.sql"),
+    include_str!("ledger.sql"),
+    include_str!("shared.sql"),
+];
 
 /// The version this program reads and writes.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
-/// Tables that came later and that older programs do not look at, so they need no other version. `made` has the files
-/// of machines that were made from templates, each content once; `last_made` says which ones a machine was given last.
-const MADE_SCHEMA: &str = "
-CREATE TABLE IF NOT EXISTS made (files TEXT PRIMARY KEY, content TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS last_made (
-    mac     TEXT PRIMARY KEY,
-    profile TEXT NOT NULL,
-    release BIGINT NOT NULL,
-    bundle  TEXT NOT NULL,
-    files   TEXT NOT NULL
-);
-";
+/// The condition that every machine meets.
+const EVERY_MACHINE: &str = "TRUE";
+
+/// In the place of a report where none is wanted.
+const NO_REPORT: &str = "CAST(NULL AS TEXT)";
 
 /// How many boots before the last one are loaded: those that may still check in.
 const EARLIER: usize = 3;
@@ -55,6 +54,7 @@ const READ_EVENTS: i64 = 1000;
 #[derive(Debug)]
 pub(super) struct Database {
     engine: Engine,
+    others: Others,
 }
 
 /// What is written for one change: the machine with its current boot.
@@ -65,72 +65,60 @@ impl Row {
     pub(super) fn of(machine: &Machine) -> Self {
         Self(machine.clone())
     }
+
+    pub(super) const fn mac(&self) -> Mac {
+        self.0.identity.mac
+    }
 }
 
 impl Database {
     pub(super) async fn open(place: &DatabasePlace) -> Result<Self, FleetError> {
-        Ok(Self { engine: Engine::open(place, &MIGRATIONS).await? })
+        Ok(Self { engine: Engine::open(place, &MIGRATIONS).await?, others: Others::new() })
     }
 
     /// Every machine with its last boots, by address, and with what each reported last, which may be long.
     pub(super) async fn load(&self) -> Result<Vec<Machine>, FleetError> {
-        self.load_with("CASE WHEN place = 1 THEN report END").await
+        let load = async {
+            let mut connection = self.engine.pool.acquire().await?;
+            load(&mut connection, "CASE WHEN place = 1 THEN report END", EVERY_MACHINE).await
+        };
+        load.await.map_err(|error| self.failed(error))
     }
 
-    /// Every machine with its last boots, by address.
+    /// Every machine with its last boots, by address. What others write from now on is found by [`Self::look`].
     pub(super) async fn load_without_reports(&self) -> Result<Vec<Machine>, FleetError> {
-        self.load_with("CAST(NULL AS TEXT)").await
+        let load = async {
+            let mut connection = self.engine.pool.acquire().await?;
+            let last = Others::last(&mut connection).await?;
+            let machines = load(&mut connection, NO_REPORT, EVERY_MACHINE).await?;
+            self.others.seen(last);
+            Ok(machines)
+        };
+        load.await.map_err(|error: sqlx::Error| self.failed(error))
     }
 
-    async fn load_with(&self, report: &str) -> Result<Vec<Machine>, FleetError> {
-        let query = format!(
-            "SELECT machines.mac, uuid, serial, platform, buildarch, first_seen, last_seen, attempts, \
-             token, started, profile, release, bundle, sent_to, step, step_at, {report} AS report, problems, \
-             last_check_in, first_good, good, vitals, alarm, scripted, health_since \
-             FROM machines JOIN (SELECT *, ROW_NUMBER() OVER \
-             (PARTITION BY mac ORDER BY step_at DESC, started DESC) AS place FROM sessions) AS boots \
-             ON boots.mac = machines.mac WHERE place <= {} ORDER BY machines.mac, place",
-            EARLIER + 1
-        );
-        let rows =
-            sqlx::query(AssertSqlSafe(query)).fetch_all(&self.engine.pool).await.map_err(|error| self.failed(error))?;
-        let mut machines: Vec<Machine> = Vec::new();
-        for row in &rows {
-            let machine = machine(row).map_err(|error| self.failed(error))?;
-            match machines.last_mut().filter(|last| last.identity.mac == machine.identity.mac) {
-                Some(last) if last.earlier.len() < EARLIER && !machine.session.token.is_empty() => {
-                    last.earlier.push(Session { report: None, vitals: None, ..machine.session });
-                }
-                Some(_) => {}
-                None => machines.push(machine),
-            }
+    /// The machines that other servers have written since the last look, as they are now.
+    pub(super) async fn look(&self) -> Result<Vec<Machine>, sqlx::Error> {
+        let mut connection = self.engine.pool.acquire().await?;
+        // Before the machines: what is written meanwhile is read again then.
+        let last = Others::last(&mut connection).await?;
+        if self.others.has_seen(last) {
+            return Ok(Vec::new());
         }
-        for (mac, told) in self.good().await.map_err(|error| self.failed(error))? {
-            if let Ok(place) = machines.binary_search_by_key(&mac, |machine| machine.identity.mac)
-                && let Some(machine) = machines.get_mut(place)
-            {
-                machine.good = Some(told);
-            }
-        }
+        let machines = load(&mut connection, NO_REPORT, &self.others.since()).await?;
+        self.others.note(&machines);
+        self.others.seen(last);
         Ok(machines)
     }
 
-    /// What each machine last came up with as it was told to.
-    async fn good(&self) -> Result<HashMap<Mac, Told>, sqlx::Error> {
-        let rows = sqlx::query(
-            "SELECT mac, profile, release, bundle FROM sessions \
-             WHERE first_good IS NOT NULL AND bundle IS NOT NULL ORDER BY first_good",
-        )
-        .fetch_all(&self.engine.pool)
-        .await?;
-        // The last of each machine stays.
-        let mut good = HashMap::new();
-        for row in &rows {
-            if let Some(told) = told(row)? {
-                good.insert(parsed("mac", &row.try_get::<String, _>("mac")?)?, told);
-            }
-        }
-        Ok(good)
+    /// The machine of which a boot was given this token, by whichever server.
+    pub(super) async fn machine_with(&self, token: &str) -> Result<Option<Machine>, sqlx::Error> {
+        let mut connection = self.engine.pool.acquire().await?;
+        let found = sqlx::query_scalar("SELECT mac FROM sessions WHERE token = $1 AND bundle IS NOT NULL");
+        let found: Option<String> = found.bind(token).fetch_optional(&mut *connection).await?;
+        let Some(mac) = found else { return Ok(None) };
+        let mac: Mac = parsed("mac", &mac)?;
+        Ok(load(&mut connection, NO_REPORT, &format!("mac = '{mac}'")).await?.pop())
     }
 
     /// The events of a machine that were written after the one numbered `after`, oldest first, with their numbers. Not
@@ -194,11 +182,19 @@ impl Database {
         forget.await.map_err(|error| self.failed(error))
     }
 
-    /// Writes changes in one transaction.
-    pub(super) async fn save(&self, writes: &[Write], events: &[Event]) -> Result<(), sqlx::Error> {
+    /// Writes changes in one transaction; the machines that other servers have written since the last look, as they were
+    /// before. What is older than what they wrote is left out.
+    pub(super) async fn save(&self, writes: &[Write], events: &[Event]) -> Result<Vec<Machine>, sqlx::Error> {
         let mut transaction = self.engine.begin().await?;
+        let change = Others::next(&mut transaction).await?;
+        let theirs = match self.others.has_seen(change - 1) {
+            true => Vec::new(),
+            false => load(&mut transaction, NO_REPORT, &self.others.since()).await?,
+        };
+        self.others.note(&theirs);
+        let mut touched = BTreeSet::new();
         let row_of = |write: &Write| match write {
-            Write::Save(row, _) | Write::Seen(row) => Some(row.0.identity.mac),
+            Write::Save(row, _) | Write::Seen(row) => Some(row.mac()),
             Write::Forget(_) | Write::Made(..) | Write::Flush(_) => None,
         };
         // Of each machine only its last state is to be kept, and what it reported, which only one row has.
@@ -207,11 +203,22 @@ impl Database {
         for (number, write) in writes.iter().enumerate() {
             match write {
                 Write::Save(row, _) | Write::Seen(row) => {
-                    if last.get(&row.0.identity.mac) == Some(&number) || row.0.session.report.is_some() {
-                        save(&mut transaction, &row.0).await?;
+                    if last.get(&row.mac()) == Some(&number) || row.0.session.report.is_some() {
+                        let Fresh { machine, session } = self.others.fresh(&row.0);
+                        if machine {
+                            save_machine(&mut transaction, &row.0).await?;
+                        }
+                        if session {
+                            save_session(&mut transaction, &row.0).await?;
+                        }
+                        touched.insert(row.mac());
                     }
                 }
-                Write::Forget(mac) => forget(&mut transaction, mac).await?,
+                Write::Forget(mac) => {
+                    self.others.forget(mac);
+                    touched.remove(mac);
+                    forget(&mut transaction, mac).await?;
+                }
                 Write::Made(mac, made, content) => save_made(&mut transaction, mac, made, content).await?,
                 Write::Flush(_) => {}
             }
@@ -222,16 +229,23 @@ impl Database {
         for mac in events.iter().map(|event| event.mac).collect::<BTreeSet<_>>() {
             drop_old_events(&mut transaction, &mac).await?;
         }
-        transaction.commit().await
+        self.others.touch(&mut transaction, change, &touched).await?;
+        transaction.commit().await?;
+        self.others.seen(change);
+        Ok(theirs)
     }
 
     /// The last good files of each machine, by their digests; contents that nobody has any more go.
     pub(super) async fn load_made(&self) -> Result<HashMap<Mac, Made>, FleetError> {
-        sqlx::raw_sql(MADE_SCHEMA).execute(&self.engine.pool).await.map_err(|error| self.failed(error))?;
-        sqlx::query("DELETE FROM made WHERE files NOT IN (SELECT files FROM last_made)")
-            .execute(&self.engine.pool)
-            .await
-            .map_err(|error| self.failed(error))?;
+        let clean_up = async {
+            let mut transaction = self.engine.begin().await?;
+            // A server that writes a machine's files at this moment would refer to what is deleted here.
+            Others::next(&mut transaction).await?;
+            let unused = "DELETE FROM made WHERE files NOT IN (SELECT files FROM last_made)";
+            sqlx::query(unused).execute(&mut *transaction).await?;
+            transaction.commit().await
+        };
+        clean_up.await.map_err(|error| self.failed(error))?;
         let rows = sqlx::query("SELECT mac, profile, release, bundle, files FROM last_made")
             .fetch_all(&self.engine.pool)
             .await
@@ -260,6 +274,53 @@ impl Database {
     fn failed(&self, source: sqlx::Error) -> FleetError {
         self.engine.failed(source)
     }
+}
+
+/// The machines that meet a condition on their address, with their last boots, by address.
+async fn load(connection: &mut AnyConnection, report: &str, whose: &str) -> Result<Vec<Machine>, sqlx::Error> {
+    let query = format!(
+        "SELECT machines.mac, uuid, serial, platform, buildarch, first_seen, last_seen, attempts, \
+         token, started, profile, release, bundle, sent_to, step, step_at, {report} AS report, problems, \
+         last_check_in, first_good, good, vitals, alarm, scripted, health_since \
+         FROM machines JOIN (SELECT *, ROW_NUMBER() OVER \
+         (PARTITION BY mac ORDER BY step_at DESC, started DESC) AS place FROM sessions WHERE {whose}) AS boots \
+         ON boots.mac = machines.mac WHERE place <= {} ORDER BY machines.mac, place",
+        EARLIER + 1
+    );
+    let rows = sqlx::query(AssertSqlSafe(query)).fetch_all(&mut *connection).await?;
+    let mut machines: Vec<Machine> = Vec::new();
+    for row in &rows {
+        let machine = machine(row)?;
+        match machines.last_mut().filter(|last| last.identity.mac == machine.identity.mac) {
+            Some(last) if last.earlier.len() < EARLIER && !machine.session.token.is_empty() => {
+                last.earlier.push(Session { report: None, vitals: None, ..machine.session });
+            }
+            Some(_) => {}
+            None => machines.push(machine),
+        }
+    }
+    let mut good = good(connection, whose).await?;
+    for machine in &mut machines {
+        machine.good = good.remove(&machine.identity.mac);
+    }
+    Ok(machines)
+}
+
+/// What each of these machines last came up with as it was told to.
+async fn good(connection: &mut AnyConnection, whose: &str) -> Result<HashMap<Mac, Told>, sqlx::Error> {
+    let query = format!(
+        "SELECT mac, profile, release, bundle FROM sessions \
+         WHERE first_good IS NOT NULL AND bundle IS NOT NULL AND {whose} ORDER BY first_good"
+    );
+    let rows = sqlx::query(AssertSqlSafe(query)).fetch_all(connection).await?;
+    // The last of each machine stays.
+    let mut good = HashMap::new();
+    for row in &rows {
+        if let Some(told) = told(row)? {
+            good.insert(parsed("mac", &row.try_get::<String, _>("mac")?)?, told);
+        }
+    }
+    Ok(good)
 }
 
 fn entry(row: &AnyRow) -> Result<Entry, sqlx::Error> {
@@ -363,14 +424,15 @@ async fn forget(connection: &mut AnyConnection, mac: &Mac) -> Result<(), sqlx::E
         "DELETE FROM machines WHERE mac = $1",
         "DELETE FROM last_made WHERE mac = $1",
         "DELETE FROM events WHERE mac = $1",
+        "DELETE FROM touched WHERE mac = $1",
     ] {
         sqlx::query(statement).bind(mac.to_string()).execute(&mut *connection).await?;
     }
     Ok(())
 }
 
-async fn save(connection: &mut AnyConnection, machine: &Machine) -> Result<(), sqlx::Error> {
-    let Machine { identity, first_seen, last_seen, session, attempts, .. } = machine;
+async fn save_machine(connection: &mut AnyConnection, machine: &Machine) -> Result<(), sqlx::Error> {
+    let Machine { identity, first_seen, last_seen, attempts, .. } = machine;
     let mac = identity.mac.to_string();
     let json = |error: serde_json::Error| sqlx::Error::Encode(error.into());
     let attempts = if attempts.is_empty() { None } else { Some(serde_json::to_string(attempts).map_err(json)?) };
@@ -388,8 +450,16 @@ async fn save(connection: &mut AnyConnection, machine: &Machine) -> Result<(), s
     .bind(millis(*first_seen))
     .bind(millis(*last_seen))
     .bind(attempts)
-    .execute(&mut *connection)
+    .execute(connection)
     .await?;
+    Ok(())
+}
+
+/// Writes the last boot of a machine that was written before.
+async fn save_session(connection: &mut AnyConnection, machine: &Machine) -> Result<(), sqlx::Error> {
+    let session = &machine.session;
+    let mac = machine.identity.mac.to_string();
+    let json = |error: serde_json::Error| sqlx::Error::Encode(error.into());
     // Before its script a boot has no token; machine and start name it, and the row is replaced when the script comes.
     let firmware = format!("{mac} {}", millis(session.started));
     let token = if session.token.is_empty() { &firmware } else { &session.token };

@@ -14,15 +14,18 @@ mod database;
 mod engine;
 mod journal;
 mod orders;
+mod others;
 mod roster;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{info, warn};
 
 pub use book::{Book, By, DecideError, SERVER};
 pub use census::{Lens, census, view};
@@ -69,6 +72,19 @@ const CHECK_INS_AT_ONCE: usize = 512;
 /// How long a check-in waits to be on disk before the machine is answered all the same.
 const COMMIT_WAIT: Duration = Duration::from_millis(500);
 
+/// How often the database is asked what other servers wrote.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How long writing or reading may take before the connection is given up: a computer that was unplugged says nothing.
+const GIVE_UP: Duration = Duration::from_secs(20);
+
+/// How many unknown tokens are looked for in the database in a second; machines that were given theirs by another server
+/// are known a second later without this, and whoever invents tokens loads nothing.
+const LOOKS_A_SECOND: u32 = 10;
+
+/// How long a check-in waits for that.
+const FIND_WAIT: Duration = Duration::from_millis(500);
+
 /// How long a machine waits for its files to be read back; then it is told to ask again.
 const READ_WAIT: Duration = Duration::from_secs(2);
 
@@ -112,8 +128,27 @@ pub struct Fleet {
     book: Book,
     writes: mpsc::Sender<Write>,
     standing: Mutex<Standing>,
+    looks: Mutex<Looks>,
     /// How often machines check in.
     interval: Duration,
+}
+
+/// How many unknown tokens were looked for lately.
+#[derive(Debug)]
+struct Looks {
+    since: Instant,
+    count: u32,
+}
+
+impl Looks {
+    /// Whether there may be another one now.
+    fn another(&mut self, now: Instant) -> bool {
+        if now.duration_since(self.since) >= Duration::from_secs(1) {
+            *self = Self { since: now, count: 0 };
+        }
+        self.count += 1;
+        self.count <= LOOKS_A_SECOND
+    }
 }
 
 /// What is in memory, also for the task that writes.
@@ -122,8 +157,11 @@ struct Known {
     roster: Mutex<Roster>,
     /// What is to be written down.
     events: Mutex<Vec<Event>>,
-    /// Machines that checked in again and are to be written down as they are when it comes to that.
-    checked_in: Mutex<HashSet<Mac>>,
+    /// Machines that are to be written down as they are when it comes to that: they checked in again, or there was no
+    /// room in the queue.
+    due: Mutex<HashSet<Mac>>,
+    /// Whether the database could not be used when that was tried last.
+    is_lost: AtomicBool,
 }
 
 impl Known {
@@ -132,9 +170,38 @@ impl Known {
         self.roster.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Some of the machines that checked in again, as they are now; all of them when `all`.
-    fn take_check_ins(&self, all: bool) -> Vec<Row> {
-        let mut waiting = self.checked_in.lock().unwrap_or_else(PoisonError::into_inner);
+    /// A machine is to be written down with others, as it is then.
+    fn postpone(&self, mac: Mac) {
+        self.due.lock().unwrap_or_else(PoisonError::into_inner).insert(mac);
+    }
+
+    /// Takes in what other servers wrote.
+    fn learn(&self, machines: Vec<Machine>) {
+        let mut roster = self.roster();
+        for machine in machines {
+            roster.learn(machine);
+        }
+    }
+
+    fn is_lost(&self) -> bool {
+        self.is_lost.load(Ordering::Relaxed)
+    }
+
+    /// Says once that the database is lost, and once that it is back.
+    fn went(&self, went: Result<(), &sqlx::Error>) {
+        let was_lost = self.is_lost.swap(went.is_err(), Ordering::Relaxed);
+        match went {
+            Err(error) if !was_lost => {
+                warn!(%error, "the fleet database cannot be used; boots go on, and what happens is written when it is back");
+            }
+            Ok(()) if was_lost => info!("the fleet database is back"),
+            _ => {}
+        }
+    }
+
+    /// Some of the machines that are due, as they are now; all of them when `all`.
+    fn take_due(&self, all: bool) -> Vec<Row> {
+        let mut waiting = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         let count = if all { waiting.len() } else { CHECK_INS_AT_ONCE };
         let macs: HashSet<Mac> = waiting.iter().copied().take(count).collect();
         waiting.retain(|mac| !macs.contains(mac));
@@ -250,7 +317,8 @@ impl Fleet {
         book.read().await?;
         tokio::spawn(write_behind(Arc::clone(&database), Arc::clone(&known), queue));
         let standing = Mutex::default();
-        Ok(Self { known, made: Mutex::new(made), database, book, writes, standing, interval: DEFAULT_INTERVAL })
+        let looks = Mutex::new(Looks { since: Instant::now(), count: 0 });
+        Ok(Self { known, made: Mutex::new(made), database, book, writes, standing, looks, interval: DEFAULT_INTERVAL })
     }
 
     /// The same fleet, whose machines check in this often.
@@ -427,6 +495,23 @@ impl Fleet {
         self.lock().told(token)
     }
 
+    /// The bundle the boot with `token` was told to load, by whichever server on this database. A token that is not known
+    /// here is looked for in the database, if that can be asked and was not asked too often.
+    pub async fn told_by_any(&self, token: &str) -> Option<BundleId> {
+        if let Some(bundle) = self.told(token) {
+            return Some(bundle);
+        }
+        let may_look = self.looks.lock().unwrap_or_else(PoisonError::into_inner).another(Instant::now());
+        if !may_look || self.known.is_lost() {
+            return None;
+        }
+        // When it cannot be asked, the task that writes says so.
+        let found = tokio::time::timeout(FIND_WAIT, self.database.machine_with(token)).await;
+        let machine = found.ok()?.ok()??;
+        self.lock().learn(machine);
+        self.told(token)
+    }
+
     /// A machine checked in with `token`; `found` is how its report differs from what it was told to boot. The first
     /// check-in of a boot waits for the disk so long that whoever reads the database next finds the machine up; later
     /// ones are written within seconds.
@@ -454,10 +539,7 @@ impl Fleet {
         match row {
             Some(row) if outcome.is_first => self.commit(row, outcome.mac).await,
             Some(row) => self.save(row, None),
-            None => {
-                let mut waiting = self.known.checked_in.lock().unwrap_or_else(PoisonError::into_inner);
-                waiting.insert(outcome.mac);
-            }
+            None => self.known.postpone(outcome.mac),
         }
         Ok(outcome)
     }
@@ -492,6 +574,7 @@ impl Fleet {
 
     fn forget(&self, mac: Option<Mac>) {
         if let Some(mac) = &mac {
+            self.known.due.lock().unwrap_or_else(PoisonError::into_inner).remove(mac);
             self.made.lock().unwrap_or_else(PoisonError::into_inner).remove(mac);
             self.standing().forget(mac);
         }
@@ -506,6 +589,9 @@ impl Fleet {
     async fn commit(&self, row: Row, mac: Mac) {
         let (done, committed) = oneshot::channel();
         self.save(row, Some(done));
+        if self.known.is_lost() {
+            return;
+        }
         if tokio::time::timeout(COMMIT_WAIT, committed).await.is_err() {
             warn!(%mac, "the fleet database is slow; answered before the change was on disk");
         }
@@ -516,8 +602,9 @@ impl Fleet {
     }
 
     fn write(&self, write: Write) {
-        if self.writes.try_send(write).is_err() {
-            warn!("the fleet database cannot keep up; a change was not written");
+        // Without room, the machine is written as it is when there is some.
+        if let Err(TrySendError::Full(Write::Save(row, _) | Write::Seen(row))) = self.writes.try_send(write) {
+            self.known.postpone(row.mac());
         }
     }
 
@@ -535,7 +622,8 @@ impl Fleet {
 async fn write_behind(database: Arc<Database>, known: Arc<Known>, mut queue: mpsc::Receiver<Write>) {
     let mut batch = Vec::new();
     let mut is_open = true;
-    let mut check_ins_due = Instant::now() + CHECK_INS_EVERY;
+    let mut rows_due = Instant::now() + CHECK_INS_EVERY;
+    let mut look_due = Instant::now() + LOOK_EVERY;
     let mut next = Instant::now();
     while is_open {
         tokio::time::sleep_until(next).await;
@@ -545,15 +633,26 @@ async fn write_behind(database: Arc<Database>, known: Arc<Known>, mut queue: mps
         next = Instant::now() + GATHER;
         let is_last = !is_open || batch.iter().any(|write| matches!(write, Write::Flush(_)));
         let events = known.take(is_last);
-        if is_last || Instant::now() >= check_ins_due {
-            check_ins_due = Instant::now() + CHECK_INS_EVERY;
-            batch.extend(known.take_check_ins(is_last).into_iter().map(|row| Write::Seen(Box::new(row))));
+        if is_last || Instant::now() >= rows_due {
+            rows_due = Instant::now() + CHECK_INS_EVERY;
+            batch.extend(known.take_due(is_last).into_iter().map(|row| Write::Seen(Box::new(row))));
         }
         if batch.is_empty() && events.is_empty() {
+            if Instant::now() >= look_due {
+                look_due = Instant::now() + LOOK_EVERY;
+                let looked = in_time(database.look()).await;
+                known.went(looked.as_ref().map(drop));
+                known.learn(looked.unwrap_or_default());
+            }
             continue;
         }
-        while let Err(error) = database.save(&batch, &events).await {
-            warn!(%error, changes = batch.len(), "the fleet database cannot be written yet; boots go on");
+        loop {
+            let saved = in_time(database.save(&batch, &events)).await;
+            known.went(saved.as_ref().map(drop));
+            if let Ok(theirs) = saved {
+                known.learn(theirs);
+                break;
+            }
             tokio::time::sleep(RETRY).await;
         }
         for write in batch.drain(..) {
@@ -570,13 +669,19 @@ async fn write_behind(database: Arc<Database>, known: Arc<Known>, mut queue: mps
     }
 }
 
+/// What the database answers, unless it takes too long.
+async fn in_time<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    let late = |_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
+    tokio::time::timeout(GIVE_UP, answer).await.unwrap_or_else(late)
+}
+
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt as _;
     use sqlx::sqlite::SqlitePool;
 
     use super::*;
-    use crate::fleet::bed::{Bed, on_both};
+    use crate::fleet::bed::{Bed, Postgres, on_both};
     use crate::model::boot::Step;
     use crate::model::checkin::Inventory;
     use crate::model::checkin::orders::{Reboot, heard};
@@ -592,6 +697,9 @@ mod tests {
         an_order_stands_until_it_is_done_whatever_the_clock_says,
         the_events_of_a_machine_are_read_in_order_and_the_oldest_go,
         invented_addresses_fill_neither_the_memory_nor_the_queue_nor_delay_anybody,
+        what_one_server_saw_the_other_knows,
+        what_is_older_is_not_written_over_what_another_server_wrote,
+        a_boot_that_another_server_began_ends_the_one_before,
     }
 
     fn plan() -> Plan {
@@ -789,5 +897,101 @@ mod tests {
         let events: i64 =
             sqlx::query_scalar("SELECT COUNT(*) FROM events").fetch_one(&bed.other().await).await.unwrap();
         assert!(events > 0 && events <= 2 * MAX_EVENTS as i64, "{events}");
+    }
+
+    /// Two servers on one database, of which the first has a machine that was given the token `t1`.
+    async fn two_servers(bed: &Bed) -> (Fleet, Fleet, Identity, Report) {
+        let (one, identity, report) = one_machine(&bed.place).await;
+        let other = Fleet::open(&bed.place).await.unwrap();
+        one.flush().await;
+        (one, other, identity, report)
+    }
+
+    async fn what_one_server_saw_the_other_knows(bed: &Bed) {
+        let (one, other, identity, report) = two_servers(bed).await;
+        let mac = identity.mac;
+        assert_eq!(other.told_by_any("t0").await, None);
+        assert_eq!(other.told_by_any("t1").await, Some(plan().published.bundle));
+        let first = other.check_in("t1", report.clone(), Differences::default(), SystemTime::now()).await.unwrap();
+        assert!(first.is_first);
+        assert_eq!(other.good(&mac), plan_told());
+        // Whoever writes finds out what the others wrote.
+        one.flush().await;
+        assert_eq!((one.good(&mac), one.attempts(&mac, plan().published.bundle)), (plan_told(), 0));
+        let second = one.check_in("t1", report, Differences::default(), SystemTime::now()).await.unwrap();
+        assert!(!second.is_first && !second.is_change);
+    }
+
+    fn plan_told() -> Option<Told> {
+        let Plan { profile, published } = plan();
+        Some((profile, published.release, published.bundle))
+    }
+
+    async fn what_is_older_is_not_written_over_what_another_server_wrote(bed: &Bed) {
+        let (one, other, identity, report) = two_servers(bed).await;
+        let row = one.lock().machine(&identity.mac).map(Row::of).unwrap();
+        let later = SystemTime::now() + Duration::from_secs(5);
+        assert!(other.told_by_any("t1").await.is_some());
+        other.check_in("t1", report, Differences::default(), later).await.unwrap();
+        other.flush().await;
+        // As if it had waited in the queue while the database was away.
+        one.write(Write::Save(Box::new(row), None));
+        one.flush().await;
+        let machine = Fleet::read(&bed.place).await.unwrap().remove(0);
+        assert_eq!((machine.session.step, machine.session.is_good), (Step::CheckIn, true));
+        assert!(machine.attempts.is_empty() && machine.session.report.is_some());
+        assert!(machine.last_seen >= later - Duration::from_secs(1));
+    }
+
+    async fn a_boot_that_another_server_began_ends_the_one_before(bed: &Bed) {
+        let (one, other, identity, report) = two_servers(bed).await;
+        let (now, well) = (SystemTime::now(), Differences::default);
+        one.check_in("t1", report.clone(), well(), now).await.unwrap();
+        let later = now + Duration::from_secs(60);
+        other.scripted(&identity, &plan(), "t2".to_owned(), None, later);
+        other.flush().await;
+        one.flush().await;
+        one.check_in("t2", report.clone(), well(), later + Duration::from_secs(60)).await.unwrap();
+        let over = one.check_in("t1", report.clone(), well(), later + Duration::from_secs(120)).await;
+        assert_eq!(over, Err(CheckInError::Over(identity.mac)));
+        one.flush().await;
+        other.flush().await;
+        assert_eq!(other.check_in("t1", report, well(), later).await, Err(CheckInError::Over(identity.mac)));
+    }
+
+    #[tokio::test]
+    async fn a_database_that_is_gone_stops_no_boot_and_has_everything_once_it_is_back() {
+        let Some(server) = Postgres::start() else { return };
+        let bed = Bed::of(&server);
+        let (fleet, identity, report) = one_machine(&bed.place).await;
+        fleet.flush().await;
+        server.order("stop");
+        let refused = Fleet::read(&bed.place).await.unwrap_err();
+        assert!(refused.to_string().starts_with("cannot use the fleet database postgres://bivouac@localhost/fleet0"));
+        fleet.check_in("t1", report.clone(), Differences::default(), SystemTime::now()).await.unwrap();
+        for last in 0..100 {
+            let (identity, token) = (Identity::of(Mac([2, 0, 0, 0, 1, last])), format!("gone{last}"));
+            fleet.scripted(&identity, &plan(), token.clone(), None, SystemTime::now());
+            // It waits for the disk only until it is known that there is none.
+            fleet.check_in(&token, report.clone(), Differences::default(), SystemTime::now()).await.unwrap();
+        }
+        assert_eq!(fleet.told_by_any("nobody's").await, None);
+        server.order("start");
+        while fleet.known.is_lost() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        fleet.flush().await;
+        let machines = Fleet::read(&bed.place).await.unwrap();
+        assert_eq!(machines.len(), 101);
+        assert!(machines.iter().all(|machine| machine.session.is_good));
+        assert!(machines.iter().any(|machine| machine.identity == identity));
+    }
+
+    #[tokio::test]
+    async fn invented_tokens_are_looked_for_a_few_times_a_second() {
+        let now = Instant::now();
+        let mut looks = Looks { since: now, count: 0 };
+        assert_eq!((0..1000).filter(|_| looks.another(now)).count(), LOOKS_A_SECOND as usize);
+        assert!(looks.another(now + Duration::from_secs(1)));
     }
 }

@@ -1,6 +1,7 @@
 //! What is known of every machine, in memory. Pure: the time is an argument.
 
 mod check_in;
+mod learn;
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
@@ -362,7 +363,8 @@ impl Machine {
         }
     }
 
-    fn sessions(&self) -> impl Iterator<Item = &Session> {
+    /// Its boots, the last one first.
+    pub(super) fn sessions(&self) -> impl Iterator<Item = &Session> {
         std::iter::once(&self.session).chain(&self.earlier)
     }
 

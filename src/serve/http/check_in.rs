@@ -56,7 +56,7 @@ async fn check_in(app: &App, link: Link, token: &str, body: &[u8]) -> Response {
             return plain(StatusCode::BAD_REQUEST, format!("{problem}\n"));
         }
     };
-    let found = match app.fleet.told(token) {
+    let found = match app.fleet.told_by_any(token).await {
         Some(bundle) => match app.bundles.manifest(&app.store, bundle).await {
             Ok(manifest) => report.differences(&bundle, &manifest),
             Err(_) => Differences { boot: vec!["its bundle cannot be read from the store".to_owned()], packages: None },
