@@ -160,6 +160,8 @@ struct Known {
     /// Machines that are to be written down as they are when it comes to that: they checked in again, or there was no
     /// room in the queue.
     due: Mutex<HashSet<Mac>>,
+    /// Whom people wanted to be forgotten, and when: other servers may not have heard of it yet.
+    forgotten: Mutex<HashMap<Mac, SystemTime>>,
     /// Whether the database could not be used when that was tried last.
     is_lost: AtomicBool,
 }
@@ -175,11 +177,15 @@ impl Known {
         self.due.lock().unwrap_or_else(PoisonError::into_inner).insert(mac);
     }
 
-    /// Takes in what other servers wrote.
-    fn learn(&self, machines: Vec<Machine>) {
+    /// Takes in what other servers wrote, but for machines that were not told to boot since they were to be forgotten.
+    fn learn(&self, machines: impl IntoIterator<Item = Machine>) {
+        let forgotten = self.forgotten.lock().unwrap_or_else(PoisonError::into_inner);
         let mut roster = self.roster();
         for machine in machines {
-            roster.learn(machine);
+            let at = forgotten.get(&machine.identity.mac);
+            if at.is_none_or(|at| machine.sessions().any(|session| session.scripted_at > *at)) {
+                roster.learn(machine);
+            }
         }
     }
 
@@ -369,6 +375,7 @@ impl Fleet {
     /// A person wanted a machine to be forgotten at `at`; one that booted since is there anew.
     pub fn forget_booted_before(&self, mac: Mac, at: SystemTime) {
         if !self.scripted_since(&mac, at) {
+            self.known.forgotten.lock().unwrap_or_else(PoisonError::into_inner).insert(mac, at);
             self.lock().forget(&mac);
             self.forget(Some(mac));
         }
@@ -508,7 +515,7 @@ impl Fleet {
         // When it cannot be asked, the task that writes says so.
         let found = tokio::time::timeout(FIND_WAIT, self.database.machine_with(token)).await;
         let machine = found.ok()?.ok()??;
-        self.lock().learn(machine);
+        self.known.learn([machine]);
         self.told(token)
     }
 

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::support::postgres::Postgres;
 use crate::support::site::{Ran, Serving, Site, report};
 
 const ONE: &str = "52:54:00:00:00:01";
@@ -12,10 +13,11 @@ const TWO: &str = "52:54:00:00:00:02";
 /// How long something may take that a running server does by itself.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A site with `hello@1` in channel stable and `hello@2` in beta, and a server.
+/// A site with `hello@1` in channel stable and `hello@2` in beta, and a server, or several that share a database: the
+/// first one gives scripts, and the last one hears the check-ins.
 struct Fleet {
     site: Site,
-    server: Serving,
+    servers: Vec<Serving>,
 }
 
 /// A boot of a machine.
@@ -28,13 +30,26 @@ struct Boot {
 impl Fleet {
     fn new() -> Self {
         let site = two_releases();
-        let server = site.serve(&["--dhcp", "off"]);
-        Self { site, server }
+        let servers = vec![site.serve(&["--dhcp", "off"])];
+        Self { site, servers }
+    }
+
+    /// Two servers on one database: PostgreSQL where there is a URL, otherwise a file.
+    fn shared(database: Option<&str>) -> Self {
+        let site = two_releases();
+        let fleet = database.map_or_else(String::new, |url| format!("[fleet]\ndatabase = \"{url}\"\n"));
+        site.write("bivouac.toml", &fleet);
+        let servers = (0..2).map(|_| site.serve_with(&fleet, &["--dhcp", "off"])).collect();
+        Self { site, servers }
+    }
+
+    fn with_two_machines() -> (Self, [Boot; 2]) {
+        Self::new().two_machines()
     }
 
     /// With two machines that are up with the first release; the first one is a canary.
-    fn with_two_machines() -> (Self, [Boot; 2]) {
-        let fleet = Self::new();
+    fn two_machines(self) -> (Self, [Boot; 2]) {
+        let fleet = self;
         let boots = [ONE, TWO].map(|mac| {
             let boot = fleet.boot(mac);
             fleet.well(&boot);
@@ -59,12 +74,25 @@ impl Fleet {
 
     /// A machine is switched on.
     fn boot(&self, mac: &str) -> Boot {
-        let script = self.server.get(&format!("/script?mac={mac}"));
+        let script = self.servers[0].get(&format!("/script?mac={mac}"));
         let word = |after: &str| script.split(after).nth(1).unwrap().split([' ', '\n']).next().unwrap().to_owned();
         let bundle = word("bivouac_bundle=");
         let is = |number: u64| self.manifest(number).0 == bundle;
         let release = (1..=3).find(|number| is(*number)).unwrap();
         Boot { release, token: word("/check-in/"), bundle }
+    }
+
+    /// A machine is switched on when the release has come to it; of several servers, each hears of that within a second.
+    fn boots_with(&self, mac: &str, release: u64) -> Boot {
+        let begun = Instant::now();
+        loop {
+            let boot = self.boot(mac);
+            if boot.release == release || self.servers.len() == 1 || begun.elapsed() > PATIENCE {
+                assert_eq!(boot.release, release);
+                return boot;
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
 
     /// The bundle of a release, and what it holds; nothing when there is no such release.
@@ -81,7 +109,15 @@ impl Fleet {
     fn check_in(&self, boot: &Boot, more: &str) -> String {
         let (_, manifest) = self.manifest(boot.release);
         let report = report(&manifest, &boot.bundle);
-        self.server.post("/check-in", &format!("token {}\n{report}{more}", boot.token))
+        let begun = Instant::now();
+        loop {
+            let answer =
+                self.servers.last().unwrap().post("/check-in", &format!("token {}\n{report}{more}", boot.token));
+            // A machine takes seconds to come up, in which the other servers have learned of its boot.
+            if self.servers.len() == 1 || !answer.contains(" 404 ") || begun.elapsed() > PATIENCE {
+                return answer;
+            }
+        }
     }
 
     fn well(&self, boot: &Boot) -> String {
@@ -123,7 +159,42 @@ fn two_releases() -> Site {
 
 #[test]
 fn a_good_release_goes_to_the_canary_first_and_then_to_everybody() {
-    let (fleet, [one, two]) = Fleet::with_two_machines();
+    canary_first(Fleet::new());
+}
+
+#[test]
+fn two_servers_on_one_file_move_a_channel_together() {
+    canary_first(Fleet::shared(None));
+}
+
+#[test]
+fn two_servers_on_one_postgresql_move_a_channel_together() {
+    if let Some(server) = Postgres::shared() {
+        canary_first(Fleet::shared(Some(&server.database())));
+    }
+}
+
+#[test]
+fn a_postgresql_that_is_not_there_is_named_without_its_password() {
+    let site = Site::new();
+    let none = site.path("none");
+    let url = format!("postgres://bivouac:s3cret@localhost/fleet?host={}", none.display());
+    site.write("bivouac.toml", &format!("[fleet]\ndatabase = \"{url}\"\n"));
+    for arguments in [&["machines"][..], &["serve", "--http", "127.0.0.1:0", "--tftp", "127.0.0.1:0", "--dhcp", "off"]]
+    {
+        let Ran { code, out, err } = site.run(arguments);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{err}");
+        assert!(err.contains("error: cannot use the fleet database postgres://bivouac@localhost/fleet?host=SITE/none"));
+        assert!(err.contains("No such file or directory") && !err.contains("s3cret"), "{err}");
+    }
+    site.write("bivouac.toml", "[fleet]\ndatabase = \"mysql://bivouac:s3cret@db/fleet\"\n");
+    let err = site.run(&["machines"]).err;
+    assert!(err.contains("`fleet.database` cannot be used") && !err.contains("s3cret"), "{err}");
+}
+
+/// A good release goes to the canary first and then to everybody.
+fn canary_first(fleet: Fleet) {
+    let (fleet, [one, two]) = fleet.two_machines();
     assert_eq!((one.release, two.release), (1, 1));
     let begun = fleet.run(&[
         "rollout",
@@ -146,13 +217,11 @@ fn a_good_release_goes_to_the_canary_first_and_then_to_everybody() {
     assert_eq!(fleet.boot(TWO).release, 1, "an unplanned reboot does not jump ahead");
     let two = fleet.boot(TWO);
     fleet.well(&two);
-    let one = fleet.boot(ONE);
-    assert_eq!(one.release, 2);
+    let one = fleet.boots_with(ONE, 2);
     fleet.until("it is seen booting", |fleet| fleet.status(1)["batches"][0]["booting"] == 1);
     fleet.well(&one);
     fleet.until("the other one is asked to reboot", |fleet| fleet.well(&two).contains("\nreboot now\n"));
-    let two = fleet.boot(TWO);
-    assert_eq!(two.release, 2);
+    let two = fleet.boots_with(TWO, 2);
     fleet.well(&two);
     fleet.until("it is finished", |fleet| fleet.status(1)["status"] == "finished");
     assert_eq!(fleet.channel("stable"), 2);
@@ -190,7 +259,7 @@ fn a_release_that_is_not_well_goes_back_by_itself_and_reaches_nobody_else() {
     fleet.well(&one);
     fleet.until("it went back", |fleet| fleet.status(1)["status"] == "rolled-back");
     assert_eq!((fleet.channel("stable"), fleet.boot(TWO).release), (1, 1));
-    assert!(!fleet.server.post("/check-in", &format!("token {}\n", two.token)).contains("reboot now"));
+    assert!(!fleet.servers[0].post("/check-in", &format!("token {}\n", two.token)).contains("reboot now"));
     let shown = fleet.run(&["rollout", "status"]);
     assert!(shown.contains("went back, because 1 of the 1 machines of batch 1 failed"), "{shown}");
     assert!(
@@ -267,7 +336,9 @@ fn machines_that_are_forgotten_are_gone_and_come_back_as_new_ones() {
     fleet.run(&["machines", "forget", ONE]);
     fleet.until("the server has forgotten it", |fleet| {
         let token = &one.token;
-        fleet.server.post("/check-in", &format!("token {token}\nbundle {}\nhostname x\n", one.bundle)).contains("404")
+        fleet.servers[0]
+            .post("/check-in", &format!("token {token}\nbundle {}\nhostname x\n", one.bundle))
+            .contains("404")
     });
     fleet.until("it is gone from the list", |fleet| !fleet.run(&["machines"]).contains(ONE));
     fleet.well(&fleet.boot(ONE));

@@ -3,6 +3,7 @@
 pub mod alpine;
 pub mod large;
 pub mod lbu;
+pub mod postgres;
 pub mod relay;
 pub mod server;
 pub mod signer;
