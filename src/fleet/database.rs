@@ -176,6 +176,8 @@ impl Database {
     pub(super) async fn forget(&self, mac: &Mac) -> Result<(), FleetError> {
         let forget = async {
             let mut transaction = self.engine.begin().await?;
+            // A server that writes the machine at this moment would have its boots refer to nothing.
+            Others::next(&mut transaction).await?;
             forget(&mut transaction, mac).await?;
             transaction.commit().await
         };
@@ -207,6 +209,8 @@ impl Database {
                         let Fresh { machine, session } = self.others.fresh(&row.0);
                         if machine {
                             save_machine(&mut transaction, &row.0).await?;
+                        } else {
+                            keep_machine(&mut transaction, &row.0).await?;
                         }
                         if session {
                             save_session(&mut transaction, &row.0).await?;
@@ -452,6 +456,14 @@ async fn save_machine(connection: &mut AnyConnection, machine: &Machine) -> Resu
     .bind(attempts)
     .execute(connection)
     .await?;
+    Ok(())
+}
+
+/// Another server knew more of the machine; somebody may have had it forgotten since, and boots belong to machines.
+async fn keep_machine(connection: &mut AnyConnection, machine: &Machine) -> Result<(), sqlx::Error> {
+    let keep = "INSERT INTO machines (mac, first_seen, last_seen) VALUES ($1, $2, $3) ON CONFLICT (mac) DO NOTHING";
+    let keep = sqlx::query(keep).bind(machine.identity.mac.to_string());
+    keep.bind(millis(machine.first_seen)).bind(millis(machine.last_seen)).execute(connection).await?;
     Ok(())
 }
 

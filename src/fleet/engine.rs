@@ -19,7 +19,7 @@ const BUSY: Duration = Duration::from_secs(5);
 const CONNECTIONS: u32 = 4;
 
 /// The number of the advisory lock under which a server's tables are made. Any number will do that nobody else takes.
-const MAKING: i64 = 0x6269_766f_7561_63;
+const MAKING: i64 = 0x0062_6976_6f75_6163;
 
 /// What ends a path in a URL too early.
 const PATH: &AsciiSet = &CONTROLS.add(b'%').add(b'?').add(b'#').add(b' ');

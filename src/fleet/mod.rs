@@ -707,6 +707,7 @@ mod tests {
         what_one_server_saw_the_other_knows,
         what_is_older_is_not_written_over_what_another_server_wrote,
         a_boot_that_another_server_began_ends_the_one_before,
+        a_machine_that_is_forgotten_meanwhile_stops_no_writing,
     }
 
     fn plan() -> Plan {
@@ -948,6 +949,22 @@ mod tests {
         assert_eq!((machine.session.step, machine.session.is_good), (Step::CheckIn, true));
         assert!(machine.attempts.is_empty() && machine.session.report.is_some());
         assert!(machine.last_seen >= later - Duration::from_secs(1));
+    }
+
+    async fn a_machine_that_is_forgotten_meanwhile_stops_no_writing(bed: &Bed) {
+        let (one, other, identity, report) = two_servers(bed).await;
+        one.scripted(&identity, &plan(), "t2".to_owned(), None, SystemTime::now());
+        let row = one.lock().machine(&identity.mac).map(Row::of).unwrap();
+        one.flush().await;
+        let later = SystemTime::now() + Duration::from_secs(5);
+        assert!(other.told_by_any("t2").await.is_some());
+        other.check_in("t2", report, Differences::default(), later).await.unwrap();
+        one.flush().await;
+        Fleet::look_on(&bed.place).await.unwrap().forget(&identity.mac).await.unwrap();
+        // As if it had waited in the queue: older than what the other one wrote, of a boot that is in no row any more.
+        one.write(Write::Save(Box::new(row), None));
+        one.flush().await;
+        assert!(!one.known.is_lost());
     }
 
     async fn a_boot_that_another_server_began_ends_the_one_before(bed: &Bed) {

@@ -176,7 +176,7 @@ fn two_servers_on_one_postgresql_move_a_channel_together() {
 
 #[test]
 fn a_postgresql_that_is_not_there_is_named_without_its_password() {
-    let site = Site::new();
+    let site = Site::published();
     let none = site.path("none");
     let url = format!("postgres://bivouac:s3cret@localhost/fleet?host={}", none.display());
     site.write("bivouac.toml", &format!("[fleet]\ndatabase = \"{url}\"\n"));
@@ -184,7 +184,10 @@ fn a_postgresql_that_is_not_there_is_named_without_its_password() {
     {
         let Ran { code, out, err } = site.run(arguments);
         assert_eq!((code, out.as_str()), (Some(2), ""), "{err}");
-        assert!(err.contains("error: cannot use the fleet database postgres://bivouac@localhost/fleet?host=SITE/none"));
+        assert!(
+            err.contains("error: cannot use the fleet database postgres://bivouac@localhost/fleet?host=SITE/none"),
+            "{err}"
+        );
         assert!(err.contains("No such file or directory") && !err.contains("s3cret"), "{err}");
     }
     site.write("bivouac.toml", "[fleet]\ndatabase = \"mysql://bivouac:s3cret@db/fleet\"\n");
