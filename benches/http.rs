@@ -140,7 +140,7 @@ async fn serve(folder: &Path, with_tls: bool) {
     };
     let store = Store::open(&folder.join("store")).unwrap();
     let state = tempfile::tempdir_in(folder).unwrap();
-    let fleet = Fleet::open(&state.path().join("fleet.sqlite")).await.unwrap();
+    let fleet = Fleet::open(&state.path().join("fleet.sqlite").into()).await.unwrap();
     let app = Arc::new(App::new(store, fleet, &options).unwrap());
     let server = Server::bind(app, options).await.unwrap();
     let lines = server.addresses();

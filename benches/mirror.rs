@@ -161,7 +161,7 @@ async fn mirror(folder: &Path, upstream: String) {
         mirror: Some(Mirror::open(options, Role::Serve, sources).unwrap()),
     };
     let store = Store::open(&folder.join("store")).unwrap();
-    let fleet = Fleet::open(&folder.join("fleet.sqlite")).await.unwrap();
+    let fleet = Fleet::open(&folder.join("fleet.sqlite").into()).await.unwrap();
     let app = Arc::new(App::new(store, fleet, &options).unwrap());
     let server = Server::bind(app, options).await.unwrap();
     let line = server.addresses().remove(0);
