@@ -372,6 +372,23 @@ pub(super) enum MachinesCommand {
         #[command(flatten)]
         reason: Reason,
     },
+    /// List the machines nobody knows that wait to be approved, with the codes on their screens
+    Inbox {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let machines boot that nobody knew
+    Approve {
+        /// Which: the code on its screen, an address, a serial number, or labels
+        #[arg(value_name = "CODE|WHO")]
+        whom: String,
+        /// What they boot: PROFILE, PROFILE:CHANNEL or PROFILE@NUMBER; what the site file says when absent
+        #[arg(long, value_name = "WHAT")]
+        profile: Option<String>,
+        #[command(flatten)]
+        reason: Reason,
+    },
     /// Forget machines with their labels, assignments and boots; one that boots again is there anew
     Forget {
         /// Which: an address, a host name, a serial number, or labels

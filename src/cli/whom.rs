@@ -36,8 +36,11 @@ impl Found {
     /// The machines a person means by an address, a host name, a serial number, or a selector of labels.
     pub(super) fn whom(&self, text: &str) -> anyhow::Result<Vec<MachineId>> {
         if let Ok(mac) = text.parse::<Mac>() {
+            let is_kept = self.machines.iter().any(|machine| machine.identity.mac == mac);
+            let has = |machine: &&Machine| machine.identity.hardware.cards.contains(&mac);
+            let owner = self.machines.iter().find(has).filter(|_| !is_kept).map(|machine| machine.identity.mac);
             // A machine may be spoken of before it is first switched on.
-            return Ok(vec![mac.into()]);
+            return Ok(vec![owner.unwrap_or(mac).into()]);
         }
         let is_named = |machine: &&Machine| names(machine).any(|name| name == text);
         let named: Vec<MachineId> =

@@ -8,11 +8,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::dhcp::Dhcp;
+use super::label::LabelTable;
 use super::loader::Loader;
 use super::menu::{LocalDisk, MenuTable};
 use crate::model::alpine::RepositoryName;
 use crate::model::menu::Policy;
 use crate::model::name::{ChannelName, ProfileName};
+use crate::model::pairing::UnknownPolicy;
 use crate::model::template::Vars;
 
 /// `bivouac.toml`.
@@ -44,12 +46,18 @@ pub struct File {
     /// What machines do when they ask to boot: `boot` their profile, `ask` whoever stands before them, or `local-disk`;
     /// `boot` when absent.
     pub default_policy: Option<Policy>,
+    /// What machines do of which neither this file nor a person said anything: `boot` as `default-policy` says, wait in the
+    /// `inbox` with a code on their screen until somebody approves them, show the `menu`, boot from their `local-disk`, or
+    /// be told that nothing boots here (`ignore`); `boot` when absent.
+    pub unknown_policy: Option<UnknownPolicy>,
     /// What machines offer whose policy is `ask`.
     pub menu: Option<MenuTable>,
     /// How machines get to their local disk, in the order in which the rules are tried.
     pub local_disk: Option<Vec<LocalDisk>>,
     /// Machines by the address of their network card.
     pub machines: Option<BTreeMap<String, Follow>>,
+    /// Labels that machines have because of what they are, in the order in which the rules are tried.
+    pub label: Option<Vec<LabelTable>>,
     /// What is asked of machines that are up, and when they count as broken.
     pub fleet: Option<FleetTable>,
     /// Sites, by the value of their machines' label `site`.
@@ -263,9 +271,11 @@ impl File {
             loader: self.loader.or(other.loader),
             default_profile: self.default_profile.or(other.default_profile),
             default_policy: self.default_policy.or(other.default_policy),
+            unknown_policy: self.unknown_policy.or(other.unknown_policy),
             menu: self.menu.or(other.menu),
             local_disk: self.local_disk.or(other.local_disk),
             machines: self.machines.or(other.machines),
+            label: self.label.or(other.label),
             fleet: both(self.fleet, other.fleet, |a, b| FleetTable {
                 check_in_interval: a.check_in_interval.or(b.check_in_interval),
                 boot_attempts: a.boot_attempts.or(b.boot_attempts),

@@ -8,6 +8,7 @@ mod fetch;
 mod file;
 mod fleet;
 mod http;
+mod label;
 mod lease;
 mod loader;
 mod menu;
@@ -21,6 +22,7 @@ pub use dhcp::{Dhcp, DhcpSettings, WrittenQuirk, WrittenSubnet};
 pub use fetch::FetchSettings;
 pub use fleet::FleetSettings;
 pub use http::{HttpSettings, HttpsSettings};
+pub use label::LabelTable;
 pub use loader::Loader;
 pub use menu::{EntryTable, LocalDisk, MenuTable};
 pub use mirror::MirrorSettings;
@@ -191,7 +193,9 @@ impl Settings {
     pub fn check(file: File) -> Result<Self, ConfigError> {
         let fallback = file.default_profile.map(|profile| follow(profile, None));
         let policy = file.default_policy.unwrap_or_default();
-        let mut assignments = Assignments { fallback, policy, ..Assignments::default() };
+        let labels = label::rules(file.label.unwrap_or_default())?;
+        let unknown = file.unknown_policy.unwrap_or_default();
+        let mut assignments = Assignments { fallback, policy, unknown, labels, ..Assignments::default() };
         let mut reserved = BTreeMap::new();
         for (mac, Follow { profile, channel, address: own, policy, vars }) in file.machines.unwrap_or_default() {
             let address: Mac = mac.parse().map_err(|_| ConfigError::Value {

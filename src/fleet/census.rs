@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::{Machine, Session};
 use crate::model::boot::Step;
+use crate::model::label::rule::labels_of;
 use crate::model::ledger::{Ledger, Target};
 use crate::model::machine::MachineId;
 use crate::model::name::{ChannelName, ProfileName};
@@ -14,7 +15,7 @@ use crate::model::rollout::{Boot, Census, Health, View};
 const BOOT_PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 /// How many check-ins a machine may miss and still count as switched on.
-const MISSED: u32 = 3;
+pub(super) const MISSED: u32 = 3;
 
 /// What every machine is seen with.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +42,7 @@ pub fn view(machine: &Machine, lens: &Lens<'_>) -> View {
     let id = MachineId::from(machine.identity.mac);
     let record = lens.ledger.record(&id);
     View {
-        labels: record.map(|record| record.labels.clone()).unwrap_or_default(),
+        labels: labels_of(&lens.assignments.labels, &machine.identity, record.map(|record| &record.labels)),
         follows: follows(machine, record.and_then(|record| record.assigned.as_ref()), lens.assignments),
         is_on: is_on(&machine.session, lens),
         boot: boot(machine),

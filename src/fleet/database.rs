@@ -18,12 +18,13 @@ use crate::model::mac::Mac;
 use crate::model::timeline::Stage;
 
 /// What makes the database, step by step, in words that both kinds of databases know, or that [`Engine`] translates.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("schema.sql"),
     include_str!("events.sql"),
     include_str!("health.sql"),
     include_str!("ledger.sql"),
     include_str!("shared.sql"),
+    include_str!("identity.sql"),
 ];
 
 /// The version this program reads and writes.
@@ -283,7 +284,7 @@ impl Database {
 /// The machines that meet a condition on their address, with their last boots, by address.
 async fn load(connection: &mut AnyConnection, report: &str, whose: &str) -> Result<Vec<Machine>, sqlx::Error> {
     let query = format!(
-        "SELECT machines.mac, uuid, serial, platform, buildarch, first_seen, last_seen, attempts, \
+        "SELECT machines.mac, uuid, serial, platform, buildarch, hardware, conflicts, first_seen, last_seen, attempts, \
          token, started, profile, release, bundle, sent_to, step, step_at, {report} AS report, problems, \
          last_check_in, first_good, good, vitals, alarm, scripted, health_since \
          FROM machines JOIN (SELECT *, ROW_NUMBER() OVER \
@@ -436,14 +437,16 @@ async fn forget(connection: &mut AnyConnection, mac: &Mac) -> Result<(), sqlx::E
 }
 
 async fn save_machine(connection: &mut AnyConnection, machine: &Machine) -> Result<(), sqlx::Error> {
-    let Machine { identity, first_seen, last_seen, attempts, .. } = machine;
+    let Machine { identity, first_seen, last_seen, attempts, conflicts, .. } = machine;
     let mac = identity.mac.to_string();
     let json = |error: serde_json::Error| sqlx::Error::Encode(error.into());
     let attempts = if attempts.is_empty() { None } else { Some(serde_json::to_string(attempts).map_err(json)?) };
+    let hardware = serde_json::to_string(&identity.hardware).map_err(json)?;
+    let conflicts = serde_json::to_string(conflicts).map_err(json)?;
     sqlx::query(
-        "INSERT INTO machines (mac, uuid, serial, platform, buildarch, first_seen, last_seen, attempts) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (mac) DO UPDATE SET \
-         uuid = excluded.uuid, serial = excluded.serial, platform = excluded.platform, \
+        "INSERT INTO machines (mac, uuid, serial, platform, buildarch, first_seen, last_seen, attempts, hardware, conflicts) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (mac) DO UPDATE SET \
+         hardware = excluded.hardware, conflicts = excluded.conflicts, uuid = excluded.uuid, serial = excluded.serial, platform = excluded.platform, \
          buildarch = excluded.buildarch, last_seen = excluded.last_seen, attempts = excluded.attempts",
     )
     .bind(&mac)
@@ -454,6 +457,8 @@ async fn save_machine(connection: &mut AnyConnection, machine: &Machine) -> Resu
     .bind(millis(*first_seen))
     .bind(millis(*last_seen))
     .bind(attempts)
+    .bind(hardware)
+    .bind(conflicts)
     .execute(connection)
     .await?;
     Ok(())
@@ -532,6 +537,8 @@ fn machine(row: &AnyRow) -> Result<Machine, sqlx::Error> {
     let problems = optional("problems")?.map(|text| serde_json::from_str(&text)).transpose().map_err(json)?;
     let vitals = optional("vitals")?.map(|text| serde_json::from_str(&text)).transpose().map_err(json)?;
     let attempts = optional("attempts")?.map(|text| serde_json::from_str(&text)).transpose().map_err(json)?;
+    let hardware = optional("hardware")?.map(|text| serde_json::from_str(&text)).transpose().map_err(json)?;
+    let conflicts = optional("conflicts")?.map(|text| serde_json::from_str(&text)).transpose().map_err(json)?;
     let token = text("token")?;
     // Older programs wrote neither.
     let started = time("started")?;
@@ -543,6 +550,7 @@ fn machine(row: &AnyRow) -> Result<Machine, sqlx::Error> {
             serial: optional("serial")?,
             platform: optional("platform")?,
             buildarch: optional("buildarch")?,
+            hardware: hardware.unwrap_or_default(),
         },
         first_seen: time("first_seen")?,
         last_seen: time("last_seen")?,
@@ -568,6 +576,7 @@ fn machine(row: &AnyRow) -> Result<Machine, sqlx::Error> {
         earlier: Vec::new(),
         good: None,
         attempts: attempts.unwrap_or_default(),
+        conflicts: conflicts.unwrap_or_default(),
         rounds: Vec::new(),
     })
 }

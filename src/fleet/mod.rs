@@ -33,7 +33,9 @@ pub use journal::{Event, Seen, Sighting};
 pub use orders::Order;
 use orders::Standing;
 use roster::MAX_MACHINES;
-pub use roster::{Change, CheckInError, Listed, MAX_ROUNDS, Machine, Outcome, Reached, Roster, Session, Told};
+pub use roster::{
+    Change, CheckInError, Listed, MAX_ROUNDS, Machine, Outcome, Reached, Recognised, Roster, Session, Told,
+};
 
 use crate::model::checkin::orders::{DEFAULT_INTERVAL, Orders};
 use crate::model::checkin::{Differences, Report};
@@ -44,6 +46,7 @@ use crate::model::ledger::Ledger;
 use crate::model::mac::Mac;
 use crate::model::manifest::BundleId;
 use crate::model::name::ProfileName;
+use crate::model::pairing::PairingCode;
 use crate::model::plan::{Assignments, Plan};
 use crate::model::rollout::{Census, View};
 use database::{Database, Row};
@@ -413,6 +416,25 @@ impl Fleet {
         is_taken
     }
 
+    /// Who asks for a script: the same, with the address under which it is kept, and what a person should look at if
+    /// nobody was told before.
+    pub fn recognise(&self, identity: Identity, now: SystemTime) -> (Identity, Option<String>) {
+        let patience = self.interval * census::MISSED;
+        let (recognised, row) = {
+            let mut roster = self.lock();
+            let recognised = roster.recognise(identity, patience, now);
+            let row = recognised.other.and_then(|other| roster.machine(&other)).map(Row::of);
+            (recognised, row)
+        };
+        let Recognised { identity, forgotten, alarm, events, .. } = recognised;
+        self.known.keep(events);
+        if let Some(row) = row {
+            self.write(Write::Seen(Box::new(row)));
+        }
+        self.forget(forgotten);
+        (identity, alarm)
+    }
+
     /// A machine was told to boot `plan` and checks in with `token`. Returns at once: it is on disk long before the machine
     /// has its kernel, and a machine must boot with a dead database too.
     /// An `alarm` is something wrong that a person should know of although the machine boots.
@@ -445,6 +467,13 @@ impl Fleet {
         self.known.keep(events);
         self.forget(forgotten);
         self.save(row, None);
+    }
+
+    /// The code a machine shows that waits to be approved.
+    #[must_use]
+    pub fn pairing_code(&self, mac: &Mac) -> Option<PairingCode> {
+        let roster = self.lock();
+        PairingCode::of_sent_to(roster.machine(mac)?.session.sent_to.as_deref()?)
     }
 
     /// Whether a machine boots in a circle.

@@ -1,6 +1,7 @@
 //! What is known of every machine, in memory. Pure: the time is an argument.
 
 mod check_in;
+mod kin;
 mod learn;
 
 use std::collections::HashMap;
@@ -8,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use super::journal::{Event, Journal, Seen, Sighting};
 pub use check_in::{CheckInError, Outcome};
+pub use kin::Recognised;
 
 use crate::model::boot::Step;
 use crate::model::boot_guard::Attempts;
@@ -15,6 +17,7 @@ use crate::model::checkin::Report;
 use crate::model::checkin::vitals::Vitals;
 use crate::model::digest::Digest;
 use crate::model::identity::Identity;
+use crate::model::identity::evidence::Conflict;
 use crate::model::mac::Mac;
 use crate::model::manifest::BundleId;
 use crate::model::name::ProfileName;
@@ -55,6 +58,8 @@ pub struct Machine {
     pub attempts: Attempts,
     /// When it last began boots of which none loaded anything; in a running server only.
     pub rounds: Vec<SystemTime>,
+    /// Who it is mistaken for.
+    pub conflicts: Vec<Conflict>,
 }
 
 /// The profile, release and bundle of a boot.
@@ -115,6 +120,7 @@ pub struct Roster {
     machines: HashMap<Mac, Machine>,
     tokens: HashMap<String, Mac>,
     journal: Journal,
+    index: kin::Index,
     /// The number of the last boot that was given a token.
     turns: u64,
 }
@@ -160,7 +166,11 @@ impl Roster {
             .flat_map(|machine| machine.sessions().map(|session| (session.token.clone(), machine.identity.mac)))
             .filter(|(token, _)| !token.is_empty())
             .collect();
-        Self { machines, tokens, journal: Journal::default(), turns }
+        let mut index = kin::Index::default();
+        let mut known: Vec<&Machine> = machines.values().collect();
+        known.sort_by_key(|machine| (machine.first_seen, machine.identity.mac));
+        known.into_iter().for_each(|machine| index.add(&machine.identity));
+        Self { machines, tokens, journal: Journal::default(), index, turns }
     }
 
     /// Something was seen of a machine.
@@ -168,6 +178,7 @@ impl Roster {
     /// Within a boot, steps only go forward: firmware, iPXE and Alpine each ask DHCP again. A DHCPDISCOVER of firmware
     /// after a script means the machine was switched on anew; what is known by an address alone never means that.
     pub fn reached(&mut self, mac: Mac, sighting: &Sighting, now: SystemTime) -> Reached<'_> {
+        let mac = self.key_of(mac);
         let (step, by_address) = (sighting.step, sighting.seen == Seen::ByAddress);
         let is_known = self.machines.contains_key(&mac);
         if !is_known && (by_address || self.machines.len() >= MAX_MACHINES) {
@@ -244,8 +255,13 @@ impl Roster {
         let mac = identity.mac;
         let is_full = self.machines.len() >= MAX_MACHINES && !self.machines.contains_key(&mac);
         let forgotten = if is_full { self.forget_one() } else { None };
-        let machine = self.machines.entry(mac).or_insert_with(|| Machine::begin(identity.clone(), Step::Discover, now));
-        machine.identity = identity.clone();
+        let machine =
+            self.machines.entry(mac).or_insert_with(|| Machine::begin(Identity::of(mac), Step::Discover, now));
+        if machine.identity != *identity {
+            self.index.remove(&machine.identity);
+            machine.identity = identity.clone();
+            self.index.add(identity);
+        }
         machine.last_seen = now;
         let is_firmware = machine.session.step < Step::Script;
         // What somebody chose from its menu is part of the boot that showed the menu.
@@ -284,8 +300,7 @@ impl Roster {
     }
 
     fn forget_one(&mut self) -> Option<Mac> {
-        let longest_unseen =
-            self.machines.values().min_by_key(|machine| (machine.session.step == Step::CheckIn, machine.last_seen))?;
+        let longest_unseen = self.machines.values().min_by_key(|machine| (machine.came_up(), machine.last_seen))?;
         let mac = longest_unseen.identity.mac;
         self.forget(&mac);
         Some(mac)
@@ -294,6 +309,7 @@ impl Roster {
     /// A machine is remembered no more; its boot under way cannot check in.
     pub fn forget(&mut self, mac: &Mac) {
         let Some(machine) = self.machines.remove(mac) else { return };
+        self.index.remove(&machine.identity);
         for session in machine.sessions() {
             self.tokens.remove(&session.token);
         }
@@ -360,7 +376,13 @@ impl Machine {
             good: None,
             attempts: Attempts::default(),
             rounds: Vec::new(),
+            conflicts: Vec::new(),
         }
+    }
+
+    /// Whether it ever did, so that it is no invention.
+    fn came_up(&self) -> bool {
+        self.good.is_some() || self.session.step == Step::CheckIn
     }
 
     /// Its boots, the last one first.
@@ -567,5 +589,10 @@ mod tests {
         assert_eq!(change.forgotten, Some(mac(1)), "the longest unseen that never checked in");
         assert_eq!(roster.machines.len(), MAX_MACHINES);
         assert!(roster.told("up").is_some());
+        roster.scripted(&Identity::of(mac(0)), &plan(), "again".to_owned(), at(0));
+        for number in 0..MAX_MACHINES as u64 {
+            roster.sent_to(&Identity::of(mac(1_000_000 + number)), "inbox, code KXRTMB".to_owned(), at(2));
+        }
+        assert!(roster.told("again").is_some(), "one that came up before and boots again is no invention");
     }
 }

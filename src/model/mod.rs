@@ -22,6 +22,7 @@ pub mod manifest;
 pub mod menu;
 pub mod name;
 pub mod net;
+pub mod pairing;
 pub mod plan;
 pub mod profile;
 pub mod recipe;

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::model::identity::Identity;
+use crate::model::label::rule::Rule;
 use crate::model::ledger::{Ledger, Target};
 use crate::model::mac::Mac;
+use crate::model::machine::MachineId;
 use crate::model::manifest::{BundleId, Manifest};
 use crate::model::menu::Policy;
 use crate::model::name::{ChannelName, ProfileName};
+use crate::model::pairing::UnknownPolicy;
 use crate::model::rollout::Release;
 use crate::model::template::Vars;
 
@@ -34,6 +37,10 @@ pub struct Assignments {
     pub policies: BTreeMap<Mac, Policy>,
     /// What all others do.
     pub policy: Policy,
+    /// What those do that nobody said anything of.
+    pub unknown: UnknownPolicy,
+    /// The labels machines have because of what they are.
+    pub labels: Vec<Rule>,
 }
 
 impl Assignments {
@@ -49,10 +56,19 @@ impl Assignments {
         self.policies.get(mac).copied().unwrap_or(self.policy)
     }
 
-    /// The address under which the site file names a machine that boots from `mac` and has other cards too: that one, or
-    /// else the first of the others that is named; that one when none is (netboot.md, C13).
+    /// What a machine does that neither the site file names, as `named`, nor `ledger` has anything of; nothing for all
+    /// others.
     #[must_use]
-    pub fn named(&self, mac: Mac, cards: &[Mac]) -> Mac {
+    pub fn unknown(&self, named: &Mac, machine: &MachineId, ledger: &Ledger) -> Option<UnknownPolicy> {
+        let is_known = self.vars.contains_key(named) || ledger.record(machine).is_some();
+        (!is_known).then_some(self.unknown)
+    }
+
+    /// The address under which the site file names a machine that boots from `mac`: that one, or else the first of its other
+    /// cards that is named, or the address under which the machine is kept; that one when none is (netboot.md, C13).
+    #[must_use]
+    pub fn named(&self, mac: Mac, machine: &Identity) -> Mac {
+        let cards = machine.hardware.cards.iter().chain([&machine.mac]);
         let is_named = |mac: &&Mac| self.vars.contains_key(mac);
         std::iter::once(&mac).chain(cards).find(is_named).copied().unwrap_or(mac)
     }
@@ -199,6 +215,7 @@ pub fn run(machine: &Identity, profile: ProfileName, published: Published) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::identity::Hardware;
     use crate::model::ledger::{Entry, Fact};
     use crate::model::manifest::tests::sample;
 
@@ -293,7 +310,12 @@ mod tests {
     fn a_machine_is_known_by_any_of_its_cards_that_the_site_file_names() {
         let mac = |last: u8| machine(last).mac;
         let assignments = Assignments { vars: BTreeMap::from([(mac(2), Vars::new())]), ..Assignments::default() };
-        assert_eq!(assignments.named(mac(1), &[mac(3), mac(2)]), mac(2));
-        assert_eq!(assignments.named(mac(1), &[mac(3)]), mac(1));
+        let with = |cards: &[Mac]| {
+            let hardware = Hardware { cards: cards.to_vec(), ..Hardware::default() };
+            Identity { hardware, ..Identity::of(mac(1)) }
+        };
+        assert_eq!(assignments.named(mac(1), &with(&[mac(3), mac(2)])), mac(2));
+        assert_eq!(assignments.named(mac(1), &with(&[mac(3)])), mac(1));
+        assert_eq!(assignments.named(mac(7), &Identity::of(mac(2))), mac(2), "it has a new card");
     }
 }

@@ -17,6 +17,7 @@ use crate::model::machine::MachineId;
 use crate::model::manifest::BundleId;
 use crate::model::menu::{Choice, Platform, Policy, disk_boot};
 use crate::model::name::{ChannelName, ProfileName};
+use crate::model::pairing::{PairingCode, UnknownPolicy};
 use crate::model::plan::{Asking, Catalog, Plan, Published, Refusal, Wanted, decide, follow, run};
 use crate::model::rollout::Release;
 use crate::model::script::{self, Boot, Offer};
@@ -45,6 +46,16 @@ impl Visit<'_> {
 }
 
 impl App {
+    /// Who a machine is that asks; what is in doubt goes into the ledger, once.
+    pub(super) fn recognise(&self, identity: Identity, now: SystemTime) -> Identity {
+        let (machine, alarm) = self.fleet.recognise(identity, now);
+        if let Some(text) = alarm {
+            warn!(mac = %machine.mac, "{text}");
+            self.note(Fact::Alarm { machine: machine.mac.into(), text });
+        }
+        machine
+    }
+
     /// The script of a machine. `choice` is what somebody chose from its menu, `failed` the bundle it could not load; both
     /// may be empty, or garbage.
     ///
@@ -57,7 +68,17 @@ impl App {
         failed: &str,
     ) -> Result<String, String> {
         let catalog = self.catalog().await;
-        let policy = self.assignments.policy_of(&visit.named);
+        let unknown = self.assignments.unknown(&visit.named, &visit.machine.mac.into(), &self.fleet.book().known());
+        let policy = match unknown {
+            None | Some(UnknownPolicy::Boot) => self.assignments.policy_of(&visit.named),
+            Some(UnknownPolicy::Menu) => Policy::Ask,
+            Some(UnknownPolicy::LocalDisk) => Policy::LocalDisk,
+            Some(UnknownPolicy::Inbox) => return self.inbox(visit),
+            Some(UnknownPolicy::Ignore) => {
+                self.send(visit, "nothing");
+                return Ok(script::nothing());
+            }
+        };
         if !choice.is_empty() {
             return self.chosen(visit, choice, policy, &catalog).await;
         }
@@ -74,6 +95,19 @@ impl App {
             Policy::LocalDisk => Ok(self.local_disk(visit)),
             Policy::Ask => self.menu(visit, &catalog).await,
         }
+    }
+
+    /// The script of a machine that waits until somebody approves it, with the same code until then.
+    fn inbox(&self, visit: &Visit<'_>) -> Result<String, String> {
+        let code = match self.fleet.pairing_code(&visit.machine.mac) {
+            Some(code) => code,
+            None => new_code().map_err(|_| "the server has no random numbers, see its log".to_owned())?,
+        };
+        self.send(visit, &code.sent_to());
+        let text = format!(
+            "this machine is not known here. Its code is {code}. It boots once somebody runs: bivouac machines approve {code}"
+        );
+        Ok(script::notice(visit.base, &text))
     }
 
     fn local_disk(&self, visit: &Visit<'_>) -> String {
@@ -328,6 +362,13 @@ impl App {
 
 fn said(refusal: Refusal) -> String {
     refusal.to_string()
+}
+
+/// A code that nobody can guess.
+fn new_code() -> Result<PairingCode, aws_lc_rs::error::Unspecified> {
+    let mut bytes = [0; 8];
+    aws_lc_rs::rand::fill(&mut bytes)?;
+    Ok(PairingCode::of_bits(u64::from_le_bytes(bytes)))
 }
 
 /// 128 random bits in hex: what only this boot knows.

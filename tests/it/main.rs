@@ -20,6 +20,7 @@ mod fetch_killed;
 mod fetch_releases;
 mod golden;
 mod http;
+mod identity;
 mod layers;
 mod lbu;
 mod loaders;

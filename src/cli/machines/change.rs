@@ -18,7 +18,12 @@ use crate::model::mac::Mac;
 use crate::store::Store;
 
 /// Writes facts, and shows them.
-async fn write(found: &Found, facts: Vec<Fact>, why: Option<&str>, out: &mut dyn Write) -> anyhow::Result<()> {
+pub(super) async fn write(
+    found: &Found,
+    facts: Vec<Fact>,
+    why: Option<&str>,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
     let person = person();
     let decide = |_: &Ledger| Ok::<_, Infallible>(facts.clone());
     let written = found.fleet.book().decide(by(&person, why), decide).await.map_err(|error| match error {
@@ -161,6 +166,21 @@ pub(super) async fn ask(
     Ok(())
 }
 
+/// What a person says that machines boot, which has to be there.
+pub(super) fn target(text: &str, store: &Store) -> anyhow::Result<Target> {
+    let target: Target = text.parse().with_context(|| format!("`{text}` is nothing a machine can boot"))?;
+    match &target {
+        Target::Channel(profile, channel) => {
+            store.channel(profile, channel)?;
+        }
+        Target::Release(profile, number) => {
+            let release = store.release(profile, *number)?;
+            store.site_parts(&release.bundle)?;
+        }
+    }
+    Ok(target)
+}
+
 /// Says what machines boot.
 pub(in crate::cli) async fn assign(
     settings: &Settings,
@@ -168,22 +188,12 @@ pub(in crate::cli) async fn assign(
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
     let AssignArgs { whom, what, once, reason } = arguments;
-    let target: Option<Target> = match what.as_str() {
-        "-" => None,
-        text => Some(text.parse().with_context(|| format!("`{text}` is nothing a machine can boot"))?),
-    };
     let store = Store::look_into(&settings.store());
-    match &target {
-        Some(Target::Channel(profile, channel)) => {
-            store.channel(profile, channel)?;
-        }
-        Some(Target::Release(profile, number)) => {
-            let release = store.release(profile, *number)?;
-            store.site_parts(&release.bundle)?;
-        }
-        None if *once => bail!("`-` takes an assignment away, and that is not for once"),
-        None => {}
-    }
+    let target = match what.as_str() {
+        "-" if *once => bail!("`-` takes an assignment away, and that is not for once"),
+        "-" => None,
+        text => Some(target(text, &store)?),
+    };
     let found = Found::read(settings).await?;
     let machines = found.whom(whom)?;
     let fact = match (target, once) {

@@ -7,20 +7,38 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use crate::cli::report::{departures, table, time};
+use crate::cli::whom::Found;
 use crate::config::Settings;
-use crate::fleet::{Fleet, Machine};
+use crate::fleet::Machine;
 use crate::model::boot::Step;
 use crate::model::check::Check;
 use crate::model::checkin::vitals::Vitals;
+use crate::model::identity::evidence::Conflict;
+use crate::model::label::{Labels, listed};
 use crate::model::manifest::BundleId;
+use crate::model::rollout::Census;
 use crate::store::Store;
 
 /// The checks that were not made of a bundle; nothing when its manifest cannot be read.
 type Off = Option<BTreeSet<Check>>;
 
+/// Every machine, and how rollouts see it; none when nothing was ever served.
+async fn read(settings: &Settings) -> anyhow::Result<(Vec<Machine>, Census)> {
+    if settings.fleet().is_absent() {
+        return Ok((Vec::new(), Census::new()));
+    }
+    let Found { machines, census, .. } = Found::read(settings).await?;
+    Ok((machines, census))
+}
+
+/// The labels of a machine.
+pub(super) fn labels_in<'a>(census: &'a Census, machine: &Machine) -> Option<&'a Labels> {
+    census.get(&machine.identity.mac.into()).map(|view| &view.labels)
+}
+
 /// Lists every machine that ever asked to boot.
 pub(super) async fn list(settings: &Settings, as_json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
-    let machines = Fleet::read(&settings.fleet()).await?;
+    let (machines, census) = read(settings).await?;
     let store = Store::look_into(&settings.store());
     let mut off: BTreeMap<&BundleId, Off> = BTreeMap::new();
     for (_, _, bundle) in machines.iter().filter_map(|machine| machine.session.told.as_ref()) {
@@ -28,7 +46,10 @@ pub(super) async fn list(settings: &Settings, as_json: bool, out: &mut dyn Write
     }
     let off_of = |machine: &Machine| Some(off.get(&machine.session.told.as_ref()?.2)?.clone());
     if as_json {
-        let list: Vec<Value> = machines.iter().map(|machine| describe(machine, off_of(machine).flatten())).collect();
+        let list: Vec<Value> = machines
+            .iter()
+            .map(|machine| describe(machine, labels_in(&census, machine), off_of(machine).flatten()))
+            .collect();
         serde_json::to_writer_pretty(&mut *out, &list)?;
         writeln!(out)?;
     } else if machines.is_empty() {
@@ -42,6 +63,13 @@ pub(super) async fn list(settings: &Settings, as_json: bool, out: &mut dyn Write
             let place = header.len() - 2;
             header.remove(place);
             rows.iter_mut().for_each(|row| drop(row.remove(place)));
+        }
+        if census.values().any(|view| !view.labels.is_empty()) {
+            let place = header.len() - 1;
+            header.insert(place, "LABELS");
+            for (row, machine) in rows.iter_mut().zip(&machines) {
+                row.insert(place, labels_in(&census, machine).map_or_else(|| "-".to_owned(), listed));
+            }
         }
         out.write_all(table(&header, rows).as_bytes())?;
     }
@@ -90,7 +118,8 @@ pub(super) fn state(machine: &Machine) -> String {
         ("sent", Some(what)) => what.clone(),
         (word, _) => word.to_owned(),
     };
-    std::iter::once(state).chain(remarks(machine)).collect::<Vec<_>>().join("; ")
+    let conflict = (!machine.conflicts.is_empty()).then(|| "CONFLICT".to_owned());
+    std::iter::once(state).chain(conflict).chain(remarks(machine)).collect::<Vec<_>>().join("; ")
 }
 
 fn remarks(machine: &Machine) -> Vec<String> {
@@ -98,8 +127,9 @@ fn remarks(machine: &Machine) -> Vec<String> {
 }
 
 /// A machine with its last boot, as JSON.
-pub(super) fn describe(machine: &Machine, off: Off) -> Value {
-    let Machine { identity, first_seen, last_seen, session, .. } = machine;
+pub(super) fn describe(machine: &Machine, labels: Option<&Labels>, off: Off) -> Value {
+    let Machine { identity, first_seen, last_seen, session, conflicts, .. } = machine;
+    let hardware = &identity.hardware;
     let told = session.told.as_ref();
     let at = |moment: SystemTime| time(moment);
     json!({
@@ -108,6 +138,14 @@ pub(super) fn describe(machine: &Machine, off: Off) -> Value {
         "serial": identity.serial,
         "platform": identity.platform,
         "buildarch": identity.buildarch,
+        "board_serial": hardware.board_serial,
+        "asset": hardware.asset,
+        "manufacturer": hardware.manufacturer,
+        "product": hardware.product,
+        "cards": hardware.cards,
+        "address": hardware.address,
+        "labels": labels,
+        "conflicts": conflicts.iter().map(conflict_json).collect::<Vec<_>>(),
         "first_seen": at(*first_seen),
         "last_seen": at(*last_seen),
         "profile": told.map(|(profile, _, _)| profile),
@@ -127,4 +165,8 @@ pub(super) fn describe(machine: &Machine, off: Off) -> Value {
         "vitals": session.vitals,
         "running": session.report,
     })
+}
+
+fn conflict_json(conflict: &Conflict) -> Value {
+    json!({ "with": conflict.with, "over": conflict.over, "text": conflict.to_string() })
 }

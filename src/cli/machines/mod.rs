@@ -1,6 +1,7 @@
 //! `bivouac machines`: what the fleet is, how the boots of one machine went, and what people say of machines.
 
 mod change;
+mod inbox;
 mod list;
 mod show;
 
@@ -35,6 +36,10 @@ pub(super) async fn machines(settings: &Settings, arguments: MachinesArgs, out: 
                 (None, None, false) => When::Now,
             };
             change::reboot(settings, &whom, when, reason.why.as_deref(), out).await
+        }
+        Some(MachinesCommand::Inbox { json }) => inbox::inbox(settings, json, out).await,
+        Some(MachinesCommand::Approve { whom, profile, reason }) => {
+            inbox::approve(settings, &whom, profile.as_deref(), reason.why.as_deref(), out).await
         }
         Some(MachinesCommand::Message { whom, text }) => {
             change::ask(settings, &whom, Request::Message(text), None, out).await

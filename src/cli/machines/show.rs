@@ -7,14 +7,17 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use super::list::{describe, state};
+use super::list::{describe, labels_in, state};
 use crate::cli::args::ShowMachineArgs;
 use crate::cli::report::{plain, size, table, time};
+use crate::cli::whom::census_of;
 use crate::config::Settings;
 use crate::fleet::{Event, Fleet, Machine, Onlooker, Session};
 use crate::model::boot::Step;
 use crate::model::checkin::vitals::{HealthCheck, Memory};
 use crate::model::database::DatabasePlace;
+use crate::model::identity::Identity;
+use crate::model::label::listed;
 use crate::model::mac::Mac;
 use crate::model::name::nearest;
 use crate::model::timeline::{Stage, Standing, Timeline};
@@ -36,13 +39,16 @@ pub(super) async fn show(settings: &Settings, asked: &ShowMachineArgs, out: &mut
     }
     let machine = found?;
     let mac = machine.identity.mac;
+    let ledger = fleet.book().read().await?;
+    let census = census_of(settings, std::slice::from_ref(machine), &ledger);
+    let labels = labels_in(&census, machine);
     let mut boots = boots(all_events(&fleet, &mac).await?);
     if !asked.all {
         boots.drain(..boots.len().saturating_sub(1));
     }
     let now = SystemTime::now();
     if asked.json {
-        let mut value = describe(machine, None);
+        let mut value = describe(machine, labels, None);
         if let Some(object) = value.as_object_mut() {
             object.remove("off");
             object.insert("boots".to_owned(), boots.iter().rev().map(|boot| as_json(boot, now)).collect());
@@ -53,7 +59,10 @@ pub(super) async fn show(settings: &Settings, asked: &ShowMachineArgs, out: &mut
     }
     let hostname = machine.session.report.as_ref().map_or("-", |report| report.hostname.as_str());
     writeln!(out, "{mac}  {}  {}", plain(hostname), plain(&state(machine)))?;
-    for line in health(&machine.session, now) {
+    if let Some(labels) = labels.filter(|labels| !labels.is_empty()) {
+        writeln!(out, "Labels: {}.", listed(labels))?;
+    }
+    for line in hardware(machine).into_iter().chain(health(&machine.session, now)) {
         writeln!(out, "{}", plain(&line))?;
     }
     for (before_last, boot) in boots.iter().rev().enumerate() {
@@ -70,6 +79,28 @@ pub(super) async fn show(settings: &Settings, asked: &ShowMachineArgs, out: &mut
         writeln!(out, "Nothing was written down of its boots; they were with an older version of Bivouac.")?;
     }
     Ok(())
+}
+
+/// What a machine says of itself, and who it is mistaken for.
+fn hardware(machine: &Machine) -> Vec<String> {
+    let Identity { mac, uuid, serial, hardware, .. } = &machine.identity;
+    let said = |word: &str, text: &Option<String>| text.as_ref().map(|text| format!("{word} {text}"));
+    let model: Vec<&str> =
+        [&hardware.manufacturer, &hardware.product].into_iter().flatten().map(String::as_str).collect();
+    let model = (!model.is_empty()).then(|| model.join(" "));
+    let others: Vec<String> = hardware.cards.iter().filter(|card| *card != mac).map(ToString::to_string).collect();
+    let facts = [
+        model,
+        said("serial number", serial),
+        said("board", &hardware.board_serial),
+        said("asset tag", &hardware.asset),
+        said("UUID", uuid),
+        (!others.is_empty()).then(|| format!("other cards {}", others.join(", "))),
+    ];
+    let facts: Vec<String> = facts.into_iter().flatten().collect();
+    let mut lines: Vec<String> = if facts.is_empty() { Vec::new() } else { vec![facts.join("; ") + "."] };
+    lines.extend(machine.conflicts.iter().map(|conflict| format!("CONFLICT: {conflict}.")));
+    lines
 }
 
 /// How a machine was when it last checked in.
@@ -108,7 +139,9 @@ fn rough(duration: Duration) -> String {
 /// The machine a person means: by its address, or by a host name or serial number only it has.
 fn find<'a>(machines: &'a [Machine], wanted: &str) -> anyhow::Result<&'a Machine> {
     if let Ok(mac) = wanted.parse::<Mac>() {
-        let found = machines.iter().find(|machine| machine.identity.mac == mac);
+        let has = |machine: &&Machine| machine.identity.hardware.cards.contains(&mac);
+        let kept = machines.iter().find(|machine| machine.identity.mac == mac);
+        let found = kept.or_else(|| machines.iter().find(has));
         return found
             .with_context(|| format!("machine {mac} was never seen; `bivouac machines` lists those that were"));
     }

@@ -15,6 +15,7 @@ impl Roster {
         }
         let mut machine = match self.machines.remove(&mac) {
             Some(ours) => {
+                self.index.remove(&ours.identity);
                 for session in ours.sessions() {
                     self.tokens.remove(&session.token);
                 }
@@ -25,6 +26,7 @@ impl Roster {
         self.count(&mut machine);
         let tokens = machine.sessions().map(|session| session.token.clone()).filter(|token| !token.is_empty());
         self.tokens.extend(tokens.map(|token| (token, mac)));
+        self.index.add(&machine.identity);
         self.machines.insert(mac, machine);
     }
 
@@ -69,7 +71,13 @@ fn together(ours: Machine, theirs: Machine) -> Machine {
     } else {
         (ours.identity, ours.attempts, ours.good.or(theirs.good))
     };
-    Machine { identity, first_seen, last_seen, session, earlier, good, attempts, rounds: ours.rounds }
+    let mut conflicts = ours.conflicts;
+    for conflict in theirs.conflicts {
+        if !conflicts.contains(&conflict) {
+            conflicts.push(conflict);
+        }
+    }
+    Machine { identity, first_seen, last_seen, session, earlier, good, attempts, rounds: ours.rounds, conflicts }
 }
 
 /// When a machine was last given a script or checked in.

@@ -1,5 +1,6 @@
 //! Labels: what people say of machines (`site=berlin`, `room=12`, `canary`), and how machines are chosen by them.
 
+pub mod rule;
 mod selector;
 
 use std::collections::BTreeMap;

@@ -53,6 +53,11 @@ pub enum Fact {
         /// What they have no more.
         removed: BTreeSet<LabelKey>,
     },
+    /// Machines nobody knew may boot.
+    Approved {
+        /// Which machines.
+        machines: Vec<MachineId>,
+    },
     /// What machines boot from now on; what the site file says when absent.
     Assigned {
         /// Which machines.
@@ -235,6 +240,7 @@ impl Fact {
     pub fn machines(&self) -> &[MachineId] {
         match self {
             Self::Labelled { machines, .. }
+            | Self::Approved { machines }
             | Self::Assigned { machines, .. }
             | Self::AssignedOnce { machines, .. }
             | Self::Asked { machines, .. } => machines,
@@ -259,6 +265,7 @@ impl fmt::Display for Fact {
                 parts.extend(removed.iter().map(|key| format!("no {key}")));
                 write!(f, "label {}: {}", named(machines), parts.join(", "))
             }
+            Self::Approved { machines } => write!(f, "approve {}", named(machines)),
             Self::Assigned { machines, to: Some(to) } => write!(f, "assign {} to {}", to, named(machines)),
             Self::Assigned { machines, to: None } => {
                 write!(f, "assign nothing to {}: the site file says what they boot", named(machines))

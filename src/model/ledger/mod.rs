@@ -22,6 +22,8 @@ use crate::model::rollout::{Release, Rollout, RolloutNumber};
 pub struct Record {
     /// Its labels.
     pub labels: Labels,
+    /// Whether somebody said that it may boot, though nobody knew it.
+    pub approved: bool,
     /// What it boots, instead of what the site file says.
     pub assigned: Option<Target>,
     /// What it boots the next time, and only then.
@@ -117,6 +119,11 @@ impl Ledger {
                     labels.extend(set.iter().map(|(key, value)| (key.clone(), value.clone())));
                     labels.retain(|key, _| !removed.contains(key));
                     self.forget_empty(machine);
+                }
+            }
+            Fact::Approved { machines } => {
+                for machine in machines {
+                    self.record_of(machine).approved = true;
                 }
             }
             Fact::Assigned { machines, to } => {

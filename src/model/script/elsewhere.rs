@@ -19,6 +19,12 @@ pub fn local_disk(how: Option<DiskBoot>) -> String {
     format!("#!ipxe\necho Bivouac: this machine boots from its local disk\n{steps}")
 }
 
+/// Tells a machine that nothing is here for it; its firmware takes the next boot entry.
+#[must_use]
+pub fn nothing() -> String {
+    "#!ipxe\necho Bivouac: nothing boots here for this machine\nexit 1\n".to_owned()
+}
+
 /// Starts an entry of the site file; when that cannot be, the machine asks again. Nothing when a value of it cannot stand
 /// in a script, which the site file does not let through.
 #[must_use]

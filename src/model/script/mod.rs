@@ -15,7 +15,7 @@ mod menu;
 use std::fmt;
 
 pub use bundle::{Boot, ScriptError, boot};
-pub use elsewhere::{entry_of_site, local_disk, netboot_xyz};
+pub use elsewhere::{entry_of_site, local_disk, netboot_xyz, nothing};
 pub use menu::{Offer, menu};
 
 /// The name under which the initrd with the overlay and the site's key is served.
@@ -33,7 +33,8 @@ const CARDS: u32 = 8;
 /// Who asks. Texts are escaped with `:uristring`; the UUID must not be, because iPXE would take its sixteen bytes for the
 /// text and cut the URL at the first zero.
 const WHO: &str = "mac=${netX/mac}&uuid=${uuid}&serial=${serial:uristring}&platform=${platform:uristring}\
-                   &arch=${buildarch:uristring}&cards=${cards}";
+                   &arch=${buildarch:uristring}&board=${board-serial:uristring}&asset=${asset:uristring}\
+                   &maker=${manufacturer:uristring}&product=${product:uristring}&cards=${cards}";
 
 /// A text for the screen: printable ASCII without anything that means something to iPXE.
 #[must_use]
@@ -140,6 +141,7 @@ mod tests {
         let script = entry("http://10.0.0.1:8080");
         assert!(script.starts_with("#!ipxe\n"));
         assert!(script.contains("http://10.0.0.1:8080/script?mac=${netX/mac}&uuid=${uuid}&serial="));
+        assert!(script.contains("&board=${board-serial:uristring}&asset=${asset:uristring}&maker=${manufacturer:uristring}&product=${product:uristring}&cards="));
         assert!(script.contains("set cards ${cards},${net${card}/mac}\n") && script.contains("&cards=${cards} ||\n"));
         assert!(script.ends_with("goto again\n"));
     }

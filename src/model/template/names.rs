@@ -8,7 +8,8 @@ use super::{TemplateError, TemplateSet};
 use crate::model::name::nearest;
 
 /// What templates know of `machine`.
-pub(super) const MACHINE: [&str; 5] = ["mac", "uuid", "serial", "platform", "buildarch"];
+pub(super) const MACHINE: [&str; 9] =
+    ["mac", "uuid", "serial", "platform", "buildarch", "board_serial", "asset", "manufacturer", "product"];
 
 /// The three things templates know.
 const ROOTS: [&str; 3] = ["machine", "profile", "vars"];

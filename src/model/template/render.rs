@@ -8,7 +8,7 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Va
 
 use super::names::{self, MACHINE};
 use super::{SUFFIX, TemplateError, TemplateSet, Vars, limits};
-use crate::model::identity::Identity;
+use crate::model::identity::{Hardware, HardwareTexts, Identity};
 use crate::model::profile::variable::{Declaration, Required, Value};
 
 /// The largest file a template may make, in bytes.
@@ -227,20 +227,24 @@ fn known(value: &Value) -> Known {
 
 /// What a template knows of a machine: texts, empty where the machine does not say.
 fn facts(machine: &Identity) -> Known {
-    let Identity { mac, uuid, serial, platform, buildarch } = machine;
-    let said = [Some(&mac.to_string()), uuid.as_ref(), serial.as_ref(), platform.as_ref(), buildarch.as_ref()]
-        .map(|text| Known::from(text.map_or("", String::as_str)));
+    let Identity { mac, uuid, serial, platform, buildarch, hardware } = machine;
+    let Hardware { board_serial, asset, manufacturer, product, cards: _, address: _ } = hardware;
+    let address = Some(mac.to_string());
+    let said = [&address, uuid, serial, platform, buildarch, board_serial, asset, manufacturer, product]
+        .map(|text| Known::from(text.as_deref().unwrap_or_default()));
     Known::from(MACHINE.iter().map(|name| (*name).to_owned()).zip(said).collect::<BTreeMap<_, _>>())
 }
 
 /// A machine that says all there is. Its texts are numbers where a template may want one.
 fn fullest() -> Identity {
     let mac = "02:00:00:00:00:01".parse().expect("this is an address");
-    Identity::from_texts(mac, "4c4c4544-0000-2010-8020-80c04f202020", "7", "efi", "x86_64")
+    let texts = HardwareTexts { board_serial: "7", asset: "7", manufacturer: "7", product: "7" };
+    let hardware = Hardware::from_texts(texts, vec![mac]);
+    Identity { hardware, ..Identity::from_texts(mac, "4c4c4544-0000-2010-8020-80c04f202020", "7", "efi", "x86_64") }
 }
 
 fn barest() -> Identity {
-    Identity { uuid: None, serial: None, platform: None, buildarch: None, ..fullest() }
+    Identity::of(fullest().mac)
 }
 
 /// A value such as a machine may give.

@@ -1,6 +1,7 @@
 //! The scripts (DESIGN 3.4): one decision for each boot, made when the machine's own script is written.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -15,7 +16,7 @@ use tracing::{debug, warn};
 use super::{Link, plain};
 use crate::fleet::MAX_ROUNDS;
 use crate::model::boot::Step;
-use crate::model::identity::Identity;
+use crate::model::identity::{Hardware, HardwareTexts, Identity};
 use crate::model::mac::Mac;
 use crate::model::script;
 use crate::serve::App;
@@ -31,6 +32,10 @@ pub(super) struct Asking {
     serial: String,
     platform: String,
     arch: String,
+    board: String,
+    asset: String,
+    maker: String,
+    product: String,
     /// The addresses of all network cards, with something that is none before the first.
     cards: String,
     /// What somebody chose from the menu.
@@ -46,6 +51,14 @@ impl Asking {
     fn cards(&self) -> Vec<Mac> {
         let cards = self.cards.split(',').filter_map(|text| text.parse().ok());
         cards.filter(Mac::is_unicast).take(MAX_CARDS).collect()
+    }
+
+    fn identity(&self, mac: Mac, peer: IpAddr) -> Identity {
+        let Self { uuid, serial, platform, arch, board, asset, maker, product, .. } = self;
+        let texts = HardwareTexts { board_serial: board, asset, manufacturer: maker, product };
+        let address = Some(peer.to_canonical());
+        let hardware = Hardware { address, ..Hardware::from_texts(texts, self.cards()) };
+        Identity { hardware, ..Identity::from_texts(mac, uuid, serial, platform, arch) }
     }
 }
 
@@ -80,15 +93,16 @@ pub(super) async fn script(
         return ipxe(Body::from_stream(futures_util::stream::empty::<Result<Bytes, Infallible>>()));
     }
     app.meet(link.peer.ip(), mac);
-    let machine = Identity::from_texts(mac, &asking.uuid, &asking.serial, &asking.platform, &asking.arch);
     let now = SystemTime::now();
-    if app.fleet.circles(&mac, now) {
+    let machine = app.recognise(asking.identity(mac, link.peer.ip()), now);
+    if app.fleet.circles(&machine.mac, now) {
         let why = "it boots in a circle: asked again and again and loaded nothing";
         warn!(%mac, "a machine boots in a circle and is told to rest");
         app.fleet.refused(&machine, why.to_owned(), now);
         return ipxe(script::circle(&base, MAX_ROUNDS));
     }
-    let visit = Visit { base: &base, named: app.assignments.named(mac, &asking.cards()), machine: &machine };
+    let named = app.assignments.named(mac, &machine);
+    let visit = Visit { base: &base, named, machine: &machine };
     match app.answer(&visit, &asking.choice, &asking.failed).await {
         Ok(text) => {
             app.arrived(link.peer.ip(), mac);

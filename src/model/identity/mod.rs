@@ -1,6 +1,11 @@
 //! What a machine says of itself when it asks for its boot script.
 
+pub mod evidence;
+mod hardware;
+
 use serde::{Deserialize, Serialize};
+
+pub use hardware::{Hardware, HardwareTexts};
 
 use crate::model::mac::Mac;
 
@@ -20,13 +25,22 @@ pub struct Identity {
     pub platform: Option<String>,
     /// iPXE's `${buildarch}`: what iPXE was built for, which on BIOS is `i386` on a 64-bit machine too.
     pub buildarch: Option<String>,
+    /// What its board and case say, and which cards it has.
+    #[serde(default, skip_serializing_if = "Hardware::is_empty")]
+    pub hardware: Hardware,
 }
 
 impl Identity {
     /// A machine of which only the address is known.
     #[must_use]
     pub fn of(mac: Mac) -> Self {
-        Self { mac, uuid: None, serial: None, platform: None, buildarch: None }
+        Self { mac, uuid: None, serial: None, platform: None, buildarch: None, hardware: Hardware::default() }
+    }
+
+    /// Whether only the address is known.
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
+        *self == Self::of(self.mac)
     }
 
     /// Builds an identity from texts that came over the network: control characters go, lengths are bounded, and
@@ -39,6 +53,7 @@ impl Identity {
             serial: clean(serial).filter(|text| !is_filler(text)),
             platform: clean(platform),
             buildarch: clean(buildarch),
+            hardware: Hardware::default(),
         }
     }
 
@@ -64,26 +79,61 @@ fn clean(text: &str) -> Option<String> {
     (!kept.is_empty()).then(|| kept.to_owned())
 }
 
+/// UUIDs that makers of boards and of firmware left in many machines (netboot.md, C14).
+const SHARED_UUIDS: [&str; 4] = [
+    "03000200-0400-0500-0006-000700080009",
+    "00020003-0004-0005-0006-000700080009",
+    "12345678-1234-5678-90ab-cddeefaabbcc",
+    "fefefefe-fefe-fefe-fefe-fefefefefefe",
+];
+
 fn is_real_uuid(text: &str) -> bool {
-    let digits: Vec<u8> = text.bytes().filter(|b| *b != b'-').collect();
-    digits.len() == 32
-        && digits.iter().all(u8::is_ascii_hexdigit)
-        && digits.iter().any(|digit| Some(digit) != digits.first())
-        // One board maker's constant, seen on many machines.
-        && text != "03000200-0400-0500-0006-000700080009"
+    let digits = || text.bytes().filter(|b| *b != b'-');
+    let first = digits().next();
+    digits().count() == 32
+        && digits().all(|digit| digit.is_ascii_hexdigit())
+        && digits().any(|digit| Some(digit) != first)
+        && !SHARED_UUIDS.contains(&text)
 }
 
+/// What firmware makers write where the maker of a machine should have written something (netboot.md, C14).
+const FILLERS: [&str; 27] = [
+    "to be filled by o.e.m.",
+    "to be filled by o.e.m",
+    "to be filled by oem",
+    "default string",
+    "enter serial",
+    "enter serial number",
+    "none",
+    "n/a",
+    "na",
+    "null",
+    "empty",
+    "unknown",
+    "undefined",
+    "oem",
+    "o.e.m.",
+    "not specified",
+    "not applicable",
+    "not available",
+    "no asset tag",
+    "no asset information",
+    "asset tag",
+    "chassis serial number",
+    "base board serial number",
+    "system serial number",
+    "system manufacturer",
+    "system product name",
+    "123456789",
+];
+
+/// Whether a text stands in many machines: a known filler, or nothing but zeros, Fs, or marks.
 fn is_filler(text: &str) -> bool {
-    let lower = text.to_ascii_lowercase();
-    matches!(
-        lower.as_str(),
-        "to be filled by o.e.m."
-            | "default string"
-            | "enter serial"
-            | "none"
-            | "not specified"
-            | "system serial number"
-    ) || lower.bytes().all(|b| b == b'0')
+    let only = |byte: u8| text.bytes().all(|b| b.to_ascii_lowercase() == byte);
+    FILLERS.iter().any(|filler| text.eq_ignore_ascii_case(filler))
+        || only(b'0')
+        || only(b'f')
+        || text.bytes().all(|b| b.is_ascii_punctuation() || b == b' ')
 }
 
 #[cfg(test)]
@@ -100,7 +150,15 @@ mod tests {
             assert_eq!(identity(uuid, "").uuid, None, "{uuid}");
         }
         assert_eq!(identity("", "To be filled by O.E.M.").serial, None);
-        assert_eq!(identity("", "0000").serial, None);
+        for serial in ["0000", "FFFFFFFF", "default string", "To Be Filled By O.E.M", "....", "123456789", "None"] {
+            assert_eq!(identity("", serial).serial, None, "{serial}");
+        }
+        assert_eq!(identity("03000200-0400-0500-0006-000700080009", "").uuid, None);
+        let texts =
+            HardwareTexts { board_serial: "B 1", asset: "No Asset Tag", product: "NUC11\n", ..Default::default() };
+        let hardware = Hardware::from_texts(texts, Vec::new());
+        assert_eq!((hardware.board_serial.as_deref(), hardware.product.as_deref()), (Some("B 1"), Some("NUC11")));
+        assert_eq!((hardware.asset, hardware.manufacturer), (None, None));
         let good = identity("6F9619FF-8B86-D011-B42D-00CF4FC964FF", " PC-7 ");
         assert_eq!(good.uuid.as_deref(), Some("6f9619ff-8b86-d011-b42d-00cf4fc964ff"));
         assert_eq!(good.serial.as_deref(), Some("PC-7"));

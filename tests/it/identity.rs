@@ -1,0 +1,196 @@
+//! Who a machine is, through the front door: boots that say who asks, and what people see of them.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::site::{Serving, Site};
+
+const ONE: &str = "52:54:00:00:00:01";
+const TWO: &str = "52:54:00:00:00:02";
+const UUID: &str = "4c4c4544-0000-2010-8020-80c04f202020";
+const OTHER: &str = "5d5d4544-0000-2010-8020-80c04f202020";
+
+fn served() -> (Site, Serving) {
+    let site = Site::published();
+    let server = site.serve(&["--dhcp", "off"]);
+    (site, server)
+}
+
+/// What a command of a person says.
+fn run(site: &Site, arguments: &[&str]) -> String {
+    let ran = site.run(arguments);
+    assert_eq!(ran.code, Some(0), "{arguments:?}: {}", ran.err);
+    ran.out
+}
+
+/// The machines, once there are so many that fit.
+fn until(site: &Site, is_so: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+    let begun = Instant::now();
+    loop {
+        let machines: Vec<Value> = serde_json::from_str(&run(site, &["machines", "--json"])).unwrap();
+        if is_so(&machines) {
+            return machines;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "that never came to be: {machines:#?}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_machine_says_what_it_is_and_fillers_are_nothing() {
+    let (site, server) = served();
+    server.get(&format!(
+        "/script?mac={ONE}&uuid={UUID}&serial=To%20be%20filled%20by%20O.E.M.&board=BSN%207&asset=No%20Asset%20Tag\
+         &maker=ACME&product=NUC%2011&cards=-,{ONE},{TWO},junk"
+    ));
+    let machines = until(&site, |machines| machines.len() == 1);
+    let machine = &machines[0];
+    assert_eq!((&machine["serial"], &machine["asset"]), (&Value::Null, &Value::Null));
+    assert_eq!((machine["board_serial"].as_str(), machine["manufacturer"].as_str()), (Some("BSN 7"), Some("ACME")));
+    assert_eq!(machine["cards"], serde_json::json!([ONE, TWO]));
+    let shown = run(&site, &["machines", "show", TWO]);
+    assert!(shown.starts_with(ONE) && shown.contains("ACME NUC 11; board BSN 7; UUID 4c4c"), "{shown}");
+}
+
+#[test]
+fn a_machine_that_boots_by_another_of_its_cards_is_the_same_one_after_a_restart_too() {
+    let site = Site::published();
+    let server = site.serve(&["--dhcp", "off"]);
+    server.get(&format!("/script?mac={ONE}&uuid={UUID}&cards=-,{ONE},{TWO}"));
+    until(&site, |machines| machines.len() == 1);
+    run(&site, &["machines", "label", TWO, "room=1"]);
+    drop(server);
+    let server = site.serve(&["--dhcp", "off"]);
+    server.get(&format!("/script?mac={TWO}&uuid={UUID}&cards=-,{ONE},{TWO}"));
+    let again = site.run(&["machines", "label", "room=1", "seen"]);
+    assert!(again.out.contains(ONE), "{}{}", again.out, again.err);
+    let machines = until(&site, |machines| !machines.is_empty());
+    assert_eq!((machines.len(), machines[0]["mac"].as_str()), (1, Some(ONE)));
+    assert_eq!(machines[0]["conflicts"], serde_json::json!([]));
+}
+
+#[test]
+fn a_clone_and_a_shared_dock_are_conflicts_and_said_once() {
+    let (site, server) = served();
+    server.get(&format!("/script?mac={ONE}&uuid={UUID}&cards=-,{ONE}"));
+    for _ in 0..2 {
+        server.get(&format!("/script?mac={TWO}&uuid={UUID}&cards=-,{TWO}"));
+    }
+    let is_known = |machine: &Value| machine["conflicts"].as_array().unwrap().len() == 1;
+    let machines = until(&site, |machines| machines.len() == 2 && machines.iter().all(is_known));
+    assert_eq!(machines[0]["conflicts"][0]["with"], TWO);
+    assert!(run(&site, &["machines"]).contains("CONFLICT"));
+    let dock = "52:54:00:00:00:0d";
+    for uuid in [OTHER, &OTHER.replace('5', "6"), OTHER] {
+        server.get(&format!("/script?mac={dock}&uuid={uuid}&cards=-,{dock}"));
+    }
+    until(&site, |machines| machines.len() == 3 && machines.iter().all(is_known));
+    let shown = run(&site, &["machines", "show", dock]);
+    assert!(shown.contains("CONFLICT: two computers boot with card 52:54:00:00:00:0d"), "{shown}");
+    let begun = Instant::now();
+    while run(&site, &["events"]).matches("alarm about").count() < 2 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the alarms were not written");
+    }
+    assert_eq!(run(&site, &["events"]).matches("alarm about").count(), 2);
+}
+
+#[test]
+fn labels_by_rule_are_there_and_what_people_say_wins() {
+    let site = Site::published();
+    let rules = "[[label]]\nset = { site = \"here\", room = \"1\" }\nsubnet = \"127.0.0.0/8\"\n\
+                 [[label]]\nset = { type = \"nuc\" }\nmachines = [\"52:54\"]\nproduct = \"nuc*\"\n";
+    site.write("bivouac.toml", rules);
+    let server = site.serve(&["--dhcp", "off"]);
+    server.get(&format!("/script?mac={ONE}&product=NUC%2011"));
+    server.get(&format!("/script?mac={TWO}&product=Other"));
+    let machines = until(&site, |machines| machines.len() == 2);
+    assert_eq!(machines[0]["labels"], serde_json::json!({"room": "1", "site": "here", "type": "nuc"}));
+    assert_eq!(machines[0]["address"], "127.0.0.1");
+    let labelled = run(&site, &["machines", "label", "type=nuc", "room=2"]);
+    assert!(labelled.contains(ONE) && !labelled.contains(TWO), "{labelled}");
+    let list = run(&site, &["machines"]);
+    assert!(list.contains("LABELS") && list.contains("room=2,site=here,type=nuc"), "{list}");
+    assert!(run(&site, &["machines", "show", ONE]).contains("Labels: room=2,site=here,type=nuc."));
+    let refused = site.run(&["machines", "label", "type=nuk", "room=3"]);
+    assert!(refused.err.contains("did you mean `nuc`"), "{}", refused.err);
+    site.write("bivouac.toml", "[[label]]\nset = { room = \"1 2\" }\nserial = \"*\"\n");
+    let refused = site.run(&["machines"]);
+    assert!(refused.code == Some(2) && refused.err.contains("in rule 1"), "{}", refused.err);
+}
+
+/// Asks once more until the script has that, as an iPXE does every half minute.
+fn script_with(site: &Site, server: &Serving, mac: &str, text: &str) -> String {
+    let begun = Instant::now();
+    loop {
+        let script = server.get(&format!("/script?mac={mac}&maker=ACME"));
+        if script.contains(text) {
+            return script;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{script}");
+        // That takes a moment, in which the server reads what people wrote.
+        run(site, &["machines", "inbox"]);
+    }
+}
+
+fn with_unknown(policy: &str) -> (Site, Serving) {
+    let site = Site::published();
+    let known = "[machines.\"52:54:00:00:00:0a\"]\nprofile = \"hello\"\n";
+    let file = format!("unknown-policy = \"{policy}\"\n{known}[dhcp]\nmode = \"off\"\n");
+    site.write("bivouac.toml", &file);
+    let server = site.serve_as(&file, &[]);
+    assert!(server.get("/script?mac=52:54:00:00:00:0a").contains("bivouac_bundle="), "the site file names it");
+    (site, server)
+}
+
+#[test]
+fn an_unknown_machine_waits_with_a_code_until_it_is_approved() {
+    let (site, server) = with_unknown("inbox");
+    let code_of = |script: &str| script.split("Its code is ").nth(1).unwrap()[..6].to_owned();
+    let script = script_with(&site, &server, ONE, "Its code is ");
+    assert!(script.contains("sleep 30") && !script.contains("bivouac_bundle="), "{script}");
+    let code = code_of(&script);
+    assert_eq!(code_of(&script_with(&site, &server, ONE, "Its code is ")), code, "it does not change");
+    assert_ne!(code_of(&script_with(&site, &server, TWO, "Its code is ")), code);
+    until(&site, |machines| machines.len() == 3);
+    let inbox = run(&site, &["machines", "inbox"]);
+    assert!(inbox.contains(&code) && inbox.contains("ACME") && inbox.contains("127.0.0.1"), "{inbox}");
+    assert_eq!(inbox.lines().count(), 3, "{inbox}");
+    let refused = site.run(&["machines", "approve", "BBBBBB"]);
+    assert!(
+        refused.code == Some(2) && refused.err.contains("no machine waits with the code BBBBBB"),
+        "{}",
+        refused.err
+    );
+    let refused = site.run(&["machines", "approve", &code, "--profile", "helo"]);
+    assert!(refused.code == Some(2) && refused.err.contains("helo"), "{}", refused.err);
+    let approved = run(&site, &["machines", "approve", &code.to_lowercase(), "--profile", "hello", "--why", "mine"]);
+    assert!(approved.contains(&format!("approve {ONE}")) && approved.contains("assign hello"), "{approved}");
+    script_with(&site, &server, ONE, "bivouac_bundle=");
+    script_with(&site, &server, TWO, "Its code is ");
+    assert!(!run(&site, &["machines", "inbox", "--json"]).contains(ONE));
+    run(&site, &["machines", "label", TWO, "room=1"]);
+    script_with(&site, &server, TWO, "bivouac_bundle=");
+    run(&site, &["machines", "forget", ONE]);
+    script_with(&site, &server, ONE, "Its code is ");
+}
+
+#[test]
+fn unknown_machines_do_what_the_site_says() {
+    for (policy, text) in [
+        ("boot", "bivouac_bundle="),
+        ("menu", "choose "),
+        ("local-disk", "boots from its local disk"),
+        ("ignore", "nothing boots here"),
+    ] {
+        let (site, server) = with_unknown(policy);
+        let script = server.get(&format!("/script?mac={ONE}"));
+        assert!(script.contains(text), "{policy}: {script}");
+        run(&site, &["machines", "approve", ONE]);
+        script_with(&site, &server, ONE, "bivouac_bundle=");
+    }
+    let site = Site::published();
+    site.write("bivouac.toml", "unknown-policy = \"quarantine\"\n");
+    let refused = site.run(&["machines"]);
+    assert!(refused.code == Some(2) && refused.err.contains("inbox"), "{}", refused.err);
+}
