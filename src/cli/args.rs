@@ -372,6 +372,22 @@ pub(super) enum MachinesCommand {
         #[command(flatten)]
         reason: Reason,
     },
+    /// Write what people said of machines as CSV: columns mac, assign, label.KEY and vars.NAME
+    Export {
+        /// The file; printed when absent
+        file: Option<PathBuf>,
+    },
+    /// Take in such a table, all of it or nothing. An empty cell says nothing, `-` takes away what there is, and after a
+    /// backslash all is meant literally
+    Import {
+        /// The file
+        file: PathBuf,
+        /// Only say what would change
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        reason: Reason,
+    },
     /// List the machines nobody knows that wait to be approved, with the codes on their screens
     Inbox {
         /// As JSON

@@ -194,3 +194,70 @@ fn unknown_machines_do_what_the_site_says() {
     let refused = site.run(&["machines"]);
     assert!(refused.code == Some(2) && refused.err.contains("inbox"), "{}", refused.err);
 }
+
+#[test]
+fn what_people_said_of_machines_goes_out_and_comes_in_as_a_table() {
+    let (site, server) = served();
+    server.get(&format!("/script?mac={ONE}&cards=-,{ONE},{TWO}"));
+    until(&site, |machines| machines.len() == 1);
+    run(&site, &["machines", "label", ONE, "room=1", "canary"]);
+    run(&site, &["machines", "set", ONE, "note=a, \"b\"", "empty="]);
+    run(&site, &["assign", ONE, "hello"]);
+    let before = run(&site, &["events"]);
+    run(&site, &["machines", "export", "fleet.csv"]);
+    let table = std::fs::read_to_string(site.path("fleet.csv")).unwrap();
+    assert_eq!(
+        table,
+        format!(
+            "mac,assign,label.canary,label.room,vars.empty,vars.note\n{ONE},hello:stable,\\,1,\\,\"a, \"\"b\"\"\"\n"
+        )
+    );
+    assert_eq!(run(&site, &["machines", "export"]), table);
+    assert_eq!(run(&site, &["machines", "import", "fleet.csv"]), "Nothing changes.\n");
+    assert_eq!(run(&site, &["events"]), before);
+
+    let new = "52:54:00:00:00:07";
+    site.write("fleet.csv", &format!("mac,assign,label.room\n{TWO},,2\n{new},hello@1,-\n"));
+    let would = run(&site, &["machines", "import", "fleet.csv", "--dry-run"]);
+    assert!(would.contains(&format!("would label {ONE}: room=2")), "its other card is the same machine: {would}");
+    assert_eq!(run(&site, &["events"]), before);
+    let done = run(&site, &["machines", "import", "fleet.csv", "--why", "the new room"]);
+    assert!(done.contains(&format!("assign hello@1 to {new}")), "{done}");
+    assert!(run(&site, &["machines", "show", ONE]).contains("Labels: canary,room=2."));
+}
+
+#[test]
+fn a_table_with_bad_lines_is_refused_as_a_whole_and_every_bad_line_is_told() {
+    let (site, _server) = served();
+    let table = format!(
+        "mac,assign,label.room\n{ONE},hello,1\nnonsense,,\n{ONE},,2\n{TWO},helo,1\n52:54:00:00:00:03,,a b\n\
+         52:54:00:00:00:04\nff:ff:ff:ff:ff:ff,,1\n"
+    );
+    site.write("bad.csv", &table);
+    let refused = site.run(&["machines", "import", "bad.csv"]);
+    assert_eq!(refused.code, Some(2), "{}", refused.out);
+    for why in [
+        "nothing of bad.csv was taken in",
+        "line 3: `nonsense` is not a hardware address",
+        &format!("line 4: machine {ONE} is in line 2 already"),
+        "line 5: ",
+        "line 6: `a b` cannot be the value of a label",
+        "line 7: it has 1 cells, and the first line has 3",
+        "line 8: `ff:ff:ff:ff:ff:ff` is not the address of one network card",
+    ] {
+        assert!(refused.err.contains(why), "{why}: {}", refused.err);
+    }
+    assert!(!run(&site, &["events"]).contains("label"), "nothing was written");
+    for (table, why) in [
+        ("", "there is no column mac"),
+        ("mac,room\n", "`room` is no column; there are mac, assign, label.KEY and vars.NAME"),
+        ("mac,label.a,label.a\n", "column label.a is there twice"),
+        ("mac,label.A\n", "cannot be the key of a label"),
+    ] {
+        site.write("bad.csv", table);
+        let refused = site.run(&["machines", "import", "bad.csv"]);
+        assert!(refused.code == Some(2) && refused.err.contains(why), "{why}: {}", refused.err);
+    }
+    let refused = site.run(&["machines", "import", "none.csv"]);
+    assert!(refused.code == Some(2) && refused.err.contains("cannot read none.csv"), "{}", refused.err);
+}

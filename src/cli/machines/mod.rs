@@ -3,6 +3,7 @@
 mod change;
 mod inbox;
 mod list;
+mod sheet;
 mod show;
 
 use std::io::Write;
@@ -36,6 +37,10 @@ pub(super) async fn machines(settings: &Settings, arguments: MachinesArgs, out: 
                 (None, None, false) => When::Now,
             };
             change::reboot(settings, &whom, when, reason.why.as_deref(), out).await
+        }
+        Some(MachinesCommand::Export { file }) => sheet::export(settings, file.as_deref(), out).await,
+        Some(MachinesCommand::Import { file, dry_run, reason }) => {
+            sheet::import(settings, &file, dry_run, reason.why.as_deref(), out).await
         }
         Some(MachinesCommand::Inbox { json }) => inbox::inbox(settings, json, out).await,
         Some(MachinesCommand::Approve { whom, profile, reason }) => {
