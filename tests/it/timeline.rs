@@ -61,7 +61,7 @@ fn a_boot_is_shown_step_by_step_with_bytes_and_time() {
     // The first script was asked for before anybody knew whose address that is.
     assert_eq!(step(boot, "ipxe")["remark"], "first script");
     let text = site.run(&["machines", "show", "PC 7"]).out;
-    assert!(text.starts_with(&format!("{MAC}  -  booting\n\nBoot of ")), "{text}");
+    assert!(text.starts_with(&format!("{MAC}  -  booting\nserial number PC 7.\n\nBoot of ")), "{text}");
     for line in ["loader       -", "script ", "packages     -", "check-in     -"] {
         assert!(text.lines().any(|it| it.starts_with(line)), "{line}: {text}");
     }
