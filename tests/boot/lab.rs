@@ -44,6 +44,21 @@ pub enum Machine {
     UefiHttp,
 }
 
+/// What a machine says of itself, and where it is plugged in.
+struct Who<'a> {
+    mac: &'a str,
+    uuid: &'a str,
+    serial: &'a str,
+    tap: &'a str,
+}
+
+impl Who<'_> {
+    /// The machine of a test that needs just one.
+    const fn the_only_one() -> Self {
+        Self { mac: MAC, uuid: UUID, serial: "PC 7", tap: "tap0" }
+    }
+}
+
 /// The namespaces, and a folder for everything the test writes.
 pub struct Lab {
     name: String,
@@ -201,15 +216,33 @@ impl Lab {
         sector[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
         let disk = self.path("disk.img");
         fs::write(&disk, sector).unwrap();
-        self.start(Machine::BiosRom, &["-drive", &format!("format=raw,file={}", disk.display())])
+        let disk = format!("format=raw,file={}", disk.display());
+        self.start(Machine::BiosRom, &Who::the_only_one(), &["-no-reboot", "-drive", &disk])
     }
 
-    /// Switches the machine on.
+    /// Switches the machine on. It stops where others would reboot.
     pub fn power_on(&self, machine: Machine) -> Process {
-        self.start(machine, &[])
+        self.start(machine, &Who::the_only_one(), &["-no-reboot"])
     }
 
-    fn start(&self, machine: Machine, more: &[&str]) -> Process {
+    /// Switches one of several BIOS machines on, which has an address of its own and reboots when it is told to.
+    pub fn power_on_another(&self, mac: &str) -> Process {
+        let number = mac.rsplit(':').next().unwrap();
+        let tap = format!("tap{number}");
+        for set_up in [format!("tuntap add {tap} mode tap"), format!("link set {tap} master br0 up")] {
+            ip(&[&["-n", &self.a()][..], &set_up.split(' ').collect::<Vec<_>>()].concat());
+        }
+        let who = Who {
+            mac,
+            uuid: &format!("{}{number}", &UUID[..UUID.len() - 2]),
+            serial: &format!("PC {number}"),
+            tap: &tap,
+        };
+        self.start(Machine::BiosRom, &who, &[])
+    }
+
+    fn start(&self, machine: Machine, who: &Who<'_>, more: &[&str]) -> Process {
+        let Who { mac, uuid, serial, tap } = who;
         let mut qemu = self.inside(&self.a(), "qemu-system-x86_64");
         qemu.args([
             "-accel",
@@ -224,18 +257,18 @@ impl Lab {
             "none",
             "-nodefaults",
         ])
-        .args(["-no-reboot", "-serial", "stdio", "-device", "virtio-rng-pci"])
-        .args(["-smbios", &format!("type=1,uuid={UUID},serial=PC 7")])
-        .args(["-netdev", "tap,id=net,ifname=tap0,script=no,downscript=no"]);
+        .args(["-serial", "stdio", "-device", "virtio-rng-pci"])
+        .args(["-smbios", &format!("type=1,uuid={uuid},serial={serial}")])
+        .args(["-netdev", &format!("tap,id=net,ifname={tap},script=no,downscript=no")]);
         match machine {
             Machine::BiosRom => {
-                qemu.args(["-device", &format!("virtio-net-pci,netdev=net,mac={MAC}"), "-boot", "n"]);
+                qemu.args(["-device", &format!("virtio-net-pci,netdev=net,mac={mac}"), "-boot", "n"]);
             }
             Machine::UefiPxe | Machine::UefiHttp => {
                 let variables = self.path("ovmf-variables.fd");
                 fs::copy("/usr/share/OVMF/OVMF_VARS_4M.fd", &variables).unwrap();
                 // Without romfile= QEMU's iPXE ROM would answer in place of OVMF's own client.
-                qemu.args(["-device", &format!("virtio-net-pci,netdev=net,mac={MAC},romfile=,bootindex=0")])
+                qemu.args(["-device", &format!("virtio-net-pci,netdev=net,mac={mac},romfile=,bootindex=0")])
                     .args(["-drive", "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd"])
                     .args(["-drive", &format!("if=pflash,format=raw,file={}", variables.display())])
                     .args(["-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n"]);

@@ -9,6 +9,7 @@ mod dhcp;
 mod lab;
 mod nightly;
 mod recipes;
+mod rollout;
 mod site;
 mod wires;
 

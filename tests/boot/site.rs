@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -74,13 +75,26 @@ impl Site {
     /// Publishes a second release with one file more, whose site initrd cannot be had.
     pub fn publish_broken(&self, path: &str, text: &str) {
         std::fs::write(self.profiles.join("hello/root").join(path), text).unwrap();
-        let key = mirror().join("keys/release-key.asc");
-        self.run(&["build", "hello", "--offline", "--release-key", key.to_str().unwrap()]);
-        self.run(&["publish", "hello"]);
+        self.publish_next("stable");
         let bundle = self.manifest_id();
         let parts = std::fs::read(self.state().join(format!("store/sites/{bundle}.json"))).unwrap();
         let parts: serde_json::Value = serde_json::from_slice(&parts).unwrap();
         std::fs::remove_file(self.blob(parts["initrd"]["sha256"].as_str().unwrap())).unwrap();
+    }
+
+    /// Publishes another release to channel `beta`, in which a required health check ends with this status.
+    pub fn publish_with_check(&self, status: u8) {
+        let check = self.profiles.join("hello/root/etc/bivouac/health.d/required.d/display");
+        std::fs::create_dir_all(check.parent().unwrap()).unwrap();
+        std::fs::write(&check, format!("#!/bin/sh\necho no screen\nexit {status}\n")).unwrap();
+        std::fs::set_permissions(&check, std::fs::Permissions::from_mode(0o755)).unwrap();
+        self.publish_next("beta");
+    }
+
+    fn publish_next(&self, channel: &str) {
+        let key = mirror().join("keys/release-key.asc");
+        self.run(&["build", "hello", "--offline", "--release-key", key.to_str().unwrap()]);
+        self.run(&["publish", "hello", "--channel", channel]);
     }
 
     fn manifest_id(&self) -> String {
@@ -104,7 +118,8 @@ impl Site {
         serde_json::from_str(&self.run(&["show", "hello", "--json"])).unwrap()
     }
 
-    fn run(&self, arguments: &[&str]) -> String {
+    /// Runs the program, which must succeed; what it printed.
+    pub fn run(&self, arguments: &[&str]) -> String {
         let output = Command::new(env!("CARGO_BIN_EXE_bivouac"))
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .args(arguments)
