@@ -7,9 +7,10 @@ use sqlx::any::AnyRow;
 use sqlx::error::DatabaseError;
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 
+use super::behind::Write;
 use super::engine::Engine;
 use super::others::{Fresh, Others};
-use super::{Event, FleetError, Machine, Made, Session, Told, Write};
+use super::{Event, FleetError, Machine, Made, Session, Told};
 use crate::model::database::DatabasePlace;
 use crate::model::digest::Digest;
 use crate::model::identity::Identity;
