@@ -7,7 +7,7 @@ use nix::unistd::User;
 
 use super::serve;
 use crate::config::Settings;
-use crate::fleet::{By, Fleet, Lens, Machine, Onlooker, census};
+use crate::fleet::{By, DecideError, Fleet, Lens, Machine, Onlooker, census};
 use crate::model::label::{Labels, Selector};
 use crate::model::ledger::Ledger;
 use crate::model::mac::Mac;
@@ -35,24 +35,12 @@ impl Found {
 
     /// The machines a person means by an address, a host name, a serial number, or a selector of labels.
     pub(super) fn whom(&self, text: &str) -> anyhow::Result<Vec<MachineId>> {
-        if let Ok(mac) = text.parse::<Mac>() {
-            let is_kept = self.machines.iter().any(|machine| machine.identity.mac == mac);
-            let has = |machine: &&Machine| machine.identity.hardware.cards.contains(&mac);
-            let owner = self.machines.iter().find(has).filter(|_| !is_kept).map(|machine| machine.identity.mac);
-            // A machine may be spoken of before it is first switched on.
-            return Ok(vec![owner.unwrap_or(mac).into()]);
+        if let Some(machine) = named(&self.machines, text)? {
+            return Ok(vec![machine.identity.mac.into()]);
         }
-        let is_named = |machine: &&Machine| names(machine).any(|name| name == text);
-        let named: Vec<MachineId> =
-            self.machines.iter().filter(is_named).map(|machine| machine.identity.mac.into()).collect();
-        match named.as_slice() {
-            [_] => return Ok(named),
-            [one, other, ..] => {
-                bail!(
-                    "`{text}` is the name of several machines, {one} and {other} among them; write the address of one"
-                )
-            }
-            [] => {}
+        if let Ok(mac) = text.parse::<Mac>() {
+            // A machine may be spoken of before it is first switched on.
+            return Ok(vec![mac.into()]);
         }
         let selector: Selector = text.parse().with_context(|| format!("`{text}` is no machine"))?;
         let labels: Vec<&Labels> = self.census.values().map(|view| &view.labels).collect();
@@ -66,7 +54,26 @@ impl Found {
     }
 }
 
-fn names(machine: &Machine) -> impl Iterator<Item = &str> {
+/// The machine with this address, be it that of another of its cards, or the only one with this host name or serial number.
+pub(super) fn named<'a>(machines: &'a [Machine], text: &str) -> anyhow::Result<Option<&'a Machine>> {
+    if let Ok(mac) = text.parse::<Mac>() {
+        let has = |machine: &&Machine| machine.identity.hardware.cards.contains(&mac);
+        let kept = machines.iter().find(|machine| machine.identity.mac == mac);
+        return Ok(kept.or_else(|| machines.iter().find(has)));
+    }
+    let mut found = machines.iter().filter(|machine| names(machine).any(|name| name == text));
+    match (found.next(), found.next()) {
+        (Some(one), Some(other)) => bail!(
+            "`{text}` is the name of several machines, {} and {} among them; write the address of one",
+            one.identity.mac,
+            other.identity.mac
+        ),
+        (found, _) => Ok(found),
+    }
+}
+
+/// The names of a machine besides its address.
+pub(super) fn names(machine: &Machine) -> impl Iterator<Item = &str> {
     let hostname = machine.session.report.as_ref().map(|report| report.hostname.as_str());
     hostname.into_iter().chain(machine.identity.serial.as_deref())
 }
@@ -95,6 +102,14 @@ pub(super) fn person() -> String {
     let named = invoker.or_else(|| Some(User::from_uid(uid).ok()??.name));
     let printable = |name: &String| (1..=64).contains(&name.len()) && !name.chars().any(char::is_control);
     named.filter(printable).unwrap_or_else(|| format!("user {uid}"))
+}
+
+/// The error a person reads: a refusal is one itself.
+pub(super) fn refusal<E: std::error::Error + Send + Sync + 'static>(error: DecideError<E>) -> anyhow::Error {
+    match error {
+        DecideError::Refused(refusal) => refusal.into(),
+        other => anyhow::Error::new(other),
+    }
 }
 
 /// That person, and why.

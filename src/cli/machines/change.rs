@@ -9,9 +9,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 
 use crate::cli::args::AssignArgs;
-use crate::cli::whom::{Found, by, person};
+use crate::cli::whom::{Found, by, person, refusal};
 use crate::config::Settings;
-use crate::fleet::DecideError;
 use crate::model::label::{Label, LabelKey, Labels};
 use crate::model::ledger::{Fact, Ledger, Request, Target};
 use crate::model::mac::Mac;
@@ -26,10 +25,7 @@ pub(super) async fn write(
 ) -> anyhow::Result<()> {
     let person = person();
     let decide = |_: &Ledger| Ok::<_, Infallible>(facts.clone());
-    let written = found.fleet.book().decide(by(&person, why), decide).await.map_err(|error| match error {
-        DecideError::Refused(never) => match never {},
-        other => anyhow::Error::new(other),
-    })?;
+    let written = found.fleet.book().decide(by(&person, why), decide).await.map_err(refusal)?;
     for entry in written {
         writeln!(out, "{}", entry.fact)?;
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::list::{describe, labels_in, state};
 use crate::cli::args::ShowMachineArgs;
 use crate::cli::report::{plain, size, table, time};
-use crate::cli::whom::census_of;
+use crate::cli::whom::{census_of, named, names};
 use crate::config::Settings;
 use crate::fleet::{Event, Fleet, Machine, Onlooker, Session};
 use crate::model::boot::Step;
@@ -138,33 +138,17 @@ fn rough(duration: Duration) -> String {
 
 /// The machine a person means: by its address, or by a host name or serial number only it has.
 fn find<'a>(machines: &'a [Machine], wanted: &str) -> anyhow::Result<&'a Machine> {
+    if let Some(machine) = named(machines, wanted)? {
+        return Ok(machine);
+    }
     if let Ok(mac) = wanted.parse::<Mac>() {
-        let has = |machine: &&Machine| machine.identity.hardware.cards.contains(&mac);
-        let kept = machines.iter().find(|machine| machine.identity.mac == mac);
-        let found = kept.or_else(|| machines.iter().find(has));
-        return found
-            .with_context(|| format!("machine {mac} was never seen; `bivouac machines` lists those that were"));
+        anyhow::bail!("machine {mac} was never seen; `bivouac machines` lists those that were");
     }
-    let names = |machine: &'a Machine| {
-        let hostname = machine.session.report.as_ref().map(|report| report.hostname.as_str());
-        hostname.into_iter().chain(machine.identity.serial.as_deref())
-    };
-    let mut named = machines.iter().filter(|machine| names(machine).any(|name| name == wanted));
-    match (named.next(), named.next()) {
-        (Some(machine), None) => Ok(machine),
-        (Some(one), Some(other)) => anyhow::bail!(
-            "`{wanted}` is the name of several machines, {} and {} among them; write the address of one",
-            one.identity.mac,
-            other.identity.mac
-        ),
-        (None, _) => {
-            let hint = nearest(wanted, machines.iter().flat_map(names))
-                .map_or_else(String::new, |near| format!("; did you mean `{}`?", plain(near)));
-            anyhow::bail!(
-                "no machine has the address, host name or serial number `{wanted}`{hint}; `bivouac machines` lists them"
-            )
-        }
-    }
+    let hint = nearest(wanted, machines.iter().flat_map(names))
+        .map_or_else(String::new, |near| format!("; did you mean `{}`?", plain(near)));
+    anyhow::bail!(
+        "no machine has the address, host name or serial number `{wanted}`{hint}; `bivouac machines` lists them"
+    )
 }
 
 async fn all_events(fleet: &Onlooker, mac: &Mac) -> anyhow::Result<Vec<Event>> {

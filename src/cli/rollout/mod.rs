@@ -12,9 +12,9 @@ use anyhow::{Context as _, bail};
 pub(super) use args::{PromoteArgs, RolloutArgs};
 use args::{RolloutCommand, Which};
 
-use super::whom::{by, person};
+use super::whom::{by, person, refusal};
 use crate::config::Settings;
-use crate::fleet::{DecideError, Fleet, Onlooker};
+use crate::fleet::{Fleet, Onlooker};
 use crate::model::ledger::{Fact, Ledger, Refusal};
 use crate::model::name::{BundleRef, ChannelName, ProfileName};
 use crate::model::rollout::{Release, RolloutNumber};
@@ -65,7 +65,7 @@ async fn decide(
     };
     let person = person();
     let decide = |ledger: &Ledger| Ok::<_, Refusal>(decision(ledger, number)?.into_iter().collect());
-    let written = fleet.book().decide(by(&person, which.why.as_deref()), decide).await.map_err(plain)?;
+    let written = fleet.book().decide(by(&person, which.why.as_deref()), decide).await.map_err(refusal)?;
     for entry in &written {
         writeln!(out, "{}", entry.fact)?;
     }
@@ -85,14 +85,6 @@ fn only(ledger: &Ledger) -> anyhow::Result<RolloutNumber> {
             let names: Vec<String> = several.iter().map(ToString::to_string).collect();
             bail!("the rollouts {} are under way; name one of them", names.join(", "))
         }
-    }
-}
-
-/// The error a person reads: a refusal is one itself.
-fn plain<E: std::error::Error + Send + Sync + 'static>(error: DecideError<E>) -> anyhow::Error {
-    match error {
-        DecideError::Refused(refusal) => refusal.into(),
-        other => anyhow::Error::new(other),
     }
 }
 
@@ -145,7 +137,7 @@ pub(super) async fn promote(settings: &Settings, arguments: PromoteArgs, out: &m
         .book()
         .decide(by(&person, why.as_deref()), write)
         .await
-        .map_err(plain)
+        .map_err(refusal)
         .context("the channel has moved, and that is not in the ledger")?;
     writeln!(out, "{fact}")?;
     Ok(())
@@ -173,7 +165,11 @@ async fn floor(
     }
     let fact = Fact::Floor { profile: profile.clone(), release, is_one: !remove };
     let person = person();
-    fleet.book().decide(by(&person, why), |_: &Ledger| Ok::<_, Infallible>(vec![fact.clone()])).await.map_err(plain)?;
+    fleet
+        .book()
+        .decide(by(&person, why), |_: &Ledger| Ok::<_, Infallible>(vec![fact.clone()]))
+        .await
+        .map_err(refusal)?;
     writeln!(out, "{fact}")?;
     Ok(())
 }

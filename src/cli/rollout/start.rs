@@ -6,8 +6,8 @@ use std::time::SystemTime;
 use anyhow::Context as _;
 
 use super::args::{StartArgs, reference};
-use super::{plain, release_of, status};
-use crate::cli::whom::{Found, by, person};
+use super::{release_of, status};
+use crate::cli::whom::{Found, by, person, refusal};
 use crate::config::Settings;
 use crate::model::ledger::{Fact, Ledger, Refusal};
 use crate::model::name::BundleRef;
@@ -31,7 +31,7 @@ pub(super) async fn start(settings: &Settings, arguments: StartArgs, out: &mut d
         return Ok(());
     }
     let person = person();
-    let written = found.fleet.book().decide(by(&person, arguments.why.as_deref()), start).await.map_err(plain)?;
+    let written = found.fleet.book().decide(by(&person, arguments.why.as_deref()), start).await.map_err(refusal)?;
     for entry in written {
         writeln!(out, "{}", entry.fact)?;
         if let Fact::Started { spec } = entry.fact {
