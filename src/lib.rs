@@ -16,6 +16,8 @@
 //!    one does not.
 //! 8. [`mirror`] is a caching mirror of Alpine for what clients install by hand.
 //! 9. [`fleet`] remembers machines and their boots, and what they report of themselves for as long as they are up.
+//! 10. [`model::rollout`] moves a channel to another release, batch by batch, watching that machines come up with it. What
+//!     people and rollouts decide is in the [`model::ledger`], which [`fleet`] keeps in its database.
 //!
 //! [`model`] has the values and decisions all of them share, [`wire`] the formats, [`disk`] the file system.
 //! [`cli`] joins everything. Dependencies point down only; `tests/it/layers.rs` keeps it so.
