@@ -265,6 +265,10 @@ fn a_release_that_is_not_well_goes_back_by_itself_and_reaches_nobody_else() {
     assert!(!fleet.servers[0].post("/check-in", &format!("token {}\n", two.token)).contains("reboot now"));
     let shown = fleet.run(&["rollout", "status"]);
     assert!(shown.contains("went back, because 1 of the 1 machines of batch 1 failed"), "{shown}");
+    // Which one it was, and why, is there although it is back.
+    let failed = shown.lines().find(|line| line.contains(ONE)).unwrap_or_default();
+    assert!(failed.ends_with("required check display failed: no screen; back"), "{shown}");
+    assert_eq!(fleet.status(1)["batches"][0]["failed"], 1);
     assert!(
         fleet.run(&["events"]).contains("failed: required check display failed: no screen"),
         "{}",

@@ -12,8 +12,11 @@ use crate::cli::whom::census_of;
 use crate::config::Settings;
 use crate::fleet::Onlooker;
 use crate::model::ledger::{Entry, Ledger};
+use crate::model::machine::MachineId;
 use crate::model::name::ProfileName;
-use crate::model::rollout::{Batch, Census, Clock, Rollout, RolloutNumber, Size, Standing, Status, waits};
+use crate::model::rollout::{
+    Batch, Census, Clock, Member, Rollout, RolloutNumber, Size, Standing, Status, View, waits,
+};
 
 /// How often `--follow` looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -90,27 +93,36 @@ async fn show(
         let texts: Vec<String> = waiting.iter().map(ToString::to_string).collect();
         writeln!(out, "It waits for: {}.", texts.join("; "))?;
     }
-    machines(rollout, "Not up yet", |standing| matches!(standing, Standing::Granted | Standing::Trying), out)?;
-    machines(rollout, "Failed", |standing| matches!(standing, Standing::Failed(_)), out)?;
-    machines(rollout, "On their way back", |standing| *standing == Standing::Recalled, out)
+    let is_awaited = |member: &Member| matches!(member.standing, Standing::Granted | Standing::Trying);
+    machines(rollout, "Not up yet", is_awaited, out)?;
+    machines(rollout, "Failed", has_failed, out)?;
+    let goes_back = |member: &Member| member.standing == Standing::Recalled && member.failure.is_none();
+    machines(rollout, "On their way back", goes_back, out)
 }
 
-/// The machines of a rollout that stand in some way, a line each.
+/// Whether a machine failed and did not come up after all; one that was taken back since stays in this list, because a
+/// person who looks wants to know which machines they were.
+fn has_failed(member: &Member) -> bool {
+    member.failure.is_some() && member.standing != Standing::Good
+}
+
+/// Some machines of a rollout, a line each.
 fn machines(
     rollout: &Rollout,
     title: &str,
-    is_meant: impl Fn(&Standing) -> bool,
+    is_meant: impl Fn(&Member) -> bool,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    let meant: Vec<_> = rollout.members.iter().filter(|(_, member)| is_meant(&member.standing)).collect();
+    let meant: Vec<_> = rollout.members.iter().filter(|(_, member)| is_meant(member)).collect();
     if meant.is_empty() {
         return Ok(());
     }
     writeln!(out, "{title}:")?;
     for (machine, member) in meant.iter().take(LISTED) {
-        let what = match &member.standing {
-            Standing::Failed(why) => plain(why),
-            standing => word(standing).to_owned(),
+        let what = match (&member.standing, &member.failure) {
+            (Standing::Failed(why), _) => plain(why),
+            (standing, Some(why)) => format!("{}; {}", plain(why), word(standing)),
+            (standing, None) => word(standing).to_owned(),
         };
         writeln!(out, "  {machine}  {}  {what}", time(member.since))?;
     }
@@ -170,13 +182,11 @@ fn batches(rollout: &Rollout) -> String {
     let header = ["BATCH", "MACHINES", "SIZE", "GIVEN", "BOOTING", "UP", "FAILED", "PROGRESS"];
     let last = rollout.spec.batches.len() - 1;
     let row = |(place, batch): (usize, &Batch)| {
-        let count = |is_meant: fn(&Standing) -> bool| {
-            rollout.count(|member| member.batch == place && is_meant(&member.standing))
-        };
+        let count = |is_meant: fn(&Member) -> bool| rollout.count(|member| member.batch == place && is_meant(member));
         let opened = rollout.opened.get(place);
         let given = count(|_| true);
         let size = opened.map(|opened| opened.size.max(given));
-        let good = count(|standing| *standing == Standing::Good);
+        let good = count(|member| member.standing == Standing::Good);
         let progress = match opened {
             None => "-".to_owned(),
             Some(opened) if opened.closed.is_some() => format!("{} over", bar(good, size.unwrap_or(given))),
@@ -187,9 +197,9 @@ fn batches(rollout: &Rollout) -> String {
             whom(batch, place == last),
             size.map_or_else(|| "-".to_owned(), |size| size.to_string()),
             given.to_string(),
-            count(|standing| *standing == Standing::Trying).to_string(),
+            count(|member| member.standing == Standing::Trying).to_string(),
             good.to_string(),
-            count(|standing| matches!(standing, Standing::Failed(_))).to_string(),
+            count(has_failed).to_string(),
             progress,
         ]
     };
@@ -211,7 +221,7 @@ pub(super) fn outline(rollout: &Rollout, census: &Census, out: &mut dyn Write) -
     let last = spec.batches.len() - 1;
     let mut rows = Vec::new();
     for (place, batch) in spec.batches.iter().enumerate() {
-        let is_meant = |view: &&&crate::model::rollout::View| batch.selector.matches(&view.labels);
+        let is_meant = |view: &&&View| batch.selector.matches(&view.labels);
         let whole = all.iter().filter(is_meant).count();
         let free = left.iter().filter(is_meant).count();
         let size = batch.size.of(whole, whole - free);
@@ -242,7 +252,7 @@ fn as_value(rollout: &Rollout, census: &Census, clock: Clock) -> Value {
         .enumerate()
         .map(|(place, batch)| {
             let opened = rollout.opened.get(place);
-            let count = |is_meant: fn(&Standing) -> bool| rollout.count(|m| m.batch == place && is_meant(&m.standing));
+            let count = |is_meant: fn(&Member) -> bool| rollout.count(|m| m.batch == place && is_meant(m));
             json!({
                 "batch": place + 1,
                 "selector": batch.selector,
@@ -251,23 +261,19 @@ fn as_value(rollout: &Rollout, census: &Census, clock: Clock) -> Value {
                 "opened": opened.map(|opened| time(opened.at)),
                 "closed": opened.and_then(|opened| opened.closed).map(time),
                 "given": count(|_| true),
-                "booting": count(|standing| *standing == Standing::Trying),
-                "up": count(|standing| *standing == Standing::Good),
-                "failed": count(|standing| matches!(standing, Standing::Failed(_))),
+                "booting": count(|member| member.standing == Standing::Trying),
+                "up": count(|member| member.standing == Standing::Good),
+                "failed": count(has_failed),
             })
         })
         .collect();
-    let member = |(machine, member): (&crate::model::machine::MachineId, &crate::model::rollout::Member)| {
-        let why = match &member.standing {
-            Standing::Failed(why) => Some(why),
-            _ => None,
-        };
+    let member = |(machine, member): (&MachineId, &Member)| {
         json!({
             "machine": machine,
             "batch": member.batch + 1,
             "standing": standing_keyword(&member.standing),
             "since": time(member.since),
-            "why": why,
+            "why": member.failure,
         })
     };
     json!({

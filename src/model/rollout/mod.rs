@@ -92,8 +92,8 @@ pub struct Member {
     pub standing: Standing,
     /// … and since when.
     pub since: SystemTime,
-    /// Whether it ever failed.
-    pub ever_failed: bool,
+    /// Why it failed last, if it ever did; that it came up later, or went back, takes nothing of it away.
+    pub failure: Option<String>,
 }
 
 /// A batch that was opened.
@@ -232,7 +232,7 @@ impl Rollout {
     /// How many machines ever failed.
     #[must_use]
     pub fn failures(&self) -> usize {
-        self.count(|member| member.ever_failed)
+        self.count(|member| member.failure.is_some())
     }
 
     /// Whether a machine boots the new release now, of those that follow the channel, which points at `pointed`.
@@ -332,7 +332,7 @@ impl Rollout {
     fn grant(&mut self, machines: &[MachineId], at: SystemTime) {
         let Some((batch, _)) = self.open_batch().filter(|_| self.status == Status::Running) else { return };
         for machine in machines {
-            let member = Member { batch, standing: Standing::Granted, since: at, ever_failed: false };
+            let member = Member { batch, standing: Standing::Granted, since: at, failure: None };
             self.members.entry(machine.clone()).or_insert(member);
         }
     }
@@ -342,7 +342,9 @@ impl Rollout {
             if let Some(member) = self.members.get_mut(machine)
                 && let Some(standing) = next(&member.standing)
             {
-                member.ever_failed |= matches!(standing, Standing::Failed(_));
+                if let Standing::Failed(why) = &standing {
+                    member.failure = Some(why.clone());
+                }
                 member.standing = standing;
                 member.since = at;
             }
