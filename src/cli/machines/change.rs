@@ -154,9 +154,10 @@ pub(super) async fn ask(
     let off = machines.iter().filter(|machine| found.census.get(*machine).is_some_and(|view| !view.is_on)).count();
     write(&found, vec![Fact::Asked { machines, request }], why, out).await?;
     if off > 0 {
+        // What a machine was asked goes with the boot it was in (see `serve`).
         writeln!(
             out,
-            "{off} of them did not check in for a while; they are asked if they do before they are rebooted."
+            "{off} of them did not check in for a while; they hear of it if they do before their next boot."
         )?;
     }
     Ok(())
