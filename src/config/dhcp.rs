@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::file::OneOrMore;
+use super::label::pattern;
 use super::{ConfigError, lease};
 use crate::model::mac::Mac;
 use crate::model::mac_prefix::MacPrefix;
@@ -86,6 +87,10 @@ pub struct WrittenQuirk {
     pub machines: Option<Vec<MacPrefix>>,
     /// How the client's vendor class (option 60) begins.
     pub vendor_class: Option<String>,
+    /// The maker as SMBIOS says, in which `*` stands for any text; known of machines that booted before.
+    pub manufacturer: Option<String>,
+    /// The model, known as the maker is.
+    pub product: Option<String>,
     /// `at-once` (the offer names the loader) or `boot-server` (port 4011 does); found out when absent.
     pub answer: Option<String>,
     /// How long the answer waits, such as `500ms`; not at all when absent.
@@ -330,7 +335,11 @@ fn quirk((number, written): (usize, WrittenQuirk)) -> Result<Quirk, ConfigError>
         let why = "write addresses or how these begin, such as [\"00:e0:4c\"], or take the key out for all machines";
         return Err(refused("machines = []".to_owned(), why));
     }
+    let pattern =
+        |name: &str, text: Option<String>| pattern(text).map_err(|why| refused(format!("{name} = \"\""), why));
     Ok(Quirk {
+        manufacturer: pattern("manufacturer", written.manufacturer)?,
+        product: pattern("product", written.product)?,
         machines: written.machines.unwrap_or_default(),
         vendor_class: written.vendor_class,
         answer,

@@ -1,15 +1,17 @@
 //! `[[label]]`: labels that machines have because of what they are.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::ConfigError;
-use crate::model::label::rule::{Pattern, Rule};
+use crate::model::label::rule::Rule;
 use crate::model::label::{LabelError, Labels};
 use crate::model::mac_prefix::MacPrefix;
+use crate::model::pattern::Pattern;
 
 /// One `[[label]]`: what it sets, and conditions that all have to hold. Texts may have `*` for any text, and case does not
 /// count. Of two rules that set the same label the first one counts, and what is set by hand counts before both.
@@ -34,6 +36,10 @@ pub struct LabelTable {
     pub product: Option<String>,
     /// The network of the address from which the machine asks, such as `10.0.4.0/22`.
     pub subnet: Option<String>,
+    /// The address of the DHCP relay that its packets come by, or the network in which that is.
+    pub relay: Option<String>,
+    /// What that relay calls its port (circuit id), or itself (remote id); bytes that are no text as `00:04:1e`.
+    pub relay_port: Option<String>,
 }
 
 /// The rules, each of which says something about somebody.
@@ -47,9 +53,8 @@ fn rule(number: usize, table: LabelTable) -> Result<Rule, ConfigError> {
         value,
         why: format!("in rule {number}, {why}"),
     };
-    let LabelTable { set, machines, serial, uuid, board_serial, asset, manufacturer, product, subnet } = table;
     let mut labels = Labels::new();
-    for (key, value) in set {
+    for (key, value) in table.set {
         let shown = format!("{key} = \"{value}\"");
         let label = key.parse().and_then(|key| Ok((key, value.parse()?)));
         labels.extend([label.map_err(|why: LabelError| refused(shown, why.to_string()))?]);
@@ -60,40 +65,49 @@ fn rule(number: usize, table: LabelTable) -> Result<Rule, ConfigError> {
             "write the labels it gives, such as { site = \"berlin\" }".to_owned(),
         ));
     }
-    if machines.as_ref().is_some_and(Vec::is_empty) {
+    if table.machines.as_ref().is_some_and(Vec::is_empty) {
         let why = "write addresses or how these begin, such as [\"00:e0:4c\"], or take the key out".to_owned();
         return Err(refused("machines = []".to_owned(), why));
     }
-    let pattern = |name: &str, text: Option<String>| match text {
-        // What a machine does not say matches nothing, so this never would.
-        Some(text) if text.is_empty() => {
-            Err(refused(format!("{name} = \"\""), "write a text, in which * stands for any".to_owned()))
-        }
-        text => Ok(text.map(|text| match text.parse::<Pattern>() {
-            Ok(pattern) => pattern,
-            Err(never) => match never {},
-        })),
+    let pattern = |name: &str, text: Option<String>| {
+        pattern(text).map_err(|why| refused(format!("{name} = \"\""), why.to_owned()))
+    };
+    let within = |name: &str, text: Option<String>, parse: fn(&str) -> Result<IpNet, String>| {
+        let parsed = |text: String| parse(&text).map_err(|why| refused(format!("{name} = \"{text}\""), why));
+        text.map(parsed).transpose()
     };
     let rule = Rule {
         set: labels,
-        machines: machines.unwrap_or_default(),
-        serial: pattern("serial", serial)?,
-        uuid: pattern("uuid", uuid)?,
-        board_serial: pattern("board-serial", board_serial)?,
-        asset: pattern("asset", asset)?,
-        manufacturer: pattern("manufacturer", manufacturer)?,
-        product: pattern("product", product)?,
-        subnet: subnet
-            .map(|text| network(&text).map_err(|why| refused(format!("subnet = \"{text}\""), why)))
-            .transpose()?,
+        machines: table.machines.unwrap_or_default(),
+        serial: pattern("serial", table.serial)?,
+        uuid: pattern("uuid", table.uuid)?,
+        board_serial: pattern("board-serial", table.board_serial)?,
+        asset: pattern("asset", table.asset)?,
+        manufacturer: pattern("manufacturer", table.manufacturer)?,
+        product: pattern("product", table.product)?,
+        subnet: within("subnet", table.subnet, network)?,
+        relay: within("relay", table.relay, |text| {
+            text.parse::<IpAddr>().map_or_else(|_| network(text), |address| Ok(IpNet::from(address)))
+        })?,
+        relay_port: pattern("relay-port", table.relay_port)?,
     };
     let set = rule.set.clone();
     if rule == (Rule { set, ..Rule::default() }) {
-        let why = "write which machines it is about: machines, serial, uuid, board-serial, asset, manufacturer, product or \
-                   subnet";
+        let why = "write which machines it is about: machines, serial, uuid, board-serial, asset, manufacturer, \
+                   product, subnet, relay or relay-port";
         return Err(refused("no condition".to_owned(), why.to_owned()));
     }
     Ok(rule)
+}
+
+/// A pattern that can match: what a machine does not say matches nothing, so an empty one never would.
+pub(super) fn pattern(text: Option<String>) -> Result<Option<Pattern>, &'static str> {
+    match text.map(|text| text.parse::<Pattern>().map(|pattern| (text.is_empty(), pattern))) {
+        None => Ok(None),
+        Some(Ok((true, _))) => Err("write a text, in which * stands for any"),
+        Some(Ok((false, pattern))) => Ok(Some(pattern)),
+        Some(Err(never)) => match never {},
+    }
 }
 
 fn network(text: &str) -> Result<IpNet, String> {

@@ -267,6 +267,12 @@ impl Fleet {
         (identity, alarm)
     }
 
+    /// The machine that has a card, as it said of itself when it last booted.
+    #[must_use]
+    pub fn machine_with(&self, card: &Mac) -> Option<Identity> {
+        self.lock().machine_with(card).map(|machine| machine.identity.clone())
+    }
+
     /// A machine was told to boot `plan` and checks in with `token`. Returns at once: it is on disk long before the machine
     /// has its kernel, and a machine must boot with a dead database too.
     /// An `alarm` is something wrong that a person should know of although the machine boots.

@@ -23,6 +23,7 @@ pub mod menu;
 pub mod name;
 pub mod net;
 pub mod pairing;
+pub mod pattern;
 pub mod plan;
 pub mod profile;
 pub mod recipe;

@@ -1,4 +1,4 @@
-//! Which machine is behind an address: learnt when it fetched its script, or from DHCP.
+//! Which machine is behind an address, and which relay a machine is behind: learnt when it fetched its script, or from DHCP.
 //!
 //! TFTP and the first script come from an address nobody may know yet: beside another DHCP server the machine's address
 //! is that one's business. Such sightings are kept for a while, and belong to the machine that asks for its script from
@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use super::lock;
 use crate::fleet::{Seen, Sighting};
+use crate::model::identity::Relay;
 use crate::model::mac::Mac;
 
 /// How many addresses are remembered.
@@ -18,6 +19,9 @@ const MAX_LINKS: usize = 100_000;
 
 /// How many addresses may have sightings that wait for their machine.
 const MAX_WAITING: usize = 4096;
+
+/// How many machines are remembered that are behind relays, between their DHCP and their script.
+const MAX_RELAYED: usize = 16_384;
 
 /// How many sightings wait at one address: a loader, a second one, and the first script, each begun and ended.
 const MAX_SIGHTINGS: usize = 6;
@@ -30,6 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(600);
 pub(super) struct Links {
     machines: Mutex<HashMap<IpAddr, Mac>>,
     waiting: Mutex<HashMap<IpAddr, Vec<(SystemTime, Sighting)>>>,
+    /// The relays that machines are behind, as DHCP saw it last.
+    relays: Mutex<HashMap<Mac, Relay>>,
 }
 
 impl Links {
@@ -45,6 +51,24 @@ impl Links {
     /// The machine that was last seen at an address.
     pub(super) fn who(&self, address: IpAddr) -> Option<Mac> {
         lock(&self.machines).get(&address).copied()
+    }
+
+    /// A machine is behind a relay, or behind none.
+    pub(super) fn place(&self, mac: Mac, relay: Option<Relay>) {
+        let mut relays = lock(&self.relays);
+        let Some(relay) = relay else {
+            relays.remove(&mac);
+            return;
+        };
+        if relays.len() >= MAX_RELAYED && !relays.contains_key(&mac) {
+            relays.clear();
+        }
+        relays.insert(mac, relay);
+    }
+
+    /// The relay that a machine is behind.
+    pub(super) fn relay(&self, mac: &Mac) -> Option<Relay> {
+        lock(&self.relays).get(mac).cloned()
     }
 
     /// Keeps a sighting that belongs to no machine so far.

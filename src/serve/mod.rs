@@ -53,9 +53,11 @@ use crate::fleet::{Fleet, Seen, Sighting};
 use crate::mirror::Mirror;
 use crate::model::alpine::Arch;
 use crate::model::boot::Step;
+use crate::model::identity::{Hardware, Identity, Relay};
 use crate::model::mac::Mac;
 use crate::model::menu::{DiskRule, Menu};
 use crate::model::net::{AddressPlan, Quirk, TransferPorts};
+use crate::model::pairing::UnknownPolicy;
 use crate::model::plan::{Assignments, Catalog};
 use crate::store::{Store, StoreError};
 
@@ -288,6 +290,24 @@ impl Observer for App {
 
     fn learned(&self, mac: Mac, address: Ipv4Addr) {
         self.links.learn(IpAddr::V4(address), mac);
+    }
+
+    fn placed(&self, mac: Mac, relay: Option<Relay>) {
+        self.links.place(mac, relay);
+    }
+
+    fn hardware(&self, mac: &Mac) -> Option<Hardware> {
+        self.fleet.machine_with(mac).map(|machine| machine.hardware)
+    }
+
+    fn is_ignored(&self, mac: &Mac) -> bool {
+        if self.assignments.unknown != UnknownPolicy::Ignore {
+            return false;
+        }
+        let machine = self.fleet.machine_with(mac).unwrap_or_else(|| Identity::of(*mac));
+        let named = self.assignments.named(*mac, &machine);
+        let unknown = self.assignments.unknown(&named, &machine.mac.into(), &self.fleet.book().known());
+        unknown == Some(UnknownPolicy::Ignore)
     }
 }
 

@@ -1,9 +1,10 @@
-//! What the servers tell the rest of the program about machines.
+//! What the servers tell the rest of the program about machines, and what DHCP asks it about them.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 pub use crate::model::boot::Sent;
 use crate::model::boot::Step;
+use crate::model::identity::{Hardware, Relay};
 use crate::model::mac::Mac;
 
 /// One thing a machine did, as seen on the network.
@@ -23,7 +24,7 @@ pub struct Observed {
     pub sent: Option<Sent>,
 }
 
-/// Takes what the servers see.
+/// Takes what the servers see, and says what is known.
 pub trait Observer: Send + Sync {
     /// Called from the servers' tasks: must return at once and never block.
     fn observe(&self, seen: Observed);
@@ -31,5 +32,22 @@ pub trait Observer: Send + Sync {
     /// A machine has an address that another server gave it. As [`Observer::observe`], from a server's task.
     fn learned(&self, mac: Mac, address: Ipv4Addr) {
         let _ = (mac, address);
+    }
+
+    /// A machine that is told how to boot is behind this relay, or behind none. As [`Observer::observe`].
+    fn placed(&self, mac: Mac, relay: Option<Relay>) {
+        let _ = (mac, relay);
+    }
+
+    /// What a machine said of its hardware when it last booted; nothing when it never did. As [`Observer::observe`].
+    fn hardware(&self, mac: &Mac) -> Option<Hardware> {
+        let _ = mac;
+        None
+    }
+
+    /// Whether a machine is to be left alone, because nobody knows it. As [`Observer::observe`].
+    fn is_ignored(&self, mac: &Mac) -> bool {
+        let _ = mac;
+        false
     }
 }

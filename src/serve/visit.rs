@@ -47,7 +47,8 @@ impl Visit<'_> {
 
 impl App {
     /// Who a machine is that asks; what is in doubt goes into the ledger, once.
-    pub(super) fn recognise(&self, identity: Identity, now: SystemTime) -> Identity {
+    pub(super) fn recognise(&self, mut identity: Identity, now: SystemTime) -> Identity {
+        identity.hardware.relay = self.links.relay(&identity.mac);
         let (machine, alarm) = self.fleet.recognise(identity, now);
         if let Some(text) = alarm {
             warn!(mac = %machine.mac, "{text}");

@@ -42,7 +42,7 @@ fn a_machine_says_what_it_is_and_fillers_are_nothing() {
     let (site, server) = served();
     server.get(&format!(
         "/script?mac={ONE}&uuid={UUID}&serial=To%20be%20filled%20by%20O.E.M.&board=BSN%207&asset=No%20Asset%20Tag\
-         &maker=ACME&product=NUC%2011&cards=-,{ONE},{TWO},junk"
+         &maker=ACME&product=NUC%2011+&cards=-,{ONE},{TWO},junk"
     ));
     let machines = until(&site, |machines| machines.len() == 1);
     let machine = &machines[0];
@@ -50,7 +50,7 @@ fn a_machine_says_what_it_is_and_fillers_are_nothing() {
     assert_eq!((machine["board_serial"].as_str(), machine["manufacturer"].as_str()), (Some("BSN 7"), Some("ACME")));
     assert_eq!(machine["cards"], serde_json::json!([ONE, TWO]));
     let shown = run(&site, &["machines", "show", TWO]);
-    assert!(shown.starts_with(ONE) && shown.contains("ACME NUC 11; board BSN 7; UUID 4c4c"), "{shown}");
+    assert!(shown.starts_with(ONE) && shown.contains("ACME NUC 11+; board BSN 7; UUID 4c4c"), "{shown}");
 }
 
 #[test]

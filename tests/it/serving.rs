@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bivouac::wire::dhcp::{Packet, code};
 
@@ -67,6 +67,55 @@ fn firmware_is_sent_to_its_loader_and_ipxe_to_its_script() {
     let answer = ask_boot_server(&server, &Packet::decode(&bytes(IPXE)).unwrap());
     let script = format!("http://127.0.0.1:{http}/boot.ipxe");
     assert_eq!(String::from_utf8_lossy(&answer.file).trim_end_matches('\0'), script);
+}
+
+#[test]
+fn a_machine_gets_its_labels_from_the_port_of_the_relay_it_is_plugged_into() {
+    let site = Site::published();
+    loaders(&site);
+    let rule = "[[label]]\nset = { room = \"7\" }\nrelay = \"127.9.0.0/16\"\nrelay-port = \"gi1/0/*\"\n";
+    site.write("bivouac.toml", rule);
+    let server = site.serve(&["--loaders", "loaders"]);
+    let mut packet = Packet::decode(&bytes(OVMF)).unwrap();
+    packet.giaddr = [127, 9, 0, 1].into();
+    packet.options.put(code::RELAY_AGENT, b"\x01\x07Gi1/0/7\x02\x03\x00\x01\x02");
+    let answer = ask_boot_server(&server, &packet);
+    assert!(answer.options.get(code::RELAY_AGENT).is_some());
+    let mac = packet.mac().unwrap();
+    server.get(&format!("/script?mac={mac}"));
+    let ask = || serde_json::from_str::<serde_json::Value>(&site.run(&["machines", "--json"]).out).unwrap();
+    let begun = Instant::now();
+    while ask()[0]["relay"].is_null() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{:#}", ask());
+    }
+    let machine = &ask()[0];
+    assert_eq!(machine["relay"]["circuit"], "Gi1/0/7");
+    assert_eq!(machine["labels"], serde_json::json!({"room": "7"}));
+    let shown = site.run(&["machines", "show", &mac.to_string()]).out;
+    assert!(shown.contains("behind relay 127.9.0.1 port Gi1/0/7 of 00:01:02"), "{shown}");
+}
+
+#[test]
+fn a_machine_that_nobody_knows_is_not_answered_where_such_are_ignored() {
+    let site = Site::published();
+    loaders(&site);
+    let file = "unknown-policy = \"ignore\"\n[dhcp]\nlisten = \"127.0.0.1\"\nport = 0\npxe-port = 0\n\
+                [machines.\"52:54:00:00:00:02\"]\n";
+    let server = site.serve_as(file, &["--loaders", "loaders"]);
+    let socket = client();
+    let ask = |last: u8| {
+        let mut packet = Packet::decode(&bytes(OVMF)).unwrap();
+        packet.chaddr[..6].copy_from_slice(&[0x52, 0x54, 0, 0, 0, last]);
+        packet.xid = u32::from(last);
+        packet.options.put(code::MESSAGE_TYPE, &[3]);
+        socket.send_to(&packet.encode(1472), server.address("PXE boot server")).unwrap();
+    };
+    ask(1);
+    ask(2);
+    // Both came to one socket, in this order: the first answer is the only one.
+    let mut buffer = [0; 2048];
+    let (length, _) = receive(&socket, &mut buffer);
+    assert_eq!(Packet::decode(&buffer[..length]).unwrap().xid, 2);
 }
 
 #[test]

@@ -144,6 +144,7 @@ pub(super) fn describe(machine: &Machine, labels: Option<&Labels>, off: Off) -> 
         "product": hardware.product,
         "cards": hardware.cards,
         "address": hardware.address,
+        "relay": hardware.relay,
         "labels": labels,
         "conflicts": conflicts.iter().map(conflict_json).collect::<Vec<_>>(),
         "first_seen": at(*first_seen),

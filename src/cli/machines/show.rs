@@ -95,6 +95,7 @@ fn hardware(machine: &Machine) -> Vec<String> {
         said("board", &hardware.board_serial),
         said("asset tag", &hardware.asset),
         said("UUID", uuid),
+        hardware.relay.as_ref().map(|relay| format!("behind {relay}")),
         (!others.is_empty()).then(|| format!("other cards {}", others.join(", "))),
     ];
     let facts: Vec<String> = facts.into_iter().flatten().collect();

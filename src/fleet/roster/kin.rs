@@ -85,6 +85,11 @@ pub struct Recognised {
 }
 
 impl Roster {
+    /// The machine that has a card.
+    pub fn machine_with(&self, card: &Mac) -> Option<&Machine> {
+        self.machine(&self.key_of(*card))
+    }
+
     /// Who `identity` is that asks for a script. A machine that was heard of within `patience` may be on.
     pub fn recognise(&mut self, mut identity: Identity, patience: Duration, now: SystemTime) -> Recognised {
         let booted = identity.mac;

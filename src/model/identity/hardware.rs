@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{clean, is_filler};
+use super::{Relay, clean, is_filler};
 use crate::model::mac::Mac;
 
 /// SMBIOS texts besides UUID and serial number, each absent when the firmware has none or only a filler, and the cards.
@@ -29,6 +29,9 @@ pub struct Hardware {
     /// The address from which it asked for its script.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
+    /// Where it is plugged in, when its DHCP packets came by a relay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relay: Option<Relay>,
 }
 
 /// The same as it came over the network, where any of it may be missing or garbage.
@@ -57,6 +60,7 @@ impl Hardware {
             product: real(texts.product),
             cards,
             address: None,
+            relay: None,
         }
     }
 

@@ -2,10 +2,12 @@
 
 pub mod evidence;
 mod hardware;
+mod relay;
 
 use serde::{Deserialize, Serialize};
 
 pub use hardware::{Hardware, HardwareTexts};
+pub use relay::Relay;
 
 use crate::model::mac::Mac;
 

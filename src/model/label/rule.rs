@@ -1,43 +1,13 @@
 //! Labels that machines have because of what they are: the rules of the site file.
 
-use std::convert::Infallible;
-use std::str::FromStr;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::Labels;
 use crate::model::identity::Identity;
 use crate::model::mac_prefix::MacPrefix;
-
-/// A text in which `*` stands for any text, also none; case does not count.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pattern(String);
-
-impl FromStr for Pattern {
-    type Err = Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(Self(text.to_ascii_lowercase()))
-    }
-}
-
-impl Pattern {
-    /// Whether a text looks like that. Takes no longer than the lengths of both, multiplied.
-    #[must_use]
-    pub fn matches(&self, text: &str) -> bool {
-        let text = text.to_ascii_lowercase();
-        let Some((first, rest)) = self.0.split_once('*') else { return text == self.0 };
-        let Some(mut left) = text.strip_prefix(first) else { return false };
-        let mut parts: Vec<&str> = rest.split('*').collect();
-        let last = parts.pop().unwrap_or_default();
-        // Each part as early as can be leaves the most room for those behind it.
-        for part in parts {
-            let Some((_, behind)) = left.split_once(part) else { return false };
-            left = behind;
-        }
-        left.ends_with(last)
-    }
-}
+use crate::model::pattern::Pattern;
 
 /// One rule. A condition that is absent holds; all have to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,6 +30,10 @@ pub struct Rule {
     pub product: Option<Pattern>,
     /// Where the address was from which the machine asked for its last script.
     pub subnet: Option<IpNet>,
+    /// Where the address is of the relay that passed its DHCP packets on.
+    pub relay: Option<IpNet>,
+    /// The port of that relay, or the relay itself, as it says (RFC 3046).
+    pub relay_port: Option<Pattern>,
 }
 
 impl Rule {
@@ -82,9 +56,14 @@ impl Rule {
         let fits = |(pattern, text): (&Option<Pattern>, &Option<String>)| {
             pattern.as_ref().is_none_or(|pattern| text.as_deref().is_some_and(|text| pattern.matches(text)))
         };
+        let relay = hardware.relay.as_ref();
+        let is_behind = |net: &IpNet| relay.is_some_and(|relay| net.contains(&IpAddr::V4(relay.address)));
+        let is_at = |port: &Pattern| relay.is_some_and(|relay| relay.names().any(|name| port.matches(name)));
         (self.machines.is_empty() || covered())
             && texts.into_iter().all(fits)
             && self.subnet.is_none_or(|subnet| hardware.address.is_some_and(|address| subnet.contains(&address)))
+            && self.relay.as_ref().is_none_or(is_behind)
+            && self.relay_port.as_ref().is_none_or(is_at)
     }
 }
 
@@ -102,30 +81,29 @@ pub fn labels_of(rules: &[Rule], machine: &Identity, by_hand: Option<&Labels>) -
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-    use crate::model::identity::Hardware;
+    use crate::model::identity::{Hardware, Relay};
     use crate::model::label::{Label, listed};
 
-    fn matches(pattern: &str, text: &str) -> bool {
-        pattern.parse::<Pattern>().unwrap().matches(text)
-    }
-
     #[test]
-    fn a_star_stands_for_any_text_and_case_does_not_count() {
-        for (pattern, text) in [
-            ("NUC*", "nuc11TNHi5"),
-            ("*i5", "NUC11TNHi5"),
-            ("n*1*i*", "NUC11TNHi5"),
-            ("*", ""),
-            ("a**b", "ab"),
-            ("Lenovo", "LENOVO"),
-        ] {
-            assert!(matches(pattern, text), "{pattern} {text}");
+    fn a_machine_can_be_told_by_where_it_is_plugged_in() {
+        let relay = Relay {
+            address: "10.0.4.1".parse().unwrap(),
+            circuit: Some("Gi1/0/7".to_owned()),
+            remote: Some("switch-3".to_owned()),
+        };
+        let there = Identity {
+            hardware: Hardware { relay: Some(relay), ..Hardware::default() },
+            ..Identity::of("52:54:00:00:00:01".parse().unwrap())
+        };
+        let elsewhere = Identity::of("52:54:00:00:00:02".parse().unwrap());
+        let behind = |net: &str| Rule { relay: Some(net.parse().unwrap()), ..Rule::default() };
+        let at = |port: &str| Rule { relay_port: Some(port.parse().unwrap()), ..Rule::default() };
+        for rule in [behind("10.0.4.1/32"), behind("10.0.0.0/16"), at("gi1/0/*"), at("switch-3")] {
+            assert!(rule.matches(&there) && !rule.matches(&elsewhere), "{rule:?}");
         }
-        for (pattern, text) in [("NUC", "NUC11"), ("a*a", "a"), ("*b*b", "ab"), ("", "a"), ("x*", "ax")] {
-            assert!(!matches(pattern, text), "{pattern} {text}");
+        for rule in [behind("10.0.5.0/24"), at("Gi1/0/70"), at("switch")] {
+            assert!(!rule.matches(&there), "{rule:?}");
         }
     }
 
@@ -155,17 +133,5 @@ mod tests {
         assert_eq!(given(&machine("10.0.8.9", "Other"), None), "-");
         assert_eq!(given(&Identity::of("52:54:00:00:00:01".parse().unwrap()), None), "-", "it says nothing");
         assert_eq!(given(&machine("10.0.4.1", "x"), Some(&labels("site=hamburg"))), "room=1,site=hamburg");
-    }
-
-    proptest! {
-        #[test]
-        fn a_text_matches_itself_with_any_part_starred_out(text in "[a-z*]{0,12}", from in 0_usize..12, to in 0_usize..12) {
-            prop_assert!(matches(&text, &text));
-            let (from, to) = (from.min(text.len()), to.min(text.len()));
-            if from <= to {
-                let starred = format!("{}*{}", &text[..from], &text[to..]);
-                prop_assert!(matches(&starred, &text));
-            }
-        }
     }
 }

@@ -228,7 +228,7 @@ fn known(value: &Value) -> Known {
 /// What a template knows of a machine: texts, empty where the machine does not say.
 fn facts(machine: &Identity) -> Known {
     let Identity { mac, uuid, serial, platform, buildarch, hardware } = machine;
-    let Hardware { board_serial, asset, manufacturer, product, cards: _, address: _ } = hardware;
+    let Hardware { board_serial, asset, manufacturer, product, cards: _, address: _, relay: _ } = hardware;
     let address = Some(mac.to_string());
     let said = [&address, uuid, serial, platform, buildarch, board_serial, asset, manufacturer, product]
         .map(|text| Known::from(text.as_deref().unwrap_or_default()));

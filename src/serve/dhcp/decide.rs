@@ -11,11 +11,18 @@ use super::client::Client;
 use super::leases::{LeaseTable, Whom};
 use crate::model::boot::Step;
 use crate::model::firmware::Transport;
+use crate::model::identity::{Hardware, Relay};
 use crate::model::mac::Mac;
 use crate::model::net::{AddressPlan, Behaviour, DhcpMode, Quirk, Shape, Subnet, behaviour};
 use crate::serve::loaders::Loaders;
 use crate::serve::observe::Observed;
 use crate::wire::dhcp::{BROADCAST, Direction, Packet, code};
+
+/// Sub-option of option 82: the port of the relay (RFC 3046).
+const CIRCUIT_ID: u8 = 1;
+
+/// Sub-option of option 82: the relay (RFC 3046).
+const REMOTE_ID: u8 = 2;
 
 /// Sub-option of option 82: the subnet to choose from (RFC 3527).
 const LINK_SELECTION: u8 = 5;
@@ -54,6 +61,10 @@ pub struct Facts<'a> {
     pub plan: &'a AddressPlan,
     /// The clients that want another answer than most.
     pub quirks: &'a [Quirk],
+    /// What is known of the machine's hardware, where that matters to quirks.
+    pub hardware: Option<&'a Hardware>,
+    /// Whether nothing shall be booted on it: nobody knows it, and such machines are ignored.
+    pub is_ignored: bool,
     /// Base URL of the HTTP server, without a final slash, as this client reaches it.
     pub base_url: &'a str,
     /// The loaders there are.
@@ -78,6 +89,8 @@ pub struct Decision {
     pub seen: Vec<Observed>,
     /// The address another server gave this machine, as the machine itself said.
     pub address: Option<(Mac, Ipv4Addr)>,
+    /// Where a machine is plugged in that is answered: behind which relay, or none.
+    pub place: Option<(Mac, Option<Relay>)>,
     /// Why there is no reply, where `seen` does not say it.
     pub silence: Option<&'static str>,
 }
@@ -139,7 +152,7 @@ pub fn decide(request: &Request<'_>, facts: &Facts<'_>, memory: &mut Memory<'_>,
         return Decision::silent("the client asks too often");
     }
     let client = Client::of(packet);
-    let behaviour = behaviour(facts.quirks, &mac, packet.options.vendor_class());
+    let behaviour = behaviour(facts.quirks, &mac, packet.options.vendor_class(), facts.hardware);
     let mut asked = Asked { request, facts, mac, client, behaviour, attempts: memory.attempts, now };
     let leases = &mut *memory.leases;
     match (facts.mode, request.port, kind) {
@@ -309,12 +322,16 @@ impl<'a> Asked<'a> {
         match self.plan(discovers) {
             Ok(Some(plan)) => {
                 plan.put(&mut answer, self.request.packet, self.facts);
+                decision.place = Some((mac, self.relay()));
                 if discovers {
                     decision.seen.push(seen(asks, self.client.to_string()));
                 }
                 if !takes_offer {
                     decision.seen.push(seen(Step::Offer, plan.to_string()));
                 }
+            }
+            Ok(None) if if_nothing == IfNothing::Silent && self.facts.is_ignored => {
+                return Decision::silent("nobody knows it, and `unknown-policy` says to ignore such machines");
             }
             Ok(None) if if_nothing == IfNothing::Silent => {
                 return Decision::silent("it does not ask how to boot");
@@ -337,6 +354,9 @@ impl<'a> Asked<'a> {
 
     /// What the client boots, and how it is led there.
     fn plan(&mut self, discovers: bool) -> Result<Option<Plan<'a>>, String> {
+        if self.facts.is_ignored {
+            return Ok(None);
+        }
         let plan = boot::plan(&self.client, &self.mac, self.facts)?;
         let Some(Plan::File(loader)) = plan else { return Ok(plan) };
         // Only an offer is passed over; who asks for more has heard it.
@@ -386,6 +406,14 @@ impl<'a> Asked<'a> {
                 answer.options.put(code, data);
             }
         }
+    }
+
+    /// The relay the client is behind, if it is.
+    fn relay(&self) -> Option<Relay> {
+        let packet = self.request.packet;
+        let options = &packet.options;
+        let relay = || Relay::of(packet.giaddr, options.relay(CIRCUIT_ID), options.relay(REMOTE_ID));
+        (!packet.giaddr.is_unspecified()).then(relay)
     }
 
     fn own_id(&self) -> Ipv4Addr {

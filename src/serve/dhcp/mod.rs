@@ -34,6 +34,7 @@ use super::interfaces::{self, InterfaceError, Place, Wanted};
 use super::loaders::Loaders;
 use super::observe::Observer;
 use crate::disk::DiskError;
+use crate::model::mac::Mac;
 use crate::model::net::{AddressPlan, DhcpMode, Quirk};
 use crate::wire::dhcp::Packet;
 
@@ -308,11 +309,16 @@ impl Shared {
     /// The answer to a packet that came from `source` to one of our sockets, where our address is `address`.
     fn answer(&self, packet: &Packet, on: &Listening, source: SocketAddrV4, address: Ipv4Addr) -> Option<Reply> {
         let base_url = on.base_url(&self.settings, address);
+        let quirks = &self.settings.quirks;
+        let known = |mac: Mac| quirks.iter().any(Quirk::asks_hardware).then(|| self.observer.hardware(&mac)).flatten();
+        let hardware = packet.mac().and_then(known);
         let facts = Facts {
             address,
             mode: on.mode,
             plan: &self.settings.plan,
-            quirks: &self.settings.quirks,
+            quirks,
+            hardware: hardware.as_ref(),
+            is_ignored: packet.mac().is_some_and(|mac| self.observer.is_ignored(&mac)),
             base_url: &base_url,
             loaders: &self.loaders,
         };
@@ -328,6 +334,9 @@ impl Shared {
         }
         if let Some((mac, address)) = decision.address {
             self.observer.learned(mac, address);
+        }
+        if let Some((mac, relay)) = decision.place {
+            self.observer.placed(mac, relay);
         }
         for seen in decision.seen {
             let mac = seen.mac.map(|mac| mac.to_string()).unwrap_or_default();

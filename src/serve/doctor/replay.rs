@@ -121,6 +121,8 @@ impl Replay {
             mode: self.mode,
             plan: &self.plan,
             quirks: &self.quirks,
+            hardware: None,
+            is_ignored: false,
             base_url: &self.base_url,
             loaders: &self.loaders,
         };

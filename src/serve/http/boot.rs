@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{ConnectInfo, Query, State};
-use axum::http::{Method, StatusCode, header};
+use axum::http::uri::PathAndQuery;
+use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Deserialize;
@@ -48,6 +50,14 @@ pub(super) struct Asking {
 const MAX_CARDS: usize = 16;
 
 impl Asking {
+    /// What a request says. iPXE escapes blanks by `%20` and leaves `+` as it is, so here that is no blank, unlike in what
+    /// a browser sends: a `DX1100+` keeps its name.
+    fn of(uri: &Uri) -> Result<Self, QueryRejection> {
+        let plain = uri.path_and_query().map(|asked| asked.as_str().replace('+', "%2B"));
+        let uri = plain.and_then(|plain| PathAndQuery::try_from(plain).ok()).map_or_else(|| uri.clone(), Uri::from);
+        Query::try_from_uri(&uri).map(|Query(asking)| asking)
+    }
+
     fn cards(&self) -> Vec<Mac> {
         let cards = self.cards.split(',').filter_map(|text| text.parse().ok());
         cards.filter(Mac::is_unicast).take(MAX_CARDS).collect()
@@ -81,9 +91,13 @@ pub(super) async fn script(
     State(app): State<Arc<App>>,
     ConnectInfo(link): ConnectInfo<Link>,
     method: Method,
-    Query(asking): Query<Asking>,
+    uri: Uri,
 ) -> Response {
     let base = app.base(&link.base());
+    let asking = match Asking::of(&uri) {
+        Ok(asking) => asking,
+        Err(rejection) => return rejection.into_response(),
+    };
     debug!(peer = %link.peer, ?asking, "script asked for");
     let Some(mac) = asking.mac.parse::<Mac>().ok().filter(Mac::is_unicast) else {
         return plain(StatusCode::BAD_REQUEST, "the script needs mac=, the address of the network card\n");

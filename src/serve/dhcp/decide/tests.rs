@@ -60,6 +60,8 @@ struct Site {
     /// Whether it remembers from one packet to the next what clients asked.
     remembers: bool,
     now: Instant,
+    hardware: Option<Hardware>,
+    is_ignored: bool,
 }
 
 impl Site {
@@ -74,6 +76,8 @@ impl Site {
             attempts: Attempts::default(),
             remembers: false,
             now: Instant::now(),
+            hardware: None,
+            is_ignored: false,
         }
     }
 
@@ -91,6 +95,8 @@ impl Site {
             mode: self.mode,
             plan: &self.plan,
             quirks: &self.quirks,
+            hardware: self.hardware.as_ref(),
+            is_ignored: self.is_ignored,
             base_url: URL,
             loaders: &self.loaders,
         };
@@ -590,8 +596,9 @@ fn a_full_pool_is_told_and_not_answered() {
 fn a_long_url_goes_into_the_option_alone() {
     let long = format!("http://{}.example.net", "a".repeat(150));
     let (plan, loaders) = (plan(), loaders());
-    let facts =
-        Facts { address: SERVER, mode: DhcpMode::Proxy, plan: &plan, quirks: &[], base_url: &long, loaders: &loaders };
+    let (hardware, is_ignored) = (None, false);
+    let (address, mode, plan, loaders) = (SERVER, DhcpMode::Proxy, &plan, &loaders);
+    let facts = Facts { address, mode, plan, quirks: &[], hardware, is_ignored, base_url: &long, loaders };
     let packet = with(firmware(MessageType::Discover, "PXEClient", 7), code::IPXE, WITH_HTTP);
     let request = Request { packet: &packet, port: Port::Server, source: "0.0.0.0:68".parse().unwrap() };
     let mut memory = Memory { leases: &mut LeaseTable::default(), attempts: &mut Attempts::default() };
@@ -699,6 +706,8 @@ fn a_rule_changes_the_answers_of_those_it_is_about() {
     let rule = |machines: &str| Quirk {
         machines: vec![machines.parse().unwrap()],
         vendor_class: Some("PXEClient:Arch:00007".to_owned()),
+        manufacturer: None,
+        product: None,
         answer: Some(Shape::BootServer),
         delay: Some(Duration::from_millis(500)),
         machine_id: Some(false),
@@ -746,4 +755,50 @@ mod random {
             let _ = site.decide(&packet, port, "10.0.0.150:68".parse().unwrap());
         }
     }
+}
+
+#[test]
+fn a_machine_that_is_to_be_left_alone_is_told_nothing_about_booting() {
+    let packet = firmware(MessageType::Discover, "PXEClient", 7);
+    let mut site = Site { is_ignored: true, ..Site::proxy() };
+    let decision = site.decide(&packet, Port::Server, "0.0.0.0:68".parse().unwrap());
+    assert!(decision.reply.is_none() && decision.silence.unwrap().contains("unknown-policy"));
+    let mut site = Site { is_ignored: true, ..Site::full() };
+    let reply = site.decide(&packet, Port::Server, "0.0.0.0:68".parse().unwrap()).reply.unwrap().packet;
+    assert!(!reply.yiaddr.is_unspecified(), "an address it gets, as everybody does");
+    assert_eq!((reply.file.as_slice(), reply.options.get(code::BOOT_FILE)), (&b""[..], None));
+}
+
+#[test]
+fn a_model_that_is_known_to_be_odd_is_led_as_its_rule_says() {
+    let acme = Hardware { manufacturer: Some("ACME".to_owned()), ..Hardware::default() };
+    let quirk = Quirk {
+        machines: vec![],
+        vendor_class: None,
+        manufacturer: Some("acme".parse().unwrap()),
+        product: None,
+        answer: None,
+        delay: Some(Duration::from_secs(1)),
+        machine_id: None,
+    };
+    let packet = firmware(MessageType::Discover, "PXEClient", 7);
+    for (hardware, delay) in [(Some(acme), 1), (Some(Hardware::default()), 0), (None, 0)] {
+        let mut site = Site { hardware, quirks: vec![quirk.clone()], ..Site::proxy() };
+        let reply = site.decide(&packet, Port::Server, "0.0.0.0:68".parse().unwrap()).reply.unwrap();
+        assert_eq!(reply.delay.as_secs(), delay);
+    }
+}
+
+#[test]
+fn where_a_machine_is_plugged_in_is_told_of_those_that_are_led_to_a_loader() {
+    let mut packet = firmware(MessageType::Discover, "PXEClient", 7);
+    let place = |packet: &Packet| {
+        let decision = Site::proxy().decide(packet, Port::Server, "10.0.4.1:67".parse().unwrap());
+        decision.place.unwrap().1.map(|relay| relay.to_string())
+    };
+    assert_eq!(place(&packet), None);
+    packet.giaddr = [10, 0, 4, 1].into();
+    assert_eq!(place(&packet).as_deref(), Some("relay 10.0.4.1"));
+    packet.options.put(code::RELAY_AGENT, b"\x01\x07Gi1/0/7\x02\x03\x00\x01\x02");
+    assert_eq!(place(&packet).as_deref(), Some("relay 10.0.4.1 port Gi1/0/7 of 00:01:02"));
 }
