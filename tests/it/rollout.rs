@@ -1,5 +1,6 @@
 //! Rollouts through the front door: the commands of a person, and machines that boot and check in on a real socket.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -74,7 +75,12 @@ impl Fleet {
 
     /// A machine is switched on.
     fn boot(&self, mac: &str) -> Boot {
-        let script = self.servers[0].get(&format!("/script?mac={mac}"));
+        self.boot_at(&self.servers[0], mac)
+    }
+
+    /// A machine is switched on, and asks this server.
+    fn boot_at(&self, server: &Serving, mac: &str) -> Boot {
+        let script = server.get(&format!("/script?mac={mac}"));
         let word = |after: &str| script.split(after).nth(1).unwrap().split([' ', '\n']).next().unwrap().to_owned();
         let bundle = word("bivouac_bundle=");
         let is = |number: u64| self.manifest(number).0 == bundle;
@@ -193,6 +199,79 @@ fn a_postgresql_that_is_not_there_is_named_without_its_password() {
     site.write("bivouac.toml", "[fleet]\ndatabase = \"mysql://bivouac:s3cret@db/fleet\"\n");
     let err = site.run(&["machines"]).err;
     assert!(err.contains("`fleet.database` cannot be used") && !err.contains("s3cret"), "{err}");
+}
+
+#[test]
+fn two_servers_on_one_file_never_give_more_than_the_budget() {
+    never_beyond_the_budget(&Fleet::shared(None));
+}
+
+#[test]
+fn two_servers_on_one_postgresql_never_give_more_than_the_budget() {
+    if let Some(server) = Postgres::shared() {
+        never_beyond_the_budget(&Fleet::shared(Some(&server.database())));
+    }
+}
+
+/// Twelve machines, of which each asks now this server and now that one, and two may be out of order at a time.
+fn never_beyond_the_budget(fleet: &Fleet) {
+    let reports = [1, 2].map(|number| {
+        let (bundle, manifest) = fleet.manifest(number);
+        report(&manifest, &bundle)
+    });
+    let server = |turn: usize| &fleet.servers[turn % 2];
+    let check_in = |boot: &Boot, turn: usize| {
+        let lines = format!("token {}\n{}", boot.token, reports[usize::try_from(boot.release).unwrap() - 1]);
+        server(turn).post("/check-in", &lines)
+    };
+    let macs: Vec<String> = (1..=12).map(|number| format!("52:54:00:00:01:{number:02x}")).collect();
+    let mut boots: Vec<Boot> = macs.iter().zip(0..).map(|(mac, turn)| fleet.boot_at(server(turn), mac)).collect();
+    fleet.until("each server has heard of each machine", |_| {
+        boots.iter().all(|boot| (0..2).all(|turn| check_in(boot, turn).contains("\r\n\r\nok\n")))
+    });
+    fleet.run(&[
+        "rollout",
+        "start",
+        "hello",
+        "--to",
+        "beta",
+        "--batch",
+        "100%",
+        "--bake",
+        "0s",
+        "--reboot",
+        "force",
+        "--max-unavailable",
+        "2",
+    ]);
+    let begun = Instant::now();
+    for round in 0.. {
+        for (turn, (boot, mac)) in boots.iter_mut().zip(&macs).enumerate() {
+            if check_in(boot, round + turn).contains("\nreboot now\n") {
+                *boot = fleet.boot_at(server(round + turn + 1), mac);
+            }
+        }
+        if fleet.status(1)["status"] == "finished" {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{}", fleet.run(&["events"]));
+    }
+    assert!(boots.iter().all(|boot| boot.release == 2));
+    // The ledger has everything that was decided, by whichever server, in one order.
+    let (mut out, mut most) = (BTreeSet::new(), 0);
+    for line in fleet.run(&["events", "--json", "--rollout", "1"]).lines() {
+        let entry: Value = serde_json::from_str(line).unwrap();
+        let machines = entry["fact"]["machines"].as_array().cloned().unwrap_or_default();
+        let machines = machines.iter().map(|machine| machine.as_str().unwrap().to_owned());
+        match entry["fact"]["step"].as_str() {
+            Some("granted") => out.extend(machines),
+            Some("came") => machines.for_each(|machine| assert!(out.remove(&machine), "{line}")),
+            _ => {}
+        }
+        most = most.max(out.len());
+        assert!(most <= 2, "{line}");
+    }
+    assert_eq!((most, out.len()), (2, 0));
 }
 
 /// A good release goes to the canary first and then to everybody.
