@@ -19,6 +19,7 @@ mod fetch_hostile;
 mod fetch_killed;
 mod fetch_releases;
 mod golden;
+mod guide;
 mod http;
 mod identity;
 mod layers;

@@ -273,7 +273,8 @@ impl Ran {
 }
 
 impl Serving {
-    fn start(mut command: Command) -> Self {
+    /// Starts a server, and waits until it is ready.
+    pub fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut lines = Vec::new();
