@@ -21,6 +21,12 @@ const CONNECTIONS: u32 = 4;
 /// The number of the advisory lock under which a server's tables are made. Any number will do that nobody else takes.
 const MAKING: i64 = 0x0062_6976_6f75_6163;
 
+/// What SQLite says when another program writes to the file, for longer than [`BUSY`].
+const SQLITE_BUSY: &str = "5";
+
+/// What SQLite says when the disk is full.
+const SQLITE_FULL: &str = "13";
+
 /// What ends a path in a URL too early.
 const PATH: &AsciiSet = &CONTROLS.add(b'%').add(b'?').add(b'#').add(b' ');
 
@@ -124,6 +130,9 @@ impl Engine {
     }
 }
 
+// A pool tries again for a while and then says only that it took too long. A first connection by itself says at once what
+// is wrong.
+
 async fn open_file(path: &Path) -> Result<AnyPool, sqlx::Error> {
     let path = std::path::absolute(path)?;
     if let Some(folder) = path.parent() {
@@ -134,6 +143,9 @@ async fn open_file(path: &Path) -> Result<AnyPool, sqlx::Error> {
     // WAL lets `bivouac machines` read while the server writes; NORMAL loses nothing when the program is killed.
     let pragmas =
         format!("PRAGMA busy_timeout = {}; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;", BUSY.as_millis());
+    let mut first = AnyConnection::connect_with(&options).await?;
+    sqlx::raw_sql(AssertSqlSafe(pragmas.clone())).execute(&mut first).await?;
+    first.close().await?;
     let pool = AnyPoolOptions::new().max_connections(1).after_connect(move |connection, _| {
         let pragmas = AssertSqlSafe(pragmas.clone());
         Box::pin(async move { sqlx::raw_sql(pragmas).execute(connection).await.map(drop) })
@@ -143,12 +155,20 @@ async fn open_file(path: &Path) -> Result<AnyPool, sqlx::Error> {
 
 async fn open_server(url: &str) -> Result<AnyPool, sqlx::Error> {
     let options: AnyConnectOptions = url.parse()?;
-    // A pool tries again for a while and then says only that it took too long; this says what is wrong.
     let first = tokio::time::timeout(BUSY, AnyConnection::connect_with(&options)).await;
     first.map_err(|_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))??.close().await?;
     AnyPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(BUSY).connect_with(options).await
 }
 
 fn failed(place: &DatabasePlace, source: sqlx::Error) -> FleetError {
-    FleetError::Database { place: place.clone(), source }
+    let code = source.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    let place = place.clone();
+    match (&place, code.as_deref()) {
+        (DatabasePlace::File(_), Some(SQLITE_BUSY)) => FleetError::Locked { place },
+        // As every other full disk is said.
+        (DatabasePlace::File(_), Some(SQLITE_FULL)) => {
+            FleetError::Database { place, source: std::io::Error::from(std::io::ErrorKind::StorageFull).into() }
+        }
+        _ => FleetError::Database { place, source },
+    }
 }

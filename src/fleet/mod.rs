@@ -83,6 +83,12 @@ pub enum FleetError {
         /// Why.
         source: sqlx::Error,
     },
+    /// Another program writes to it and does not end.
+    #[error("the fleet database {place} is being written by another program, for seconds already; try again")]
+    Locked {
+        /// Where it is.
+        place: DatabasePlace,
+    },
     /// Written by a newer program.
     #[error(
         "the fleet database {place} has version {found}, and this program reads {}; use the program that wrote it",
