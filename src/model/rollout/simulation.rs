@@ -481,11 +481,18 @@ const MORE_SEEDS: &str = "BIVOUAC_SEEDS";
 
 #[test]
 fn five_thousand_machines() {
-    let seeds = std::env::var(MORE_SEEDS).map_or(2, |count| count.parse().unwrap());
-    for seed in 0..seeds {
-        let world = simulate(seed, 5000, [0, 1, 3][usize::try_from(seed % 3).unwrap()], true);
-        assert!(!world.log.is_empty());
-    }
+    let seeds: u64 = std::env::var(MORE_SEEDS).map_or(2, |count| count.parse().unwrap());
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    std::thread::scope(|scope| {
+        for first in 0..threads as u64 {
+            scope.spawn(move || {
+                for seed in (first..seeds).step_by(threads) {
+                    let world = simulate(seed, 5000, [0, 1, 3][usize::try_from(seed % 3).unwrap()], true);
+                    assert!(!world.log.is_empty(), "seed {seed}");
+                }
+            });
+        }
+    });
 }
 
 #[test]
