@@ -8,7 +8,7 @@ use bivouac::build::{BaseAccounts, Recipe};
 use bivouac::wire::apkovl::{Node, Tree};
 
 /// The variable that has the files written anew.
-const RENEW: &str = "BIVOUAC_GOLDEN";
+pub const RENEW: &str = "BIVOUAC_GOLDEN";
 
 /// Mode, owner, size or link target, and path, one entry a line.
 fn listing(tree: &Tree) -> String {

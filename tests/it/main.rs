@@ -32,6 +32,7 @@ mod mirror;
 mod network;
 mod new_profile;
 mod outdated;
+mod profiles;
 mod readme;
 mod recipe;
 mod reproducible;

@@ -38,13 +38,3 @@ fn the_site_file_of_the_readme_is_one_with_its_commented_lines_too() {
     let settings = Settings::check(File::parse(&full).unwrap()).unwrap();
     assert_ne!(settings.dhcp.mode, bivouac::model::net::DhcpMode::Proxy);
 }
-
-#[test]
-fn the_profiles_of_the_repository_are_read() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    for name in bivouac::disk::list(&root.join("profiles")).unwrap() {
-        let recipe =
-            bivouac::build::Recipe::load(&root.join("profiles"), &root.join("overlays"), &name.parse().unwrap());
-        assert!(recipe.as_ref().is_ok_and(|recipe| recipe.findings().is_empty()), "{name}: {recipe:?}");
-    }
-}

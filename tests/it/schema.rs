@@ -93,14 +93,20 @@ fn every_file_of_the_repository_the_readme_and_new_fits() {
     let site = Site::new();
     assert_eq!(site.run(&["new", "kiosk"]).code, Some(0));
     let (profile, overlay) = (schema(&site, "profile"), schema(&site, "overlay"));
-    for (schema, folder, file) in [(&profile, "profiles", "profile.toml"), (&overlay, "overlays", "overlay.toml")] {
-        for name in bivouac::disk::list(&site.path(folder)).unwrap() {
-            let text = std::fs::read_to_string(site.path(folder).join(&name).join(file)).unwrap();
-            assert_eq!(check(schema, &text), None, "{folder}/{name}");
+    let repository = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = [
+        (&profile, repository.join("profiles"), "profile.toml"),
+        (&profile, site.path("profiles"), "profile.toml"),
+        (&overlay, repository.join("overlays"), "overlay.toml"),
+    ];
+    for (schema, folder, file) in folders {
+        for name in bivouac::disk::list(&folder).unwrap() {
+            let text = std::fs::read_to_string(folder.join(&name).join(file)).unwrap();
+            assert_eq!(check(schema, &text), None, "{name}/{file}");
             // What `new` has in comments too: keys are behind `#` without a blank.
             let full =
                 text.lines().map(|line| line.strip_prefix('#').filter(|it| !it.starts_with(' ')).unwrap_or(line));
-            assert_eq!(check(schema, &full.collect::<Vec<_>>().join("\n")), None, "{folder}/{name}");
+            assert_eq!(check(schema, &full.collect::<Vec<_>>().join("\n")), None, "{name}/{file}");
         }
     }
     let (readme, site_file) = (examples(), schema(&site, "site"));

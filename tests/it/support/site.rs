@@ -174,16 +174,14 @@ impl Mirror {
 }
 
 impl Site {
-    /// A folder with the profiles and overlays of the repository.
+    /// A folder with the profile `hello` and the overlays of the repository.
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        for part in ["profiles", "overlays"] {
-            let copied = Command::new("cp")
-                .arg("-r")
-                .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(part))
-                .arg(folder.path())
-                .status()
-                .unwrap();
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+        std::fs::create_dir(folder.path().join("profiles")).unwrap();
+        for (part, to) in [("profiles/hello", "profiles"), ("overlays", ".")] {
+            let copied =
+                Command::new("cp").arg("-r").arg(repository.join(part)).arg(folder.path().join(to)).status().unwrap();
             assert!(copied.success());
         }
         std::fs::write(folder.path().join("release.asc"), signer().certificate("Release <release@example.net>"))

@@ -1,0 +1,150 @@
+//! The profiles that come with Bivouac against Alpine's own indexes: their packages install, and each of their services is
+//! brought by one of them. What is found goes into the list of the stand-in mirror, which thus has every package they need.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bivouac::apk::{Index, KeyRing, Reason, Repository, SignedIndex, Solution, parse_word, solve};
+use bivouac::build::{BaseAccounts, Level, Recipe};
+
+use crate::golden::RENEW;
+
+/// Alpine's key for x86_64.
+const KEY: &str = "alpine-devel@lists.alpinelinux.org-6165ee59.rsa.pub";
+
+/// The repositories whose indexes there are, of Alpine 3.19, as profiles call them and in their order.
+const REPOSITORIES: [&str; 2] = ["main", "community"];
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Alpine's indexes, verified; nothing where they are not there.
+fn indexes() -> Option<Vec<Index>> {
+    let corpus = repository().join("../shared/corpus");
+    if !corpus.is_dir() {
+        eprintln!("skipped: there is no corpus at {}", corpus.display());
+        return None;
+    }
+    let mut keys = KeyRing::new();
+    keys.insert(KEY, &fs::read(corpus.join("keys").join(KEY)).unwrap()).unwrap();
+    let open = |name: &str| {
+        let file = corpus.join(format!("apk/v3.19-{name}-x86_64.APKINDEX.tar.gz"));
+        SignedIndex::open(&fs::read(file).unwrap(), &keys).unwrap().0
+    };
+    Some(REPOSITORIES.map(open).into())
+}
+
+/// Every profile of the repository.
+fn recipes() -> Vec<Recipe> {
+    let (profiles, overlays) = (repository().join("profiles"), repository().join("overlays"));
+    let names = bivouac::disk::list(&profiles).unwrap();
+    names.iter().map(|name| Recipe::load(&profiles, &overlays, &name.parse().unwrap()).unwrap()).collect()
+}
+
+/// What Alpine would install for a profile.
+fn solved(recipe: &Recipe, indexes: &[Index]) -> Solution {
+    let wanted = |index: &usize| recipe.alpine.repositories.iter().any(|name| name == REPOSITORIES[*index]);
+    let repositories: Vec<Repository<'_>> =
+        (0..indexes.len()).filter(wanted).map(|place| Repository { index: &indexes[place], tag: None }).collect();
+    let world: Vec<_> = recipe.world.iter().map(|word| parse_word(word).unwrap()).collect();
+    solve(&world, &repositories, "x86_64").unwrap_or_else(|why| panic!("profile {}: {why}", recipe.name))
+}
+
+/// Which package brings which services besides those of `alpine-base`, as the stand-in mirror has it.
+fn services_of_packages() -> Vec<(String, String)> {
+    let text = fs::read_to_string(repository().join("scripts/stand-in/services")).unwrap();
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let mut words = line.split(' ').map(str::to_owned);
+            (words.next().unwrap(), words.next().unwrap())
+        })
+        .collect()
+}
+
+/// One line for each package that some profile installs: repository, name, version, then what it needs, and after `?` what
+/// it comes along with.
+fn packages(recipes: &[Recipe], indexes: &[Index]) -> String {
+    let mut lines: BTreeMap<String, (String, BTreeSet<String>)> = BTreeMap::new();
+    for recipe in recipes {
+        let solution = solved(recipe, indexes);
+        for selected in &solution.packages {
+            let (name, version) = (selected.package.name(), selected.package.version());
+            // The profile may leave a repository out.
+            let repository = recipe.alpine.repositories.iter().filter(|it| REPOSITORIES.contains(&it.as_str()));
+            let repository = repository.clone().nth(selected.repository).unwrap();
+            let line = lines.entry(name.to_owned()).or_default();
+            line.0 = format!("{repository} {name} {version}");
+            for reason in &selected.reasons {
+                match reason {
+                    Reason::World { .. } => {}
+                    Reason::Package { name: by, .. } => {
+                        let needed = name.to_owned();
+                        lines.entry(by.clone()).or_default().1.insert(needed);
+                    }
+                    Reason::InstallIf { conditions } => {
+                        let conditions = conditions.iter().map(|word| format!("?{word}"));
+                        lines.entry(name.to_owned()).or_default().1.extend(conditions);
+                    }
+                }
+            }
+        }
+    }
+    let mut text = String::new();
+    for (line, words) in lines.into_values() {
+        let words: String = words.iter().map(|word| format!(" {word}")).collect();
+        writeln!(text, "{line}{words}").unwrap();
+    }
+    text
+}
+
+fn list() -> PathBuf {
+    repository().join("scripts/stand-in/packages")
+}
+
+#[test]
+fn the_packages_of_every_profile_install_from_alpines_indexes_and_the_stand_in_mirror_has_them() {
+    let Some(indexes) = indexes() else { return };
+    let new = packages(&recipes(), &indexes);
+    if std::env::var_os(RENEW).is_some_and(|value| value == "write") {
+        fs::write(list(), &new).unwrap();
+    }
+    let old = fs::read_to_string(list()).unwrap_or_default();
+    assert!(
+        old == new,
+        "scripts/stand-in/packages is not what the profiles need now. Run `{RENEW}=write cargo test --test it profiles` \
+         and commit it."
+    );
+}
+
+#[test]
+fn a_package_of_the_installed_ones_or_an_overlay_brings_each_service_of_every_profile() {
+    let Some(indexes) = indexes() else { return };
+    let of_base = bivouac::disk::list(&repository().join("scripts/stand-in/init.d")).unwrap();
+    let of_packages = services_of_packages();
+    for recipe in recipes() {
+        let tree = recipe.tree(&BaseAccounts::default()).unwrap();
+        let solution = solved(&recipe, &indexes);
+        let services = tree.iter().filter_map(|(path, _)| path.strip_prefix("etc/runlevels/")?.split_once('/'));
+        for (level, service) in services {
+            let is_installed = |package: &str| solution.packages.iter().any(|it| it.package.name() == package);
+            let is_brought = of_base.iter().any(|it| it == service)
+                || tree.get(&format!("etc/init.d/{service}")).is_some()
+                || of_packages.iter().any(|(package, it)| it == service && is_installed(package));
+            assert!(is_brought, "profile {}: nothing brings `{service}` of runlevel {level}", recipe.name);
+        }
+    }
+}
+
+#[test]
+fn no_profile_has_a_mistake() {
+    for recipe in recipes() {
+        for finding in recipe.findings() {
+            let is_fine = finding.allowed.is_some() || finding.rule.level == Level::Info;
+            assert!(is_fine, "profile {}: {finding:?}", recipe.name);
+        }
+    }
+}
