@@ -46,4 +46,5 @@ mod templates;
 mod tftp;
 mod timeline;
 mod unchanged;
+mod vdi;
 mod walk_through;
