@@ -36,6 +36,16 @@ impl Site {
         Self::publish_from(copied())
     }
 
+    /// Builds these profiles of the repository from the stand-in mirror, and says what the program printed for each.
+    pub fn build(profiles: &[String]) -> Vec<String> {
+        let folder = copied();
+        let site = Self { profiles: folder.path().join("profiles"), folder, bundle: String::new() };
+        let release_key = mirror().join("keys/release-key.asc");
+        let (key, served) = (release_key.to_str().unwrap(), Served::start(mirror()));
+        let build = |name: &String| site.run(&["build", name, "--mirror", &served.address, "--release-key", key]);
+        profiles.iter().map(build).collect()
+    }
+
     /// The same with one file more in the profile.
     pub fn publish_with(path: &str, text: &str) -> Self {
         let folder = copied();
