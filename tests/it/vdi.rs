@@ -46,7 +46,10 @@ fn whoever_logs_in_chooses_a_desktop_and_has_it_on_the_screen() {
         let cluster = Cluster::start(vec![
             Guest::new(101, "spare", "stopped"),
             running(),
-            Guest { record: serde_json::json!({ "type": "lxc", "vmid": 9, "node": "pve1", "name": "dns" }), ..running() },
+            Guest {
+                record: serde_json::json!({ "type": "lxc", "vmid": 9, "node": "pve1", "name": "dns" }),
+                ..running()
+            },
         ]);
         let mut seat = Seat::new(&cluster, &[]);
         seat.run_by(shell, &[known(), Text("100"), No, No]);
@@ -81,7 +84,17 @@ fn nothing_secret_is_in_a_command_line_an_environment_or_a_file() {
     let mut seat = Seat::new(&cluster, &[]);
     let rdp = Login("EXAMPLE\\joe", "rdp-s3cret");
     seat.run(&[
-        known(), Text(CODE), Text("100"), No, Text("101"), rdp, No, No, Login(TOKEN, TOKEN_VALUE), Text("100"), No,
+        known(),
+        Text(CODE),
+        Text("100"),
+        No,
+        Text("101"),
+        rdp,
+        No,
+        No,
+        Login(TOKEN, TOKEN_VALUE),
+        Text("100"),
+        No,
     ]);
     let seen = seat.seen();
     assert!(seen.contains("xfreerdp") && seen.contains("remote-viewer") && seen.contains("curl"), "{seen}");
@@ -99,7 +112,16 @@ fn nothing_secret_is_in_a_command_line_an_environment_or_a_file() {
 fn a_wrong_password_is_said_to_be_one_and_asked_for_again() {
     let cluster = Cluster::start(vec![running()]);
     let mut seat = Seat::new(&cluster, &[]);
-    seat.run(&[Login("jöe", "guess"), Yes, Login("nobody@pam", PASSWORD), Yes, No, Login("", "x"), Login("jöe", ""), known()]);
+    seat.run(&[
+        Login("jöe", "guess"),
+        Yes,
+        Login("nobody@pam", PASSWORD),
+        Yes,
+        No,
+        Login("", "x"),
+        Login("jöe", ""),
+        known(),
+    ]);
     let wrong = "warning User name, password or code is wrong.";
     let list = "list Your desktops: 100 desk-7 running";
     assert_eq!(seat.dialogs(), [LOGIN, wrong, LOGIN, wrong, LOGIN, LOGIN, LOGIN, LOGIN, list]);
@@ -146,7 +168,8 @@ fn a_desktop_that_is_off_is_started_and_waited_for() {
     let mut seat = Seat::new(&cluster, &["auto_connect=desk-7"]);
     seat.run(&[known()]);
     assert!(seat.viewers().contains(SPICE_PASSWORD));
-    let task = "GET /nodes/pve1/tasks/UPID%3Apve1%3A00297D8D%3A0A1B2C3D%3A6748A1B2%3Aqmstart%3A100%3Aj%C3%B6e%40pve%3A/status";
+    let task =
+        "GET /nodes/pve1/tasks/UPID%3Apve1%3A00297D8D%3A0A1B2C3D%3A6748A1B2%3Aqmstart%3A100%3Aj%C3%B6e%40pve%3A/status";
     let state = "GET /nodes/pve1/qemu/100/status/current";
     let start = "POST /nodes/pve1/qemu/100/status/start";
     let spice = "POST /nodes/pve1/qemu/100/spiceproxy";
@@ -202,7 +225,8 @@ fn a_server_without_a_trusted_certificate_is_told_nothing() {
     let mut seat = Seat::new(&cluster, &[]);
     seat.trust(&other);
     seat.run(&[known(), Yes]);
-    let no = "warning 127.0.0.1 cannot prove that it is the right server, so nothing was sent to it: its certificate is not";
+    let no =
+        "warning 127.0.0.1 cannot prove that it is the right server, so nothing was sent to it: its certificate is not";
     assert!(seat.dialogs()[1].starts_with(no), "{:?}", seat.dialogs());
     assert!(cluster.calls().is_empty());
     // The authorities of everybody do not vouch for it either; and the right one does, for another name, not.
@@ -240,8 +264,7 @@ fn a_server_that_goes_away_is_waited_for_and_nobody_logs_in_again() {
     seat.go("hold-3");
     seat.finish();
     let list = "list Your desktops: 100 desk-7 running";
-    let away =
-        |pause| format!("question The server 127.0.0.1 does not answer. It is tried again in {pause} seconds.");
+    let away = |pause| format!("question The server 127.0.0.1 does not answer. It is tried again in {pause} seconds.");
     let lost = "question The connection has ended. It is tried again in 40 seconds.".to_owned();
     assert_eq!(seat.dialogs(), [LOGIN.to_owned(), list.to_owned(), away(10), away(20), lost, list.to_owned()]);
     assert_eq!(cluster.calls_of("POST /access/ticket").len(), 1);
@@ -272,8 +295,12 @@ fn answers_that_are_none_of_proxmox_are_no_end_of_the_session() {
     let page = "<html><body>Please log in to the network</body></html>";
     for body in [page, "", "null", "{\"data\":", "{\"data\":7}"] {
         let cluster = Cluster::start(vec![running()]);
-        for path in ["/access/ticket", "/cluster/resources", "/nodes/pve1/qemu/100/status/current", "/nodes/pve1/qemu/100/spiceproxy"]
-        {
+        for path in [
+            "/access/ticket",
+            "/cluster/resources",
+            "/nodes/pve1/qemu/100/status/current",
+            "/nodes/pve1/qemu/100/spiceproxy",
+        ] {
             cluster.set(|state| state.faults.push((path.to_owned(), 1, (200, "OK", body.to_owned()))));
         }
         let mut seat = Seat::new(&cluster, &[]);
@@ -297,7 +324,11 @@ fn what_proxmox_refuses_is_told_in_its_words() {
             "warning Proxmox says: no spice port",
         ),
         (
-            (400, "Parameter verification failed.", "{\"data\":null,\"errors\":{\"proxy\":\"value does not look like a valid address\"}}"),
+            (
+                400,
+                "Parameter verification failed.",
+                "{\"data\":null,\"errors\":{\"proxy\":\"value does not look like a valid address\"}}",
+            ),
             "warning Proxmox says: proxy: value does not look like a valid address",
         ),
         (
@@ -341,8 +372,10 @@ fn windows_desktops_are_reached_by_rdp() {
 #[test]
 fn the_settings_of_a_profile_reach_the_viewer() {
     let cluster = Cluster::start(vec![running()]);
-    let mut seat =
-        Seat::new(&cluster, &["spice_proxy=10.0.0.9", "viewer_menu=false", "usb_redirection=false", "auto_connect=100"]);
+    let mut seat = Seat::new(
+        &cluster,
+        &["spice_proxy=10.0.0.9", "viewer_menu=false", "usb_redirection=false", "auto_connect=100"],
+    );
     seat.run(&[known()]);
     let viewers = seat.viewers();
     assert!(viewers.starts_with("--full-screen --kiosk --kiosk-quit=on-disconnect -\n"), "{viewers}");
@@ -367,13 +400,15 @@ fn nobody_is_asked_before_the_clock_is_right_or_for_so_long() {
 #[test]
 fn shellcheck_finds_nothing_in_the_scripts_for_machines() {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let found = Command::new("grep").args(["-rlE", "^#!/bin/sh", "overlays", "profiles"]).current_dir(repository).output();
+    let found =
+        Command::new("grep").args(["-rlE", "^#!/bin/sh", "overlays", "profiles"]).current_dir(repository).output();
     let found = String::from_utf8(found.unwrap().stdout).unwrap();
     // The agent takes words apart on purpose in a place or two.
     let scripts: Vec<&str> = found.lines().filter(|file| !file.starts_with("overlays/check-in/")).collect();
     assert!(scripts.len() > 10, "{found}");
     // dash is Debian's name for what busybox speaks as well.
-    let ran = Command::new("shellcheck").args(["-s", "dash", "-x", "-a"]).args(scripts).current_dir(repository).output();
+    let ran =
+        Command::new("shellcheck").args(["-s", "dash", "-x", "-a"]).args(scripts).current_dir(repository).output();
     let ran = ran.expect("shellcheck, which is a Debian package, can be started");
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stdout));
 }

@@ -209,7 +209,8 @@ impl Cluster {
     /// Waits until something was asked so many times.
     pub fn wait_for(&self, what: &str, times: usize) {
         let is_missing = |state: &mut State| state.calls.iter().filter(|call| call.what == what).count() < times;
-        let (_state, waited) = self.state.1.wait_timeout_while(self.state.0.lock().unwrap(), PATIENCE, is_missing).unwrap();
+        let (_state, waited) =
+            self.state.1.wait_timeout_while(self.state.0.lock().unwrap(), PATIENCE, is_missing).unwrap();
         assert!(!waited.timed_out(), "{what} was not asked");
     }
 }
@@ -262,7 +263,9 @@ impl State {
         }
         let parts: Vec<&str> = path.split('/').skip(1).collect();
         match (method.as_str(), parts.as_slice()) {
-            ("GET", ["version"]) => data(&json!({ "version": "9.1.4", "release": "9.1", "repoid": "5ac30304265fbd8e" })),
+            ("GET", ["version"]) => {
+                data(&json!({ "version": "9.1.4", "release": "9.1", "repoid": "5ac30304265fbd8e" }))
+            }
             ("GET", ["cluster", "resources"]) => {
                 data(&self.guests.iter().map(|guest| guest.record.clone()).collect::<Value>())
             }
@@ -313,8 +316,10 @@ impl State {
     fn task(&self, upid: &str) -> Response<Body> {
         let upid = percent_decode_str(upid).decode_utf8().unwrap();
         assert_eq!(upid, UPID);
-        let asked = self.calls.iter().filter(|call| call.what.ends_with("/status") && call.what.contains("/tasks/")).count();
-        let mut status = json!({ "upid": UPID, "node": "pve1", "pid": 2_719_053, "type": "qmstart", "id": "100", "user": USER });
+        let asked =
+            self.calls.iter().filter(|call| call.what.ends_with("/status") && call.what.contains("/tasks/")).count();
+        let mut status =
+            json!({ "upid": UPID, "node": "pve1", "pid": 2_719_053, "type": "qmstart", "id": "100", "user": USER });
         status["status"] = json!(if asked < 3 { "running" } else { "stopped" });
         if asked >= 3 {
             status["exitstatus"] = json!(self.start_ends_with.unwrap_or("OK"));
@@ -328,7 +333,9 @@ impl State {
         match rest {
             "status/current" => {
                 let state = if guest.states.len() > 1 { guest.states.pop_front().unwrap() } else { guest.states[0] };
-                data(&json!({ "vmid": guest.vmid, "name": guest.record["name"], "status": state, "qmpstatus": state, "spice": 1 }))
+                data(
+                    &json!({ "vmid": guest.vmid, "name": guest.record["name"], "status": state, "qmpstatus": state, "spice": 1 }),
+                )
             }
             "status/start" => {
                 if guest.states.len() > 1 {

@@ -189,7 +189,8 @@ impl Seat {
     pub fn wait_until_asked(&self, place: &str) {
         loop {
             let asked = self.asked.recv_timeout(PATIENCE);
-            let asked = asked.unwrap_or_else(|_| panic!("asked so far:\n{}\n{}", self.read("dialogs"), self.read("err")));
+            let asked =
+                asked.unwrap_or_else(|_| panic!("asked so far:\n{}\n{}", self.read("dialogs"), self.read("err")));
             if asked == place {
                 return;
             }
