@@ -25,7 +25,7 @@ fn repository() -> &'static Path {
 fn indexes() -> Option<Vec<Index>> {
     let corpus = repository().join("../shared/corpus");
     if !corpus.is_dir() {
-        eprintln!("skipped: there is no corpus at {}", corpus.display());
+        skip(&corpus);
         return None;
     }
     let mut keys = KeyRing::new();
@@ -35,6 +35,11 @@ fn indexes() -> Option<Vec<Index>> {
         SignedIndex::open(&fs::read(file).unwrap(), &keys).unwrap().0
     };
     Some(REPOSITORIES.map(open).into())
+}
+
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+fn skip(corpus: &Path) {
+    eprintln!("skipped: there is no corpus at {}", corpus.display());
 }
 
 /// Every profile of the repository.

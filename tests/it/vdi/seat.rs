@@ -103,7 +103,7 @@ impl Seat {
         seat.write("count", "0\n");
         let root = seat.folder.path().display().to_string();
         for (name, text) in PROGRAMS {
-            let seen = format!("{{ tr '\\0' ' ' < /proc/$$/cmdline; env; }} >> $seat/seen 2>&1");
+            let seen = "{ tr '\\0' ' ' < /proc/$$/cmdline; env; } >> $seat/seen 2>&1";
             seat.write(&format!("bin/{name}"), &format!("#!/bin/sh\nseat={root}\n{seen}\n{text}\n"));
             fs::set_permissions(seat.path(&format!("bin/{name}")), fs::Permissions::from_mode(0o755)).unwrap();
         }
