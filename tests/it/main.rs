@@ -23,6 +23,7 @@ mod golden;
 mod guide;
 mod http;
 mod identity;
+mod kiosk;
 mod layers;
 mod lbu;
 mod loaders;
