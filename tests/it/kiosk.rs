@@ -188,3 +188,36 @@ fn x_is_started_again_more_slowly_each_time_it_does_not_last() {
     let mode = fs::metadata(machine.path(&folder[1..])).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
 }
+
+#[test]
+fn a_machine_that_nobody_touches_switches_itself_off_when_that_is_wanted() {
+    for (settings, idle, is_off) in [
+        ("idle_poweroff 60\n", "echo 3600000", true),
+        ("idle_poweroff 60\n", "echo 3599999", false),
+        // No screen, no answer.
+        ("idle_poweroff 60\n", "exit 1", false),
+        ("idle_poweroff 0\n", "echo 99999999", false),
+    ] {
+        let machine = Machine::new(settings);
+        machine.program("bin/su", "shift 3; code=$1; shift 2; exec sh -c \"$code\" \"$@\"");
+        machine.program("bin/xprintidle", idle);
+        machine.program("bin/logger", "");
+        machine.recorders(&["poweroff"]);
+        machine.program("bin/sleep", "echo $1 >> $root/pauses\n[ \"$(wc -l < $root/pauses)\" -lt 3 ] || kill $PPID");
+        machine.run(&format!("{SCRIPTS}/idle"));
+        assert_eq!(!machine.calls().is_empty(), is_off, "{settings}{idle}");
+    }
+}
+
+#[test]
+fn what_the_server_says_is_shown_as_it_is() {
+    let machine = Machine::new("");
+    machine.program("bin/su", "shift 3; code=$1; shift 2; exec sh -c \"$code\" \"$@\"");
+    machine.recorders(&["zenity"]);
+    let text = "Down at 6 \"sharp\" <b> $(touch bad) `id`";
+    let search = format!("{}:{}", machine.path("bin").display(), std::env::var("PATH").unwrap());
+    let show =
+        Command::new(machine.path("etc/bivouac/message.d/screen")).arg(text).env("PATH", search).status().unwrap();
+    assert!(show.success());
+    assert_eq!(machine.calls(), [format!("zenity --info --no-markup --width=400 --title=Message --text={text}")]);
+}

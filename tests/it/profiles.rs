@@ -5,9 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use bivouac::apk::{Index, KeyRing, Reason, Repository, SignedIndex, Solution, parse_word, solve};
 use bivouac::build::{BaseAccounts, Level, Recipe};
+use bivouac::model::profile::Layer;
+use bivouac::model::profile::variable::Variable;
 
 use crate::golden::RENEW;
 
@@ -140,6 +143,85 @@ fn a_package_of_the_installed_ones_or_an_overlay_brings_each_service_of_every_pr
                 || tree.get(&format!("etc/init.d/{service}")).is_some()
                 || of_packages.iter().any(|(package, it)| it == service && is_installed(package));
             assert!(is_brought, "profile {}: nothing brings `{service}` of runlevel {level}", recipe.name);
+        }
+    }
+}
+
+/// Every file below a folder, as text.
+fn texts(folder: &Path) -> String {
+    let found = Command::new("find").arg(folder).args(["-type", "f", "-exec", "cat", "{}", "+"]).output().unwrap();
+    String::from_utf8(found.stdout).unwrap()
+}
+
+#[test]
+fn every_overlay_says_what_it_does_and_uses_the_variables_it_declares() {
+    for name in bivouac::disk::list(&repository().join("overlays")).unwrap() {
+        let folder = repository().join("overlays").join(&name);
+        let text = fs::read_to_string(folder.join("overlay.toml")).unwrap();
+        let head: String = text.lines().take_while(|line| line.starts_with('#')).collect();
+        assert!(head.contains("# Variables:"), "{name}: {head}");
+        let layer = Layer::parse(&text).unwrap();
+        assert!(!layer.description.is_empty(), "{name}");
+        let files = texts(&folder.join("root"));
+        for (variable, declared) in &layer.vars {
+            let Variable::Declared(declared) = declared else { panic!("{name}: {variable} is not declared") };
+            assert!(!declared.description.is_empty(), "{name}: {variable}");
+            assert!(files.contains(&format!("vars.{variable}")), "{name}: nothing uses {variable}");
+        }
+    }
+}
+
+#[test]
+fn what_a_profile_says_is_in_the_files_of_its_machines() {
+    for (profile, path, variables, lines) in [
+        (
+            "proxmox-vm",
+            "etc/ssh/authorized_keys.d/root",
+            &["ssh_keys=ssh-ed25519 AAAA a,ssh-ed25519 BBBB b"][..],
+            &["ssh-ed25519 BBBB b"][..],
+        ),
+        (
+            "proxmox-vm",
+            "etc/chrony/chrony.conf",
+            &["ntp_servers=10.0.0.1,10.0.0.2"],
+            &["pool 10.0.0.1 iburst", "pool 10.0.0.2 iburst"],
+        ),
+        (
+            "rescue",
+            "etc/conf.d/syslog",
+            &["log_server=log.example.net", "log_port=1514"],
+            &["SYSLOGD_OPTS=\"-t -s 200 -b 1 -L -R log.example.net:1514\""],
+        ),
+        ("rescue", "etc/conf.d/syslog", &[], &["SYSLOGD_OPTS=\"-t -s 200 -b 1\""]),
+        ("vdi", "etc/asound.conf", &["audio_card=PCH"], &["defaults.pcm.card PCH", "defaults.ctl.card PCH"]),
+        ("vdi", "etc/conf.d/audio", &["volume=40"], &["volume=40"]),
+        ("vdi", "etc/cups/client.conf", &["cups_server=print.example.net"], &["ServerName print.example.net"]),
+        (
+            "vdi",
+            "etc/bivouac/kiosk.conf",
+            &["keyboard_layout=de", "screens=DP-1,DP-2", "mirror_screens=true", "idle_poweroff=60"],
+            &["keyboard_layout de", "screens DP-1 DP-2", "mirror_screens yes", "idle_poweroff 60"],
+        ),
+        (
+            "kiosk",
+            "etc/chromium/policies/managed/kiosk.json",
+            &["url=https://board.example.net:8443/today", "sites=login.example.net"],
+            &["  \"URLAllowlist\": [\"board.example.net:8443\", \"login.example.net\"],"],
+        ),
+    ] {
+        let mut render = Command::new(env!("CARGO_BIN_EXE_bivouac"));
+        render.args(["render", profile, "--machine", "52:54:00:00:00:01", path]).current_dir(repository());
+        for variable in variables {
+            render.args(["--var", variable]);
+        }
+        let ran = render.output().unwrap();
+        let text = String::from_utf8(ran.stdout).unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        for line in lines {
+            assert!(text.lines().any(|it| it == *line), "{path} has not `{line}`:\n{text}");
+        }
+        if path.ends_with(".json") {
+            serde_json::from_str::<serde_json::Value>(&text).unwrap();
         }
     }
 }

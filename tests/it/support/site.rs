@@ -174,15 +174,16 @@ impl Mirror {
 }
 
 impl Site {
-    /// A folder with the profile `hello` and the overlays of the repository.
+    /// A folder with the profile `hello` of the repository and its overlays.
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
-        std::fs::create_dir(folder.path().join("profiles")).unwrap();
-        for (part, to) in [("profiles/hello", "profiles"), ("overlays", ".")] {
-            let copied =
-                Command::new("cp").arg("-r").arg(repository.join(part)).arg(folder.path().join(to)).status().unwrap();
-            assert!(copied.success());
+        for (part, names) in [("profiles", &["hello"][..]), ("overlays", &["base", "check-in", "network"])] {
+            std::fs::create_dir(folder.path().join(part)).unwrap();
+            for name in names {
+                let (from, to) = (repository.join(part).join(name), folder.path().join(part));
+                assert!(Command::new("cp").arg("-r").arg(from).arg(to).status().unwrap().success());
+            }
         }
         std::fs::write(folder.path().join("release.asc"), signer().certificate("Release <release@example.net>"))
             .unwrap();
