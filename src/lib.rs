@@ -31,6 +31,7 @@ pub mod fetch;
 pub mod fleet;
 pub mod mirror;
 pub mod model;
+pub mod proxmox;
 pub mod serve;
 pub mod store;
 pub mod wire;

@@ -11,6 +11,7 @@ use super::dhcp::Dhcp;
 use super::label::LabelTable;
 use super::loader::Loader;
 use super::menu::{LocalDisk, MenuTable};
+use super::proxmox::ProxmoxTable;
 use crate::model::alpine::RepositoryName;
 use crate::model::menu::Policy;
 use crate::model::name::{ChannelName, ProfileName};
@@ -68,6 +69,8 @@ pub struct File {
     pub tftp: Option<Tftp>,
     /// DHCP.
     pub dhcp: Option<Dhcp>,
+    /// The cluster of Proxmox VE in which `bivouac proxmox` makes virtual machines.
+    pub proxmox: Option<ProxmoxTable>,
 }
 
 /// A text, or a list of them.
@@ -230,6 +233,11 @@ impl File {
                 *path = folder.join(&*path);
             }
         }
+        if let Some(proxmox) = &mut self.proxmox {
+            for path in [&mut proxmox.token_file, &mut proxmox.ca].into_iter().flatten() {
+                *path = folder.join(&*path);
+            }
+        }
         if let Some(verify) = &mut self.verify {
             for path in [&mut verify.release_keys, &mut verify.package_keys].into_iter().flatten().flatten() {
                 *path = folder.join(&*path);
@@ -297,6 +305,8 @@ impl File {
                 single_port: a.single_port.or(b.single_port),
             }),
             dhcp: both(self.dhcp, other.dhcp, Dhcp::or),
+            // No flag stands for any of it.
+            proxmox: self.proxmox.or(other.proxmox),
         }
     }
 }

@@ -13,6 +13,7 @@ mod lease;
 mod loader;
 mod menu;
 mod mirror;
+mod proxmox;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -26,6 +27,7 @@ pub use label::LabelTable;
 pub use loader::Loader;
 pub use menu::{EntryTable, LocalDisk, MenuTable};
 pub use mirror::MirrorSettings;
+pub use proxmox::{HardwareTable, ProxmoxSettings, ProxmoxTable, ProxmoxTrust};
 
 use crate::model::check::Check;
 use crate::model::database::{DatabasePlace, ServerUrlError};
@@ -154,6 +156,8 @@ pub struct Settings {
     pub tftp_ports: TransferPorts,
     /// DHCP.
     pub dhcp: DhcpSettings,
+    /// The cluster of virtual machines.
+    pub proxmox: ProxmoxSettings,
 }
 
 /// `[verify]` after all checks; the files are read when something is fetched.
@@ -249,6 +253,7 @@ impl Settings {
             tftp: tftp.enabled.unwrap_or(true).then_some(tftp_listen),
             tftp_ports: if tftp.single_port == Some(true) { TransferPorts::Single } else { TransferPorts::Own },
             dhcp: DhcpSettings::check(file.dhcp.unwrap_or_default(), reserved)?,
+            proxmox: ProxmoxSettings::check(file.proxmox.unwrap_or_default())?,
         })
     }
 

@@ -15,8 +15,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("fetch", &["model", "wire", "apk", "disk"]),
     ("mirror", &["model", "apk", "disk", "fetch"]),
     ("build", &["model", "wire", "apk", "disk"]),
-    ("serve", &["model", "wire", "disk", "store", "fleet", "mirror"]),
-    ("cli", &["model", "disk", "wire", "apk", "config", "store", "fleet", "fetch", "mirror", "build", "serve"]),
+    ("proxmox", &["model"]),
+    ("serve", &["model", "wire", "disk", "store", "fleet", "mirror", "proxmox"]),
+    (
+        "cli",
+        &[
+            "model", "disk", "wire", "apk", "config", "store", "fleet", "fetch", "mirror", "build", "proxmox", "serve",
+        ],
+    ),
 ];
 
 #[test]

@@ -11,6 +11,7 @@ use crate::model::label::{self, LabelKey, Labels};
 use crate::model::machine::MachineId;
 use crate::model::name::{BundleRef, ChannelName, NameError, ProfileName};
 use crate::model::rollout::{Release, RolloutNumber, Spec, Step};
+use crate::model::virtual_machine::VirtualMachine;
 
 /// How many machines are named in a text for people; the rest are counted.
 const NAMED: usize = 3;
@@ -92,6 +93,21 @@ pub enum Fact {
         machines: Vec<MachineId>,
         /// What.
         request: Request,
+    },
+    /// Which virtual machine a machine is; none any more when absent.
+    Virtual {
+        /// Which machine.
+        machine: MachineId,
+        /// The virtual machine.
+        vm: Option<VirtualMachine>,
+    },
+    /// The server has a virtual machine rebooted for a rollout that gave it another release. Written before it is done,
+    /// so that of several servers one does it.
+    Rebooting {
+        /// Which machine.
+        machine: MachineId,
+        /// For which rollout.
+        rollout: RolloutNumber,
     },
     /// Nothing of what was said of a machine counts any more.
     Forgotten {
@@ -230,7 +246,7 @@ impl Fact {
     pub fn rollout(&self) -> Option<RolloutNumber> {
         match self {
             Self::Started { spec } => Some(spec.number),
-            Self::Rollout { number, .. } => Some(*number),
+            Self::Rollout { number, .. } | Self::Rebooting { rollout: number, .. } => Some(*number),
             _ => None,
         }
     }
@@ -246,6 +262,8 @@ impl Fact {
             | Self::Asked { machines, .. } => machines,
             Self::OnceTaken { machine }
             | Self::Valued { machine, .. }
+            | Self::Virtual { machine, .. }
+            | Self::Rebooting { machine, .. }
             | Self::Forgotten { machine }
             | Self::Alarm { machine, .. } => std::slice::from_ref(machine),
             Self::Rollout { step, .. } => step.machines(),
@@ -278,6 +296,11 @@ impl fmt::Display for Fact {
                 write!(f, "values of {machine}: {}", parts.join(", "))
             }
             Self::Asked { machines, request } => write!(f, "ask {} to {request}", named(machines)),
+            Self::Virtual { machine, vm: Some(vm) } => write!(f, "{machine} is {vm}"),
+            Self::Virtual { machine, vm: None } => write!(f, "{machine} is no virtual machine any more"),
+            Self::Rebooting { machine, rollout } => {
+                write!(f, "rollout {rollout}: the virtual machine {machine} is rebooted")
+            }
             Self::Forgotten { machine } => write!(f, "forget {machine}"),
             Self::Floor { profile, release, is_one: true } => {
                 write!(f, "no machine may jump over {profile}@{release}")
@@ -355,6 +378,16 @@ mod tests {
             Fact::Rollout { number: 3, step: Step::Failed { machine: machine.clone(), reason: "red".to_owned() } },
             Fact::Rollout { number: 3, step: Step::Paused },
             Fact::Assigned { machines: vec![machine.clone()], to: Some("vdi@3".parse().unwrap()) },
+            Fact::Virtual {
+                machine: machine.clone(),
+                vm: Some(VirtualMachine {
+                    id: "105".parse().unwrap(),
+                    name: "thin-01".to_owned(),
+                    uuid: None,
+                    serial: Some("thin-01".to_owned()),
+                }),
+            },
+            Fact::Rebooting { machine: machine.clone(), rollout: 3 },
             Fact::Forgotten { machine },
         ];
         for fact in facts {

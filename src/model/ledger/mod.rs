@@ -8,6 +8,7 @@ mod command;
 mod fact;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
 
 pub use command::Refusal;
 pub use fact::{Entry, Fact, Request, Target};
@@ -16,6 +17,7 @@ use crate::model::label::Labels;
 use crate::model::machine::MachineId;
 use crate::model::name::{ChannelName, ProfileName};
 use crate::model::rollout::{Release, Rollout, RolloutNumber};
+use crate::model::virtual_machine::VirtualMachine;
 
 /// What people said of a machine.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -30,6 +32,10 @@ pub struct Record {
     pub once: Option<Target>,
     /// Its own values for templates, as they were written, over those of the site file.
     pub vars: BTreeMap<String, String>,
+    /// The virtual machine it is.
+    pub vm: Option<VirtualMachine>,
+    /// The last rollout for which the server had that one rebooted, and each time it did.
+    pub rebooted: Option<(RolloutNumber, Vec<SystemTime>)>,
 }
 
 /// What the entries of a ledger came to.
@@ -146,6 +152,17 @@ impl Ledger {
                 vars.extend(set.iter().map(|(name, value)| (name.clone(), value.clone())));
                 vars.retain(|name, _| !removed.contains(name));
                 self.forget_empty(machine);
+            }
+            Fact::Virtual { machine, vm } => {
+                self.record_of(machine).vm.clone_from(vm);
+                self.forget_empty(machine);
+            }
+            Fact::Rebooting { machine, rollout } => {
+                let rebooted = self.record_of(machine).rebooted.get_or_insert_with(|| (*rollout, Vec::new()));
+                if rebooted.0 != *rollout {
+                    *rebooted = (*rollout, Vec::new());
+                }
+                rebooted.1.push(at);
             }
             Fact::Forgotten { machine } => {
                 self.records.remove(machine);

@@ -1,0 +1,10 @@
+//! What is to be done in a cluster, worked out and not done: pure functions of a wish and of how the cluster is.
+
+mod adopt;
+mod create;
+mod power;
+
+pub use adopt::{Adoption, AdoptError, adopt};
+pub(super) use create::made;
+pub use create::{CreateError, Member, Wish, create};
+pub use power::{Power, delete, force_reboot, is_due, power};
