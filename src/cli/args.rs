@@ -10,6 +10,7 @@ use super::fetch::Extent;
 use super::loaders::LoadersArgs;
 use super::mirror::MirrorArgs;
 use super::pipeline::How;
+use super::proxmox::ProxmoxArgs;
 use super::recipe::RecipeArgs;
 use super::render::RenderArgs;
 use super::rollout::{PromoteArgs, RolloutArgs};
@@ -331,6 +332,11 @@ pub(super) enum Command {
     Promote(PromoteArgs),
     /// Print what was commanded and decided, by whom, when and why
     Events(EventsArgs),
+    /// Make and look after virtual machines without disks on a Proxmox VE cluster
+    ///
+    /// `[proxmox]` in the site file says where its API is: `server`, `token-file` with USER@REALM!NAME=SECRET, and `ca` or
+    /// `fingerprint` to know its certificate by. Only virtual machines with the tag of the site (`bivouac`) are ever touched.
+    Proxmox(ProxmoxArgs),
 }
 
 /// Arguments of `machines`.

@@ -20,6 +20,7 @@ mod new_profile;
 mod outdated;
 mod pipeline;
 mod progress;
+mod proxmox;
 mod recipe;
 mod render;
 mod report;
@@ -155,6 +156,7 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
             Command::Rollout(arguments) => rollout::rollout(&settings, arguments, out).await?,
             Command::Promote(arguments) => rollout::promote(&settings, arguments, out).await?,
             Command::Events(arguments) => events::events(&settings, &arguments, out).await?,
+            Command::Proxmox(arguments) => proxmox::proxmox(&settings, arguments, out).await?,
         }
         Ok(Outcome::Done)
     });

@@ -42,6 +42,9 @@ impl Found {
             // A machine may be spoken of before it is first switched on.
             return Ok(vec![mac.into()]);
         }
+        if let Some(machine) = self.virtual_one(text) {
+            return Ok(vec![machine]);
+        }
         let selector: Selector = text.parse().with_context(|| format!("`{text}` is no machine"))?;
         let labels: Vec<&Labels> = self.census.values().map(|view| &view.labels).collect();
         if let Err(unmatched) = selector.check(labels) {
@@ -51,6 +54,16 @@ impl Found {
         }
         let meant = self.census.iter().filter(|(_, view)| selector.matches(&view.labels));
         Ok(meant.map(|(machine, _)| machine.clone()).collect())
+    }
+}
+
+impl Found {
+    /// The only machine that is a virtual one of this name, whether it ever booted or not.
+    fn virtual_one(&self, name: &str) -> Option<MachineId> {
+        let ledger = self.fleet.book().known();
+        let mut called = ledger.records().filter(|(_, record)| record.vm.as_ref().is_some_and(|vm| vm.name == name));
+        let (machine, _) = called.next()?;
+        called.next().is_none().then(|| machine.clone())
     }
 }
 

@@ -34,6 +34,7 @@ mod network;
 mod new_profile;
 mod outdated;
 mod profiles;
+mod proxmox;
 mod readme;
 mod recipe;
 mod reproducible;

@@ -164,7 +164,7 @@ pub(super) async fn ask(
 }
 
 /// What a person says that machines boot, which has to be there.
-pub(super) fn target(text: &str, store: &Store) -> anyhow::Result<Target> {
+pub(in crate::cli) fn target(text: &str, store: &Store) -> anyhow::Result<Target> {
     let target: Target = text.parse().with_context(|| format!("`{text}` is nothing a machine can boot"))?;
     match &target {
         Target::Channel(profile, channel) => {

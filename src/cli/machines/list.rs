@@ -111,7 +111,7 @@ fn word(machine: &Machine) -> &'static str {
 }
 
 /// One word, or what is wrong, or what it was sent to; and what a person should know besides.
-pub(super) fn state(machine: &Machine) -> String {
+pub(in crate::cli) fn state(machine: &Machine) -> String {
     let session = &machine.session;
     let state = match (word(machine), &session.sent_to) {
         ("wrong", _) => session.problems.join("; "),

@@ -8,7 +8,8 @@ mod show;
 
 use std::io::Write;
 
-pub(super) use change::assign;
+pub(super) use change::{assign, target};
+pub(super) use list::state;
 
 use super::args::{MachinesArgs, MachinesCommand};
 use crate::config::Settings;

@@ -1,0 +1,24 @@
+//! `bivouac proxmox recipe`.
+
+use std::io::Write;
+
+use super::args::RecipeArgs;
+use super::create::wished;
+use crate::config::Settings;
+use crate::proxmox::recipe::recipes;
+
+/// Prints the commands; asks nobody anything.
+pub(super) fn recipe(settings: &Settings, arguments: RecipeArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let RecipeArgs { count, profile, name, first_id, hardware } = arguments;
+    let (target, wish) = wished(settings, &profile, name.as_deref(), count, hardware)?;
+    let recipes = recipes(&wish, first_id);
+    writeln!(out, "# On the server of Bivouac, so that the machines are known before they first boot:")?;
+    for recipe in &recipes {
+        writeln!(out, "bivouac assign {} {target} # {}", recipe.birth.mac, recipe.birth.name)?;
+    }
+    writeln!(out, "\n# Then, as root on the node that is to have them:")?;
+    for command in recipes.iter().flat_map(|recipe| &recipe.commands) {
+        writeln!(out, "{command}")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,38 @@
+//! Rebooting a virtual machine, one way or the other.
+
+use super::plan::{Power, force_reboot, power};
+use super::{Client, ProxmoxError, Vm};
+
+/// How a machine was rebooted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rebooted {
+    /// It shut down when it was asked to.
+    Asked,
+    /// It did not, and was switched off and on.
+    Forced,
+    /// It was off, and was switched on.
+    Started,
+}
+
+impl Client {
+    /// Reboots a machine: asks it to, and switches it off and on when it does not do so, for want of a guest agent or of
+    /// anything that listens to its power button.
+    ///
+    /// # Errors
+    /// As of any call.
+    pub async fn reboot(&self, vm: &Vm) -> Result<Rebooted, ProxmoxError> {
+        for call in power(vm, Power::Reboot) {
+            match self.run(&call).await {
+                Ok(()) => {}
+                Err(ProxmoxError::Task { .. }) if vm.is_running() => {
+                    for call in force_reboot(vm) {
+                        self.run(&call).await?;
+                    }
+                    return Ok(Rebooted::Forced);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(if vm.is_running() { Rebooted::Asked } else { Rebooted::Started })
+    }
+}

@@ -1,0 +1,1 @@
+//! Rollouts that have virtual machines rebooted.
