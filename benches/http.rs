@@ -137,6 +137,7 @@ async fn serve(folder: &Path, with_tls: bool) {
         menu: Menu::default(),
         disk_rules: Vec::new(),
         mirror: None,
+        cluster: None,
     };
     let store = Store::open(&folder.join("store")).unwrap();
     let state = tempfile::tempdir_in(folder).unwrap();

@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{loaders, mirror};
+use super::{loaders, mirror, proxmox};
 use crate::config::{DhcpSettings, Settings};
 use crate::fleet::Fleet;
 use crate::model::firmware::Firmware;
@@ -59,6 +59,8 @@ pub(super) async fn bind(settings: &Settings, coming: &[ProfileName]) -> anyhow:
         menu: settings.menu.clone(),
         disk_rules: settings.disk_rules.clone(),
         mirror: mirror::to_serve(settings),
+        cluster: (settings.proxmox.reboots && settings.proxmox.server.is_some())
+            .then(|| proxmox::place(&settings.proxmox)),
     };
     let is_without_dhcp = options.dhcp.is_off();
     let fleet = Fleet::open(&settings.fleet()).await?.checking_in_every(settings.fleet_settings.check_in_interval);

@@ -7,7 +7,9 @@ use crate::model::digest::Digest;
 
 /// A text that is no fingerprint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not the SHA-256 fingerprint of a certificate: 32 pairs of hexadecimal digits, with or without colons")]
+#[error(
+    "`{0}` is not the SHA-256 fingerprint of a certificate: 32 pairs of hexadecimal digits, with or without colons"
+)]
 pub struct FingerprintError(String);
 
 /// The SHA-256 of a certificate in DER. Shown as 32 pairs of upper-case digits with colons, as `openssl x509

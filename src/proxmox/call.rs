@@ -44,12 +44,7 @@ impl Call {
 
     /// A request without parameters.
     #[must_use]
-    pub fn new(
-        method: Method,
-        path: impl Into<String>,
-        purpose: impl Into<String>,
-        needs: impl Into<String>,
-    ) -> Self {
+    pub fn new(method: Method, path: impl Into<String>, purpose: impl Into<String>, needs: impl Into<String>) -> Self {
         let (path, purpose, needs) = (path.into(), purpose.into(), needs.into());
         Self { method, path, parameters: Vec::new(), purpose, needs }
     }

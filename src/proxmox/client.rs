@@ -87,7 +87,8 @@ impl Client {
             Trust::Authority(path) => {
                 let unusable = |source| ProxmoxError::Authority { path: path.clone(), source };
                 let pem = std::fs::read(path).map_err(unusable)?;
-                let authorities = Certificate::from_pem_bundle(&pem).map_err(|error| unusable(std::io::Error::other(error)))?;
+                let authorities =
+                    Certificate::from_pem_bundle(&pem).map_err(|error| unusable(std::io::Error::other(error)))?;
                 if authorities.is_empty() {
                     return Err(unusable(std::io::Error::other("there is no certificate in it")));
                 }
@@ -240,7 +241,8 @@ impl Client {
             Err(error) => return Err(self.lost(call, error).await),
         };
         let status = response.status();
-        let phrase = response.extensions().get::<ReasonPhrase>().map(|it| String::from_utf8_lossy(it.as_bytes()).into_owned());
+        let phrase =
+            response.extensions().get::<ReasonPhrase>().map(|it| String::from_utf8_lossy(it.as_bytes()).into_owned());
         let mut body = Vec::new();
         loop {
             match response.chunk().await {
@@ -345,16 +347,21 @@ fn is_about_lock(message: &str) -> bool {
 fn is_about_certificate(error: &reqwest::Error) -> bool {
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
-        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let is_it = |error: &rustls::Error| matches!(error, rustls::Error::InvalidCertificate(_));
-        if error.downcast_ref::<rustls::Error>().is_some_and(is_it)
-            || inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()).is_some_and(is_it)
-        {
+        if is_bad_certificate(error) {
             return true;
         }
         cause = error.source();
     }
     false
+}
+
+fn is_bad_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
+    if let Some(error) = error.downcast_ref::<rustls::Error>() {
+        return matches!(error, rustls::Error::InvalidCertificate(_));
+    }
+    // What stands in an error of the system is not its source.
+    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    inner.is_some_and(|inner| is_bad_certificate(inner))
 }
 
 #[cfg(test)]
@@ -367,7 +374,10 @@ mod tests {
         assert_eq!(said, "the privilege VM.PowerMgmt on /vms/105");
         let either = missing("Permission check failed (/sdn/zones/localnet/vmbr0, SDN.Use|SDN.Audit)", "x");
         assert_eq!(either, "the privilege SDN.Use or SDN.Audit on /sdn/zones/localnet/vmbr0");
-        assert_eq!(missing("Permission check failed", "VM.Allocate on /vms"), "a privilege; needed are VM.Allocate on /vms");
+        assert_eq!(
+            missing("Permission check failed", "VM.Allocate on /vms"),
+            "a privilege; needed are VM.Allocate on /vms"
+        );
     }
 
     #[test]
@@ -376,7 +386,10 @@ mod tests {
         let text = message(StatusCode::BAD_REQUEST, None, body);
         assert_eq!(text, "Parameter verification failed. vmid: VM 105 already exists");
         let status = StatusCode::from_u16(596).unwrap();
-        assert_eq!(message(status, Some("Connection timed out".to_owned()), b"{\"data\":null}"), "Connection timed out");
+        assert_eq!(
+            message(status, Some("Connection timed out".to_owned()), b"{\"data\":null}"),
+            "Connection timed out"
+        );
         assert_eq!(message(status, None, b"<html>"), "it does not say why");
     }
 }

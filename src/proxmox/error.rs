@@ -36,7 +36,9 @@ pub enum ProxmoxError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Nothing answers there.
-    #[error("cannot {purpose}: {server} cannot be reached; is that the address of a node, and does its port let this computer in?")]
+    #[error(
+        "cannot {purpose}: {server} cannot be reached; is that the address of a node, and does its port let this computer in?"
+    )]
     Unreachable {
         /// What for.
         purpose: String,
@@ -69,7 +71,9 @@ pub enum ProxmoxError {
         after: Duration,
     },
     /// The connection broke.
-    #[error("cannot {purpose}: the connection to {server} broke; whether it was done is not known, so look before trying again")]
+    #[error(
+        "cannot {purpose}: the connection to {server} broke; whether it was done is not known, so look before trying again"
+    )]
     Broken {
         /// What for.
         purpose: String,
@@ -148,7 +152,9 @@ pub enum ProxmoxError {
         message: String,
     },
     /// It answers something that Proxmox does not.
-    #[error("cannot {purpose}: what {server} answers is not what Proxmox VE answers: {why}; does `proxmox.server` name a node?")]
+    #[error(
+        "cannot {purpose}: what {server} answers is not what Proxmox VE answers: {why}; does `proxmox.server` name a node?"
+    )]
     Answer {
         /// What for.
         purpose: String,
@@ -208,7 +214,11 @@ impl ProxmoxError {
     pub const fn may_pass(&self) -> bool {
         matches!(
             self,
-            Self::Unreachable { .. } | Self::Slow { .. } | Self::Broken { .. } | Self::Node { .. } | Self::Locked { .. }
+            Self::Unreachable { .. }
+                | Self::Slow { .. }
+                | Self::Broken { .. }
+                | Self::Node { .. }
+                | Self::Locked { .. }
         )
     }
 }

@@ -95,9 +95,8 @@ impl FromStr for Card {
         if let (Some(model), Some(mac)) = (parts.value("model"), parts.value("macaddr")) {
             return Ok(Self { model: model.to_owned(), mac: mac.parse().map_err(|_| none())? });
         }
-        let card = |(name, value): &(Option<String>, String)| {
-            Some(Self { model: name.clone()?, mac: value.parse().ok()? })
-        };
+        let card =
+            |(name, value): &(Option<String>, String)| Some(Self { model: name.clone()?, mac: value.parse().ok()? });
         parts.0.iter().find_map(card).ok_or_else(none)
     }
 }

@@ -15,15 +15,16 @@ pub enum Rebooted {
 }
 
 impl Client {
-    /// Reboots a machine: asks it to, and switches it off and on when it does not do so, for want of a guest agent or of
-    /// anything that listens to its power button.
+    /// Reboots a machine: asks it to, and when it does not do so, for want of a guest agent or of anything that listens to
+    /// its power button, switches it off and on, if `is_wanted` says that this has to be still.
     ///
     /// # Errors
     /// As of any call.
-    pub async fn reboot(&self, vm: &Vm) -> Result<Rebooted, ProxmoxError> {
+    pub async fn reboot(&self, vm: &Vm, is_wanted: impl Fn() -> bool) -> Result<Rebooted, ProxmoxError> {
         for call in power(vm, Power::Reboot) {
             match self.run(&call).await {
                 Ok(()) => {}
+                Err(ProxmoxError::Task { .. }) if !is_wanted() => {}
                 Err(ProxmoxError::Task { .. }) if vm.is_running() => {
                     for call in force_reboot(vm) {
                         self.run(&call).await?;

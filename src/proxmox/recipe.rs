@@ -52,7 +52,8 @@ fn command(call: &Call, number: &str) -> String {
 
 /// A text as one word of a shell.
 fn quoted(text: &str) -> String {
-    let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/' | b':' | b'=' | b',' | b'+');
+    let is_plain =
+        |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/' | b':' | b'=' | b',' | b'+');
     if !text.is_empty() && text.bytes().all(is_plain) {
         text.to_owned()
     } else {

@@ -42,7 +42,9 @@ pub enum TokenError {
         mode: u32,
     },
     /// It is none.
-    #[error("what {0} holds is no API token; one is USER@REALM!NAME=SECRET, as `pveum user token add USER@REALM NAME` shows it")]
+    #[error(
+        "what {0} holds is no API token; one is USER@REALM!NAME=SECRET, as `pveum user token add USER@REALM NAME` shows it"
+    )]
     Form(String),
 }
 

@@ -65,7 +65,8 @@ mod tests {
     fn a_task_is_on_a_node() {
         let text = "UPID:pve-1:0003D1B0:01A2:673F:qmstart:105:boot@pve!bivouac:";
         assert_eq!(text.parse::<Upid>().unwrap().node(), "pve-1");
-        for wrong in ["", "UPID", "UPID:pve", "UPID:..:1:2:3:4:5:6:", "UPID:a/b:1:2:3:4:5:6:", "UPID:a:1:2:3:4:5:6:\n"] {
+        for wrong in ["", "UPID", "UPID:pve", "UPID:..:1:2:3:4:5:6:", "UPID:a/b:1:2:3:4:5:6:", "UPID:a:1:2:3:4:5:6:\n"]
+        {
             assert!(wrong.parse::<Upid>().is_err(), "{wrong}");
         }
     }

@@ -20,6 +20,7 @@ pub mod port_owner;
 mod rollouts;
 pub mod tftp;
 mod udp;
+mod virtual_machines;
 mod visit;
 
 use std::collections::BTreeSet;
@@ -59,6 +60,7 @@ use crate::model::menu::{DiskRule, Menu};
 use crate::model::net::{AddressPlan, Quirk, TransferPorts};
 use crate::model::pairing::UnknownPolicy;
 use crate::model::plan::{Assignments, Catalog};
+use crate::proxmox::Place;
 use crate::store::{Store, StoreError};
 
 /// How long transfers may go on after a stop was asked for.
@@ -124,6 +126,8 @@ pub struct Options {
     pub disk_rules: Vec<DiskRule>,
     /// The caching mirror, if there is one.
     pub mirror: Option<Mirror>,
+    /// The cluster that reboots virtual machines for rollouts, if it is to.
+    pub cluster: Option<Place>,
 }
 
 /// What every transport shares.
@@ -327,6 +331,7 @@ pub struct Server {
     https_address: Option<SocketAddr>,
     tftp: Option<TftpServer>,
     dhcp: DhcpServer,
+    cluster: Option<Place>,
 }
 
 impl Server {
@@ -363,7 +368,7 @@ impl Server {
             advertise: options.advertise,
         };
         let dhcp = DhcpServer::bind(settings, Arc::clone(&app.loaders), observer, Arc::clone(&app.attempts))?;
-        Ok(Self { app, http, http_address, https_address, tftp, dhcp })
+        Ok(Self { app, http, http_address, https_address, tftp, dhcp, cluster: options.cluster })
     }
 
     /// What listens where, one line each.
@@ -383,7 +388,7 @@ impl Server {
 
     /// Serves until `stop`, lets transfers end within a limit, and writes down what is known.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { app, http, tftp, dhcp, .. } = self;
+        let Self { app, http, tftp, dhcp, cluster, .. } = self;
         let dhcp_counters = dhcp.counters();
         let tftp_counters = tftp.as_ref().map(TftpServer::counters);
         let mut tasks = JoinSet::new();
@@ -399,6 +404,9 @@ impl Server {
         let (served, http_stop) = (Arc::clone(&app), stop.clone());
         tasks.spawn(http::run(http, served, http_stop));
         tasks.spawn(rollouts::run(Arc::clone(&app), stop.clone()));
+        if let Some(cluster) = cluster {
+            tasks.spawn(virtual_machines::run(Arc::clone(&app), cluster, stop.clone()));
+        }
         tokio::select! {
             biased;
             () = stop.cancelled() => {}

@@ -19,9 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("serve", &["model", "wire", "disk", "store", "fleet", "mirror", "proxmox"]),
     (
         "cli",
-        &[
-            "model", "disk", "wire", "apk", "config", "store", "fleet", "fetch", "mirror", "build", "proxmox", "serve",
-        ],
+        &["model", "disk", "wire", "apk", "config", "store", "fleet", "fetch", "mirror", "build", "proxmox", "serve"],
     ),
 ];
 

@@ -64,13 +64,15 @@ pub(super) async fn adopt(settings: &Settings, arguments: AdoptArgs, out: &mut d
     }
     let person = person();
     let decide = |_: &Ledger| Ok::<_, Infallible>(facts.clone());
-    let written =
-        both.found.fleet.book().decide(by(&person, reason.why.as_deref()), decide).await.map_err(refusal)?;
+    let written = both.found.fleet.book().decide(by(&person, reason.why.as_deref()), decide).await.map_err(refusal)?;
     for entry in written {
         writeln!(out, "{}", entry.fact)?;
     }
     if adoptions.iter().any(|(vm, adoption)| vm.is_running() && adoption.call.is_some()) {
-        writeln!(out, "Those that run have the changes once they were stopped and started; `bivouac proxmox reboot` does.")?;
+        writeln!(
+            out,
+            "Those that run have the changes once they were stopped and started; `bivouac proxmox reboot` does."
+        )?;
     }
     Ok(())
 }

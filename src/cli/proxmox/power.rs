@@ -42,7 +42,7 @@ pub(super) async fn power(settings: &Settings, which: &Which, power: Power, out:
 
 async fn do_it(client: &Client, vm: &Vm, power: Power) -> Result<&'static str, ProxmoxError> {
     if power == Power::Reboot {
-        return Ok(match client.reboot(vm).await? {
+        return Ok(match client.reboot(vm, || true).await? {
             Rebooted::Asked => "rebooted",
             Rebooted::Forced => "did not reboot when it was asked to, and was switched off and on",
             Rebooted::Started => "was off, and started",

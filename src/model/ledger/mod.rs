@@ -6,12 +6,14 @@
 
 mod command;
 mod fact;
+mod reboots;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 pub use command::Refusal;
 pub use fact::{Entry, Fact, Request, Target};
+pub use reboots::{Due, MOST_REBOOTS};
 
 use crate::model::label::Labels;
 use crate::model::machine::MachineId;

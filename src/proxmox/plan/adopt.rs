@@ -144,7 +144,8 @@ mod tests {
             assert_eq!(call.parameter(name), Some(value));
         }
         let now = |name: &str| call.parameter(name).map(str::to_owned);
-        let after = VmConfig { tags: now("tags"), boot: now("boot"), rng0: now("rng0"), smbios1: now("smbios1"), ..config() };
+        let after =
+            VmConfig { tags: now("tags"), boot: now("boot"), rng0: now("rng0"), smbios1: now("smbios1"), ..config() };
         let again = adopt(&vm(), &after, "bivouac", "p").unwrap();
         assert_eq!((again.call, again.vm), (None, adoption.vm));
     }

@@ -225,21 +225,22 @@ pub(in crate::proxmox) fn made(wish: &Wish, birth: &Birth, id: VmId, node: &str)
     }
     let smbios = Smbios::default().with(&birth.uuid, name);
     let tags: BTreeSet<&str> = wish.tags.iter().chain([&wish.tag]).map(String::as_str).collect();
-    let call = Call::new(Method::Post, format!("/nodes/{node}/qemu"), format!("make VM {id} `{name}` on {node}"), needs)
-        .with("vmid", id)
-        .with("name", name)
-        .with("ostype", "l26")
-        .with("memory", memory)
-        // What has no swap and no disk gives no memory back.
-        .with("balloon", 0)
-        .with("cores", cores)
-        .with("bios", firmware.word())
-        .with("vga", display.word())
-        .with("net0", card)
-        .with("boot", "order=net0")
-        .with("rng0", "source=/dev/urandom")
-        .with("smbios1", smbios)
-        .with("tags", tags.into_iter().collect::<Vec<_>>().join(";"));
+    let call =
+        Call::new(Method::Post, format!("/nodes/{node}/qemu"), format!("make VM {id} `{name}` on {node}"), needs)
+            .with("vmid", id)
+            .with("name", name)
+            .with("ostype", "l26")
+            .with("memory", memory)
+            // What has no swap and no disk gives no memory back.
+            .with("balloon", 0)
+            .with("cores", cores)
+            .with("bios", firmware.word())
+            .with("vga", display.word())
+            .with("net0", card)
+            .with("boot", "order=net0")
+            .with("rng0", "source=/dev/urandom")
+            .with("smbios1", smbios)
+            .with("tags", tags.into_iter().collect::<Vec<_>>().join(";"));
     let more = [
         ("cpu", cpu.clone()),
         ("pool", pool.clone()),
@@ -340,7 +341,8 @@ mod tests {
         cluster.nodes[1].free = None;
         let said = create(&wish(1), &cluster, &ids(100, 1), &BTreeMap::new()).unwrap_err().to_string();
         assert!(said.contains("Sys.Audit on /nodes"), "{said}");
-        let (mut there, _) = done(&cluster, &create(&limited_to("a"), &cluster, &ids(100, 1), &BTreeMap::new()).unwrap());
+        let (mut there, _) =
+            done(&cluster, &create(&limited_to("a"), &cluster, &ids(100, 1), &BTreeMap::new()).unwrap());
         there.vms[0].tags.clear();
         let said = create(&wish(1), &there, &[], &BTreeMap::new()).unwrap_err().to_string();
         assert!(said.contains("VM 100 on a is called `thin-01` and is not ours"), "{said}");

@@ -4,7 +4,7 @@ mod adopt;
 mod create;
 mod power;
 
-pub use adopt::{Adoption, AdoptError, adopt};
+pub use adopt::{AdoptError, Adoption, adopt};
 pub(super) use create::made;
 pub use create::{CreateError, Member, Wish, create};
 pub use power::{Power, delete, force_reboot, is_due, power};

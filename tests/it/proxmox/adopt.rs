@@ -22,7 +22,12 @@ fn bed() -> Bed {
 fn what_would_change_is_told_and_asked_and_done_once() {
     let bed = bed();
     let dry = bed.run(&["adopt", "db", "--profile", "hello", "--dry-run"]);
-    assert!(dry.contains("VM 200 `db` on pve2:\n  tags: prod -> bivouac;prod\n  boot: order=scsi0;net0 -> order=net0;scsi0\n"), "{dry}");
+    assert!(
+        dry.contains(
+            "VM 200 `db` on pve2:\n  tags: prod -> bivouac;prod\n  boot: order=scsi0;net0 -> order=net0;scsi0\n"
+        ),
+        "{dry}"
+    );
     assert!(dry.contains("rng0: nothing -> source=/dev/urandom"), "{dry}");
     assert!(dry.contains("would bc:24:11:00:00:01 is VM 200 `db`"), "{dry}");
     let err = bed.refused(&["adopt", "db"]);

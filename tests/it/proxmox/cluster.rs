@@ -70,7 +70,7 @@ pub struct State {
     tasks: BTreeMap<String, Task>,
     /// How often each task is running when it is looked at.
     pub looks: usize,
-    /// Which calls go wrong, by a part of `METHOD /path`, and how often.
+    /// Which calls go wrong, by a part of `METHOD /path` or, before a `$`, its end, and how often.
     faults: Vec<(String, Fault, usize)>,
     /// Every call but those that read, as a dry run prints it.
     changes: Vec<String>,
@@ -130,9 +130,8 @@ impl FakeCluster {
                     // Who does not trust the certificate goes away.
                     let Ok(stream) = acceptor.accept(stream).await else { return };
                     let answer = service_fn(move |request| answer(Arc::clone(&state), Arc::clone(&table), request));
-                    let _ = hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), answer)
-                        .await;
+                    let _ =
+                        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
                 });
             }
         });
@@ -209,7 +208,11 @@ async fn answer(
     let mut state = state.lock().unwrap();
     state.requests += 1;
     let call = format!("{method} {path}");
-    let fault = state.faults.iter_mut().find(|(part, _, times)| *times > 0 && call.contains(part.as_str()));
+    let fits = |part: &str| match part.strip_suffix('$') {
+        Some(end) => call.ends_with(end),
+        None => call.contains(part),
+    };
+    let fault = state.faults.iter_mut().find(|(part, _, times)| *times > 0 && fits(part));
     let fault = fault.map(|(_, fault, times)| {
         *times -= 1;
         fault.clone()
@@ -248,7 +251,7 @@ async fn answer(
             if !errors.is_empty() {
                 body["errors"] = json!(errors);
             }
-            (status, message.trim().to_owned(), body)
+            (status, message.trim().replace(char::is_control, " "), body)
         }
     };
     let response = Response::builder()
@@ -259,13 +262,7 @@ async fn answer(
 }
 
 impl State {
-    fn perform(
-        &mut self,
-        method: &str,
-        path: &str,
-        parameters: &[(String, String)],
-        fault: Option<Fault>,
-    ) -> Answered {
+    fn perform(&mut self, method: &str, path: &str, parameters: &[(String, String)], fault: Option<Fault>) -> Answered {
         if let Some(Fault::Status(status, message)) = fault {
             return no(status, message);
         }
@@ -301,7 +298,10 @@ impl State {
                 }
                 let id: u32 = of("vmid").unwrap().parse().unwrap();
                 if let Some(vm) = self.vms.get(&id) {
-                    return no(500, format!("unable to create VM {id} - VM {id} already exists on node '{}'\n", vm.node));
+                    return no(
+                        500,
+                        format!("unable to create VM {id} - VM {id} already exists on node '{}'\n", vm.node),
+                    );
                 }
                 let config = parameters.iter().filter(|(name, _)| name != "vmid").cloned().collect();
                 let node = (*node).to_owned();
@@ -313,7 +313,10 @@ impl State {
             (_, ["nodes", node, "qemu", id, rest @ ..]) => {
                 let (node, id): (String, u32) = ((*node).to_owned(), id.parse().unwrap());
                 let Some(vm) = self.vms.get(&id).filter(|vm| vm.node == node && !vm.is_hidden) else {
-                    return no(500, format!("Configuration file 'nodes/{node}/qemu-server/{id}.conf' does not exist\n"));
+                    return no(
+                        500,
+                        format!("Configuration file 'nodes/{node}/qemu-server/{id}.conf' does not exist\n"),
+                    );
                 };
                 let is_running = vm.status == "running";
                 if let Some(lock) = vm.lock.clone().filter(|_| method != "GET") {

@@ -18,7 +18,8 @@ fn the_list_has_what_the_cluster_and_the_fleet_know() {
     let text = bed.run(&["list"]);
     let lines: Vec<&str> = text.lines().collect();
     assert!(lines[0].starts_with("VM   NAME"), "{text}");
-    assert!(lines[1].starts_with("100  hello-01  pve1  running"), "{text}");
+    let cells: Vec<&str> = lines[1].split_whitespace().take(4).collect();
+    assert_eq!(cells, ["100", "hello-01", "pve1", "running"]);
     assert!(lines[1].ends_with("has not booted yet"), "{text}");
     assert!(!text.contains("db"), "{text}");
     let machine = bed.list()[0]["machine"].as_str().unwrap().to_owned();
@@ -76,7 +77,7 @@ fn machines_are_stopped_started_and_rebooted_and_nothing_is_done_twice() {
     assert!(bed.run(&["start", "hello-01"]).contains("runs already"));
     assert!(bed.run(&["reboot", "hello-01"]).contains("rebooted"));
     assert!(bed.run(&["stop", "hello-01", "--hard"]).contains("stopped"));
-    assert_eq!(words(&bed.cluster.changes()), ["start", "reboot\n    timeout=60".split('\n').next().unwrap(), "stop"]);
+    assert_eq!(words(&bed.cluster.changes()), ["start", "reboot", "stop"]);
 }
 
 #[test]
@@ -97,7 +98,11 @@ fn one_that_fails_does_not_keep_the_others() {
     assert_eq!(ran.code, Some(2));
     assert!(ran.out.contains("VM 101 `hello-02` on pve1 stopped") && ran.out.contains("VM 102"), "{}", ran.out);
     assert!(ran.err.contains("1 of 3 VMs failed"), "{}", ran.err);
-    assert!(ran.err.contains("cannot shut down VM 100 `hello-01` on pve1: it is locked (VM is locked (backup))"), "{}", ran.err);
+    assert!(
+        ran.err.contains("cannot shut down VM 100 `hello-01` on pve1: it is locked (VM is locked (backup))"),
+        "{}",
+        ran.err
+    );
     assert!(bed.run(&["list"]).contains("running, locked (backup)"));
 }
 

@@ -74,7 +74,8 @@ fn check(rule: &Value, value: &str) -> Result<(), String> {
     } else {
         match rule["type"].as_str().unwrap_or("string") {
             "integer" => {
-                let number: i64 = value.parse().map_err(|_| format!("type check ('integer') failed - got '{value}'"))?;
+                let number: i64 =
+                    value.parse().map_err(|_| format!("type check ('integer') failed - got '{value}'"))?;
                 let (least, most) = (rule["minimum"].as_i64(), rule["maximum"].as_i64());
                 if least.is_some_and(|least| number < least) || most.is_some_and(|most| number > most) {
                     return Err(format!("value {number} is out of range"));
