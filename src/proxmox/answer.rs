@@ -62,18 +62,25 @@ pub struct Node {
 #[serde(default)]
 pub struct VmConfig {
     /// Its name.
+    #[serde(deserialize_with = "text")]
     pub name: Option<String>,
     /// Its first network card.
+    #[serde(deserialize_with = "text")]
     pub net0: Option<String>,
     /// In which order it looks for something to boot.
+    #[serde(deserialize_with = "text")]
     pub boot: Option<String>,
     /// Its random number generator.
+    #[serde(deserialize_with = "text")]
     pub rng0: Option<String>,
     /// What it says of itself.
+    #[serde(deserialize_with = "text")]
     pub smbios1: Option<String>,
     /// Its tags.
+    #[serde(deserialize_with = "text")]
     pub tags: Option<String>,
     /// By which a change is refused when somebody else was quicker.
+    #[serde(deserialize_with = "text")]
     pub digest: Option<String>,
 }
 
@@ -84,15 +91,15 @@ struct Resource {
     kind: String,
     #[serde(default, deserialize_with = "number")]
     vmid: Option<u64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text")]
     name: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text")]
     node: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text")]
     status: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text")]
     tags: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text")]
     lock: Option<String>,
     #[serde(default, deserialize_with = "number")]
     template: Option<u64>,
@@ -123,6 +130,15 @@ pub(super) fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
         Value::Number(number) => number.as_u64().or_else(|| number.as_f64().map(|float| float.max(0.0) as u64)),
         Value::String(text) => text.parse().ok(),
         Value::Bool(yes) => Some(u64::from(yes)),
+        _ => None,
+    })
+}
+
+/// A text, also one that happens to be a number and is written as one.
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::String(text) => Some(text),
+        Value::Number(number) => Some(number.to_string()),
         _ => None,
     })
 }
@@ -200,12 +216,14 @@ mod tests {
             { "type": "qemu", "vmid": "105", "name": "thin-01", "node": "pve1", "status": "running",
               "tags": "VDI;bivouac", "template": 0, "new": {} },
             { "type": "qemu", "vmid": 7, "node": "pve1" },
+            { "type": "qemu", "vmid": 107, "name": 12, "tags": 7, "node": "pve1", "template": 1 },
             { "type": "lxc", "vmid": 106, "node": "pve1" },
             { "type": "node", "node": "pve1", "status": "online", "mem": 1.5e9, "maxmem": 4_000_000_000_u64 },
             { "type": "node", "node": "pve2", "status": "offline" },
         ]))
         .unwrap();
-        assert_eq!(cluster.vms.len(), 1);
+        assert_eq!(cluster.vms.len(), 2);
+        assert_eq!((cluster.vms[1].name.as_str(), cluster.vms[1].is_template), ("12", true));
         assert_eq!(cluster.vms[0].tags, BTreeSet::from(["bivouac".to_owned(), "vdi".to_owned()]));
         assert_eq!((cluster.nodes[0].free, cluster.nodes[1].free), (Some(2_500_000_000), None));
         assert!(Cluster::read(json!({})).is_err());

@@ -19,8 +19,8 @@ use crate::model::virtual_machine::VmId;
 /// How long a connection may take to come up.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// How long an answer may take. What takes longer is a task, and answered at once.
-const ANSWER: Duration = Duration::from_secs(30);
+/// How long an answer may take in most clusters. What takes longer is a task, and answered at once.
+pub const ANSWER_TIME: Duration = Duration::from_secs(30);
 
 /// The most bytes of an answer: a cluster of ten thousand virtual machines has less.
 const MAX_ANSWER: usize = 16 << 20;
@@ -54,6 +54,8 @@ pub struct Access {
     pub token: Token,
     /// By what the server is known.
     pub trust: Trust,
+    /// How long an answer may take.
+    pub answer_time: Duration,
     /// How long a task may take.
     pub task_time: Duration,
 }
@@ -81,7 +83,7 @@ impl Client {
             .https_only(true)
             .http1_only()
             .connect_timeout(CONNECT)
-            .timeout(ANSWER);
+            .timeout(access.answer_time);
         let builder = match &access.trust {
             Trust::System => builder,
             Trust::Authority(path) => {
@@ -273,7 +275,7 @@ impl Client {
         if source.is_connect() {
             ProxmoxError::Unreachable { purpose, server, source }
         } else if source.is_timeout() {
-            ProxmoxError::Slow { purpose, server, after: ANSWER }
+            ProxmoxError::Slow { purpose, server, after: self.access.answer_time }
         } else {
             ProxmoxError::Broken { purpose, server, source }
         }

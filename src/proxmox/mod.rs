@@ -19,7 +19,7 @@ mod upid;
 
 pub use answer::{Cluster, Node, Vm, VmConfig};
 pub use call::{Call, Method};
-pub use client::{Access, Client, Trust};
+pub use client::{ANSWER_TIME, Access, Client, Trust};
 pub use error::ProxmoxError;
 pub use place::Place;
 pub use property::{Card, PropertyError, PropertyString, Smbios};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Access, Client, ProxmoxError, TOKEN_VARIABLE, Token, Trust};
+use super::{ANSWER_TIME, Access, Client, ProxmoxError, TOKEN_VARIABLE, Token, Trust};
 
 /// A cluster as the site file names it. The token and the authority's certificate are read when a client is made, so
 /// that new ones count without a restart.
@@ -30,6 +30,7 @@ impl Place {
         let server = self.server.clone().ok_or(ProxmoxError::NoServer)?;
         let variable = std::env::var(TOKEN_VARIABLE).ok();
         let token = Token::find(variable.as_deref(), self.token_file.as_deref())?;
-        Client::new(Access { server, token, trust: self.trust.clone(), task_time: self.task_time })
+        let (answer_time, task_time) = (ANSWER_TIME, self.task_time);
+        Client::new(Access { server, token, trust: self.trust.clone(), answer_time, task_time })
     }
 }

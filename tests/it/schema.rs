@@ -50,6 +50,9 @@ fn misfit(root: &Value, schema: &Value, value: &Value, at: &str) -> Option<Strin
             "minimum" => {
                 value.as_i64().filter(|it| *it < rule.as_i64().unwrap()).map(|it| format!("{at}: {it} is too small"))
             }
+            "maximum" => {
+                value.as_i64().filter(|it| *it > rule.as_i64().unwrap()).map(|it| format!("{at}: {it} is too large"))
+            }
             "minItems" | "maxItems" => {
                 let (length, limit) =
                     (value.as_array().map_or(0, Vec::len), usize::try_from(rule.as_u64().unwrap()).unwrap());

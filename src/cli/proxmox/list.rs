@@ -45,7 +45,7 @@ fn row(both: &Both, ours: &Ours) -> Vec<String> {
         (None, Some(_)) => "has not booted yet".to_owned(),
         (None, None) => format!("not known to the fleet; `bivouac proxmox adopt {}`", vm.id),
     };
-    let cells = vec![
+    let cells = [
         vm.id.to_string(),
         vm.name.clone(),
         vm.node.clone(),

@@ -41,6 +41,8 @@ pub enum Fault {
     Flood,
     /// A connection that ends without an answer.
     Cut,
+    /// No answer at all.
+    Silence,
 }
 
 /// A virtual machine.
@@ -205,18 +207,13 @@ async fn answer(
     let path = head.uri.path().strip_prefix("/api2/json").unwrap_or("/not-the-api").to_owned();
     let method = head.method.as_str().to_owned();
     let is_known = head.headers.get("authorization").is_some_and(|it| it == &format!("PVEAPIToken={TOKEN}"));
+    let call = format!("{method} {path}");
+    let fault = state.lock().unwrap().fault(&call);
+    if matches!(fault, Some(Fault::Silence)) {
+        std::future::pending::<()>().await;
+    }
     let mut state = state.lock().unwrap();
     state.requests += 1;
-    let call = format!("{method} {path}");
-    let fits = |part: &str| match part.strip_suffix('$') {
-        Some(end) => call.ends_with(end),
-        None => call.contains(part),
-    };
-    let fault = state.faults.iter_mut().find(|(part, _, times)| *times > 0 && fits(part));
-    let fault = fault.map(|(_, fault, times)| {
-        *times -= 1;
-        fault.clone()
-    });
     match fault {
         Some(Fault::Cut) => return Err(std::io::Error::other("cut")),
         Some(Fault::Garbage(text)) => return Ok(Response::new(Body::from(text))),
@@ -262,6 +259,17 @@ async fn answer(
 }
 
 impl State {
+    /// What goes wrong with a call this time.
+    fn fault(&mut self, call: &str) -> Option<Fault> {
+        let fits = |part: &str| match part.strip_suffix('$') {
+            Some(end) => call.ends_with(end),
+            None => call.contains(part),
+        };
+        let (_, fault, times) = self.faults.iter_mut().find(|(part, _, times)| *times > 0 && fits(part))?;
+        *times -= 1;
+        Some(fault.clone())
+    }
+
     fn perform(&mut self, method: &str, path: &str, parameters: &[(String, String)], fault: Option<Fault>) -> Answered {
         if let Some(Fault::Status(status, message)) = fault {
             return no(status, message);

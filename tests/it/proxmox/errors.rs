@@ -1,9 +1,12 @@
 //! What is said when the cluster says no, or nothing.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+
+use bivouac::proxmox::{Access, Client, Trust};
 
 use super::Bed;
-use super::cluster::{Fault, TOKEN};
+use super::cluster::{FakeCluster, Fault, TOKEN};
 
 #[test]
 fn a_certificate_that_is_not_trusted_is_told_with_its_fingerprint_and_nothing_is_sent() {
@@ -122,4 +125,25 @@ fn a_task_that_does_not_end_and_a_server_that_is_not_there_are_not_waited_for_wi
         .write("bivouac.toml", &format!("[proxmox]\nserver = \"https://{gone}\"\ntoken-file = \"proxmox.token\"\n"));
     let err = bed.refused(&["list"]);
     assert!(err.contains(&format!("https://{gone} cannot be reached; is that the address of a node")), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_says_nothing_is_not_waited_for_without_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_owned();
+    let cluster = tokio::task::spawn_blocking(move || FakeCluster::start(&path)).await.unwrap();
+    let access = Access {
+        server: cluster.server.clone(),
+        token: TOKEN.parse().unwrap(),
+        trust: Trust::Authority(folder.path().join("ca.pem")),
+        answer_time: Duration::from_millis(300),
+        task_time: Duration::from_secs(1),
+    };
+    let client = Client::new(access).unwrap();
+    client.cluster().await.unwrap();
+    cluster.fail("/cluster/resources", Fault::Silence);
+    let error = client.cluster().await.unwrap_err();
+    assert!(error.to_string().contains("did not answer within 300ms"), "{error}");
+    // A runtime of its own cannot end within another.
+    tokio::task::spawn_blocking(move || drop(cluster)).await.unwrap();
 }
