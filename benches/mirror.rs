@@ -159,6 +159,7 @@ async fn mirror(folder: &Path, upstream: String) {
         menu: Menu::default(),
         disk_rules: Vec::new(),
         mirror: Some(Mirror::open(options, Role::Serve, sources).unwrap()),
+        cluster: None,
     };
     let store = Store::open(&folder.join("store")).unwrap();
     let fleet = Fleet::open(&folder.join("fleet.sqlite").into()).await.unwrap();
