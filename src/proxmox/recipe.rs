@@ -1,11 +1,7 @@
 //! The same calls as commands of `qm`, for people who have a shell on a node and no token.
 
-use super::plan::Wish;
-use super::{Call, plan};
+use super::plan::{Wish, settings};
 use crate::model::virtual_machine::{Birth, VmId};
-
-/// What stands for the number of a machine until the node says it.
-const NUMBER: &str = "$id";
 
 /// A machine, and the commands that make it and switch it on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,33 +17,18 @@ pub struct Recipe {
 #[must_use]
 pub fn recipes(wish: &Wish, first: Option<VmId>) -> Vec<Recipe> {
     let mut next = first;
-    wish.names()
-        .map(|name| {
-            let birth = Birth::of(&wish.place, name);
-            let id = next;
-            next = next.and_then(VmId::next);
-            // Any number does: it is not printed.
-            let shown = id.or_else(|| VmId::try_from(100).ok());
-            let call = shown.map(|id| plan::made(wish, &birth, id, "NODE"));
-            let number = id.map_or_else(|| format!("\"{NUMBER}\""), |id| id.to_string());
-            let mut commands: Vec<String> = Vec::new();
-            if id.is_none() {
-                commands.push("id=$(pvesh get /cluster/nextid)".to_owned());
-            }
-            commands.extend(call.map(|call| command(&call, &number)));
-            commands.push(format!("qm start {number}"));
-            Recipe { birth, commands }
-        })
-        .collect()
-}
-
-/// `qm create` with the parameters of a call, which have the same names.
-fn command(call: &Call, number: &str) -> String {
-    let mut text = format!("qm create {number}");
-    for (name, value) in call.parameters.iter().filter(|(name, _)| *name != "vmid") {
-        text.push_str(&format!(" --{name} {}", quoted(value)));
-    }
-    text
+    let recipe = |name| {
+        let birth = Birth::of(&wish.place, name);
+        let number = next.map_or_else(|| "\"$id\"".to_owned(), |id| id.to_string());
+        // The number that follows is free only once this one is taken, so each is asked for by itself.
+        let asked = next.is_none().then(|| "id=$(pvesh get /cluster/nextid)".to_owned());
+        next = next.and_then(VmId::next);
+        let options: String =
+            settings(wish, &birth).iter().map(|(name, value)| format!(" --{name} {}", quoted(value))).collect();
+        let commands = asked.into_iter().chain([format!("qm create {number}{options}"), format!("qm start {number}")]);
+        Recipe { birth, commands: commands.collect() }
+    };
+    wish.names().map(recipe).collect()
 }
 
 /// A text as one word of a shell.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::io::Write;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 
 use super::args::{CreateArgs, HardwareFlags};
 use super::{place, show};
@@ -12,11 +12,10 @@ use crate::cli::machines::target;
 use crate::cli::whom::{Found, by, person, refusal};
 use crate::config::Settings;
 use crate::model::label::Labels;
-use crate::model::ledger::{Fact, Ledger, Target};
-use crate::model::mac::Mac;
+use crate::model::ledger::{Fact, Ledger, Record, Target};
 use crate::model::machine::MachineId;
 use crate::proxmox::plan::{self, Member, Wish};
-use crate::proxmox::{Client, Cluster};
+use crate::proxmox::{Client, ProxmoxError};
 use crate::store::Store;
 
 /// The longest beginning of a name: with a number behind it, it is a label of the DNS (RFC 1035, section 2.3.4).
@@ -60,16 +59,16 @@ pub(super) async fn create(settings: &Settings, arguments: CreateArgs, out: &mut
     let client = place(&settings.proxmox).client()?;
     let found = Found::read(settings).await?;
     let mut members = plan(&wish, &client).await?;
-    let seen: BTreeSet<Mac> = found.machines.iter().map(|machine| machine.identity.mac).collect();
+    let ledger = found.fleet.book().known();
     let mut off = Vec::new();
     for member in &mut members {
         // Whoever switched off one that was in use meant it; one that never booted was not reached the last time.
-        if member.made_by.is_none() && seen.contains(&member.mac) && member.started_by.take().is_some() {
+        if member.made_by.is_none() && was_in_use(member, &found, &ledger) && member.started_by.take().is_some() {
             off.push(member.vm.name.clone());
         }
     }
     let labels: Labels = label.into_iter().map(|label| (label.key, label.value)).collect();
-    let facts = facts(&members, &target, &labels, &found.fleet.book().known())?;
+    let facts = facts(&members, &target, &labels, &ledger)?;
     let calls = members.iter().flat_map(|it| it.made_by.iter().chain(&it.started_by)).cloned().collect::<Vec<_>>();
     if dry_run {
         for fact in &facts {
@@ -100,15 +99,21 @@ pub(super) async fn create(settings: &Settings, arguments: CreateArgs, out: &mut
 
 /// Reads how the cluster is, and works out what is to be done.
 async fn plan(wish: &Wish, client: &Client) -> anyhow::Result<Vec<Member>> {
-    let cluster: Cluster = client.cluster().await?;
+    let cluster = client.cluster().await?;
     let names: BTreeSet<String> = wish.names().collect();
     let mut configs = BTreeMap::new();
     for vm in cluster.vms.iter().filter(|vm| names.contains(&vm.name) && vm.tags.contains(&wish.tag)) {
         configs.insert(vm.id, client.config(&vm.node, vm.id).await?);
     }
-    // What cannot be made for another reason is said before numbers are looked for.
     let free = client.free_ids(wish.missing(&cluster)).await?;
     Ok(plan::create(wish, &cluster, &free, &configs)?)
+}
+
+/// Whether a virtual machine asked to boot since it is this one; its machine may have been another one before.
+fn was_in_use(member: &Member, found: &Found, ledger: &Ledger) -> bool {
+    let since = ledger.record(&member.mac.into()).and_then(|record| record.vm_since);
+    let machine = found.machines.iter().find(|machine| machine.identity.mac == member.mac);
+    machine.is_some_and(|machine| since.is_none_or(|since| machine.last_seen >= since))
 }
 
 /// What the fleet has to know of them and does not.
@@ -118,15 +123,16 @@ fn facts(members: &[Member], target: &Target, labels: &Labels, ledger: &Ledger) 
         let machine = MachineId::from(member.mac);
         let record = ledger.record(&machine);
         match record.and_then(|record| record.assigned.as_ref()) {
-            Some(other) if other != target => bail!(
+            // A machine that is made anew boots what it is made for.
+            Some(other) if other != target && member.made_by.is_none() => bail!(
                 "{} is there and boots {other}, not {target}; `bivouac assign {machine} {target}` changes that, and --name \
                  makes others",
                 member.vm.name
             ),
-            Some(_) => {}
-            None => assigned.push(machine.clone()),
+            Some(same) if same == target => {}
+            _ => assigned.push(machine.clone()),
         }
-        let has = |record: &crate::model::ledger::Record| labels.iter().all(|(k, v)| record.labels.get(k) == Some(v));
+        let has = |record: &Record| labels.iter().all(|(k, v)| record.labels.get(k) == Some(v));
         if !labels.is_empty() && !record.is_some_and(has) {
             labelled.push(machine.clone());
         }
@@ -156,12 +162,7 @@ struct Done {
 }
 
 impl Done {
-    async fn make(
-        &mut self,
-        client: &Client,
-        member: &Member,
-        out: &mut dyn Write,
-    ) -> Result<(), crate::proxmox::ProxmoxError> {
+    async fn make(&mut self, client: &Client, member: &Member, out: &mut dyn Write) -> Result<(), ProxmoxError> {
         let (vm, node) = (&member.vm, &member.node);
         // Nobody is left to tell when standard output is closed, and half a machine is worse than an untold one.
         if let Some(call) = &member.made_by {
@@ -192,17 +193,4 @@ impl Done {
             listed(&left)
         )
     }
-}
-
-/// That the settings of a wish can be used is said with which ones they are.
-pub(super) fn wished(
-    settings: &Settings,
-    what: &str,
-    name: Option<&str>,
-    count: u16,
-    flags: HardwareFlags,
-) -> anyhow::Result<(Target, Wish)> {
-    let target: Target = what.parse().with_context(|| format!("`{what}` is nothing a machine can boot"))?;
-    let wish = wish(settings, &target, name, count, flags)?;
-    Ok((target, wish))
 }

@@ -33,7 +33,8 @@ pub(super) async fn power(settings: &Settings, which: &Which, power: Power, out:
     let mut failed = Failed::default();
     while let Some((vm, result)) = ended.next().await {
         match result {
-            Ok(what) => writeln!(out, "{vm} {what}")?,
+            // Nobody is left to tell when standard output is closed; what was begun is brought to its end all the same.
+            Ok(what) => drop(writeln!(out, "{vm} {what}")),
             Err(error) => failed.add(&error),
         }
     }
@@ -75,7 +76,7 @@ pub(super) async fn delete(settings: &Settings, which: &Which, yes: bool, out: &
     let mut failed = Failed::default();
     for ours in &chosen {
         match remove(&both, ours).await {
-            Ok(()) => writeln!(out, "{} deleted", ours.vm)?,
+            Ok(()) => drop(writeln!(out, "{} deleted", ours.vm)),
             Err(error) => failed.list.push(format!("{error:#}")),
         }
     }

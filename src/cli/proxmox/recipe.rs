@@ -2,15 +2,19 @@
 
 use std::io::Write;
 
+use anyhow::Context as _;
+
 use super::args::RecipeArgs;
-use super::create::wished;
+use super::create::wish;
 use crate::config::Settings;
+use crate::model::ledger::Target;
 use crate::proxmox::recipe::recipes;
 
 /// Prints the commands; asks nobody anything.
 pub(super) fn recipe(settings: &Settings, arguments: RecipeArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let RecipeArgs { count, profile, name, first_id, hardware } = arguments;
-    let (target, wish) = wished(settings, &profile, name.as_deref(), count, hardware)?;
+    let target: Target = profile.parse().with_context(|| format!("`{profile}` is nothing a machine can boot"))?;
+    let wish = wish(settings, &target, name.as_deref(), count, hardware)?;
     let recipes = recipes(&wish, first_id);
     writeln!(out, "# On the server of Bivouac, so that the machines are known before they first boot:")?;
     for recipe in &recipes {

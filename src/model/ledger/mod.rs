@@ -34,8 +34,10 @@ pub struct Record {
     pub once: Option<Target>,
     /// Its own values for templates, as they were written, over those of the site file.
     pub vars: BTreeMap<String, String>,
-    /// The virtual machine it is.
+    /// The virtual machine it is …
     pub vm: Option<VirtualMachine>,
+    /// … and since when it is that one.
+    pub vm_since: Option<SystemTime>,
     /// The last rollout for which the server had that one rebooted, and each time it did.
     pub rebooted: Option<(RolloutNumber, Vec<SystemTime>)>,
 }
@@ -156,7 +158,9 @@ impl Ledger {
                 self.forget_empty(machine);
             }
             Fact::Virtual { machine, vm } => {
-                self.record_of(machine).vm.clone_from(vm);
+                let record = self.record_of(machine);
+                record.vm.clone_from(vm);
+                record.vm_since = vm.as_ref().map(|_| at);
                 self.forget_empty(machine);
             }
             Fact::Rebooting { machine, rollout } => {

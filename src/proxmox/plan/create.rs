@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::mac::Mac;
-use crate::model::virtual_machine::{Birth, Display, Hardware, VirtualMachine, VmId, numbered};
-use crate::proxmox::{Call, Card, Cluster, Method, Smbios, VmConfig, property::PropertyError};
-
 use super::Power;
+use crate::model::mac::Mac;
+use crate::model::virtual_machine::{Birth, Hardware, VirtualMachine, VmId, numbered};
+use crate::proxmox::{Call, Card, Cluster, Method, Node, PropertyError, Smbios, VmConfig};
 
 /// Why machines cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -177,7 +176,7 @@ impl<'a> Room<'a> {
         let wanted = &wish.hardware.nodes;
         let may_be = |name: &str| wanted.is_empty() || wanted.iter().any(|node| node == name);
         let up = cluster.nodes.iter().filter(|node| node.is_online && may_be(&node.name));
-        let shown = |node: &crate::proxmox::Node| {
+        let shown = |node: &Node| {
             let state = if node.is_online { "" } else { ", which is off" };
             format!("{}{state}", node.name)
         };
@@ -210,47 +209,49 @@ impl<'a> Room<'a> {
 }
 
 /// The call that makes a machine.
-pub(in crate::proxmox) fn made(wish: &Wish, birth: &Birth, id: VmId, node: &str) -> Call {
-    let Hardware { memory, cores, cpu, bridge, vlan, pool, firmware, display, has_agent, has_serial, .. } =
-        &wish.hardware;
-    let Birth { name, mac, .. } = birth;
+fn made(wish: &Wish, birth: &Birth, id: VmId, node: &str) -> Call {
+    let Hardware { bridge, pool, .. } = &wish.hardware;
     let allocate = pool.as_ref().map_or_else(|| "/vms".to_owned(), |pool| format!("/pool/{pool}"));
     let needs = format!(
         "VM.Allocate, VM.Config.CPU, VM.Config.Memory, VM.Config.Network, VM.Config.HWType and VM.Config.Options on \
          {allocate}, and SDN.Use on /sdn/zones/localnet/{bridge}"
     );
-    let mut card = format!("virtio={},bridge={bridge}", mac.to_string().to_ascii_uppercase());
-    if let Some(vlan) = vlan {
-        card.push_str(&format!(",tag={vlan}"));
-    }
-    let smbios = Smbios::default().with(&birth.uuid, name);
+    let purpose = format!("make VM {id} `{}` on {node}", birth.name);
+    let call = Call::new(Method::Post, format!("/nodes/{node}/qemu"), purpose, needs).with("vmid", id);
+    settings(wish, birth).into_iter().fold(call, |call, (name, value)| call.with(name, value))
+}
+
+/// The settings of a new machine: those of the API, and the options of `qm create`, which have the same names.
+pub(in crate::proxmox) fn settings(wish: &Wish, birth: &Birth) -> Vec<(&'static str, String)> {
+    let Hardware { memory, cores, cpu, bridge, vlan, pool, firmware, display, has_agent, has_serial, .. } =
+        &wish.hardware;
+    let Birth { name, mac, uuid } = birth;
+    let vlan = vlan.map_or_else(String::new, |vlan| format!(",tag={vlan}"));
     let tags: BTreeSet<&str> = wish.tags.iter().chain([&wish.tag]).map(String::as_str).collect();
-    let call =
-        Call::new(Method::Post, format!("/nodes/{node}/qemu"), format!("make VM {id} `{name}` on {node}"), needs)
-            .with("vmid", id)
-            .with("name", name)
-            .with("ostype", "l26")
-            .with("memory", memory)
-            // What has no swap and no disk gives no memory back.
-            .with("balloon", 0)
-            .with("cores", cores)
-            .with("bios", firmware.word())
-            .with("vga", display.word())
-            .with("net0", card)
-            .with("boot", "order=net0")
-            .with("rng0", "source=/dev/urandom")
-            .with("smbios1", smbios)
-            .with("tags", tags.into_iter().collect::<Vec<_>>().join(";"));
-    let more = [
+    let always = [
+        ("name", name.clone()),
+        ("ostype", "l26".to_owned()),
+        ("memory", memory.to_string()),
+        // What has no swap and no disk gives no memory back.
+        ("balloon", "0".to_owned()),
+        ("cores", cores.to_string()),
+        ("bios", firmware.word().to_owned()),
+        ("vga", display.word().to_owned()),
+        ("net0", format!("virtio={},bridge={bridge}{vlan}", mac.to_string().to_ascii_uppercase())),
+        ("boot", "order=net0".to_owned()),
+        // Without one, OVMF boots from no network (fleet.md, section 5).
+        ("rng0", "source=/dev/urandom".to_owned()),
+        ("smbios1", Smbios::default().with(uuid, name)),
+        ("tags", tags.into_iter().collect::<Vec<_>>().join(";")),
+    ];
+    let at_times = [
         ("cpu", cpu.clone()),
         ("pool", pool.clone()),
         ("agent", has_agent.then(|| "enabled=1".to_owned())),
-        ("serial0", (*has_serial || *display == Display::Serial0).then(|| "socket".to_owned())),
+        ("serial0", has_serial.then(|| "socket".to_owned())),
     ];
-    more.into_iter().fold(call, |call, (name, value)| match value {
-        Some(value) => call.with(name, value),
-        None => call,
-    })
+    let at_times = at_times.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    always.into_iter().chain(at_times).collect()
 }
 
 #[cfg(test)]
@@ -258,10 +259,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::virtual_machine::Firmware;
-    use crate::proxmox::{Node, Vm};
+    use crate::model::virtual_machine::{Display, Firmware};
+    use crate::proxmox::Vm;
 
-    pub(crate) fn wish(count: u16) -> Wish {
+    fn wish(count: u16) -> Wish {
         let hardware = Hardware {
             memory: 1024,
             cores: 2,

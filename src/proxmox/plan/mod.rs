@@ -5,6 +5,6 @@ mod create;
 mod power;
 
 pub use adopt::{AdoptError, Adoption, adopt};
-pub(super) use create::made;
+pub(super) use create::settings;
 pub use create::{CreateError, Member, Wish, create};
-pub use power::{Power, delete, force_reboot, is_due, power};
+pub use power::{Power, delete, force_reboot, power};

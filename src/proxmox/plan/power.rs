@@ -43,8 +43,7 @@ impl Power {
 }
 
 /// Whether something is left to do.
-#[must_use]
-pub fn is_due(vm: &Vm, power: Power) -> bool {
+fn is_due(vm: &Vm, power: Power) -> bool {
     match power {
         Power::Start => !vm.is_running(),
         Power::Shutdown | Power::Stop => vm.is_running(),

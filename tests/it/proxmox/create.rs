@@ -123,6 +123,19 @@ fn a_machine_made_anew_under_its_old_name_is_the_machine_it_was() {
     bed.run(&["create", "1", "--profile", "hello"]);
     let after = bed.list().remove(0);
     assert_eq!((&after["machine"], &after["labels"]), (&before["machine"], &before["labels"]));
+    // It may boot something else than it did, and what it was in use for in its former life says nothing of this one.
+    let server = bed.site.serve(&["--dhcp", "off"]);
+    server.get(&format!("/script?mac={}", after["machine"].as_str().unwrap()));
+    server.stop();
+    bed.run(&["delete", "hello-01", "--yes"]);
+    let create = ["create", "1", "--profile", "hello@1", "--name", "hello"];
+    bed.cluster.fail("/status/start", Fault::Task("start failed", ""));
+    let err = bed.refused(&create);
+    assert!(err.contains("there and not started: hello-01"), "{err}");
+    bed.cluster.changes();
+    bed.run(&create);
+    assert_eq!(words(&bed.cluster.changes()), ["start"]);
+    assert!(bed.fleet(&["events"]).contains("assign hello@1 to"));
 }
 
 #[test]

@@ -110,6 +110,26 @@ fn a_rollout_has_its_virtual_machines_rebooted_one_after_the_other_and_no_other(
 }
 
 #[test]
+fn of_two_servers_one_has_a_machine_rebooted() {
+    let fleet = Fleet::new();
+    let tables = fleet.bed.site_file("token-file = \"proxmox.token\"\nca = \"pve/ca.pem\"\n");
+    let _other = fleet.bed.site.serve_with(&tables, &["--dhcp", "off"]);
+    fleet.roll_out(&["--reboot", "force"]);
+    let mut calls = fleet.calls(1);
+    let one = fleet.machine_of(&calls[0]).to_owned();
+    fleet.until("the first server has read what the other decided", || fleet.comes_up(&one) == 2);
+    while calls.len() < 2 {
+        calls.extend(fleet.calls(1));
+    }
+    let other = fleet.machine_of(&calls[1]).to_owned();
+    fleet.until("the first server has read what the other decided", || fleet.comes_up(&other) == 2);
+    let status = || fleet.bed.fleet(&["rollout", "status", "1", "--json"]);
+    fleet.until("it is finished", || status().contains("\"finished\""));
+    calls.extend(fleet.bed.cluster.changes());
+    assert_eq!(words(&calls), ["reboot", "reboot"]);
+}
+
+#[test]
 fn a_machine_that_does_not_listen_is_switched_off_and_on() {
     let fleet = Fleet::new();
     fleet.bed.cluster.fail("/status/reboot", Fault::Task("VM quit/powerdown failed - got timeout", ""));
