@@ -68,8 +68,8 @@ impl Recipe {
     /// Makes the files that are the same on every machine, and takes the templates of the others out of the tree.
     pub(super) fn split(&self, tree: &mut Tree, epoch: u64) -> Result<Option<TemplateSet>, BuildError> {
         let renderer = self.renderer(tree, epoch)?;
-        let set = renderer.set().clone();
-        let (common, own): (Vec<_>, Vec<_>) = set.files.into_iter().partition(|file| renderer.is_common(&file.path));
+        let set = renderer.set();
+        let (common, own) = renderer.split();
         let common = self.parsed(TemplateSet::new(epoch, set.profile.clone(), set.vars.clone(), common))?;
         for made in common.sample().map_err(|source| self.wrong(source))? {
             let Some(template) = common.set().files.get(made.template) else { continue };
@@ -78,7 +78,7 @@ impl Recipe {
         for template in &own {
             tree.remove(&template.path);
         }
-        Ok((!own.is_empty()).then(|| TemplateSet::new(epoch, set.profile, set.vars, own)))
+        Ok((!own.is_empty()).then(|| TemplateSet::new(epoch, set.profile.clone(), set.vars.clone(), own)))
     }
 
     fn renderer(&self, tree: &Tree, epoch: u64) -> Result<Renderer, BuildError> {

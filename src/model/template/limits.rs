@@ -1,12 +1,13 @@
-//! Filters whose result may be much larger than what they are given, held to the size a file may have. Their arguments
-//! may be what a machine says of itself, and a limit of steps is no limit of bytes.
-//!
-//! What operators make (`~`, `+`, `{% set %}` with a body) is not limited here: minijinja lets nobody in between.
+//! Filters whose result may be much larger than what they are given, held to the size a file may have before they make
+//! it. Their results are counted here, because `map` calls them for each item of a list before the list is weighed.
 
-use minijinja::value::{Kwargs, Rest, StringInput, Value, ValueOrKwargs};
-use minijinja::{Environment, Error, ErrorKind, State, filters};
+use minijinja::value::{Kwargs, Rest, StringInput, Value, ValueOrKwargs, from_args};
+use minijinja::{Environment, Error, State, filters};
 
-use super::render::LARGEST_OUTPUT;
+use super::meter::{fits, spend, weight};
+
+/// What a place in a list takes, in bytes.
+const PLACE: usize = 8;
 
 /// Indents by this when a template does not say by how much.
 const USUAL_INDENT: usize = 4;
@@ -21,42 +22,45 @@ pub(super) fn set(environment: &mut Environment<'static>) {
     environment.add_filter("slice", slice);
 }
 
-fn batch(state: &State, value: Value, count: usize, fill: Option<Value>) -> Result<Value, Error> {
-    fits("batch", Some(count))?;
+fn batch(state: &mut State, value: Value, count: usize, fill: Option<Value>) -> Result<Value, Error> {
+    counted(state, "batch", count.checked_mul(PLACE))?;
     filters::batch(state, value, count, fill)
 }
 
-fn slice(state: &State, value: Value, count: usize, fill: Option<Value>) -> Result<Value, Error> {
-    fits("slice", Some(count))?;
+fn slice(state: &mut State, value: Value, count: usize, fill: Option<Value>) -> Result<Value, Error> {
+    counted(state, "slice", count.checked_mul(PLACE))?;
     filters::slice(state, value, count, fill)
 }
 
-/// The widths and precisions in the text count as if each were filled; `*` takes one from the arguments.
+/// The widths and precisions in the text count as if each were filled, `*` takes one from the arguments, and each place
+/// may take the longest argument.
 fn format(state: &mut State, text: &Value, arguments: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     let written = text.as_str().unwrap_or_default();
     let numbers = written.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
     let mut size = numbers.map(|digits| digits.parse().ok()).try_fold(0, |sum: usize, it| sum.checked_add(it?));
+    let given = values(&arguments);
     if written.contains('*') {
-        let given = arguments.iter().filter_map(|it| it.as_i64()).map(i64::unsigned_abs);
-        size = given
+        let numbers = given.iter().filter_map(Value::as_i64).map(i64::unsigned_abs);
+        size = numbers
             .map(|it| usize::try_from(it).ok())
             .try_fold(size.unwrap_or(usize::MAX), |sum, it| sum.checked_add(it?));
     }
-    fits("format", size)?;
+    let mut longest = 0;
+    for argument in &given {
+        longest = weight(argument)?.max(longest);
+    }
+    let places = written.matches('%').count().checked_mul(longest).and_then(|it| it.checked_add(written.len()));
+    counted(state, "format", size.zip(places).and_then(|(size, places)| size.checked_add(places)))?;
     filters::format(state, text, arguments)
 }
 
-fn indent(
-    value: StringInput<'_>,
-    width: Option<usize>,
-    first: Option<bool>,
-    blank: Option<bool>,
-    named: Kwargs,
-) -> Result<Value, Error> {
+fn indent(state: &mut State, value: StringInput<'_>, arguments: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    let arguments = values(&arguments);
+    let (width, first, blank, named): (Option<usize>, Option<bool>, Option<bool>, Kwargs) = from_args(&arguments)?;
     let by = width.or_else(|| named.peek("width").ok()).unwrap_or(USUAL_INDENT);
     let text = value.as_str();
     let size = text.split('\n').count().checked_mul(by).and_then(|it| it.checked_add(text.len()));
-    fits("indent", size)?;
+    counted(state, "indent", size)?;
     filters::indent(value, width, first, blank, named)
 }
 
@@ -73,7 +77,7 @@ fn join(
     if let Ok(mut items) = value.try_iter() {
         let length = |item: &Value| item.as_str().map_or(0, str::len);
         let size = items.try_fold(0, |sum: usize, item| sum.checked_add(length(&item))?.checked_add(each));
-        fits("join", size)?;
+        counted(state, "join", size)?;
     }
     filters::join(state, value, between, attribute, named)
 }
@@ -86,15 +90,16 @@ fn replace(
 ) -> Result<Value, Error> {
     let places = value.as_str().matches(from.as_str()).count();
     let size = places.checked_mul(to.as_str().len()).and_then(|it| it.checked_add(value.as_str().len()));
-    fits("replace", size)?;
+    counted(state, "replace", size)?;
     filters::replace(state, value, from, to)
 }
 
-/// Refuses what would be larger than a file may be; nothing is larger than any number.
-fn fits(filter: &str, size: Option<usize>) -> Result<(), Error> {
-    if size.is_some_and(|size| size <= LARGEST_OUTPUT) {
-        return Ok(());
-    }
-    let why = format!("`{filter}` would make more than the {LARGEST_OUTPUT} bytes that a file may have");
-    Err(Error::new(ErrorKind::InvalidOperation, why))
+fn values(arguments: &Rest<ValueOrKwargs>) -> Vec<Value> {
+    arguments.iter().map(|it| it.clone().into_value()).collect()
+}
+
+/// Refuses what would be larger than a file may be, and counts what is not.
+fn counted(state: &mut State, filter: &str, size: Option<usize>) -> Result<(), Error> {
+    let size = fits(&format!("`{filter}`"), size)?;
+    spend(state, size)
 }

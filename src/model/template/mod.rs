@@ -3,13 +3,20 @@
 //!
 //! A [`TemplateSet`] is what a bundle carries of them; a [`Renderer`] is one that was understood and makes the files of
 //! one machine. It is strict: a name nobody knows is a mistake, never an empty text.
+//!
+//! Whatever a template says, and whatever a machine says of itself, making its files ends within a bound of steps and
+//! of bytes: see [`LARGEST_OUTPUT`], [`LARGEST_ALTOGETHER`] and the module `meter`. What goes beyond is an error with
+//! the line.
 
 mod limits;
+mod meter;
+mod metered;
 mod names;
+mod program;
 mod render;
 mod set;
 
-pub use render::{LARGEST_OUTPUT, Rendered, Renderer};
+pub use render::{LARGEST_ALTOGETHER, LARGEST_OUTPUT, Rendered, Renderer};
 pub use set::{SetError, Template, TemplateSet};
 
 use std::collections::BTreeMap;
@@ -39,6 +46,14 @@ pub enum TemplateError {
     #[error("{path}{SUFFIX} makes more than {LARGEST_OUTPUT} bytes; shorten what it writes")]
     TooLarge {
         /// The file on the machine.
+        path: String,
+    },
+    /// The files together would be too large.
+    #[error(
+        "{path}{SUFFIX} and the templates before it make more than {LARGEST_ALTOGETHER} bytes; shorten what they write"
+    )]
+    TooMuch {
+        /// The file on the machine with which it is too much.
         path: String,
     },
     /// A variable that each machine has to give a value has none here.

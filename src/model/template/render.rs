@@ -1,21 +1,24 @@
 //! Making the files of one machine.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::collections::BTreeMap;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value as Known};
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value as Known};
 
 use super::names::{self, MACHINE};
-use super::{SUFFIX, TemplateError, TemplateSet, Vars, limits};
+use super::program::{Program, Refusal};
+use super::{Template, TemplateError, TemplateSet, Vars, limits, meter};
 use crate::model::identity::{Hardware, HardwareTexts, Identity};
 use crate::model::profile::variable::{Declaration, Required, Value};
 
 /// The largest file a template may make, in bytes.
 pub const LARGEST_OUTPUT: usize = 1 << 20;
 
-/// How many steps a template may take: some milliseconds of work.
-const FUEL: u64 = 100_000;
+/// The most that the templates of one machine may make together, in bytes.
+pub const LARGEST_ALTOGETHER: usize = 16 << 20;
+
+/// How many steps a template may take, the weighing of values included: some milliseconds of work.
+const FUEL: u64 = 200_000;
 
 /// A file as it is on one machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub struct Rendered {
 #[derive(Debug)]
 pub struct Renderer {
     set: TemplateSet,
+    /// Those of the set, in its order.
+    programs: Vec<Program>,
     environment: Environment<'static>,
     profile: Known,
 }
@@ -42,20 +47,23 @@ impl Renderer {
     pub fn new(set: TemplateSet) -> Result<Self, TemplateError> {
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder().keep_trailing_newline(true).trim_blocks(true).lstrip_blocks(true).build();
-        environment.set_syntax(syntax.expect("the delimiters are those of Jinja"));
+        let syntax = syntax.expect("the delimiters are those of Jinja");
+        environment.set_syntax(syntax.clone());
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         environment.set_fuel(Some(FUEL));
+        // It would write all that the template knows into the file.
+        environment.remove_global("debug");
+        meter::set(&mut environment);
         limits::set(&mut environment);
-        for file in &set.files {
-            environment
-                .add_template_owned(file.path.clone(), file.text.clone())
-                .map_err(|error| described(&file.path, &error))?;
-        }
+        let understood = |file: &Template| {
+            Program::new(&environment, &syntax, &file.path, &file.text).map_err(|refusal| refusal.of(&file.path))
+        };
+        let programs = set.files.iter().map(understood).collect::<Result<_, _>>()?;
         let profile = Known::from(
             set.profile.iter().map(|(name, text)| (name.clone(), Known::from(text))).collect::<BTreeMap<_, _>>(),
         );
-        Ok(Self { set, environment, profile })
+        Ok(Self { set, programs, environment, profile })
     }
 
     /// The set.
@@ -71,8 +79,8 @@ impl Renderer {
     /// # Errors
     /// The first mistake.
     pub fn check(&self) -> Result<(), TemplateError> {
-        for file in &self.set.files {
-            names::check(&self.set, &self.environment, &file.path, &file.text, &self.uses(&file.path))?;
+        for (file, program) in self.set.files.iter().zip(&self.programs) {
+            names::check(&self.set, &self.environment, &file.path, &file.text, program.names())?;
         }
         let trials = [self.trial(&fullest(), true), self.trial(&barest(), false)];
         let mistake = trials.iter().flatten().find(|(_, is_mistake)| *is_mistake);
@@ -92,10 +100,17 @@ impl Renderer {
         self.all(&fullest(), vars).map_err(|(error, _)| error)
     }
 
-    /// Whether the files are the same on every machine, whatever it is and whatever values it gives.
+    /// The templates whose file is the same on every machine, whatever it is and whatever values it gives, and the
+    /// others.
     #[must_use]
-    pub fn is_common(&self, path: &str) -> bool {
-        self.uses(path).iter().all(|name| !matches!(name.split('.').next(), Some("machine" | "vars")))
+    pub fn split(&self) -> (Vec<Template>, Vec<Template>) {
+        let is_common = |program: &Program| {
+            program.names().iter().all(|name| !matches!(name.split('.').next(), Some("machine" | "vars")))
+        };
+        let (common, own): (Vec<_>, Vec<_>) =
+            self.set.files.iter().cloned().zip(&self.programs).partition(|(_, program)| is_common(program));
+        let files = |list: Vec<(Template, &Program)>| list.into_iter().map(|(file, _)| file).collect();
+        (files(common), files(own))
     }
 
     /// Whether a machine's values fit: each variable is declared, and of the kind the declaration says.
@@ -162,49 +177,23 @@ impl Renderer {
             ("profile".to_owned(), self.profile.clone()),
             ("vars".to_owned(), Known::from(vars)),
         ]));
-        for (template, file) in self.set.files.iter().enumerate() {
-            let mut out = Bounded::default();
-            let failed = |error: &Error| (described(&file.path, error), is_mistake(error));
-            let made = self
-                .environment
-                .get_template(&file.path)
-                .and_then(|template| template.render_captured_to(context.clone(), &mut out).map(drop));
-            if out.is_full {
+        let mut sum = 0;
+        for (template, (file, program)) in self.set.files.iter().zip(&self.programs).enumerate() {
+            let failed = |refusal: Refusal| {
+                let is_mistake = refusal.is_mistake;
+                (refusal.of(&file.path), is_mistake)
+            };
+            let text = program.run(&self.environment, context.clone()).map_err(failed)?;
+            sum += text.len();
+            if text.len() > LARGEST_OUTPUT {
                 return Err((TemplateError::TooLarge { path: file.path.clone() }, false));
             }
-            made.map_err(|error| failed(&error))?;
-            let text = String::from_utf8_lossy(&out.bytes).into_owned();
+            if sum > LARGEST_ALTOGETHER {
+                return Err((TemplateError::TooMuch { path: file.path.clone() }, false));
+            }
             rendered.push(Rendered { text, template });
         }
         Ok(rendered)
-    }
-
-    /// The names a template looks up, with one field each (`vars.pve_host`).
-    fn uses(&self, path: &str) -> BTreeSet<String> {
-        let template = self.environment.get_template(path);
-        template.map(|it| it.undeclared_variables(true).into_iter().collect()).unwrap_or_default()
-    }
-}
-
-/// What a template writes, up to the limit.
-#[derive(Debug, Default)]
-struct Bounded {
-    bytes: Vec<u8>,
-    is_full: bool,
-}
-
-impl io::Write for &mut Bounded {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.bytes.len() + bytes.len() > LARGEST_OUTPUT {
-            self.is_full = true;
-            return Err(io::Error::other("more than a file may have"));
-        }
-        self.bytes.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
@@ -256,36 +245,12 @@ fn sample(declaration: &Declaration) -> Value {
     }
 }
 
-/// Whether an error is in the template and not in the values it met.
-fn is_mistake(error: &Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::SyntaxError
-            | ErrorKind::UnknownFilter
-            | ErrorKind::UnknownTest
-            | ErrorKind::UnknownFunction
-            | ErrorKind::UnknownMethod
-            | ErrorKind::TooManyArguments
-            | ErrorKind::MissingArgument
-            | ErrorKind::TemplateNotFound
-    )
-}
-
-fn described(path: &str, error: &Error) -> TemplateError {
-    let why = match (error.kind(), error.detail()) {
-        (ErrorKind::OutOfFuel, _) => "it takes too long; a loop in it may be too large".to_owned(),
-        (_, Some(detail)) => format!("{}: {detail}", error.kind()),
-        (kind, None) => kind.to_string(),
-    };
-    let path = path.strip_suffix(SUFFIX).unwrap_or(path).to_owned();
-    TemplateError::Template { path, line: error.line().unwrap_or(1), why }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::model::profile::variable::Kind;
-    use crate::model::template::Template;
 
     fn declared(kind: Kind, value: Option<Value>, required: Required) -> Declaration {
         Declaration { kind, value, required, description: String::new() }
@@ -433,6 +398,128 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_template_that_makes_much_of_little_is_stopped_before_it_does() {
+        let again =
+            |body: &str| format!("{{% set ns = namespace(x='ab') %}}{{% for i in range(40) %}}{body}{{% endfor %}}");
+        let would = "would make more than the 1048576 bytes";
+        for (text, said) in [
+            (again("{% set ns.x = ns.x ~ ns.x %}"), would),
+            (again("{% set ns.x = ns.x + ns.x %}"), would),
+            (again("{% set ns.x = [ns.x, ns.x] %}"), would),
+            (again("{% set ns.x = {'a': ns.x, 'b': ns.x} %}"), would),
+            (again("{% set ns.x %}{{ ns.x }}{{ ns.x }}{% endset %}"), would),
+            (again("{% set ns.x %}{% filter upper %}{{ ns.x }}{{ ns.x }}{% endfilter %}{% endset %}"), would),
+            (again("{% set ns.x = [ns.x]|chain([ns.x])|list %}"), would),
+            (again("{% set ns.x = '%(a)s%(a)s'|format(a=ns.x) %}"), would),
+            (again("{% set ns.x = [ns.x, ns.x]|join %}"), would),
+            (again("{% with y = ns.x %}{% set ns.x = y ~ y %}{% endwith %}"), would),
+            ("{% set a = 'ab' %}".to_owned() + &"{% set a = a ~ a %}".repeat(40), would),
+            ("{{ 'x' * 100000000 }}".to_owned(), would),
+            ("{{ [0] * 100000000 }}".to_owned(), would),
+            ("{{ vars.seat * 100000000 }}".to_owned(), would),
+            ("{{ 'x' * 1000 * 1000 * 1000 }}".to_owned(), would),
+            ("{{ ('%(a)s' * 2000)|format(a='x' * 2000) }}".to_owned(), would),
+            ("{{ range(2000)|map('replace', '1', 'x' * 100000)|list }}".to_owned(), "handles more than"),
+            ("{{ ([[1]] * 2000)|map('batch', 100000, 0)|list }}".to_owned(), "handles more than"),
+            (again(&format!("{{% set y %}}{}{{% endset %}}", "x".repeat(100_000)).repeat(40)), "handles more than"),
+            (again("{% set ns.x = [ns.x] %}"), "more than 32 deep"),
+            (again("{% set ns.x = ns %}"), "a namespace cannot be put into a namespace"),
+            (again("{% set ns.x = [{'a': ns}] %}"), "a namespace cannot be put into a namespace"),
+            (again("{% set ns.x, ns.y = ns, 1 %}"), "a namespace cannot be put into a namespace"),
+            (again("{% set own = namespace() %}").replace("40", "400"), "more than 100 namespaces"),
+            (format!("{{{{ {}1 }}}}", "1~".repeat(100_000)), "more than 100 operators in one tag"),
+            (format!("{{{{ 1{} }}}}", "|upper".repeat(100_000)), "more than 100 operators in one tag"),
+            (format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(100_000)), "more than 100 `elif`"),
+            ("{% for x in [1] %}{{ loop.cycle() }}{% endfor %}".to_owned(), "`cycle` wants at least one value"),
+            ("{{ debug() }}".to_owned(), "there is no `debug`"),
+        ] {
+            let short: String = text.chars().take(120).collect();
+            let error = rendered(&text, &[("seat", Value::String("x".to_owned()))]).expect_err(&short).to_string();
+            assert!(error.contains(said), "{short}: {error}");
+            assert!(error.starts_with("etc/x.tmpl, line 1: "), "{short}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_a_template_makes_is_what_minijinja_makes_of_it_without_the_meter() {
+        for text in [
+            "{{ 'a' ~ 1 ~ [1, 'x'] ~ {'k': 2} }} {{ 'a' + 'b' }}",
+            "{{ 'ab' * 2 }} {{ 2 * 'ab' }} {{ [1, 2] * 2 }} {{ 2 * [1] }}",
+            "{{ 6 * 7 }} {{ 1.5 * 2 }} {{ 2 * 0.5 }} {{ -2 * 3 }} {{ true * 2 }}",
+            "{{ 9223372036854775807 * 9223372036854775807 }}",
+            "{{ 1 + 2 * 3 - 4 // 3 % 2 ** 2 }} {{ 7 / 2 }} {{ -(1 + 2) }}",
+            "{{ [1] + [2] }} {{ ([1] + [2])|length }} {{ [3, 1]|sort|join('-') }} {{ (1, 2) + (3,) }}",
+            "{{ [1, 2, 3][1:] }} {{ 'abc'[::-1] }} {{ {'a': {'b': 5}}.a['b'] }} {{ [1, 2, 3][-1] }}",
+            "{{ 1 < 2 < 3 and not 4 in [5] }} {{ 'x' if 1 > 2 else 'y' }} {{ 'z' if 1 > 2 }} {{ 0 or 'or' }}",
+            "{{ machine.nothing is defined }} {{ machine is defined }} {{ machine.nothing|default('d') }}",
+            "{% for a, b in [(1, 2), (3, 4)] if b > 2 %}{{ a }}{{ loop.cycle('x', 'y') }}{{ loop.last }}{% else %}n{% endfor %}",
+            "{% for x in [{'c': [{'c': []}]}] recursive %}({{ loop(x.c) }}){% endfor %}",
+            "{% for x in [{'c': [{'c': []}]}] recursive %}{% set y = loop(x.c) %}<{{ y }}>{% endfor %}",
+            "{% set t = [1, 2] %}{% set x %}{% for i in t %}<{{ i }}>{% endfor %}{% endset %}{{ x|length }}",
+            "{% set x | upper %}a{% endset %}{% filter replace('A', 'b') %}{{ x }}{% endfilter %}",
+            "{% set ns = namespace(n=0, t='') %}{% for i in range(5) %}{% set ns.n = ns.n + i %}{% set ns.t = ns.t ~ i %}{% endfor %}{{ ns.n }} {{ ns.t }} {{ ns }}",
+            "{% with a = 1, b = 2 %}{{ a + b }}{% endwith %}{% set a, b = 3, 4 %}{{ a ~ b }}",
+            "{{ dict(a=1)|items|list }} {{ [2, 1]|reverse|list }} {{ range(3)|map('string')|join }} {{ range(3) }}",
+            "{{ [[1, 'a'], [1, 'b']]|groupby(0)|list }} {{ [{'n': 1}]|map(attribute='n')|list }} {{ [1, 1]|unique|list }}",
+            "{% autoescape true %}{{ '<' }}{{ '<b>'|safe }}{% set y %}<{{ '&' }}{% endset %}{{ y }}{% endautoescape %}{{ '<' }}",
+            "{{ '%s-%03d-%(a)s'|format('a', 7, a=1) }}",
+            "{{ '%s-%03d'|format('a', 7) }} {{ 'a\nb'|indent(2, true) }} {{ [1, 2, 3]|batch(2, 0)|list }}",
+            "{% raw %}{{ x }}{% endraw %}  {#- c #} \n {%- if true %} y\n{% elif 1 %}{% endif %}z",
+            "{{ machine.nothing }}",
+            "\n{{ machine.nothing.more }}",
+            "\n\n{{ 1 + 'a' }}",
+            "{{ 'a'|nonsense }}",
+            "{{ 'a' is nonsense }}",
+            "{{ nonsense() }}",
+            "{% for x in 5 %}{% endfor %}",
+            "{% set machine.x = 1 %}",
+        ] {
+            let renderer = Renderer::new(set(&[("etc/x", text)]));
+            let known = Known::from(BTreeMap::from([("machine", facts(&machine()))]));
+            let plain = plain(text, &known);
+            let made = renderer.and_then(|renderer| renderer.render(&machine(), &Vars::new()));
+            match (made, plain) {
+                (Ok(mut made), Ok(plain)) => assert_eq!(made.remove(0).text, plain, "{text}"),
+                (Err(TemplateError::Template { line, .. }), Err(plain)) => {
+                    assert_eq!(Some(line), plain.line(), "{text}")
+                }
+                (made, plain) => panic!("{text}: {made:?}, {plain:?}"),
+            }
+        }
+    }
+
+    /// What minijinja itself makes of a template.
+    fn plain(text: &str, known: &Known) -> Result<String, minijinja::Error> {
+        let mut environment = Environment::new();
+        let syntax = SyntaxConfig::builder().keep_trailing_newline(true).trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(syntax.unwrap());
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.template_from_named_str("etc/x", text)?.render(known)
+    }
+
+    #[test]
+    fn as_many_operators_as_are_allowed_find_a_stack_that_is_large_enough() {
+        for text in [
+            format!("{{{{ {}1 }}}}", "1~".repeat(100)),
+            format!("{{{{ {}1 }}}}", "machine.mac~".repeat(50)),
+            format!("{{{{ machine{} }}}}", "|string".repeat(100)),
+            format!("{{% if 0 %}}{}{{{{ {}1 }}}}{{% endif %}}", "{% elif 0 %}".repeat(100), "1~".repeat(100)),
+            format!("{{{{ {}1{} }}}}", "(".repeat(70), ")".repeat(70)),
+            format!("{}{}", "{% if 1 %}".repeat(100), "{% endif %}".repeat(100)),
+        ] {
+            rendered(&text, &[]).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_long_text_made_piece_by_piece_is_no_run_away() {
+        let text = "{% set ns = namespace(t='') %}{% for i in range(1500) %}{% set ns.t = ns.t ~ 'server-' ~ i ~ ';' %}{% endfor %}{{ ns.t }}";
+        assert!(rendered(text, &[]).unwrap().ends_with("server-1498;server-1499;"));
+        let hosts = "{% for a in range(60) %}{% for b in range(100) %}10.0.{{ a }}.{{ b }} pc-{{ a * 100 + b }}\n{% endfor %}{% endfor %}";
+        assert_eq!(rendered(hosts, &[]).unwrap().lines().count(), 6000);
+    }
+
+    #[test]
     fn a_template_that_runs_away_is_stopped() {
         let long = "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}";
         assert!(rendered(long, &[]).unwrap_err().to_string().contains("it takes too long"));
@@ -451,7 +538,75 @@ pub(super) mod tests {
             ("{{ vars.port }}", false),
             ("{% set v = machine %}{{ v.mac }}", false),
         ] {
-            assert_eq!(renderer(text).unwrap().is_common("etc/x"), is_common, "{text}");
+            let (common, own) = renderer(text).unwrap().split();
+            assert_eq!((common.len(), own.len()), if is_common { (1, 0) } else { (0, 1) }, "{text}");
         }
     }
+
+    proptest! {
+        #[test]
+        fn no_template_makes_it_panic(words in proptest::collection::vec(0..WORDS.len(), 0..60)) {
+            let text: String = words.into_iter().flat_map(|word| [WORDS[word], " "]).collect();
+            if let Ok(renderer) = Renderer::new(set(&[("etc/x", &text)])) {
+                let _ = renderer.check();
+                let _ = renderer.render(&machine(), &Vars::new());
+            }
+        }
+    }
+
+    /// What templates are made of, so that many of the random ones are templates.
+    const WORDS: [&str; 52] = [
+        "{{",
+        "}}",
+        "{%",
+        "%}",
+        "{% for x in",
+        "{% endfor %}",
+        "{% set",
+        "{% endset %}",
+        "{% if",
+        "{% endif %}",
+        "{% else %}",
+        "x",
+        "=",
+        "namespace()",
+        "ns",
+        "ns.x",
+        "range(99)",
+        "machine",
+        "machine.mac",
+        "vars.tags",
+        "'a'",
+        "7",
+        "-1",
+        "2.5",
+        "[",
+        "]",
+        "(",
+        ")",
+        "{",
+        "}",
+        ":",
+        ",",
+        "~",
+        "+",
+        "*",
+        "**",
+        "%",
+        "|",
+        "|list",
+        "|join",
+        "|map('upper')",
+        "|sort",
+        "|batch(3)",
+        "|format(x)",
+        "is defined",
+        "recursive %}",
+        "loop(",
+        "loop.cycle(",
+        "<",
+        "in",
+        "{% do",
+        "a",
+    ];
 }
