@@ -1,14 +1,14 @@
-//! Whether the fixed addresses, gateways and name servers of `[network]` can work (NET-1 to NET-4).
+//! Whether the fixed addresses, gateways and name servers of `[network]` can work (NET-1 to NET-5).
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
-use super::rule::{ADDRESS, DOUBLE_ADDRESS, GATEWAY, NAME_SERVER, Rule};
+use super::rule::{ADDRESS, DOUBLE_ADDRESS, DOUBLE_GATEWAY, GATEWAY, NAME_SERVER, Rule};
 use super::{Finding, Machine};
 use crate::build::trail::Topic;
-use crate::model::profile::network::{Address, Interface};
+use crate::model::profile::network::{Address, Interface, Network};
 
 /// An address with the length of its network.
 type Fixed = (IpAddr, u8);
@@ -50,6 +50,7 @@ pub(super) fn look(machine: &Machine<'_>) -> Vec<Finding> {
         }
         found.extend(gateway(machine, name, interface, list));
     }
+    found.extend(second_gateways(machine, network));
     found.extend(network.dns.iter().filter_map(|server| name_server(machine, server)));
     found
 }
@@ -94,6 +95,30 @@ fn gateway(machine: &Machine<'_>, name: &str, interface: &Interface, list: &[Fix
         let fix = "correct the gateway, or the address and the length of its network";
         Finding { effect: FAR.to_owned(), ..said(GATEWAY, what, fix) }
     })
+}
+
+/// NET-5: `ifup` writes a default route for each gateway, and the kernel takes one for each version of IP.
+fn second_gateways(machine: &Machine<'_>, network: &Network) -> Vec<Finding> {
+    let mut first: BTreeMap<bool, (&str, IpAddr)> = BTreeMap::new();
+    let mut found = Vec::new();
+    for (name, gateway) in network.interfaces.iter().filter_map(|(name, it)| Some((name, it.gateway?))) {
+        let Some((other, known)) = first.get(&gateway.is_ipv4()) else {
+            first.insert(gateway.is_ipv4(), (name, gateway));
+            continue;
+        };
+        let version = if gateway.is_ipv4() { "IPv4" } else { "IPv6" };
+        let finding = Finding::new(
+            DOUBLE_GATEWAY,
+            format!("the cards `{other}` and `{name}` both have a gateway of {version}: {known} and {gateway}"),
+            "the kernel refuses the second default route, so the card that comes up last does not, or the machine reaches \
+             the rest of the world by whichever was first",
+            format!(
+                "keep the gateway that leads to the rest of the world, and take the one of `{name}` or `{other}` out"
+            ),
+        );
+        found.push(of_card(machine, finding, name, &["gateway"]));
+    }
+    found
 }
 
 /// NET-4. A server on the machine itself, such as 127.0.0.1, is one.

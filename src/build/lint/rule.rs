@@ -102,6 +102,7 @@ rules! {
     DOUBLE_ADDRESS = "NET-2", Error, "an address of two cards";
     GATEWAY = "NET-3", Error, "a gateway that cannot be reached";
     NAME_SERVER = "NET-4", Error, "a name server that cannot answer";
+    DOUBLE_GATEWAY = "NET-5", Error, "more than one default route";
     TIME_ZONE = "SET-1", Error, "a time zone that does not exist";
     KEYMAP = "SET-2", Error, "a keymap that does not exist";
     LIKELY_NAME = "SET-3", Warning, "a zone, keymap, flavor, repository or shell that Alpine likely does not have";

@@ -615,6 +615,20 @@ const CASES: &[(&str, Option<&str>, Case<'static>, Case<'static>)] = &[
         ("[network.interfaces]\neth0 = { address = \"10.0.0.5/24\", gateway = \"224.0.0.1\" }", &[]),
         ("[network.interfaces]\neth0 = { address = \"fd00::5/128\", gateway = \"fd01::1\" }", &[]),
     ),
+    (
+        "NET-5",
+        None,
+        (
+            "[network.interfaces]\neth0 = { address = \"10.0.0.5/24\", gateway = \"10.0.0.1\" }\n\
+             eth1 = { address = \"10.1.0.5/24\", gateway = \"10.1.0.1\" }",
+            &[],
+        ),
+        (
+            "[network.interfaces]\neth0 = { address = \"10.0.0.5/24\", gateway = \"10.0.0.1\" }\n\
+             eth1 = { address = \"10.1.0.5/24\" }\neth2 = { address = \"fd00::5/64\", gateway = \"fd00::1\" }",
+            &[],
+        ),
+    ),
     ("NET-4", None, ("[network]\ndns = [\"0.0.0.0\"]", &[]), ("[network]\ndns = [\"127.0.0.1\"]", &[])),
     ("NET-4", None, ("[network]\ndns = [\"::\"]", &[]), ("[network]\ndns = [\"::1\"]", &[])),
     ("NET-4", None, ("[network]\ndns = [\"255.255.255.255\"]", &[]), ("[network]\ndns = [\"10.0.0.255\"]", &[])),
