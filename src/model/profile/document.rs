@@ -219,12 +219,15 @@ pub(super) fn read(text: &str, mistakes: impl Fn(&Layer) -> Mistakes) -> Result<
         };
         // The last member of a list first, so that the places of those before it stay.
         wrong.sort_by(|a, b| compare(&b.path, &a.path));
+        let known = problems.len();
         for Wrong { path, what, fix } in wrong {
             let line = span_of(table, &path).map_or(1, |span| lines.line(span.start));
             problems.push(Problem { line, what, fix });
             take_out(table, &path);
             poorer.extend(path.split_last().map(|(_, table)| table.to_vec()));
         }
+        // Those of one line as they are written.
+        problems[known..].reverse();
         if problems.len() > MOST_PROBLEMS {
             problems.sort_by_key(|problem| problem.line);
             return Err(ProfileError::Problems(problems));
@@ -425,7 +428,7 @@ mod tests {
     fn every_wrong_key_is_listed_with_its_line_and_what_to_write() {
         let text = "descripton = \"x\"\npackages = \"nano\"\nhostname = \"a_b\"\n[alpine]\nrepositories = [\"main\", 5, \"a b\"]\n\
                     [users.kiosk]\nuid = \"1000\"\ngid = 70000\nshell = \"sh\"\n\n[users.Bad]\n[vars.x]\ntyp = \"string\"\n\
-                    [[allow]]\nrule = \"OVL-1\"\n";
+                    [network]\ndns = [\"10.0.0\", \"10.0.0.1\", \"ns\"]\n[[allow]]\nrule = \"OVL-1\"\n";
         assert_eq!(
             problems(text),
             [
@@ -442,7 +445,9 @@ mod tests {
                 "line 9: `users.kiosk.shell` has the value `sh`; write an absolute path, such as \"/home/kiosk\" or \"/bin/ash\"",
                 "line 11: `users` has the key `Bad`; write lower-case letters, digits, `-`, `_` and `.`, a letter first",
                 "line 13: unknown key `typ` in `vars.x`; did you mean `type`?",
-                "line 14: `allow` has no key `reason`; write it",
+                "line 15: `network.dns` has the value `10.0.0`; write the address of a name server, such as \"10.0.0.1\"",
+                "line 15: `network.dns` has the value `ns`; write the address of a name server, such as \"10.0.0.1\"",
+                "line 16: `allow` has no key `reason`; write it",
             ]
         );
     }

@@ -5,7 +5,6 @@ use std::fmt;
 use std::net::IpAddr;
 
 use schemars::JsonSchema;
-use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use super::document::Mistakes;
@@ -23,7 +22,8 @@ const LARGEST_VLAN: u16 = 4094;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Network {
-    /// Name servers, when DHCP does not name them; `!` takes out what an earlier layer names.
+    /// Name servers, when DHCP does not name them; `!` takes out what an earlier layer names. Each is in the one spelling
+    /// of RFC 5952, so that `!` finds it however it was written.
     #[serde(deserialize_with = "servers")]
     pub dns: Vec<String>,
     /// Domains that short host names are looked for in; `!` takes out what an earlier layer names.
@@ -45,16 +45,13 @@ pub struct Interface {
     pub gateway: Option<IpAddr>,
 }
 
-/// Name servers, each address in the one spelling of RFC 5952, so that `!` finds it however it was written.
+/// Name servers in their one spelling. What is no address stays, for [`mistakes`] to name each.
 fn servers<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<String>, D::Error> {
     let canonical = |text: String| {
         let (sign, bare) = text.strip_prefix('!').map_or(("", text.as_str()), |bare| ("!", bare));
-        let address = bare.parse::<IpAddr>().map_err(|_| {
-            D::Error::custom(format!("`{text}` is not the address of a name server; write one, such as \"10.0.0.1\""))
-        })?;
-        Ok(format!("{sign}{address}"))
+        bare.parse::<IpAddr>().map_or_else(|_| text.clone(), |address| format!("{sign}{address}"))
     };
-    Vec::<String>::deserialize(input)?.into_iter().map(canonical).collect()
+    Ok(Vec::<String>::deserialize(input)?.into_iter().map(canonical).collect())
 }
 
 /// How a card gets its address.
@@ -128,7 +125,7 @@ pub fn parts(name: &str) -> (&str, Option<u16>) {
     }
 }
 
-/// Notes names that no card has, gateways that no address can use, and domains that are none. Whether the addresses of
+/// Notes names that no card has, gateways that no address can use, name servers and domains that are none. Whether the addresses of
 /// all layers go together is for the lint.
 pub(super) fn mistakes(network: &Network, found: &mut Mistakes) {
     for (key, interface) in &network.interfaces {
@@ -140,6 +137,7 @@ pub(super) fn mistakes(network: &Network, found: &mut Mistakes) {
             found.value(&["network", "interfaces", key, "gateway"], &gateway.to_string(), why);
         }
     }
+    found.members(&["network", "dns"], &network.dns, check_server);
     found.members(&["network", "search"], &network.search, check_domain);
 }
 
@@ -166,6 +164,11 @@ fn check_gateway(gateway: IpAddr, address: &Address) -> Result<(), &'static str>
     let Address::Fixed(fixed) = address else { return Err("only fixed addresses have a gateway; take it out") };
     let is_alike = fixed.iter().any(|(address, _)| address.is_ipv4() == gateway.is_ipv4());
     is_alike.then_some(()).ok_or("no address of the card is of its kind; write one of the same version of IP")
+}
+
+fn check_server(written: &str) -> Result<(), &'static str> {
+    let address = written.strip_prefix('!').unwrap_or(written).parse::<IpAddr>();
+    address.map(drop).map_err(|_| "write the address of a name server, such as \"10.0.0.1\"")
 }
 
 /// RFC 1035, section 2.3.1: labels of letters, digits and inner hyphens, 63 bytes each, and 253 in all.
@@ -222,7 +225,8 @@ mod tests {
             ("search = [\"a b\"]", "write a domain"),
             ("search = [\"!\"]", "write a domain"),
             ("search = [\"-a..b\"]", "`network.search` has the value `-a..b`; write a domain"),
-            ("dns = [\"10.0.0\"]", "`10.0.0` is not the address of a name server"),
+            ("dns = [\"10.0.0\"]", "`network.dns` has the value `10.0.0`; write the address of a name server"),
+            ("dns = [\"!dns.example\"]", "`network.dns` has the value `!dns.example`; write the address"),
             ("[interfaces]\n\"!eth1\" = { address = \"none\" }", "nothing can be said of it"),
             (
                 "[interfaces]\neth0 = { adress = \"dhcp\" }",
