@@ -3,18 +3,24 @@
 
 use std::collections::BTreeSet;
 
-use super::lint::rule::TEMPLATE;
+use super::lint::rule::{TEMPLATE, VARIABLE};
 use super::{BaseAccounts, BuildError, Finding, Place, Recipe, Topic};
 use crate::model::template::{Renderer, Template, TemplateError, TemplateSet};
 use crate::wire::apkovl::{Entry, Node, Tree};
 
 impl Recipe {
-    /// Every template of the profile, with the owners and modes that their files will have; what `render` shows.
+    /// Every template of the profile without a mistake, with the owners and modes that their files will have; what
+    /// `render` shows. Whatever else is wrong with the profile is no hindrance.
     ///
     /// # Errors
-    /// As [`Recipe::tree`], and when a template is wrong.
+    /// When a template is wrong.
     pub fn templates(&self, base: &BaseAccounts, epoch: u64) -> Result<Renderer, BuildError> {
-        self.renderer(&self.raw_tree(base)?, epoch)
+        self.renderer(&self.lay(base).tree, epoch)
+    }
+
+    /// What is wrong with the templates, or with the variables they know.
+    pub fn template_findings(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|it| [TEMPLATE, VARIABLE].contains(&it.rule))
     }
 
     /// Looks for mistakes in each template, and takes those that have one out (TPL-2).
@@ -108,7 +114,9 @@ impl Recipe {
     /// An error with the layer whose template it is.
     fn wrong(&self, source: TemplateError) -> BuildError {
         let path = match &source {
-            TemplateError::Template { path, .. } | TemplateError::TooLarge { path } => Some(path),
+            TemplateError::Template { path, .. }
+            | TemplateError::TooLarge { path }
+            | TemplateError::TooMuch { path } => Some(path),
             _ => None,
         };
         let owner = path.and_then(|path| self.trail.owner(Topic::File, path));

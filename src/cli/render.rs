@@ -6,8 +6,8 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::{Value as Json, json};
 
-use super::pipeline::load;
-use crate::build::BaseAccounts;
+use super::progress::say;
+use crate::build::{BaseAccounts, Finding, Recipe};
 use crate::config::Settings;
 use crate::fleet::Fleet;
 use crate::model::identity::Identity;
@@ -37,13 +37,28 @@ pub(super) struct RenderArgs {
 
 pub(super) async fn render(settings: &Settings, args: RenderArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let RenderArgs { profile, file, machine, vars, json } = args;
-    let recipe = load(settings, &profile)?;
+    let recipe = Recipe::read(&settings.profiles, &settings.overlays, &profile)?;
+    let bare = file.as_deref().map(bare_path);
+    let concerns = |finding: &Finding| match (&finding.path, bare) {
+        (Some(path), Some(wanted)) => path == wanted,
+        _ => true,
+    };
+    let wrong: Vec<String> =
+        recipe.template_findings().filter(|it| it.is_fatal() && concerns(it)).map(Finding::line).collect();
+    anyhow::ensure!(
+        wrong.is_empty(),
+        "the templates of profile `{profile}` have mistakes: {}\n  `bivouac check {profile}` says more",
+        wrong.join("\n  and ")
+    );
+    if recipe.findings().iter().any(Finding::is_fatal) {
+        say(&format!("{profile} has mistakes, which do not keep this from being shown: bivouac check {profile}"));
+    }
     let renderer = recipe.templates(&BaseAccounts::default(), 0)?;
     let files = &renderer.set().files;
     if files.is_empty() {
         bail!("profile `{profile}` has no templates; a file of a root/ folder whose name ends in `{SUFFIX}` is one");
     }
-    let wanted = file.as_deref().map(|file| place(&renderer, file)).transpose()?;
+    let wanted = bare.map(|file| place(&renderer, file)).transpose()?;
     let own = values(settings, &profile, &machine, &vars, &renderer)?;
     let known = Fleet::read(&settings.fleet()).await?.into_iter().map(|machine| machine.identity);
     let identity = known.into_iter().find(|it| it.mac == machine).unwrap_or_else(|| Identity::of(machine));
@@ -79,10 +94,14 @@ pub(super) async fn render(settings: &Settings, args: RenderArgs, out: &mut dyn 
     Ok(())
 }
 
-/// The place of the template of a file, which may be written with a slash before it or with the template's name.
-fn place(renderer: &Renderer, file: &str) -> anyhow::Result<usize> {
-    let wanted = file.trim_start_matches('/');
-    let wanted = wanted.strip_suffix(SUFFIX).unwrap_or(wanted);
+/// The path of a file, which may be written with a slash before it or with the template's name.
+fn bare_path(file: &str) -> &str {
+    let path = file.trim_start_matches('/');
+    path.strip_suffix(SUFFIX).unwrap_or(path)
+}
+
+/// The place of the template of a file.
+fn place(renderer: &Renderer, wanted: &str) -> anyhow::Result<usize> {
     let known = || renderer.set().files.iter().map(|file| file.path.as_str());
     known().position(|path| path == wanted).with_context(|| match nearest(wanted, known()) {
         Some(near) => format!("no template makes `{wanted}`; did you mean `{near}`?"),

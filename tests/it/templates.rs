@@ -206,6 +206,24 @@ fn render_shows_what_a_machine_will_get_before_anything_is_built() {
 }
 
 #[test]
+fn render_shows_a_file_whatever_else_is_wrong_with_the_profile() {
+    let site = Site::new();
+    site.write("profiles/desk/profile.toml", &format!("timezone = \"No/where/\"\n{PROFILE}"));
+    site.write("profiles/desk/root/etc/issue.tmpl", "{{ machine.mac }}\n");
+    site.write("profiles/desk/root/etc/bad.tmpl", "{{ vars.nothing }}\n");
+    let machine = ["--machine", "52:54:00:00:00:01"];
+    let ran = site.run(&[&["render", "desk", "etc/issue"][..], &machine].concat());
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "52:54:00:00:00:01\n"), "{}", ran.err);
+    assert_eq!(ran.err, "desk has mistakes, which do not keep this from being shown: bivouac check desk\n");
+    for file in [&[][..], &["etc/bad"], &["/etc/bad.tmpl"]] {
+        let ran = site.run(&[&["render", "desk"][..], file, &machine].concat());
+        assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""));
+        assert!(ran.err.contains("etc/bad.tmpl, line 1: there is no `vars.nothing`"), "{}", ran.err);
+        assert!(!ran.err.contains("No/where"), "{}", ran.err);
+    }
+}
+
+#[test]
 fn templates_go_along_with_an_export() {
     let site = site(&[("etc/host", "{{ vars.host }} for {{ machine.mac }}")]);
     assert_eq!(site.run(&["export", "desk", "desk.tar"]).code, Some(0));
