@@ -6,10 +6,11 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use crate::build::Recipe;
+use crate::build::{BaseAccounts, Recipe, Topic};
 use crate::config::Settings;
 use crate::disk::write_atomic;
 use crate::model::name::ProfileName;
+use crate::wire::apkovl::Node;
 
 /// The overlays of a profile that extends nothing; they come with Bivouac.
 const OVERLAYS: [&str; 3] = ["base", "network", "check-in"];
@@ -32,7 +33,7 @@ packages = []
 #keymap = "de de-nodeadkeys"
 
 # Files of earlier layers that the machine shall not have; one ending in "/" means a whole tree.
-#remove = ["etc/issue"]
+@remove@
 
 # [alpine]: "latest-stable", a branch ("3.24") or a version ("3.24.1"); flavor "lts" for real hardware, "virt" for
 # virtual machines.
@@ -53,7 +54,7 @@ packages = []
 
 # Owner and mode of files, because version control keeps neither.
 #[files]
-#"etc/motd" = { mode = "0600" }
+@file@
 "##;
 
 /// The part of the template about overlays, when the profile extends nothing.
@@ -64,6 +65,9 @@ const ON_OVERLAYS: &str = "# Reusable pieces from the folder of overlays, the fi
 const ON_PROFILE: &str = "# Everything of this profile comes first, then overlays of its own, then this file.\n\
                           extends = \"@from@\"\n#overlays = []";
 
+/// A file of the overlays that a machine can do without.
+const SPARE: &str = "etc/sysctl.d/bivouac-check-in.conf";
+
 /// Makes the profile `name`, which extends `from` if that is given.
 pub(super) fn new_profile(
     settings: &Settings,
@@ -72,10 +76,13 @@ pub(super) fn new_profile(
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
     // Before anything is written: what the new profile rests on.
-    match from {
-        Some(from) => drop(Recipe::load(&settings.profiles, &settings.overlays, from)?),
-        None => all_there(&settings.overlays)?,
-    }
+    let spare = match from {
+        Some(from) => spare(&Recipe::load(&settings.profiles, &settings.overlays, from)?),
+        None => {
+            all_there(&settings.overlays)?;
+            Some(SPARE.to_owned())
+        }
+    };
     fs::create_dir_all(&settings.profiles)
         .with_context(|| format!("cannot make the folder {}", settings.profiles.display()))?;
     let folder = settings.profiles.join(name.as_str());
@@ -85,7 +92,7 @@ pub(super) fn new_profile(
         }
         _ => anyhow::Error::new(error).context(format!("cannot make the folder {}", folder.display())),
     })?;
-    let made = write(&folder, name, from).and_then(|()| {
+    let made = write(&folder, &text(name, from, spare.as_deref()), from.is_none().then_some(name)).and_then(|()| {
         Recipe::load(&settings.profiles, &settings.overlays, name)
             .with_context(|| format!("the overlays in {} do not make a machine", settings.overlays.display()))
     });
@@ -125,24 +132,44 @@ fn listed(names: &[&str]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-fn write(folder: &Path, name: &ProfileName, from: Option<&ProfileName>) -> anyhow::Result<()> {
+/// A file of a profile that one which extends it can do without: neither run nor read by what runs.
+fn spare(base: &Recipe) -> Option<String> {
+    let (tree, trail) = base.explained(&BaseAccounts::default());
+    let own = format!("profile {}", base.name);
+    let is_plain =
+        |path: &str| tree.get(path).is_some_and(|it| matches!(it.node, Node::File(_)) && it.mode & 0o111 == 0);
+    let mut files = trail.iter().filter(|(subject, _)| subject.kind == Topic::File && is_plain(&subject.name));
+    let found = files.find_map(|(subject, steps)| (steps.last()?.by == own).then(|| subject.name.clone()));
+    found.or_else(|| is_plain(SPARE).then(|| SPARE.to_owned()))
+}
+
+/// Writes the files of a profile; one that extends nothing greets by its name.
+fn write(folder: &Path, text: &str, greeter: Option<&ProfileName>) -> anyhow::Result<()> {
     let etc = folder.join("root/etc");
     fs::create_dir_all(&etc).with_context(|| format!("cannot make the folder {}", etc.display()))?;
-    if from.is_none() {
+    if let Some(name) = greeter {
         write_atomic(&etc.join("motd"), format!("This is {name}.\n").as_bytes())?;
     }
-    write_atomic(&folder.join("profile.toml"), text(name, from).as_bytes())?;
+    write_atomic(&folder.join("profile.toml"), text.as_bytes())?;
     Ok(())
 }
 
-/// The `profile.toml`.
-fn text(name: &ProfileName, from: Option<&ProfileName>) -> String {
+/// The `profile.toml`. `spare` is a file that could be removed.
+fn text(name: &ProfileName, from: Option<&ProfileName>, spare: Option<&str>) -> String {
     let overlays = OVERLAYS.map(|name| format!("\"{name}\"")).join(", ");
     let layers = from.map_or_else(
         || ON_OVERLAYS.replace("@overlays@", &overlays),
         |from| ON_PROFILE.replace("@from@", from.as_str()),
     );
-    TEMPLATE.replace("@layers@", &layers).replace("@name@", name.as_str())
+    let remove = format!("#remove = [{}]", spare.map(|path| format!("\"{path}\"")).unwrap_or_default());
+    let owned = if from.is_none() { Some("etc/motd") } else { spare };
+    let file =
+        owned.map_or("# \"PATH\" = { mode = \"0600\" }".to_owned(), |it| format!("#\"{it}\" = {{ mode = \"0600\" }}"));
+    TEMPLATE
+        .replace("@layers@", &layers)
+        .replace("@remove@", &remove)
+        .replace("@file@", &file)
+        .replace("@name@", name.as_str())
 }
 
 #[cfg(test)]
@@ -154,7 +181,7 @@ mod tests {
     fn every_key_of_the_template_may_be_switched_on() {
         let name: ProfileName = "kiosk".parse().unwrap();
         for from in [None, Some(&name)] {
-            let text = text(&name, from);
+            let text = text(&name, from, Some(SPARE));
             let profile = Profile::parse(&text).unwrap();
             assert_eq!((profile.extends.as_ref(), profile.overlays.is_empty()), (from, from.is_some()));
             let full: String = text

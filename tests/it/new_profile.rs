@@ -31,6 +31,31 @@ fn a_new_profile_may_extend_another() {
 }
 
 #[test]
+fn each_line_of_a_new_profile_may_be_switched_on_alone() {
+    let site = Site::new();
+    for arguments in [&["new", "kiosk"][..], &["new", "loud", "--from", "hello"], &["new", "calm", "--from", "kiosk"]] {
+        assert_eq!(site.run(arguments).code, Some(0));
+        let path = format!("profiles/{}/profile.toml", arguments[1]);
+        let text = fs::read_to_string(site.path(&path)).unwrap();
+        let lines: Vec<&str> = text.lines().filter(|line| line.starts_with('#') && !line.starts_with("# ")).collect();
+        for (place, line) in lines.iter().enumerate().filter(|(_, line)| line.contains(" = ")) {
+            // With the table it is in.
+            let table = lines[..place].iter().rev().find(|line| line.starts_with("#["));
+            let is_top =
+                ["#hostname", "#timezone", "#keymap", "#remove", "#overlays"].iter().any(|it| line.starts_with(it));
+            let mut on = text.replacen(line, &line[1..], 1);
+            if let Some(table) = table.filter(|_| !is_top) {
+                on = on.replacen(table, &table[1..], 1);
+            }
+            site.write(&path, &on);
+            let ran = site.run(&["check", arguments[1]]);
+            assert_eq!(ran.code, Some(0), "{line}: {}{}", ran.out, ran.err);
+        }
+        site.write(&path, &text);
+    }
+}
+
+#[test]
 fn nothing_is_written_when_it_cannot_be_a_profile() {
     let site = Site::new();
     let before = fs::read_to_string(site.path("profiles/hello/profile.toml")).unwrap();
