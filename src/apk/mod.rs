@@ -26,7 +26,7 @@ pub use package::{CONTROL_LIMIT, Expected, Member, MemberKind, Mismatch, Package
 pub use pkginfo::PkgInfo;
 pub use secdb::{SECDB_LIMIT, Secdb, SecdbError};
 pub use segment::NameError;
-pub use sign::{INDEX_LIMIT, SignedBy, SignedIndex, SignedIndexError, read_index, write_index};
+pub use sign::{ADB, INDEX_LIMIT, SignedBy, SignedIndex, SignedIndexError, read_index, write_index};
 pub use solver::{Offer, Problem, REPOSITORY_LIMIT, Reason, Repository, Selected, Solution, Unsolvable, Wanted, solve};
 pub use version::{Version, VersionError};
 pub use world::{WordError, World, WorldError, parse_word};

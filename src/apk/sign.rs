@@ -19,7 +19,7 @@ const SIGNATURE_LIMIT: u64 = 1 << 20;
 pub(super) const PREFIX: &str = ".SIGN.";
 
 /// What a version 3 index or package starts with.
-pub(super) const ADB: &[u8] = b"ADB";
+pub const ADB: &[u8] = b"ADB";
 
 /// Who vouched for an index.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,6 +15,7 @@ use super::download::{address, blocking, shown};
 use super::openpgp::FileHashes;
 use super::sink::{Piece, Received, Target, receive};
 use super::{Downloader, Expect, FetchError, RedirectFault, Source};
+use crate::apk::{ADB, PackageError};
 use crate::model::digest::{Digest, Digest512};
 
 /// How many pieces of a body may wait for the disk before the network has to.
@@ -283,8 +284,17 @@ impl<'a> Download<'a> {
         } else if let Some(known) = self.known {
             request = request.headers(known.conditions());
         }
-        let response = request.send().await.map_err(|error| no_answer(&url, error))?;
-        self.accept(place, &response, asked_for_rest).await?;
+        let mut response = request.send().await.map_err(|error| no_answer(&url, error))?;
+        if let Err(error) = self.accept(place, &response, asked_for_rest).await {
+            // The format says more than the length, which follows from it.
+            let is_of_version_3 = matches!(error, FetchError::Length { .. }) && begins_as_adb(&mut response).await;
+            let url = || self.shown(place);
+            return Err(if is_of_version_3 {
+                FetchError::Refused { url: url(), source: Box::new(PackageError::Adb) }
+            } else {
+                error
+            });
+        }
         if self.is_unchanged {
             return Ok(());
         }
@@ -432,6 +442,11 @@ impl Drop for Download<'_> {
             self.downloader.progress.finished(&self.what);
         }
     }
+}
+
+/// Whether the first bytes of an answer are those of a file of apk's version 3.
+async fn begins_as_adb(response: &mut Response) -> bool {
+    response.chunk().await.ok().flatten().is_some_and(|bytes| bytes.starts_with(ADB))
 }
 
 /// What may stand in `If-Range`: a strong entity tag, or else a date (RFC 9110, section 13.1.5).

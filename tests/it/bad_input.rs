@@ -213,6 +213,13 @@ fn a_package_or_an_index_in_the_format_of_apk_3_is_refused_by_name() {
         &["build", "hello"],
         &["alpine-base-1.0-r0.apk is refused", "the package is in apk's version 3 format (ADB)"],
     );
+    // One of another length than the index has, as any real one would be.
+    server.put(format!("{MAIN}/alpine-base-1.0-r0.apk"), Reply::File(b"ADBd, and what follows".repeat(100)));
+    refused(
+        &site,
+        &["build", "hello"],
+        &["alpine-base-1.0-r0.apk is refused", "the package is in apk's version 3 format (ADB)"],
+    );
     assert!(!site.cached().iter().any(|file| file.starts_with("packages/") || file.starts_with("partial/")));
 }
 
@@ -272,9 +279,10 @@ fn what_is_not_published_is_named_with_the_next_step() {
     let site = Site::new();
     refused(&site, &["publish", "hello"], &["profile `hello` has nothing to publish; run `bivouac build hello`"]);
     refused(&site, &["show", "hello"], &["profile `hello` has no release; run `bivouac publish hello`"]);
+    site.write("no-mirror.toml", "[caching-mirror]\nenabled = false\n");
     refused(
         &site,
-        &["serve", "--dhcp", "off"],
+        &["serve", "--dhcp", "off", "--site", "no-mirror.toml"],
         &["nothing is published, so nothing can boot; run `bivouac up PROFILE`"],
     );
     let site = Site::published();
