@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::time::SystemTime;
 
 use crate::config::VerifySettings;
+use crate::disk;
 use crate::model::check::Check;
 
 /// Prints an error and its causes, one a line. A cause that only repeats its error is left out. What a person can do about
@@ -18,17 +19,11 @@ pub(super) fn error(error: &anyhow::Error, out: &mut dyn Write) {
         }
         last = cause;
     }
-    if error.chain().any(is_full) {
+    if disk::is_full(error.as_ref()) {
         text.push_str("hint: make room on that disk; `bivouac gc` removes what nothing uses any more\n");
     }
     // Nobody is left to tell when standard error is closed.
     let _ = out.write_all(plain(&text).as_bytes());
-}
-
-/// Whether it says that a disk, or somebody's share of it, is full.
-fn is_full(cause: &(dyn std::error::Error + 'static)) -> bool {
-    let error = cause.downcast_ref::<io::Error>();
-    error.is_some_and(|error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
 }
 
 /// An error with its causes in one line.

@@ -140,7 +140,12 @@ fn assigned(settings: &Settings, store: &Store, coming: &[ProfileName]) -> anyho
     }
     if assignments.fallback.is_none() {
         let known: Vec<String> = published.iter().chain(coming).map(ProfileName::to_string).collect();
-        anyhow::ensure!(!known.is_empty(), "nothing is published, so nothing can boot; run `bivouac up PROFILE`");
+        if known.is_empty() {
+            const NOTHING: &str = "nothing is published, so nothing can boot; run `bivouac up PROFILE`";
+            anyhow::ensure!(settings.caching_mirror.is_enabled, NOTHING);
+            warn!("{NOTHING}; until then this server is a mirror of Alpine and nothing else");
+            return Ok(settings);
+        }
         let known = known.join(", ");
         warn!("machines the site file does not name will not boot: set --default-profile to one of {known}");
     }

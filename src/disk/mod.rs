@@ -68,6 +68,15 @@ impl DiskError {
     }
 }
 
+/// Whether an error, or one of its causes, says that a disk is full, or somebody's share of it.
+#[must_use]
+pub fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|error| {
+        let error = error.downcast_ref::<io::Error>();
+        error.is_some_and(|error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    })
+}
+
 /// Makes a folder and the folders above it; one that exists is left as it is.
 ///
 /// # Errors

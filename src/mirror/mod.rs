@@ -232,7 +232,9 @@ impl Mirror {
         let place = Place::parse(path).ok_or_else(nothing)?;
         let Ok(_waiting) = self.inner.waiting.try_acquire() else { return Err(Arc::new(MirrorError::Busy)) };
         match place {
-            Place::Index(repository) | Place::Package(repository, _) if !self.has(&repository) => Err(nothing()),
+            Place::Index(repository) | Place::Package(repository, _) if !self.has(&repository) => {
+                Err(Arc::new(MirrorError::NotMirrored(repository.repository)))
+            }
             Place::Index(repository) => self.index(&repository).await,
             Place::Package(repository, file) => self.package(&repository, &file).await,
             Place::Image(path) => {

@@ -10,6 +10,7 @@ use tracing::{debug, error, warn};
 use super::blob::{self, About};
 use super::content::Content;
 use super::{Link, kind, plain};
+use crate::disk;
 use crate::mirror::{Lasts, MirrorError, Served};
 use crate::serve::App;
 
@@ -18,6 +19,10 @@ const PAGE: &str = "text/html; charset=utf-8";
 
 /// When a client that was sent away may come back, in seconds.
 const COME_BACK: &str = "10";
+
+/// Said where a file cannot be taken in.
+const FULL: &str =
+    "the disk of this server is full, so it takes in nothing from upstream; what it holds it still serves";
 
 /// The warning of an answer that is older than it should be (RFC 7234, section 5.5.1).
 const STALE: &str = "110 - \"Response is Stale\"";
@@ -83,19 +88,23 @@ fn about(about: About, lasts: Lasts) -> About {
 
 /// Says why, in public words; the log gets the causes of what is not the client's doing.
 fn refusal(path: &str, problem: &MirrorError) -> Response {
-    let problem = problem as &dyn std::error::Error;
-    let status = match problem.downcast_ref() {
-        Some(MirrorError::Missing(_) | MirrorError::NoKey(_)) => StatusCode::NOT_FOUND,
-        Some(MirrorError::Waiting(_) | MirrorError::Busy) => StatusCode::SERVICE_UNAVAILABLE,
-        Some(MirrorError::Upstream { .. } | MirrorError::Unsigned(_)) => StatusCode::BAD_GATEWAY,
+    let status = match problem {
+        MirrorError::Missing(_) | MirrorError::NoKey(_) | MirrorError::NotMirrored(_) => StatusCode::NOT_FOUND,
+        MirrorError::Waiting(_) | MirrorError::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        MirrorError::Upstream { .. } | MirrorError::Unsigned(_) => StatusCode::BAD_GATEWAY,
+        problem if disk::is_full(problem) => StatusCode::INSUFFICIENT_STORAGE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
     let text = match status {
+        StatusCode::INSUFFICIENT_STORAGE => FULL.to_owned(),
         StatusCode::INTERNAL_SERVER_ERROR => "the file cannot be served; see the server's log".to_owned(),
         _ => problem.to_string(),
     };
+    let problem = problem as &dyn std::error::Error;
     match status {
-        StatusCode::INTERNAL_SERVER_ERROR => error!(path, problem, "the caching mirror failed"),
+        StatusCode::INSUFFICIENT_STORAGE | StatusCode::INTERNAL_SERVER_ERROR => {
+            error!(path, problem, "the caching mirror failed");
+        }
         StatusCode::BAD_GATEWAY => warn!(path, problem, "the caching mirror has nothing to serve"),
         _ => debug!(path, problem, "the caching mirror has nothing to serve"),
     }
@@ -109,6 +118,16 @@ fn refusal(path: &str, problem: &MirrorError) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_without_a_path() {
+        for kind in [std::io::ErrorKind::StorageFull, std::io::ErrorKind::QuotaExceeded] {
+            let path = "/var/lib/bivouac/mirror/partial/x".into();
+            let problem = MirrorError::Disk(disk::DiskError::Io { action: "write", path, source: kind.into() });
+            assert_eq!(refusal("path", &problem).status(), StatusCode::INSUFFICIENT_STORAGE);
+        }
+        assert!(!FULL.contains('/'));
+    }
 
     #[test]
     fn who_has_waited_long_enough_is_told_when_to_come_back() {

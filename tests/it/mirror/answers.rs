@@ -144,6 +144,19 @@ fn a_package_is_stored_once_for_builds_and_clients() {
 }
 
 #[test]
+fn a_site_may_be_a_mirror_and_nothing_else() {
+    let site = Site::new();
+    // The keys of a release are those that sign its packages.
+    assert_eq!(site.run(&["fetch", "hello"]).code, Some(0));
+    let server = site.serve_with(LAZY, &[]);
+    let tree = small("tree");
+    offer(&site, &[("tree", &tree)]);
+    assert_eq!(get(&server, &path("tree")).body, tree);
+    let log = server.stop();
+    assert!(log.contains("nothing is published, so nothing can boot; run `bivouac up PROFILE`; until then"), "{log}");
+}
+
+#[test]
 fn a_site_may_be_no_mirror() {
     let site = Site::published();
     let server = site.serve_with("[caching-mirror]\nenabled = false\n", &[]);

@@ -34,6 +34,9 @@ fn paths_that_mean_nothing_are_not_found_and_reach_nobody() {
         let answer = get(&server, &format!("/alpine/{path}"));
         assert!(matches!(answer.status, 400 | 404), "{path}: {answer:?}");
     }
+    let other = get(&server, "/alpine/v3.24/other/x86_64/APKINDEX.tar.gz").refusal();
+    let said = "the site does not mirror `other`; add it to `caching-mirror.repositories`";
+    assert_eq!(other, (404, said.to_owned()));
     let long = format!("/alpine/v3.24/main/x86_64/{}-1.apk", "a".repeat(10_000));
     assert_eq!(get(&server, &long).status, 404);
     assert_eq!(site.mirror.server.requests(), [] as [&str; 0]);
