@@ -65,12 +65,17 @@ fn passwords(machine: &Machine<'_>) -> Vec<Finding> {
 
 /// OVL-17: only `[files]` can give it another mode.
 fn shadow_mode(machine: &Machine<'_>) -> Option<Finding> {
+    /// Root's own, and Alpine's `shadow`.
+    const GROUPS: [u32; 2] = [0, 42];
     let entry = machine.tree.get("etc/shadow")?;
-    (entry.mode & 0o137 != 0 || entry.owner.uid != 0).then(|| {
+    (entry.mode & 0o137 != 0 || entry.owner.uid != 0 || !GROUPS.contains(&entry.owner.gid)).then(|| {
         machine.at(
             SHADOW_MODE,
             "etc/shadow",
-            format!("etc/shadow has the mode {:04o} and belongs to {}", entry.mode, entry.owner.uid),
+            format!(
+                "etc/shadow has the mode {:04o} and belongs to {}:{}",
+                entry.mode, entry.owner.uid, entry.owner.gid
+            ),
             "until Alpine's own scripts correct it, others may read the hashes",
             "take the rule for it out of `[files]`; Bivouac writes 0640",
         )

@@ -171,6 +171,9 @@ fn kind(machine: &Machine<'_>, path: &str, entry: &Entry) -> Option<Finding> {
     let is_merged = machine.arguments.iter().any(|argument| argument == "bootstrap_usr_merged");
     let (what, fix) = if is_folder && LINKS.contains(&path) {
         (format!("`{path}` is a folder, and a link in Alpine"), "put its files where the link leads".to_owned())
+    } else if matches!(entry.node, Node::File(_)) && LINKS.contains(&path) && path != "etc/mtab" {
+        let fix = "take it out of root/, or put a link there to what a package brings";
+        (format!("`{path}` is a file, and a link in Alpine"), fix.to_owned())
     } else if !is_folder && FOLDERS.contains(&path) {
         (format!("`{path}` is not a folder, and is one in Alpine"), "take it out of root/".to_owned())
     } else if is_folder && is_merged && matches!(path, "bin" | "lib" | "sbin") {

@@ -20,7 +20,8 @@ fn repositories(machine: &Machine<'_>) -> Vec<Finding> {
     };
     for (path, _, bytes) in machine.files().filter(|(path, ..)| is_list(path)) {
         let text = String::from_utf8_lossy(bytes);
-        let lines = text.split('\n').filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'));
+        // apk looks at the first character of a line only: blanks before a `#` or an address are a part of it.
+        let lines = text.split('\n').filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
         for line in lines {
             let shown = line.trim_end_matches('\r').escape_debug().to_string();
             let (rule, what, effect) = if line.ends_with('\r') {
@@ -46,6 +47,9 @@ fn repositories(machine: &Machine<'_>) -> Vec<Finding> {
 
 /// An address or a path, perhaps after `@tag`.
 fn is_repository(line: &str) -> bool {
+    if line.starts_with(char::is_whitespace) {
+        return false;
+    }
     let mut words = line.split_whitespace();
     let first = words.next().unwrap_or_default();
     let place = if first.starts_with('@') { words.next().unwrap_or_default() } else { first };

@@ -96,6 +96,12 @@ const CASES: &[(&str, Option<&str>, Case<'static>, Case<'static>)] = &[
         ("[files]\n\"etc/shadow\" = { mode = \"0600\" }", &[]),
     ),
     (
+        "OVL-17",
+        Some("etc/shadow"),
+        ("[files]\n\"etc/shadow\" = { owner = \"0:1000\" }", &[]),
+        ("[files]\n\"etc/shadow\" = { owner = \"0:42\", mode = \"0640\" }", &[]),
+    ),
+    (
         "OVL-18",
         Some("etc/ssh/ssh_host_rsa_key"),
         ("[files]\n\"etc/ssh/ssh_host_rsa_key\" = { mode = \"0640\" }", &[("etc/ssh/ssh_host_rsa_key", "key")]),
@@ -240,6 +246,12 @@ const CASES: &[(&str, Option<&str>, Case<'static>, Case<'static>)] = &[
         ("", &[("etc/apk/repositories.d/README", "main\n")]),
     ),
     (
+        "OVL-34",
+        Some("etc/apk/repositories"),
+        ("", &[("etc/apk/repositories", " # a comment\n")]),
+        ("", &[("etc/apk/repositories", "# a comment\n\n#\n")]),
+    ),
+    (
         "OVL-35",
         Some("etc/apk/repositories"),
         ("[alpine]\nrelease = \"3.24.1\"", &[("etc/apk/repositories", "http://example.net/v3.19/main\n")]),
@@ -297,6 +309,7 @@ const CASES: &[(&str, Option<&str>, Case<'static>, Case<'static>)] = &[
         ("", &[("etc/fstab", "#tmpfs / tmpfs size=64m 0 0\ntmpfs /tmp tmpfs size=64m 0 0\n")]),
     ),
     ("OVL-45", Some("etc/hostname"), ("", &[("etc/hostname/x", "")]), ("", &[("etc/hostname", "x")])),
+    ("OVL-45", Some("bin/sh"), ("", &[("bin/sh*", "#!/bin/busybox ash\n")]), ("", &[("bin/sh", "-> busybox")])),
     ("OVL-45", Some("var/run"), ("", &[("var/run/x", "")]), ("", &[("var/lib/x", "")])),
     ("OVL-45", Some("usr/bin"), ("", &[("usr/bin", "-> ../bin")]), ("", &[("usr/bin/x*", "")])),
     (

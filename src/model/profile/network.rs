@@ -22,8 +22,7 @@ const LARGEST_VLAN: u16 = 4094;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Network {
-    /// Name servers, when DHCP does not name them; `!` takes out what an earlier layer names. Each is in the one spelling
-    /// of RFC 5952, so that `!` finds it however it was written.
+    /// Name servers, when DHCP does not name them; `!` takes out what an earlier layer names.
     #[serde(deserialize_with = "servers")]
     pub dns: Vec<String>,
     /// Domains that short host names are looked for in; `!` takes out what an earlier layer names.
@@ -45,7 +44,8 @@ pub struct Interface {
     pub gateway: Option<IpAddr>,
 }
 
-/// Name servers in their one spelling. What is no address stays, for [`mistakes`] to name each.
+/// Name servers, each address in the one spelling of RFC 5952, so that `!` finds it however it was written. What is no
+/// address stays, for [`mistakes`] to name each.
 fn servers<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<String>, D::Error> {
     let canonical = |text: String| {
         let (sign, bare) = text.strip_prefix('!').map_or(("", text.as_str()), |bare| ("!", bare));

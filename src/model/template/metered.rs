@@ -103,10 +103,8 @@ fn inner<'a>(it: &Expr<'a>) -> Result<Expr<'a>, Refusal> {
             Expr::Slice(like(it, ast::Slice { expr: expression(&it.expr)?, start, stop, step }))
         }
         Expr::UnaryOp(it) => {
-            let op = match it.op {
-                UnaryOpKind::Not => UnaryOpKind::Not,
-                UnaryOpKind::Neg => UnaryOpKind::Neg,
-            };
+            // A kind of operator cannot be copied.
+            let op = if matches!(it.op, UnaryOpKind::Not) { UnaryOpKind::Not } else { UnaryOpKind::Neg };
             Expr::UnaryOp(like(it, ast::UnaryOp { op, expr: expression(&it.expr)? }))
         }
         Expr::BinOp(it) => {
