@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::dhcp::Dhcp;
 use super::label::LabelTable;
 use super::loader::Loader;
+use super::masked;
 use super::menu::{LocalDisk, MenuTable};
 use super::proxmox::ProxmoxTable;
 use crate::model::alpine::RepositoryName;
@@ -217,9 +218,9 @@ impl File {
     /// Reads the text of a site file.
     ///
     /// # Errors
-    /// Syntax errors and unknown keys, with their line.
+    /// Syntax errors and unknown keys, with their line, in which secrets are masked.
     pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
-        toml::from_str(text)
+        masked::parse(text)
     }
 
     /// The same file with its relative paths starting at `folder`.

@@ -11,6 +11,7 @@ mod http;
 mod label;
 mod lease;
 mod loader;
+mod masked;
 mod menu;
 mod mirror;
 mod proxmox;
