@@ -17,16 +17,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bivouac::fleet::Fleet;
-use bivouac::model::menu::Menu;
 use bivouac::model::name::ChannelName;
 use bivouac::model::net::{DhcpMode, TransferPorts};
 use bivouac::model::plan::{Assignment, Assignments};
 use bivouac::serve::dhcp::Listen;
+use bivouac::serve::given::Given;
 use bivouac::serve::http::tls;
-use bivouac::serve::{self, App, Server};
+use bivouac::serve::rules::{InForce, Rules};
+use bivouac::serve::{self, App, Server, Stop};
 use bivouac::store::Store;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio_util::sync::CancellationToken;
 
 use large::{LARGE, PROFILE, noise, publish_large};
 use servers::{Running, median, nginx, spawn};
@@ -116,26 +116,25 @@ fn certify(folder: &Path) {
 #[tokio::main]
 async fn serve(folder: &Path, with_tls: bool) {
     let any = "127.0.0.1:0".parse().unwrap();
-    let tls = with_tls.then(|| (any, tls::load(&folder.join("cert.pem"), &folder.join("key.pem")).unwrap()));
+    let tls = with_tls.then(|| tls::load(&folder.join("cert.pem"), &folder.join("key.pem")).unwrap());
     let follow = Assignment { profile: PROFILE.parse().unwrap(), channel: ChannelName::default_channel() };
     let options = serve::Options {
         http: any,
-        https: tls,
+        https: with_tls.then_some(any),
         transfers: 2 * OPEN,
         tftp: None,
         tftp_ports: TransferPorts::default(),
         dhcp: Listen::Address(std::net::Ipv4Addr::LOCALHOST, DhcpMode::Off),
-        plan: Arc::default(),
-        quirks: Vec::new(),
         leases: folder.join("leases"),
         dhcp_port: 0,
         pxe_port: 0,
-        advertise: None,
-        loaders: Arc::default(),
-        boot_attempts: 3,
-        assignments: Assignments { fallback: Some(follow), ..Assignments::default() },
-        menu: Menu::default(),
-        disk_rules: Vec::new(),
+        given: Given::default(),
+        rules: InForce::new(Rules {
+            assignments: Assignments { fallback: Some(follow), ..Assignments::default() },
+            boot_attempts: 3,
+            tls,
+            ..Rules::default()
+        }),
         mirror: None,
         cluster: None,
     };
@@ -147,7 +146,7 @@ async fn serve(folder: &Path, with_tls: bool) {
     let lines = server.addresses();
     let address = |what: &str| lines.iter().find_map(|line| line.strip_prefix(what).map(str::to_owned));
     println!("{}", address("HTTPS on ").or_else(|| address("HTTP on ")).unwrap());
-    server.run(CancellationToken::new()).await;
+    server.run(Stop::default()).await.unwrap();
 }
 
 /// Processor seconds per GB over each number of connections; whether they are few enough.

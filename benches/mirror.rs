@@ -21,12 +21,12 @@ use bivouac::apk::{Index, KeyLength, PackageFile, PackageWriter, PkgInfo, Signin
 use bivouac::fetch::{Cache, Checks, Downloader, HttpSettings, Mirrors, Proxy};
 use bivouac::fleet::Fleet;
 use bivouac::mirror::{Mirror, Options, Role};
-use bivouac::model::menu::Menu;
 use bivouac::model::net::{DhcpMode, TransferPorts};
 use bivouac::serve::dhcp::Listen;
-use bivouac::serve::{self, App, Server};
+use bivouac::serve::given::Given;
+use bivouac::serve::rules::InForce;
+use bivouac::serve::{self, App, Server, Stop};
 use bivouac::store::Store;
-use tokio_util::sync::CancellationToken;
 
 use servers::{Running, median, nginx, spawn};
 
@@ -147,17 +147,11 @@ async fn mirror(folder: &Path, upstream: String) {
         tftp: None,
         tftp_ports: TransferPorts::default(),
         dhcp: Listen::Address(std::net::Ipv4Addr::LOCALHOST, DhcpMode::Off),
-        plan: Arc::default(),
-        quirks: Vec::new(),
         leases: folder.join("dhcp"),
         dhcp_port: 0,
         pxe_port: 0,
-        advertise: None,
-        loaders: Arc::default(),
-        boot_attempts: 3,
-        assignments: bivouac::model::plan::Assignments::default(),
-        menu: Menu::default(),
-        disk_rules: Vec::new(),
+        given: Given::default(),
+        rules: InForce::default(),
         mirror: Some(Mirror::open(options, Role::Serve, sources).unwrap()),
         cluster: None,
     };
@@ -167,7 +161,7 @@ async fn mirror(folder: &Path, upstream: String) {
     let server = Server::bind(app, options).await.unwrap();
     let line = server.addresses().remove(0);
     println!("{}", line.strip_prefix("HTTP on ").unwrap());
-    server.run(CancellationToken::new()).await;
+    server.run(Stop::default()).await.unwrap();
 }
 
 /// Processor seconds of a server per GB sent, while all clients download at once.

@@ -4,10 +4,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use super::events::EventsArgs;
 use super::fetch::Extent;
 use super::loaders::LoadersArgs;
+use super::log::LogFormat;
 use super::mirror::MirrorArgs;
 use super::pipeline::How;
 use super::proxmox::ProxmoxArgs;
@@ -28,13 +30,18 @@ use crate::model::net::DhcpMode;
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub(super) struct Args {
-    /// The site file; without this, bivouac.toml of the working folder if there is one
+    /// The site file; without this, bivouac.toml of the working folder, or, in a folder with neither that nor profiles,
+    /// /etc/bivouac/site.toml
     #[arg(long, short = 'c', global = true, value_name = "FILE", env = "BIVOUAC_SITE")]
     pub(super) site: Option<PathBuf>,
 
     /// Say more in the log
     #[arg(long, short, global = true)]
     pub(super) verbose: bool,
+
+    /// What the log looks like
+    #[arg(long, global = true, value_name = "FORMAT", env = "BIVOUAC_LOG_FORMAT", default_value = "text")]
+    pub(super) log_format: LogFormat,
 
     #[command(flatten)]
     pub(super) site_flags: SiteFlags,
@@ -337,6 +344,18 @@ pub(super) enum Command {
     /// `[proxmox]` in the site file says where its API is: `server`, `token-file` with USER@REALM!NAME=SECRET, and `ca` or
     /// `fingerprint` to know its certificate by. Only virtual machines with the tag of the site (`bivouac`) are ever touched.
     Proxmox(ProxmoxArgs),
+    /// Write the manual pages of all commands into a folder
+    Man {
+        /// The folder; made when it is not there
+        folder: PathBuf,
+    },
+    /// Print what a shell reads to complete these commands
+    /// For bash: `bivouac completions bash > /etc/bash_completion.d/bivouac`. Packages of Bivouac bring them.
+    Completions {
+        /// Which shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
 }
 
 /// Arguments of `machines`.
@@ -622,6 +641,24 @@ enum DhcpWord {
 }
 
 impl Command {
+    /// Whether it writes into the state folder what others of this site use.
+    pub(super) const fn writes(&self) -> bool {
+        matches!(
+            self,
+            Self::Up { .. }
+                | Self::Fetch { .. }
+                | Self::Lock { .. }
+                | Self::Build { .. }
+                | Self::Publish { .. }
+                | Self::Serve(_)
+                | Self::Import { .. }
+                | Self::Gc { .. }
+                | Self::Mirror(_)
+                | Self::Loaders(_)
+                | Self::Promote(_)
+        )
+    }
+
     /// The flags as a site file.
     pub(super) fn flags(&self, site: &SiteFlags) -> File {
         let serve = match self {

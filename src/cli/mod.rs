@@ -14,10 +14,13 @@ mod lbu;
 mod leases;
 mod loaders;
 mod lock;
+mod log;
 mod machines;
+mod manual;
 mod mirror;
 mod new_profile;
 mod outdated;
+mod owner;
 mod pipeline;
 mod progress;
 mod proxmox;
@@ -37,15 +40,13 @@ mod unchanged;
 mod whom;
 mod workshop;
 
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
 
-use crate::config::Settings;
 use args::{Args, Command};
 use fetch::Look;
 
@@ -66,14 +67,15 @@ enum Outcome {
 #[must_use]
 pub fn main() -> ExitCode {
     let args = Args::parse();
-    log(args.verbose);
+    let format = args.log_format;
+    format.begin(args.verbose);
     // Results go to standard output; progress, errors and the log to standard error.
     match run(args, &mut io::stdout()) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Refused) => ExitCode::from(1),
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            report::error(&error, &mut io::stderr().lock());
+            format.fail(&error);
             ExitCode::from(2)
         }
     }
@@ -81,7 +83,17 @@ pub fn main() -> ExitCode {
 
 fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
     let flags = args.command.flags(&args.site_flags);
-    let mut settings = Settings::load(args.site.as_deref(), flags).context("the settings cannot be used")?;
+    // These say the same whatever the site is, and also where it cannot be read.
+    match &args.command {
+        Command::Man { folder } => return manual::man(folder, out).map(|()| Outcome::Done),
+        Command::Completions { shell } => return manual::completions(*shell, out).map(|()| Outcome::Done),
+        _ => {}
+    }
+    let source = serve::Source::new(args.site, flags);
+    let settings = source.read().context("the settings cannot be used")?;
+    if args.command.writes() {
+        owner::warn_root(&settings.state);
+    }
     if let Command::Build { profiles, .. } = &args.command
         && pipeline::is_all_built(&settings, profiles, out)?
     {
@@ -105,14 +117,13 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
             }
             Command::Build { profiles, how } => pipeline::build(&settings, &profiles, how.how(), out).await?,
             Command::Publish { wanted, channel } => pipeline::publish(&settings, &wanted, &channel, out).await?,
-            Command::Serve(_) => serve::bind(&settings, &[]).await?.run(out).await?,
+            Command::Serve(_) => serve::bind(source, &settings, &[]).await?.run(args.log_format, out).await?,
             Command::Up { profiles, how, .. } => {
                 // Ports before bundles: who cannot serve must not publish what another server then hands out.
                 let names = pipeline::meant(&settings, &profiles)?;
-                serve::default_to_only(&mut settings, &names);
-                let server = serve::bind(&settings, &names).await?;
+                let server = serve::bind(source, &settings, &names).await?;
                 pipeline::build_and_publish(&settings, &names, how.how(), out).await?;
-                server.run(out).await?;
+                server.run(args.log_format, out).await?;
             }
             Command::List { json } => show::list(&settings, json, out)?,
             Command::Show { reference, json } => show::show(&settings, &reference, json, out)?,
@@ -157,24 +168,13 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
             Command::Promote(arguments) => rollout::promote(&settings, arguments, out).await?,
             Command::Events(arguments) => events::events(&settings, &arguments, out).await?,
             Command::Proxmox(arguments) => proxmox::proxmox(&settings, arguments, out).await?,
+            Command::Man { .. } | Command::Completions { .. } => {}
         }
         Ok(Outcome::Done)
     });
     // A thread that hangs on a dead disk must not keep the program from ending.
     runtime.shutdown_timeout(SHUTDOWN);
     ended
-}
-
-/// The log goes to standard error. `RUST_LOG` overrides; libraries stay quiet unless asked.
-fn log(verbose: bool) {
-    let default = if verbose { "bivouac=debug,warn" } else { "bivouac=info,warn" };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .with_target(false)
-        .init();
 }
 
 /// Whoever read our output has had enough (`bivouac machines | head`); that is not a failure.

@@ -96,7 +96,7 @@ pub(super) fn census_of(settings: &Settings, machines: &[Machine], ledger: &Ledg
     let mut settings = settings.clone();
     // As the server does it.
     if let Ok(published) = Store::look_into(&settings.store()).profiles() {
-        serve::default_to_only(&mut settings, &published);
+        serve::default_to_only(&mut settings.assignments, &published);
     }
     let lens = Lens {
         ledger,

@@ -2,9 +2,10 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 
 use nix::sys::socket::{setsockopt, sockopt};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::UdpSocket;
 
 use super::port_owner::{self, Owner, Protocol};
@@ -86,17 +87,29 @@ impl Udp<'_> {
         if let Some(device) = self.device {
             socket.bind_device(Some(device.as_bytes()))?;
         }
-        match self.address.ip() {
-            IpAddr::V4(_) => {
-                socket.set_broadcast(true)?;
-                setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
-            }
-            IpAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
-        }
-        socket.set_nonblocking(true)?;
+        prepare(&socket, self.address.ip())?;
         socket.bind(&self.address.into())?;
         UdpSocket::from_std(socket.into())
     }
+}
+
+/// A socket of our own for a port that somebody else opened.
+pub(super) fn prepared(given: &std::net::UdpSocket) -> io::Result<UdpSocket> {
+    let socket = given.try_clone()?;
+    prepare(&socket, socket.local_addr()?.ip())?;
+    UdpSocket::from_std(socket)
+}
+
+/// Has the socket broadcast, tell where each datagram was sent to, and never wait.
+fn prepare(socket: &impl AsFd, address: IpAddr) -> io::Result<()> {
+    match address {
+        IpAddr::V4(_) => {
+            SockRef::from(socket).set_broadcast(true)?;
+            setsockopt(socket, sockopt::Ipv4PacketInfo, &true)?;
+        }
+        IpAddr::V6(_) => setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)?,
+    }
+    SockRef::from(socket).set_nonblocking(true)
 }
 
 #[cfg(test)]

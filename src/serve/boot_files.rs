@@ -25,7 +25,8 @@ pub(super) struct BootFiles {
 
 impl Files for BootFiles {
     fn open(&self, client: Client, path: &str) -> Option<Served> {
-        match find(&self.app.loaders, path)? {
+        let rules = self.app.rules();
+        match find(&rules.loaders, path)? {
             Found::Loader(loader) => Some(program(loader)),
             Found::Instead(loader) => {
                 info!(peer = %client.address, path, loader = loader.name, "another bootloader is asked for; iPXE is sent");
@@ -35,12 +36,12 @@ impl Files for BootFiles {
             Found::Grub(mac) => {
                 let server = asked(client)?;
                 info!(peer = %client.address, path, "GRUB asks for its configuration and is told to start iPXE");
-                Some(text(hand_over::grub(&server, &self.best()), Some(Step::Discover), mac))
+                Some(text(hand_over::grub(&server, &best(&rules.loaders)), Some(Step::Discover), mac))
             }
             Found::Pxelinux(mac) => {
                 let server = asked(client)?;
                 info!(peer = %client.address, path, "PXELINUX asks for its configuration and is told to start iPXE");
-                Some(text(hand_over::pxelinux(&server, &self.best()), Some(Step::Discover), mac))
+                Some(text(hand_over::pxelinux(&server, &best(&rules.loaders)), Some(Step::Discover), mac))
             }
         }
     }
@@ -84,13 +85,12 @@ impl BootFiles {
         let link = Link { peer, local, scheme: Scheme::Http };
         Some(self.app.base(&link.base()))
     }
+}
 
-    /// The best loader for each kind of firmware that has one.
-    fn best(&self) -> Vec<(Firmware, &str)> {
-        let loaders = &self.app.loaders;
-        let own = Firmware::ALL.into_iter().filter(|firmware| firmware.runs() == *firmware);
-        own.filter_map(|firmware| Some((firmware, loaders.for_firmware(firmware)?.name.as_str()))).collect()
-    }
+/// The best loader for each kind of firmware that has one.
+fn best(loaders: &Loaders) -> Vec<(Firmware, &str)> {
+    let own = Firmware::ALL.into_iter().filter(|firmware| firmware.runs() == *firmware);
+    own.filter_map(|firmware| Some((firmware, loaders.for_firmware(firmware)?.name.as_str()))).collect()
 }
 
 /// The address that a client asked, as bootloaders write it.

@@ -9,6 +9,7 @@ mod boot_files;
 pub mod counters;
 pub mod dhcp;
 pub mod doctor;
+pub mod given;
 pub mod http;
 pub mod interfaces;
 mod library;
@@ -18,6 +19,7 @@ pub mod observe;
 pub mod own_files;
 pub mod port_owner;
 mod rollouts;
+pub mod rules;
 pub mod tftp;
 mod udp;
 mod virtual_machines;
@@ -29,26 +31,26 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use rustls::ServerConfig;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use self::bind::BindError;
+use self::bind::{BindError, Udp};
 use self::blobs::Blobs;
 use self::boot_files::BootFiles;
 use self::counters::CheckInCounters;
 use self::dhcp::attempts::Attempts;
 use self::dhcp::decide::Port;
 use self::dhcp::{DhcpError, DhcpServer, Listen};
+use self::given::Given;
 use self::library::Bundles;
 use self::links::Links;
-use self::loaders::Loaders;
 use self::observe::{Observed, Observer};
 use self::own_files::OwnFiles;
 use self::port_owner::Protocol;
+use self::rules::{InForce, Rules};
 use self::tftp::TftpServer;
 use crate::fleet::{Fleet, Seen, Sighting};
 use crate::mirror::Mirror;
@@ -56,15 +58,14 @@ use crate::model::alpine::Arch;
 use crate::model::boot::Step;
 use crate::model::identity::{Hardware, Identity, Relay};
 use crate::model::mac::Mac;
-use crate::model::menu::{DiskRule, Menu};
-use crate::model::net::{AddressPlan, Quirk, TransferPorts};
+use crate::model::net::TransferPorts;
 use crate::model::pairing::UnknownPolicy;
-use crate::model::plan::{Assignments, Catalog};
+use crate::model::plan::Catalog;
 use crate::proxmox::Place;
 use crate::store::{Store, StoreError};
 
-/// How long transfers may go on after a stop was asked for.
-const GRACE: Duration = Duration::from_secs(5);
+/// How long transfers may go on after a stop was asked for: a kernel and a modloop of 150 MB at a tenth of a gigabit link.
+pub const GRACE: Duration = Duration::from_secs(15);
 
 /// How long a machine's script waits for the store; then the machine boots what was published before.
 const STORE_WAIT: Duration = Duration::from_millis(500);
@@ -85,6 +86,18 @@ pub enum ServeError {
     /// The store cannot be read.
     #[error("the published bundles cannot be read")]
     Store(#[from] StoreError),
+    /// Half a server would look alive and boot nobody.
+    #[error("a part of the server ended by itself, so all of it did; the log says which")]
+    Broken,
+}
+
+/// How a server is told to stop.
+#[derive(Debug, Clone, Default)]
+pub struct Stop {
+    /// Nothing new is begun, and what runs may end within [`GRACE`].
+    pub gently: CancellationToken,
+    /// What still runs is cut off.
+    pub at_once: CancellationToken,
 }
 
 /// What to serve, and where.
@@ -92,8 +105,8 @@ pub enum ServeError {
 pub struct Options {
     /// Where HTTP listens.
     pub http: SocketAddr,
-    /// Where HTTPS listens, and what is spoken there.
-    pub https: Option<(SocketAddr, Arc<ServerConfig>)>,
+    /// Where HTTPS listens, if it does.
+    pub https: Option<SocketAddr>,
     /// How many large files are sent by HTTP at once.
     pub transfers: usize,
     /// Where TFTP listens, if it does.
@@ -102,28 +115,16 @@ pub struct Options {
     pub tftp_ports: TransferPorts,
     /// Where DHCP is answered, and how.
     pub dhcp: Listen,
-    /// The addresses it gives out.
-    pub plan: Arc<AddressPlan>,
-    /// The clients it answers in another way than most.
-    pub quirks: Vec<Quirk>,
     /// The folder its leases are kept in.
     pub leases: PathBuf,
     /// DHCP's server port.
     pub dhcp_port: u16,
     /// DHCP's boot server port.
     pub pxe_port: u16,
-    /// Base URL machines are told, when it is not the address they reach.
-    pub advertise: Option<String>,
-    /// iPXE binaries.
-    pub loaders: Arc<Loaders>,
-    /// Who follows what.
-    pub assignments: Assignments,
-    /// After how many boots of one bundle that did not come up a machine boots its last good one.
-    pub boot_attempts: u32,
-    /// What machines offer whose policy is to ask.
-    pub menu: Menu,
-    /// How machines get to their local disk.
-    pub disk_rules: Vec<DiskRule>,
+    /// Ports that are open already.
+    pub given: Given,
+    /// What may change while it runs.
+    pub rules: InForce,
     /// The caching mirror, if there is one.
     pub mirror: Option<Mirror>,
     /// The cluster that reboots virtual machines for rollouts, if it is to.
@@ -135,13 +136,7 @@ pub struct Options {
 pub struct App {
     store: Store,
     fleet: Arc<Fleet>,
-    loaders: Arc<Loaders>,
-    assignments: Assignments,
-    /// After how many boots of one bundle that did not come up a machine boots its last good one.
-    boot_attempts: u32,
-    menu: Menu,
-    disk_rules: Vec<DiskRule>,
-    advertise: Option<String>,
+    rules: InForce,
     /// How many large files are sent by HTTP at once.
     transfers: usize,
     catalog: Mutex<Arc<Catalog>>,
@@ -174,12 +169,7 @@ impl App {
             asked: Mutex::default(),
             store,
             fleet: Arc::new(fleet),
-            boot_attempts: options.boot_attempts,
-            loaders: Arc::clone(&options.loaders),
-            assignments: options.assignments.clone(),
-            menu: options.menu.clone(),
-            disk_rules: options.disk_rules.clone(),
-            advertise: options.advertise.clone(),
+            rules: options.rules.clone(),
             transfers: options.transfers,
             catalog: Mutex::new(Arc::new(catalog)),
             bundles: Bundles::default(),
@@ -192,9 +182,15 @@ impl App {
         })
     }
 
+    /// The rules that hold now.
+    #[must_use]
+    pub fn rules(&self) -> Arc<Rules> {
+        self.rules.now()
+    }
+
     /// The base URL of a client that reached us as `reached`.
     fn base(&self, reached: &str) -> String {
-        self.advertise.clone().unwrap_or_else(|| reached.to_owned())
+        self.rules().advertise.clone().unwrap_or_else(|| reached.to_owned())
     }
 
     /// The channels as they are now; as they were last, when the store cannot be read or does not answer (DESIGN 4.5).
@@ -305,22 +301,40 @@ impl Observer for App {
     }
 
     fn is_ignored(&self, mac: &Mac) -> bool {
-        if self.assignments.unknown != UnknownPolicy::Ignore {
+        let rules = self.rules();
+        let assignments = &rules.assignments;
+        if assignments.unknown != UnknownPolicy::Ignore {
             return false;
         }
         let machine = self.fleet.machine_with(mac).unwrap_or_else(|| Identity::of(*mac));
-        let named = self.assignments.named(*mac, &machine);
-        let unknown = self.assignments.unknown(&named, &machine.mac.into(), &self.fleet.book().known());
+        let named = assignments.named(*mac, &machine);
+        let unknown = assignments.unknown(&named, &machine.mac.into(), &self.fleet.book().known());
         unknown == Some(UnknownPolicy::Ignore)
     }
 }
 
-/// Opens a TCP port; tells which one, when the kernel was to choose it.
-async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
+/// Opens a TCP port, unless it was given; tells which one, when the kernel was to choose it.
+async fn listen(
+    address: SocketAddr,
+    given: Option<Arc<std::net::TcpListener>>,
+) -> Result<(TcpListener, SocketAddr), BindError> {
     let failed = |error| BindError::new(Protocol::Tcp, address, error);
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let listener = match given {
+        Some(given) => {
+            let given = given.try_clone().map_err(failed)?;
+            given.set_nonblocking(true).map_err(failed)?;
+            TcpListener::from_std(given).map_err(failed)?
+        }
+        None => TcpListener::bind(address).await.map_err(failed)?,
+    };
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
+}
+
+/// Opens a UDP port, unless it was given.
+fn udp_socket(address: SocketAddr, given: Option<&std::net::UdpSocket>) -> Result<UdpSocket, BindError> {
+    let Some(given) = given else { return Udp { address, device: None }.bind() };
+    bind::prepared(given).map_err(|error| BindError::new(Protocol::Udp, address, error))
 }
 
 /// A server that has all its ports.
@@ -340,11 +354,13 @@ impl Server {
     /// # Errors
     /// When a port cannot be opened or an interface cannot be used; then none stays open.
     pub async fn bind(app: Arc<App>, options: Options) -> Result<Self, ServeError> {
-        let (http, http_address) = listen(options.http).await?;
+        let given = options.given;
+        given.say_unused(options.https.is_some(), options.tftp.is_some());
+        let (http, http_address) = listen(options.http, given.http.clone()).await?;
         let (https, https_address) = match options.https {
-            Some((address, tls)) => {
-                let (listener, address) = listen(address).await?;
-                (Some((listener, tls)), Some(address))
+            Some(address) => {
+                let (listener, address) = listen(address, given.https.clone()).await?;
+                (Some(listener), Some(address))
             }
             None => (None, None),
         };
@@ -353,21 +369,20 @@ impl Server {
         let tftp = match options.tftp {
             Some(address) => {
                 let files = Arc::new(BootFiles { app: Arc::clone(&app), http: http_address });
-                Some(TftpServer::bind(address, options.tftp_ports, files, Arc::clone(&observer))?)
+                let socket = udp_socket(address, given.tftp.as_deref())?;
+                Some(TftpServer::on(socket, options.tftp_ports, files, Arc::clone(&observer)))
             }
             None => None,
         };
         let settings = dhcp::Settings {
             listen: options.dhcp,
-            plan: options.plan,
-            quirks: options.quirks,
             leases: Some(options.leases),
             port: options.dhcp_port,
             boot_port: options.pxe_port,
+            given,
             http_port: http_address.port(),
-            advertise: options.advertise,
         };
-        let dhcp = DhcpServer::bind(settings, Arc::clone(&app.loaders), observer, Arc::clone(&app.attempts))?;
+        let dhcp = DhcpServer::bind(settings, options.rules, observer, Arc::clone(&app.attempts))?;
         Ok(Self { app, http, http_address, https_address, tftp, dhcp, cluster: options.cluster })
     }
 
@@ -387,8 +402,13 @@ impl Server {
     }
 
     /// Serves until `stop`, lets transfers end within a limit, and writes down what is known.
-    pub async fn run(self, stop: CancellationToken) {
+    ///
+    /// # Errors
+    /// When a part of it ended that nobody stopped.
+    pub async fn run(self, stop: Stop) -> Result<(), ServeError> {
         let Self { app, http, tftp, dhcp, cluster, .. } = self;
+        let Stop { gently: stop, at_once } = stop;
+        let mut is_whole = true;
         let dhcp_counters = dhcp.counters();
         let tftp_counters = tftp.as_ref().map(TftpServer::counters);
         let mut tasks = JoinSet::new();
@@ -410,9 +430,10 @@ impl Server {
         tokio::select! {
             biased;
             () = stop.cancelled() => {}
-            // None of them ends by itself; half a server would look alive and boot nobody.
+            // None of them ends by itself.
             ended = tasks.join_next() => {
                 error!(?ended, "a part of the server ended; stopping the rest");
+                is_whole = false;
                 stop.cancel();
             }
         }
@@ -423,7 +444,8 @@ impl Server {
                 }
             }
         });
-        if drained.await.is_err() {
+        let is_drained = at_once.run_until_cancelled(drained).await.is_some_and(|drained| drained.is_ok());
+        if !is_drained {
             warn!("transfers were still running and are cut off; machines ask again");
         }
         app.fleet.flush().await;
@@ -445,5 +467,6 @@ impl Server {
             check_ins.over = app.check_ins.over.value(),
             "stopped"
         );
+        if is_whole { Ok(()) } else { Err(ServeError::Broken) }
     }
 }

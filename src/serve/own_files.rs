@@ -9,15 +9,16 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 
 use self::kit::{Content, Kit, KitError};
+use super::visit::Visit;
 use super::{App, lock};
 use crate::fleet::Made;
 use crate::model::digest::Digest;
 use crate::model::identity::Identity;
 use crate::model::mac::Mac;
 use crate::model::manifest::BundleId;
-use crate::model::plan::{Plan, Published};
+use crate::model::plan::{Assignments, Plan, Published};
 use crate::model::profile::variable::Value;
-use crate::model::template::TemplateError;
+use crate::model::template::{TemplateError, Vars};
 
 /// How many bundles with templates are kept in memory.
 const MAX_KITS: usize = 16;
@@ -40,10 +41,12 @@ pub(super) struct Told {
 }
 
 /// What a machine's files were made of.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 struct Asked {
     bundle: BundleId,
     machine: Identity,
+    /// Values that the site file gives it.
+    vars: Vars,
     /// Values that people gave it.
     written: BTreeMap<String, String>,
 }
@@ -80,20 +83,21 @@ impl Contents {
 }
 
 impl App {
-    /// Makes the files of a machine that `plan` says a bundle for, with the values the site file gives to `named`. Where that fails, the machine gets the last ones that
-    /// could be made: for this bundle, or else with the bundle of this profile they were made for.
+    /// Makes the files of a machine that `plan` says a bundle for. Where that fails, the machine gets the last ones that could
+    /// be made: for this bundle, or else with the bundle of this profile they were made for.
     ///
     /// # Errors
     /// When there are none, with a text for the machine's screen.
-    pub(super) async fn own_files(&self, machine: &Identity, named: &Mac, plan: Plan) -> Result<Told, String> {
+    pub(super) async fn own_files(&self, visit: &Visit<'_>, plan: Plan) -> Result<Told, String> {
         if plan.published.manifest.templates.is_none() {
             return Ok(Told { plan, own_files: None, alarm: None });
         }
-        let why = match self.make(machine, named, &plan).await {
+        let vars = visit.rules.assignments.vars.get(&visit.named).cloned().unwrap_or_default();
+        let why = match self.make(visit.machine, vars, &plan).await {
             Ok(digest) => return Ok(Told { plan, own_files: Some(digest), alarm: None }),
             Err(error) => chain(&error),
         };
-        let last = self.fleet.last_made(&machine.mac).filter(|last| last.profile == plan.profile);
+        let last = self.fleet.last_made(&visit.machine.mac).filter(|last| last.profile == plan.profile);
         let Some(last) = last else { return Err(why) };
         // It must be whole, or it is none.
         if self.own_initrd(&last.files).await.is_none() {
@@ -125,11 +129,11 @@ impl App {
     }
 
     /// The values of machines of the site file that do not fit the profile they follow, by machine.
-    pub async fn wrong_vars(self: &Arc<Self>) -> Vec<(Mac, TemplateError)> {
+    pub async fn wrong_vars(self: &Arc<Self>, assignments: &Assignments) -> Vec<(Mac, TemplateError)> {
         let catalog = self.catalog().await;
         let mut wrong = Vec::new();
-        for (mac, vars) in &self.assignments.vars {
-            let follows = self.assignments.of(mac).map(|it| (it.profile.clone(), it.channel.clone()));
+        for (mac, vars) in &assignments.vars {
+            let follows = assignments.of(mac).map(|it| (it.profile.clone(), it.channel.clone()));
             let Some(published) = follows.and_then(|key| catalog.channels.get(&key)) else { continue };
             if published.manifest.templates.is_none() {
                 continue;
@@ -140,11 +144,11 @@ impl App {
         wrong
     }
 
-    async fn make(&self, machine: &Identity, named: &Mac, plan: &Plan) -> Result<Digest, KitError> {
+    async fn make(&self, machine: &Identity, mut vars: Vars, plan: &Plan) -> Result<Digest, KitError> {
         let bundle = plan.published.bundle;
         let ledger = self.fleet.book().known();
         let written = ledger.record(&machine.mac.into()).map(|record| record.vars.clone()).unwrap_or_default();
-        let asked = Asked { bundle, machine: machine.clone(), written };
+        let asked = Asked { bundle, machine: machine.clone(), vars: vars.clone(), written };
         let before = lock(&self.own_files.asked).get(&machine.mac).cloned();
         if let Some((_, digest)) = before.filter(|(last, _)| *last == asked)
             && lock(&self.own_files.made).initrds.contains_key(&digest)
@@ -152,7 +156,6 @@ impl App {
             return Ok(digest);
         }
         let kit = self.kit(bundle).await?;
-        let mut vars = self.assignments.vars.get(named).cloned().unwrap_or_default();
         let declared = &kit.renderer().set().vars;
         for (name, text) in &asked.written {
             // What this profile does not declare is for another one; what does not fit is refused by the template.

@@ -109,7 +109,7 @@ impl App {
         for number in active {
             loop {
                 let ledger = book.known();
-                let census = self.fleet.census(&ledger, &self.assignments, clock.now);
+                let census = self.fleet.census(&ledger, &self.rules().assignments, clock.now);
                 let steps = |rollout: &Rollout| advance(rollout, &census, clock);
                 let Some(rollout) = ledger.rollout(number) else { break };
                 if steps(rollout).contains(&Step::Finished) {
@@ -185,7 +185,7 @@ impl App {
         let ledger = self.fleet.book().known();
         let id = MachineId::from(*mac);
         let rollout = ledger.rollouts().rev().find(|rollout| rollout.members.contains_key(&id))?;
-        let view = self.fleet.view(mac, &ledger, &self.assignments, now)?;
+        let view = self.fleet.view(mac, &ledger, &self.rules().assignments, now)?;
         Some(match wish(rollout, &id, &view, now) {
             Some(Wish::Now) => Reboot::Now,
             Some(Wish::Idle(after)) => Reboot::Idle(after),

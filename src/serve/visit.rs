@@ -8,6 +8,7 @@ use tracing::{error, info, warn};
 
 use super::App;
 use super::own_files::Told;
+use super::rules::Rules;
 use crate::fleet::{SERVER, Told as Good};
 use crate::model::digest::{Digest, hexadecimal};
 use crate::model::identity::Identity;
@@ -15,7 +16,7 @@ use crate::model::ledger::Fact;
 use crate::model::mac::Mac;
 use crate::model::machine::MachineId;
 use crate::model::manifest::BundleId;
-use crate::model::menu::{Choice, Platform, Policy, disk_boot};
+use crate::model::menu::{Choice, Menu, Platform, Policy, disk_boot};
 use crate::model::name::{ChannelName, ProfileName};
 use crate::model::pairing::{PairingCode, UnknownPolicy};
 use crate::model::plan::{Asking, Catalog, Plan, Published, Refusal, Wanted, decide, follow, run};
@@ -28,6 +29,8 @@ use crate::store::{Store, StoreError};
 pub(super) struct Visit<'a> {
     /// The base URL it is told.
     pub(super) base: &'a str,
+    /// The rules it is answered by.
+    pub(super) rules: &'a Rules,
     /// The address under which the site file knows it.
     pub(super) named: Mac,
     /// Who it is.
@@ -69,9 +72,10 @@ impl App {
         failed: &str,
     ) -> Result<String, String> {
         let catalog = self.catalog().await;
-        let unknown = self.assignments.unknown(&visit.named, &visit.machine.mac.into(), &self.fleet.book().known());
+        let unknown =
+            visit.rules.assignments.unknown(&visit.named, &visit.machine.mac.into(), &self.fleet.book().known());
         let policy = match unknown {
-            None | Some(UnknownPolicy::Boot) => self.assignments.policy_of(&visit.named),
+            None | Some(UnknownPolicy::Boot) => visit.rules.assignments.policy_of(&visit.named),
             Some(UnknownPolicy::Menu) => Policy::Ask,
             Some(UnknownPolicy::LocalDisk) => Policy::LocalDisk,
             Some(UnknownPolicy::Inbox) => return self.inbox(visit),
@@ -104,7 +108,7 @@ impl App {
             Some(code) => code,
             None => new_code().map_err(|_| "the server has no random numbers, see its log".to_owned())?,
         };
-        self.send(visit, &code.sent_to());
+        self.send_as(visit, "inbox", code.sent_to());
         let text = format!(
             "this machine is not known here. Its code is {code}. It boots once somebody runs: bivouac machines approve {code}"
         );
@@ -113,12 +117,17 @@ impl App {
 
     fn local_disk(&self, visit: &Visit<'_>) -> String {
         self.send(visit, "local disk");
-        script::local_disk(disk_boot(&self.disk_rules, &visit.named, visit.platform()))
+        script::local_disk(disk_boot(&visit.rules.disk_rules, &visit.named, visit.platform()))
     }
 
     fn send(&self, visit: &Visit<'_>, what: &str) {
+        self.send_as(visit, what, what.to_owned());
+    }
+
+    /// The same, where the fleet is told more than the log, which has no pairing code.
+    fn send_as(&self, visit: &Visit<'_>, what: &str, told: String) {
         info!(mac = %visit.machine.mac, what, "script");
-        self.fleet.sent_to(visit.machine, what.to_owned(), SystemTime::now());
+        self.fleet.sent_to(visit.machine, told, SystemTime::now());
     }
 
     /// What somebody chose, if the machine may choose that.
@@ -135,22 +144,22 @@ impl App {
             return Err(refused());
         }
         match choice {
-            Choice::Channel(profile, channel) if self.menu.offers(&profile) => {
+            Choice::Channel(profile, channel) if visit.rules.menu.offers(&profile) => {
                 let plan = self.follow(visit, &profile, &channel, catalog).await?;
                 self.boot_guarded(visit, plan).await
             }
-            Choice::Release(profile, number) if self.menu.offers(&profile) => {
+            Choice::Release(profile, number) if visit.rules.menu.offers(&profile) => {
                 let published = self.release(&profile, number).await.map_err(|error| error.to_string())?;
                 let plan = run(visit.machine, profile, published).map_err(said)?;
                 self.boot(visit, plan, None).await
             }
-            Choice::LocalDisk if self.menu.local_disk => Ok(self.local_disk(visit)),
-            Choice::NetbootXyz if self.menu.netboot_xyz => {
+            Choice::LocalDisk if visit.rules.menu.local_disk => Ok(self.local_disk(visit)),
+            Choice::NetbootXyz if visit.rules.menu.netboot_xyz => {
                 self.send(visit, "netboot.xyz");
                 Ok(script::netboot_xyz(visit.base))
             }
             Choice::Entry(name) => {
-                let entry = self.menu.entry(&name).ok_or_else(refused)?;
+                let entry = visit.rules.menu.entry(&name).ok_or_else(refused)?;
                 self.send(visit, entry.name.as_str());
                 script::entry_of_site(visit.base, entry).ok_or_else(refused)
             }
@@ -160,7 +169,7 @@ impl App {
 
     /// The menu: what channels of the offered profiles point at, the releases before, and the rest.
     async fn menu(self: &Arc<Self>, visit: &Visit<'_>, catalog: &Catalog) -> Result<String, String> {
-        let offered = |profile: &ProfileName| self.menu.offers(profile);
+        let offered = |profile: &ProfileName| visit.rules.menu.offers(profile);
         let runs = |published: &Published| visit.machine.may_run(published.manifest.alpine.arch.as_str());
         let current: Vec<_> =
             catalog.channels.iter().filter(|((profile, _), it)| offered(profile) && runs(it)).collect();
@@ -170,30 +179,31 @@ impl App {
             items.push((choice, format!("{profile}, channel {channel} (release {})", published.release)));
             let is_last = current.get(place + 1).is_none_or(|((next, _), _)| next != profile);
             if is_last {
-                for number in self.earlier(profile, published.release).await {
+                for number in self.earlier(&visit.rules.menu, profile, published.release).await {
                     items.push((Choice::Release(profile.clone(), number), format!("{profile}, release {number}")));
                 }
             }
         }
-        items.extend(self.menu.others(visit.platform()));
-        let own = self.assignments.of(&visit.named).map(|it| Choice::Channel(it.profile.clone(), it.channel.clone()));
+        items.extend(visit.rules.menu.others(visit.platform()));
+        let own =
+            visit.rules.assignments.of(&visit.named).map(|it| Choice::Channel(it.profile.clone(), it.channel.clone()));
         let is_offered = |choice: &Choice| items.iter().any(|(item, _)| item == choice);
-        let wanted = self.menu.default.clone().filter(is_offered).or_else(|| own.filter(is_offered));
+        let wanted = visit.rules.menu.default.clone().filter(is_offered).or_else(|| own.filter(is_offered));
         let Some(default) = wanted.or_else(|| items.first().map(|(choice, _)| choice.clone())) else {
             return Err("the menu of this site has nothing for this machine".to_owned());
         };
         self.send(visit, "menu");
-        let offer = Offer { title: self.menu.title.clone(), items, default, timeout: self.menu.timeout };
+        let offer = Offer { title: visit.rules.menu.title.clone(), items, default, timeout: visit.rules.menu.timeout };
         Ok(script::menu(visit.base, &offer))
     }
 
     /// The numbers of the releases of a profile before `current`, newest first, as far as the menu offers them; none when
     /// the store does not answer in time.
-    async fn earlier(&self, profile: &ProfileName, current: u64) -> Vec<u64> {
-        if self.menu.releases == 0 {
+    async fn earlier(&self, menu: &Menu, profile: &ProfileName, current: u64) -> Vec<u64> {
+        if menu.releases == 0 {
             return Vec::new();
         }
-        let (most, wanted) = (self.menu.releases, profile.clone());
+        let (most, wanted) = (menu.releases, profile.clone());
         let read = self.ask_store(move |store| store.releases(&wanted)).await;
         let releases = read.unwrap_or_else(|problem| {
             warn!(%problem, %profile, "the releases of a profile cannot be listed; the menu is without them");
@@ -261,7 +271,7 @@ impl App {
     async fn plan(&self, visit: &Visit<'_>, catalog: &Catalog) -> Result<Plan, String> {
         let ledger = self.fleet.book().known();
         let good = self.fleet.good(&visit.machine.mac);
-        let wanted = decide(&visit.asking(good.as_ref()), &self.assignments, &ledger, catalog).map_err(said)?;
+        let wanted = decide(&visit.asking(good.as_ref()), &visit.rules.assignments, &ledger, catalog).map_err(said)?;
         let plan = self.find(visit, wanted).await?;
         let id = MachineId::from(visit.machine.mac);
         if ledger.record(&id).is_some_and(|record| record.once.is_some()) {
@@ -306,7 +316,8 @@ impl App {
         let mac = visit.machine.mac;
         let (good, attempts) = (self.fleet.good(&mac), self.fleet.attempts(&mac, plan.published.bundle));
         let is_other = |good: &Good| good.0 == plan.profile && good.2 != plan.published.bundle;
-        let Some((profile, release, bundle)) = good.filter(|good| attempts >= self.boot_attempts && is_other(good))
+        let Some((profile, release, bundle)) =
+            good.filter(|good| attempts >= visit.rules.boot_attempts && is_other(good))
         else {
             return self.boot(visit, plan, None).await;
         };
@@ -334,7 +345,7 @@ impl App {
     /// The script that boots a bundle; `alarm` is what a person should know of it.
     async fn boot(&self, visit: &Visit<'_>, plan: Plan, alarm: Option<String>) -> Result<String, String> {
         let mac = visit.machine.mac;
-        let Told { plan, own_files, alarm: also } = self.own_files(visit.machine, &visit.named, plan).await?;
+        let Told { plan, own_files, alarm: also } = self.own_files(visit, plan).await?;
         let alarm = match (alarm, also) {
             (Some(first), Some(second)) => Some(format!("{first}; {second}")),
             (first, second) => first.or(second),

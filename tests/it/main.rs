@@ -8,6 +8,7 @@ mod bad_input;
 mod check;
 mod check_in;
 mod cleaning;
+mod daemon;
 mod database;
 mod dhcp;
 mod diff;

@@ -89,6 +89,18 @@ impl LeaseTable {
         self.own = own;
     }
 
+    /// Gives out the addresses of another plan from now on, if it is another. Leases that fit it stay.
+    pub fn keep_to(&mut self, plan: &Arc<AddressPlan>, now: Instant) {
+        if Arc::ptr_eq(&self.plan, plan) {
+            return;
+        }
+        let before = std::mem::replace(self, Self::new(Arc::clone(plan)));
+        self.own = before.own;
+        let uses = before.networks.iter().flat_map(|network| &network.addresses);
+        self.restore(uses.map(|(address, own)| (*address, *own)), now);
+        self.changed = before.changed;
+    }
+
     /// Puts back what was written down; what no longer fits the plan is passed over.
     pub fn restore(&mut self, uses: impl IntoIterator<Item = (Ipv4Addr, Use)>, now: Instant) {
         for (address, Use { by, until }) in uses {

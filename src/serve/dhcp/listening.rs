@@ -21,9 +21,10 @@ use super::decide::{Destination, Port, Reply};
 use super::raw::{Cards, Overhearing};
 use super::{Settings, Shared};
 use crate::model::net::DhcpMode;
-use crate::serve::bind::{BindError, Udp};
+use crate::serve::bind::{BindError, Udp, prepared};
 use crate::serve::interfaces::{Address, Place};
 use crate::serve::port_owner::Protocol;
+use crate::serve::rules::Rules;
 use crate::serve::udp::{self, Outgoing, Route};
 use crate::wire::dhcp::Packet;
 use crate::wire::udp::Datagram;
@@ -52,7 +53,7 @@ pub(super) struct Listening {
     pub(super) port: Port,
     /// Our addresses there.
     pub(super) addresses: Vec<Address>,
-    /// What machines that reach us by one of them are told as the base URL.
+    /// What machines that reach us by one of them are told as the base URL, if the site advertises none.
     urls: Vec<(Ipv4Addr, String)>,
     socket: Socket,
     /// The way to clients without an address, where there is one.
@@ -78,13 +79,16 @@ impl Listening {
     /// The sockets of one interface.
     pub(super) fn on_interface(settings: &Settings, place: &Place) -> Result<Vec<Self>, BindError> {
         let device = place.name.as_str();
-        let own = |port| Udp { address: (Ipv4Addr::UNSPECIFIED, port).into(), device: Some(device) };
+        let open = |kind, port| {
+            let how = Udp { address: (Ipv4Addr::UNSPECIFIED, port).into(), device: Some(device) };
+            Socket::own(how, settings.given.dhcp(kind, device))
+        };
         let server = if place.mode == DhcpMode::Proxy {
             let address = (Ipv4Addr::UNSPECIFIED, settings.port).into();
             let failed = |error| BindError::new(Protocol::Udp, address, error);
             Socket::Overhearing(Overhearing::open(device, settings.port, LOOK).map_err(failed)?, settings.port)
         } else {
-            Socket::own(own(settings.port))?
+            open(Port::Server, settings.port)?
         };
         if let Socket::Overhearing(socket, _) = &server {
             make_room(socket.socket());
@@ -106,13 +110,13 @@ impl Listening {
             cards,
             late: Arc::new(Semaphore::new(MAX_LATE)),
         };
-        Ok(vec![with(Port::Server, server, cards), with(Port::Boot, Socket::own(own(settings.boot_port))?, None)])
+        Ok(vec![with(Port::Server, server, cards), with(Port::Boot, open(Port::Boot, settings.boot_port)?, None)])
     }
 
     /// The sockets of one address.
     pub(super) fn on_address(settings: &Settings, address: Ipv4Addr, mode: DhcpMode) -> Result<Vec<Self>, BindError> {
         let open = |kind, port: u16| {
-            let socket = Socket::own(Udp { address: (address, port).into(), device: None })?;
+            let socket = Socket::own(Udp { address: (address, port).into(), device: None }, None)?;
             Ok(Self {
                 device: None,
                 mode,
@@ -136,7 +140,10 @@ impl Listening {
     }
 
     /// The base URL of a client that reaches us by this address.
-    pub(super) fn base_url(&self, settings: &Settings, address: Ipv4Addr) -> Cow<'_, str> {
+    pub(super) fn base_url<'a>(&'a self, settings: &Settings, rules: &'a Rules, address: Ipv4Addr) -> Cow<'a, str> {
+        if let Some(advertised) = &rules.advertise {
+            return Cow::Borrowed(advertised);
+        }
         let known = self.urls.iter().find(|(own, _)| *own == address);
         known.map_or_else(|| Cow::Owned(settings.base_url(address)), |(_, url)| Cow::Borrowed(url.as_str()))
     }
@@ -223,7 +230,8 @@ impl Listening {
         }
         let names = [Some(packet.ciaddr), packet.options.requested_address(), Some(packet.giaddr)];
         let near = names.into_iter().flatten().find_map(|client| own().find(|own| own.reaches(client)));
-        let gives = || own().find(|own| self.mode.gives_addresses() && shared.settings.plan.of(own.address).is_some());
+        let gives =
+            || own().find(|own| self.mode.gives_addresses() && shared.rules.now().plan.of(own.address).is_some());
         near.or_else(gives).or_else(|| own().next()).map_or(Ipv4Addr::UNSPECIFIED, |own| own.address)
     }
 
@@ -264,10 +272,14 @@ impl Listening {
 }
 
 impl Socket {
-    /// A socket that has its port, and is waited for by a thread.
-    fn own(how: Udp<'_>) -> Result<Self, BindError> {
+    /// A socket that has its port, which may be given, and is waited for by a thread.
+    fn own(how: Udp<'_>, given: Option<&UdpSocket>) -> Result<Self, BindError> {
         let failed = |error| BindError::new(Protocol::Udp, how.address, error);
-        let socket = how.bind()?.into_std().map_err(failed)?;
+        let socket = match given {
+            Some(given) => prepared(given).map_err(failed)?,
+            None => how.bind()?,
+        };
+        let socket = socket.into_std().map_err(failed)?;
         socket.set_nonblocking(false).and_then(|()| socket.set_read_timeout(Some(LOOK))).map_err(failed)?;
         make_room(&socket);
         Ok(Self::Own(socket))

@@ -30,12 +30,13 @@ use self::leases::LeaseTable;
 use self::listening::Listening;
 use super::bind::BindError;
 use super::counters::DhcpCounters;
+use super::given::Given;
 use super::interfaces::{self, InterfaceError, Place, Wanted};
-use super::loaders::Loaders;
 use super::observe::Observer;
+use super::rules::InForce;
 use crate::disk::DiskError;
 use crate::model::mac::Mac;
-use crate::model::net::{AddressPlan, DhcpMode, Quirk};
+use crate::model::net::{DhcpMode, Quirk};
 use crate::wire::dhcp::Packet;
 
 pub use self::boot::{LOADER_PATH, SCRIPT_PATH};
@@ -63,26 +64,22 @@ pub enum DhcpError {
 pub struct Settings {
     /// Where it listens, and what it does there.
     pub listen: Listen,
-    /// The addresses it gives out.
-    pub plan: Arc<AddressPlan>,
-    /// The clients that want another answer than most.
-    pub quirks: Vec<Quirk>,
     /// The folder leases are written to; they are forgotten at the end when absent.
     pub leases: Option<PathBuf>,
     /// The server port, 67; 0 lets the kernel choose.
     pub port: u16,
     /// The boot server port, 4011; 0 lets the kernel choose.
     pub boot_port: u16,
+    /// Ports that are open already.
+    pub given: Given,
     /// The port of the HTTP server, for URLs.
     pub http_port: u16,
-    /// The base URL of the HTTP server, without a final slash, when it is not the address a client reached us by.
-    pub advertise: Option<String>,
 }
 
 impl Settings {
-    /// The base URL of the HTTP server, as a client is told that reaches us by this address.
+    /// The base URL of the HTTP server, for a client that reaches us by this address.
     fn base_url(&self, address: Ipv4Addr) -> String {
-        self.advertise.clone().unwrap_or_else(|| format!("http://{address}:{}", self.http_port))
+        format!("http://{address}:{}", self.http_port)
     }
 }
 
@@ -118,7 +115,7 @@ pub struct DhcpServer {
 /// What all sockets share.
 struct Shared {
     settings: Settings,
-    loaders: Arc<Loaders>,
+    rules: InForce,
     observer: Arc<dyn Observer>,
     counters: Arc<DhcpCounters>,
     leases: Mutex<LeaseTable>,
@@ -142,7 +139,7 @@ impl DhcpServer {
     /// When a socket cannot be opened, an interface not be used or a lease not be kept; then nothing stays open.
     pub fn bind(
         settings: Settings,
-        loaders: Arc<Loaders>,
+        rules: InForce,
         observer: Arc<dyn Observer>,
         attempts: Arc<Mutex<Attempts>>,
     ) -> Result<Self, DhcpError> {
@@ -160,7 +157,7 @@ impl DhcpServer {
             }
         };
         let gives = sockets.iter().any(|socket| socket.mode.gives_addresses());
-        let mut leases = LeaseTable::new(Arc::clone(&settings.plan));
+        let mut leases = LeaseTable::new(Arc::clone(&rules.now().plan));
         leases.set_own(own_addresses());
         let journal = match settings.leases.as_deref().filter(|_| gives) {
             Some(folder) => {
@@ -171,7 +168,7 @@ impl DhcpServer {
             None => None,
         };
         let (counters, leases) = (Arc::default(), Mutex::new(leases));
-        let shared = Arc::new(Shared { settings, loaders, observer, counters, leases, attempts, journal });
+        let shared = Arc::new(Shared { settings, rules, observer, counters, leases, attempts, journal });
         Ok(Self { sockets: sockets.into_iter().map(Arc::new).collect(), places, shared })
     }
 
@@ -252,6 +249,8 @@ impl Tasks {
             if let Listen::Interfaces(wanted) = &shared.settings.listen
                 && !wanted.is_off()
             {
+                // The networks may have been changed since the server began.
+                let wanted = Wanted { plan: Arc::clone(&shared.rules.now().plan), ..wanted.clone() };
                 match interfaces::list() {
                     Ok(all) => self.follow(wanted.served(&all)),
                     Err(error) => warn!(%error, "interfaces that come or go are not noticed"),
@@ -308,23 +307,25 @@ fn own_addresses() -> BTreeSet<Ipv4Addr> {
 impl Shared {
     /// The answer to a packet that came from `source` to one of our sockets, where our address is `address`.
     fn answer(&self, packet: &Packet, on: &Listening, source: SocketAddrV4, address: Ipv4Addr) -> Option<Reply> {
-        let base_url = on.base_url(&self.settings, address);
-        let quirks = &self.settings.quirks;
+        let rules = self.rules.now();
+        let base_url = on.base_url(&self.settings, &rules, address);
+        let quirks = &rules.quirks;
         let known = |mac: Mac| quirks.iter().any(Quirk::asks_hardware).then(|| self.observer.hardware(&mac)).flatten();
         let hardware = packet.mac().and_then(known);
         let facts = Facts {
             address,
             mode: on.mode,
-            plan: &self.settings.plan,
+            plan: &rules.plan,
             quirks,
             hardware: hardware.as_ref(),
             is_ignored: packet.mac().is_some_and(|mac| self.observer.is_ignored(&mac)),
             base_url: &base_url,
-            loaders: &self.loaders,
+            loaders: &rules.loaders,
         };
         let request = Request { packet, port: on.port, source };
         let (decision, changes) = {
             let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+            leases.keep_to(&rules.plan, Instant::now());
             let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
             let mut memory = Memory { leases: &mut leases, attempts: &mut attempts };
             (decide(&request, &facts, &mut memory, Instant::now()), leases.take_changes())

@@ -9,9 +9,10 @@ use super::*;
 use crate::model::boot::Step;
 use crate::model::firmware::Firmware;
 use crate::model::mac::Mac;
-use crate::model::net::{Parts, Subnet};
-use crate::serve::loaders::Loader;
+use crate::model::net::{AddressPlan, Parts, Subnet};
+use crate::serve::loaders::{Loader, Loaders};
 use crate::serve::observe::Observed;
+use crate::serve::rules::Rules;
 use crate::wire::dhcp::code;
 
 #[derive(Default)]
@@ -44,16 +45,16 @@ impl Site {
         let seen = Arc::new(Seen::default());
         let settings = Settings {
             listen: Listen::Address(Ipv4Addr::LOCALHOST, mode),
-            plan: Arc::new(plan()),
-            quirks: vec![],
             leases: leases.map(std::path::Path::to_owned),
             port: 0,
             boot_port: 0,
+            given: Given::default(),
             http_port: 8080,
-            advertise: None,
         };
+        let loaders = Arc::new(Loaders::of(vec![loader]));
+        let rules = InForce::new(Rules { plan: Arc::new(plan()), loaders, ..Rules::default() });
         let observer: Arc<dyn Observer> = Arc::<Seen>::clone(&seen);
-        let server = DhcpServer::bind(settings, Arc::new(Loaders::of(vec![loader])), observer, Arc::default()).unwrap();
+        let server = DhcpServer::bind(settings, rules, observer, Arc::default()).unwrap();
         let at = |port| server.addresses().into_iter().find(|(own, _)| *own == port).unwrap().1;
         let (stop, counters) = (CancellationToken::new(), server.counters());
         let (boot, address) = (at(Port::Boot), at(Port::Server));
@@ -201,15 +202,13 @@ async fn off_opens_nothing_and_stops_when_told() {
     let observer: Arc<dyn Observer> = Arc::new(Seen::default());
     let settings = Settings {
         listen: Listen::Address(Ipv4Addr::LOCALHOST, DhcpMode::Off),
-        plan: Arc::default(),
-        quirks: vec![],
         leases: None,
         port: 0,
         boot_port: 0,
+        given: Given::default(),
         http_port: 80,
-        advertise: None,
     };
-    let server = DhcpServer::bind(settings, Arc::default(), observer, Arc::default()).unwrap();
+    let server = DhcpServer::bind(settings, InForce::default(), observer, Arc::default()).unwrap();
     assert!(server.addresses().is_empty());
     let stop = CancellationToken::new();
     let task = tokio::spawn(server.run(stop.clone()));

@@ -115,8 +115,9 @@ pub(super) async fn script(
         app.fleet.refused(&machine, why.to_owned(), now);
         return ipxe(script::circle(&base, MAX_ROUNDS));
     }
-    let named = app.assignments.named(mac, &machine);
-    let visit = Visit { base: &base, named, machine: &machine };
+    let rules = app.rules();
+    let named = rules.assignments.named(mac, &machine);
+    let visit = Visit { base: &base, rules: &rules, named, machine: &machine };
     match app.answer(&visit, &asking.choice, &asking.failed).await {
         Ok(text) => {
             app.arrived(link.peer.ip(), mac);

@@ -26,7 +26,8 @@ pub(super) async fn loader(
     method: Method,
     headers: HeaderMap,
 ) -> Response {
-    let Some(loader) = app.loaders.by_name(&name) else {
+    let rules = app.rules();
+    let Some(loader) = rules.loaders.by_name(&name) else {
         return plain(StatusCode::NOT_FOUND, "there is no such loader\n");
     };
     if method == Method::GET {

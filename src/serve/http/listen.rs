@@ -14,6 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, error, warn};
 
 use super::converse::{House, converse};
+use crate::serve::rules::InForce;
 
 /// How many connections may be open. iPXE and Alpine's init each use one at a time, so this is a fleet at once.
 const MAX_CONNECTIONS: usize = 8192;
@@ -27,7 +28,8 @@ const BACKOFF: Duration = Duration::from_millis(100);
 /// A port, and how it is spoken to there.
 pub(super) struct Door {
     pub(super) listener: TcpListener,
-    pub(super) tls: Option<TlsAcceptor>,
+    /// Where the certificate is, which may be renewed; in the clear without.
+    pub(super) tls: Option<InForce>,
 }
 
 /// Serves connections to all doors until the house stops; then lets answers under way end.
@@ -67,7 +69,8 @@ async fn keep(door: Door, house: House, permits: Arc<Semaphore>, guests: Arc<Gue
             warn!(%peer, "an address has too many HTTP connections; closed one");
             continue;
         };
-        let (tls, house) = (door.tls.clone(), house.clone());
+        let tls = door.tls.as_ref().and_then(|rules| rules.now().tls.clone()).map(TlsAcceptor::from);
+        let house = house.clone();
         connections.spawn(async move {
             let _place = place;
             if let Err(problem) = converse(stream, tls, house).await {

@@ -41,9 +41,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use rustls::ServerConfig;
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use self::admission::Admission;
@@ -141,7 +139,7 @@ async fn wrong_method(method: Method, uri: Uri) -> Response {
 /// The ports HTTP is served on.
 pub(super) struct Ports {
     pub(super) http: TcpListener,
-    pub(super) https: Option<(TcpListener, Arc<ServerConfig>)>,
+    pub(super) https: Option<TcpListener>,
 }
 
 /// Serves until `stop`, then lets running transfers end.
@@ -152,7 +150,7 @@ pub(super) async fn run(ports: Ports, app: Arc<App>, stop: CancellationToken) {
         stop: stop.clone(),
     };
     let mut doors = vec![Door { listener: ports.http, tls: None }];
-    doors.extend(ports.https.map(|(listener, tls)| Door { listener, tls: Some(TlsAcceptor::from(tls)) }));
+    doors.extend(ports.https.map(|listener| Door { listener, tls: Some(app.rules.clone()) }));
     let close_idle = async {
         loop {
             tokio::time::sleep(CLOSING).await;

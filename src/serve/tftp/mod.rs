@@ -110,13 +110,23 @@ impl TftpServer {
         files: Arc<dyn Files>,
         observer: Arc<dyn Observer>,
     ) -> Result<Self, BindError> {
-        let socket = Arc::new(Udp { address: listen, device: None }.bind()?);
+        Ok(Self::on(Udp { address: listen, device: None }.bind()?, ports, files, observer))
+    }
+
+    /// The same on a socket that is open and tells where each datagram was sent to.
+    pub(super) fn on(
+        socket: UdpSocket,
+        ports: TransferPorts,
+        files: Arc<dyn Files>,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
+        let socket = Arc::new(socket);
         // More than the usual is for root; without it, requests that find no room are lost and come again.
         let _ = setsockopt(&*socket, sockopt::RcvBufForce, &REQUESTS_WAITING);
         let segments = udp::can_segment(&*socket);
         let room = Room::new(ports);
         let shared = Shared { socket, segments, files, observer, counters: Arc::default(), room };
-        Ok(Self { shared: Arc::new(shared) })
+        Self { shared: Arc::new(shared) }
     }
 
     /// Where it listens, with the port the kernel chose.

@@ -1,9 +1,9 @@
 //! A site as a user has one: a folder with profiles and overlays, a mirror, and the program.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
 use bivouac::apk::{Index, KeyLength, PackageFile, PackageWriter, PkgInfo, SigningKey, write_index};
@@ -42,7 +42,8 @@ pub struct Ran {
 /// A running server; it is stopped when this goes away.
 pub struct Serving {
     child: Child,
-    out: BufReader<ChildStdout>,
+    out: Box<dyn BufRead>,
+    err: Box<dyn BufRead>,
     /// What listens where, as the program said it.
     pub lines: Vec<String>,
 }
@@ -219,7 +220,12 @@ impl Site {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bivouac"));
         command.current_dir(self.folder.path()).args(arguments);
         command.args(["--mirror", &self.mirror.server.base, "--release-key"]).arg(self.path("release.asc"));
-        command.env_remove("RUST_LOG").env_remove("SOURCE_DATE_EPOCH").env_remove("BIVOUAC_SITE").env("NO_PROXY", "*");
+        command
+            .env_remove("RUST_LOG")
+            .env_remove("BIVOUAC_LOG_FORMAT")
+            .env_remove("SOURCE_DATE_EPOCH")
+            .env_remove("BIVOUAC_SITE")
+            .env("NO_PROXY", "*");
         command
     }
 
@@ -274,19 +280,40 @@ impl Ran {
 impl Serving {
     /// Starts a server, and waits until it is ready.
     pub fn start(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut out = BufReader::new(child.stdout.take().unwrap());
+        command.stderr(Stdio::piped());
+        Self::start_logging_elsewhere(command)
+    }
+
+    /// The same, where the command says what becomes of the log.
+    pub fn start_logging_elsewhere(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut out: Box<dyn BufRead> = Box::new(BufReader::new(child.stdout.take().unwrap()));
+        let mut err: Box<dyn BufRead> = match child.stderr.take() {
+            Some(err) => Box::new(BufReader::new(err)),
+            None => Box::new(std::io::empty()),
+        };
         let mut lines = Vec::new();
         while !lines.last().is_some_and(|line: &String| line.starts_with("ready")) {
             let mut line = String::new();
             if out.read_line(&mut line).unwrap() == 0 {
-                let mut err = String::new();
-                child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
-                panic!("the server did not start: {lines:?}\n{err}");
+                let mut log = String::new();
+                err.read_to_string(&mut log).unwrap();
+                panic!("the server did not start: {lines:?}\n{log}");
             }
             lines.push(line.trim_end().to_owned());
         }
-        Self { child, out, lines }
+        Self { child, out, err, lines }
+    }
+
+    /// Starts a server that says nothing but its log.
+    pub fn start_quietly(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let err = Box::new(BufReader::new(child.stderr.take().unwrap()));
+        let out: Box<dyn BufRead> = match child.stdout.take() {
+            Some(out) => Box::new(BufReader::new(out)),
+            None => Box::new(std::io::empty()),
+        };
+        Self { child, out, err, lines: Vec::new() }
     }
 
     /// Where `what` listens: `HTTP`, `TFTP`, `DHCP` or `PXE boot server`.
@@ -332,15 +359,42 @@ impl Serving {
         line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() << 10
     }
 
-    /// Asks it to stop, as a service manager does, and returns what it logged.
-    pub fn stop(mut self) -> String {
-        let stopped = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
-        assert!(stopped.success());
+    /// Sends it a signal, such as `HUP`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits until the log has a line with this text, which is returned.
+    pub fn wait_for_log(&mut self, text: &str) -> String {
         let mut log = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        loop {
+            let from = log.len();
+            assert!(self.err.read_line(&mut log).unwrap() > 0, "the server ended without saying {text:?}: {log}");
+            if log[from..].contains(text) {
+                return log[from..].trim_end().to_owned();
+            }
+        }
+    }
+
+    /// Asks it to stop, as a service manager does, and returns what it logged.
+    pub fn stop(self) -> String {
+        self.signal("TERM");
+        self.wait()
+    }
+
+    /// Waits until it ends by itself, and returns what it logged.
+    pub fn wait(mut self) -> String {
+        let mut log = String::new();
+        self.err.read_to_string(&mut log).unwrap();
         self.out.read_to_string(&mut log).unwrap();
         assert_eq!(self.child.wait().unwrap().code(), Some(0), "{log}");
         log
+    }
+
+    /// The exit code, once it ended.
+    pub fn code(mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
     }
 
     /// Ends it as a power cut would.

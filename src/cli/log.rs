@@ -1,0 +1,50 @@
+//! The log of the program, on standard error: text for people, or one JSON object a line for programs.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use clap::ValueEnum;
+use tracing::error;
+use tracing_subscriber::EnvFilter;
+
+use super::report;
+
+/// What the log looks like.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+impl LogFormat {
+    /// Begins the log. `RUST_LOG` overrides what is said; libraries stay quiet unless asked.
+    pub(super) fn begin(self, verbose: bool) {
+        let default = if verbose { "bivouac=debug,warn" } else { "bivouac=info,warn" };
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+        match self {
+            Self::Text => log.with_ansi(io::stderr().is_terminal()).init(),
+            Self::Json => {
+                log.json().flatten_event(true).with_current_span(false).with_span_list(false).init();
+                std::panic::set_hook(Box::new(|panic| error!(%panic, "the program has a defect")));
+            }
+        }
+    }
+
+    /// Says why the program failed.
+    pub(super) fn fail(self, failure: &anyhow::Error) {
+        match self {
+            Self::Text => report::error(failure, &mut io::stderr().lock()),
+            Self::Json => {
+                let mut text = Vec::new();
+                report::error(failure, &mut text);
+                let text = String::from_utf8_lossy(&text);
+                error!("{}", text.trim_start_matches("error: ").trim_end());
+            }
+        }
+        // Nobody is left to tell when standard error is closed.
+        let _ = io::stderr().flush();
+    }
+}
