@@ -133,14 +133,14 @@ impl App {
             return Vec::new();
         }
         let now = SystemTime::now();
-        let census: Census = self.fleet.census(&ledger, &self.rules.now().assignments, now);
+        let census: Census = self.fleet.census(&ledger, &self.rules().assignments, now);
         census.iter().filter_map(|(machine, view)| ledger.due_reboot(machine, view, now, pause)).collect()
     }
 
     /// Whether a machine that was asked to reboot and did not still has to: it may have done so by itself meanwhile.
     fn is_wanted(&self, due: &Due) -> bool {
         let (ledger, now) = (self.fleet.book().known(), SystemTime::now());
-        let census = self.fleet.census(&ledger, &self.rules.now().assignments, now);
+        let census = self.fleet.census(&ledger, &self.rules().assignments, now);
         let view = census.get(&due.machine);
         view.and_then(|view| ledger.wants_reboot(&due.machine, view, now))
             .is_some_and(|it| it.spec.number == due.rollout)
@@ -151,7 +151,7 @@ impl App {
     async fn claim(&self, due: &Due, pause: Duration) -> bool {
         let now = SystemTime::now();
         let decide = |ledger: &Ledger| {
-            let census = self.fleet.census(ledger, &self.rules.now().assignments, now);
+            let census = self.fleet.census(ledger, &self.rules().assignments, now);
             let view = census.get(&due.machine);
             let is_due =
                 view.is_some_and(|view| ledger.due_reboot(&due.machine, view, now, pause).as_ref() == Some(due));

@@ -8,6 +8,7 @@
 mod dhcp;
 mod lab;
 mod nightly;
+mod package;
 mod profiles;
 mod recipes;
 mod rollout;

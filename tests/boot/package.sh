@@ -1,0 +1,109 @@
+#!/bin/sh
+# What `package.rs` does with the package, run by systemd as the last service of a Debian that is thrown away afterwards.
+# /test has the package, an export of a bundle, and gets the log.
+set -eux
+exec >/test/log 2>&1
+
+# Everything a package could leave behind. Caches and logs of the system are not its.
+files() {
+	find /etc /usr /var /lib /opt /srv -xdev \( -path /var/lib/dpkg -o -path /var/log -o -path /var/cache -o -path /var/tmp \
+		-o -path /var/lib/systemd -o -path /var/lib/private \) -prune -o ! -name '*.cache' -print | sort
+}
+journal() { journalctl --no-pager --output=cat --unit=bivouac.service; }
+failed() { systemctl --no-pager --full status bivouac.service || true; journal; }
+is_active() { systemctl is-active --quiet bivouac.service; }
+main_pid() { systemctl show --property=MainPID --value bivouac.service; }
+
+files >/tmp/before
+
+# Installing it answers no machine.
+dpkg --install /test/bivouac.deb
+id bivouac
+! systemctl is-enabled bivouac.service
+! is_active
+test "$(stat -c '%U:%G %a' /etc/bivouac/site.toml)" = 'root:bivouac 640'
+test "$(stat -c '%U %a' /var/lib/bivouac)" = 'bivouac 750'
+test -e /usr/share/man/man1/bivouac-rollout-start.1.gz
+test -x /usr/share/bivouac/overlays/check-in/root/usr/bin/bivouac-check-in || ls -lR /usr/share/bivouac
+bash -n /usr/share/bash-completion/completions/bivouac
+systemd-analyze verify bivouac.service bivouac-http.socket bivouac-tftp.socket
+systemd-analyze security --no-pager bivouac.service | tail -1
+
+# A network of its own, with a machine in it that has nothing.
+ip link add lan type veth peer name card
+ip netns add machine
+ip link set card netns machine
+ip address add 10.77.0.1/24 dev lan
+ip link set lan up
+ip netns exec machine ip link set card up
+printf '\n[dhcp]\nmode = "full"\npool = "10.77.0.100-10.77.0.120"\ninterfaces = ["lan"]\n' >>/etc/bivouac/site.toml
+
+# As an operator does: bundles are the service's own.
+cd /
+runuser -u bivouac -- bivouac import /test/hello.tar
+runuser -u bivouac -- bivouac publish hello
+trap failed EXIT
+# It returns when the service says that it is ready.
+systemctl start bivouac.service
+is_active
+bivouac list
+
+# With its rights, and no other.
+status=/proc/$(main_pid)/status
+grep "^Uid:.$(id -u bivouac)" "$status"
+grep '^CapEff:.0000000000002400$' "$status" # CAP_NET_BIND_SERVICE and CAP_NET_RAW
+grep '^NoNewPrivs:.1$' "$status"
+grep '^Seccomp:.2$' "$status"
+
+# A boot: an address, a loader, a script, and every file that the script names.
+ip netns exec machine busybox udhcpc -n -q -f -i card -s /bin/true
+ip netns exec machine ip address add 10.77.0.99/24 dev card
+get() { ip netns exec machine curl --silent --show-error --fail "$@"; }
+base=http://10.77.0.1
+get "$base/boot.ipxe" | grep '#!ipxe'
+if [ -e /usr/lib/ipxe/undionly.kpxe ]; then
+	get tftp://10.77.0.1/undionly.kpxe | cmp - /usr/lib/ipxe/undionly.kpxe
+fi
+get "$base/script?mac=52:54:00:00:00:01" >/tmp/script
+bundle=$(sed -n 's/.*bivouac_bundle=\([0-9a-f]*\).*/\1/p' /tmp/script | head -1)
+bivouac show hello --json >/tmp/manifest
+for part in kernel initramfs modloop; do
+	name=$(sed -n "/\"$part\": {/,/}/s/.*\"name\": \"\(.*\)\",*/\1/p" /tmp/manifest | head -1)
+	sum=$(sed -n "/\"$part\": {/,/}/s/.*\"sha256\": \"\(.*\)\",*/\1/p" /tmp/manifest | head -1)
+	get "$base/b/$bundle/$name" | sha256sum | grep "^$sum"
+done
+runuser -u bivouac -- bivouac machines | grep 52:54:00:00:00:01
+
+# Changes are read, and nobody is cut off.
+before=$(main_pid)
+systemctl reload bivouac.service
+journal | grep 'read again and in force'
+test "$(main_pid)" = "$before"
+
+# An upgrade restarts it.
+dpkg --install /test/bivouac.deb
+is_active
+test "$(main_pid)" != "$before"
+get "$base/boot.ipxe" | grep '#!ipxe'
+
+# Its port may be opened by systemd: whoever asks is answered, whether it runs or not.
+systemctl stop bivouac.service
+systemctl start bivouac-http.socket
+! is_active
+get "$base/boot.ipxe" | grep '#!ipxe'
+is_active
+systemctl stop bivouac-http.socket
+trap - EXIT
+
+# Removed, it leaves what was configured and what it knows.
+dpkg --remove bivouac
+! is_active
+! pgrep -x bivouac
+files >/tmp/removed
+diff /tmp/before /tmp/removed | grep '^[<>]' | grep -vE '^> (/etc/bivouac|/var/lib/bivouac)(/|$)' >/tmp/left || true
+test ! -s /tmp/left || { cat /tmp/left; exit 1; }
+test -d /var/lib/bivouac/store
+dpkg --purge bivouac
+files >/tmp/after
+diff /tmp/before /tmp/after
+echo 'all is well'
