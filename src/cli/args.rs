@@ -177,6 +177,15 @@ pub(super) enum Command {
         channel: ChannelName,
     },
     /// Serve published bundles by DHCP, TFTP and HTTP
+    ///
+    /// Releases that are published meanwhile are seen at once. The site file, its certificate and the loaders are read again
+    /// when they change and on SIGHUP, without a break: who boots what, menus, labels, loader rules, DHCP networks and quirks
+    /// hold from the next answer on; the log names what waits for a restart, such as ports and interfaces. A file with a
+    /// mistake changes nothing.
+    ///
+    /// SIGTERM and Ctrl-C let transfers end for 15 seconds, and a second signal ends at once. systemd is told of readiness,
+    /// reloads and the end (Type=notify), and may have opened the sockets: FileDescriptorName= is http, https, tftp, dhcp or
+    /// pxe.
     Serve(ServeFlags),
     /// List profiles, their releases and what channels point at
     List {

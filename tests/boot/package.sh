@@ -11,6 +11,8 @@ files() {
 }
 journal() { journalctl --no-pager --output=cat --unit=bivouac.service; }
 failed() { systemctl --no-pager --full status bivouac.service || true; journal; }
+# errexit overlooks a command after `!`.
+not() { ! "$@"; }
 is_active() { systemctl is-active --quiet bivouac.service; }
 main_pid() { systemctl show --property=MainPID --value bivouac.service; }
 
@@ -19,8 +21,8 @@ files >/tmp/before
 # Installing it answers no machine.
 dpkg --install /test/bivouac.deb
 id bivouac
-! systemctl is-enabled bivouac.service
-! is_active
+not systemctl is-enabled bivouac.service
+not is_active
 test "$(stat -c '%U:%G %a' /etc/bivouac/site.toml)" = 'root:bivouac 640'
 test "$(stat -c '%U %a' /var/lib/bivouac)" = 'bivouac 750'
 test -e /usr/share/man/man1/bivouac-rollout-start.1.gz
@@ -89,16 +91,15 @@ get "$base/boot.ipxe" | grep '#!ipxe'
 # Its port may be opened by systemd: whoever asks is answered, whether it runs or not.
 systemctl stop bivouac.service
 systemctl start bivouac-http.socket
-! is_active
+not is_active
 get "$base/boot.ipxe" | grep '#!ipxe'
 is_active
-systemctl stop bivouac-http.socket
 trap - EXIT
+systemctl --quiet enable bivouac.service bivouac-http.socket
 
 # Removed, it leaves what was configured and what it knows.
 dpkg --remove bivouac
-! is_active
-! pgrep -x bivouac
+not is_active
 files >/tmp/removed
 diff /tmp/before /tmp/removed | grep '^[<>]' | grep -vE '^> (/etc/bivouac|/var/lib/bivouac)(/|$)' >/tmp/left || true
 test ! -s /tmp/left || { cat /tmp/left; exit 1; }
