@@ -30,7 +30,7 @@ test "$(stat -c '%U %a' /var/lib/bivouac)" = 'bivouac 750'
 test -e /usr/share/man/man1/bivouac-rollout-start.1.gz
 test -x /usr/share/bivouac/overlays/check-in/root/usr/bin/bivouac-check-in || ls -lR /usr/share/bivouac
 bash -n /usr/share/bash-completion/completions/bivouac
-systemd-analyze verify bivouac.service bivouac-http.socket bivouac-tftp.socket
+systemd-analyze verify --man=no bivouac.service bivouac-http.socket bivouac-tftp.socket
 systemd-analyze security --no-pager bivouac.service | tail -1
 
 # A network of its own, with a machine in it that has nothing.
