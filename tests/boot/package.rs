@@ -63,6 +63,6 @@ fn the_debian_package_installs_serves_a_boot_and_leaves_nothing_behind() {
     let console = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     assert!(status.success() && log.ends_with("all is well\n"), "{log}\n{console}");
     for line in log.lines().filter(|line| line.contains("exposure level")) {
-        println!("{line}");
+        eprintln!("{line}");
     }
 }
