@@ -19,14 +19,15 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::proxmox::cluster::FakeCluster;
 use crate::support::lbu;
 use crate::support::site::{Ran, Serving, Site, report};
 
 /// Programs of other people that a page may use, with which nothing of ours is done.
-const OTHERS: [&str; 9] = ["apk", "apt", "apt-get", "lbu", "qm", "rc-service", "rc-update", "scp", "systemctl"];
+const OTHERS: [&str; 6] = ["apt", "cargo", "chown", "pveum", "scripts/package", "systemctl"];
 
 /// What is typed besides them and `bivouac`.
-const PLAIN: [&str; 6] = ["cat", "cp", "echo", "ls", "mkdir", "sed"];
+const PLAIN: [&str; 4] = ["chmod", "cp", "echo", "mkdir"];
 
 /// One thing that happens on a page.
 #[derive(Debug, PartialEq)]
@@ -106,21 +107,19 @@ fn commands(block: &[&str]) -> Vec<String> {
 struct Reader {
     site: Site,
     server: Option<Serving>,
+    cluster: FakeCluster,
 }
 
 impl Reader {
     fn new() -> Self {
         let site = Site::new();
-        let base: &[&str] = &["busybox", "openrc"];
-        site.mirror.offer(&[
-            ("alpine-base", base),
-            ("busybox", &[]),
-            ("openrc", &[]),
-            ("nano", &[]),
-            ("openssh", &[]),
-            ("tzdata", &[]),
-        ]);
-        let reader = Self { site, server: None };
+        site.mirror.offer_alpine();
+        for part in ["profiles", "overlays"] {
+            let from = Path::new(env!("CARGO_MANIFEST_DIR")).join(part);
+            assert!(Command::new("cp").arg("-r").arg(from).arg(site.path("")).status().unwrap().success());
+        }
+        let cluster = FakeCluster::start(&site.path("pve"));
+        let reader = Self { site, server: None, cluster };
         reader.write("bivouac.toml", "");
         // What the person types is `bivouac`, and the mirror is the test's.
         let real: Vec<String> = {
@@ -130,7 +129,7 @@ impl Reader {
         };
         let (program, more) = real.split_first().unwrap();
         reader.tool("bivouac", &format!("exec '{program}' \"$@\" {}", more.join(" ")));
-        reader.tool("sudo", "exec \"$@\"");
+        reader.tool("sudo", "[ \"$1\" != -u ] || shift 2; exec \"$@\"");
         reader
     }
 
@@ -145,6 +144,8 @@ impl Reader {
         // No test listens where a real server does.
         let ports = "\n[dhcp]\nlisten = \"127.0.0.1\"\nport = 0\npxe-port = 0\n";
         let text = if path == "bivouac.toml" { format!("{text}{ports}") } else { text.to_owned() };
+        let text = text.replace("https://pve.example.net:8006", &self.cluster.server);
+        let text = text.replace("pve-root-ca.pem", "pve/ca.pem");
         self.site.write(path, &text);
     }
 
@@ -161,12 +162,7 @@ impl Reader {
             Event::Boots { mac, hostname } => self.boots(mac, hostname),
             Event::File { path, text } => self.write(path, text),
             Event::Command { line, exits } => self.types(line, *exits),
-            Event::Archive(path) => {
-                // The mirror of the tests has no package that brings a service.
-                let mut members = lbu::machine();
-                members.retain(|member| member.name != "etc/runlevels/default/sshd");
-                std::fs::write(self.site.path(path), lbu::archive(&members)).unwrap();
-            }
+            Event::Archive(path) => std::fs::write(self.site.path(path), lbu::archive(&lbu::machine())).unwrap(),
             Event::Until(text) => {
                 let begun = Instant::now();
                 let look = || Ran::of(self.shell("bivouac rollout status").output().unwrap(), &self.site).out;
@@ -178,9 +174,13 @@ impl Reader {
     }
 
     fn types(&mut self, line: &str, exits: i32) {
-        let words: Vec<&str> = line.split(' ').filter(|word| *word != "sudo").collect();
+        let typed = line.strip_prefix("sudo ").unwrap_or(line);
+        let typed = typed.strip_prefix("-u bivouac ").unwrap_or(typed);
+        let words: Vec<&str> = typed.split(' ').collect();
         match words[..] {
             [first, ..] if OTHERS.contains(&first) => {}
+            // The folders of a computer, which the test of the package fills.
+            ["cp", .., "/etc/bivouac/"] => {}
             ["bivouac", "serve" | "up", ..] => {
                 self.server = None;
                 let line = format!("exec {line} --http 127.0.0.1:0 --tftp 127.0.0.1:0");

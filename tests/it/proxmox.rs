@@ -1,7 +1,7 @@
 //! `bivouac proxmox` through the front door, with a cluster that takes no call but those of the real API.
 
 mod adopt;
-mod cluster;
+pub mod cluster;
 mod create;
 mod errors;
 mod manage;

@@ -1,5 +1,6 @@
 //! A site as a user has one: a folder with profiles and overlays, a mirror, and the program.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -80,25 +81,68 @@ pub fn package(name: &str, depends: &[&str]) -> Vec<u8> {
 
 /// The same of another version. What stands before a hyphen in its name is its origin.
 pub fn package_at(name: &str, version: &str, depends: &[&str]) -> Vec<u8> {
-    let info = PkgInfo {
+    let depends = depends.iter().map(|name| (*name).to_owned()).collect();
+    written(PkgInfo { depends, ..info(name, version) }, [])
+}
+
+fn info(name: &str, version: &str) -> PkgInfo {
+    PkgInfo {
         name: name.to_owned(),
         version: version.to_owned(),
         arch: "x86_64".to_owned(),
         origin: name.split('-').next().unwrap_or_default().to_owned(),
-        depends: depends.iter().map(|name| (*name).to_owned()).collect(),
         installed_size: 10,
         ..PkgInfo::default()
-    };
-    let mut writer = PackageWriter::new(info).file(&format!("usr/share/{name}"), 0o644, name.as_bytes());
-    if name == "tzdata" {
-        writer = writer.file("usr/share/zoneinfo/Europe/Berlin", 0o644, b"TZif2");
     }
-    if name == "alpine-base" {
-        for service in SERVICES {
-            writer = writer.file(&format!("etc/init.d/{service}"), 0o755, b"#!/sbin/openrc-run\n");
-        }
+}
+
+/// The file of a package that brings services.
+fn written<'a>(info: PkgInfo, services: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
+    let name = info.name.clone();
+    let mut writer = PackageWriter::new(info).file(&format!("usr/share/{name}"), 0o644, name.as_bytes());
+    match name.as_str() {
+        "tzdata" => writer = writer.file("usr/share/zoneinfo/Europe/Berlin", 0o644, b"TZif2"),
+        "kbd-bkeymaps" => writer = writer.file("usr/share/bkeymaps/de/de-nodeadkeys.bmap.gz", 0o644, b""),
+        _ => {}
+    }
+    let base = if name == "alpine-base" { &SERVICES[..] } else { &[] };
+    for service in base.iter().copied().chain(services) {
+        writer = writer.file(&format!("etc/init.d/{service}"), 0o755, b"#!/sbin/openrc-run\n");
     }
     writer.write().unwrap()
+}
+
+/// The packages of `scripts/stand-in/packages`, by repository.
+fn alpine_packages() -> BTreeMap<String, Vec<Vec<u8>>> {
+    let list = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/stand-in").join(name);
+        let text = std::fs::read_to_string(path).unwrap();
+        let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+        lines.map(|line| line.split(' ').map(str::to_owned).collect()).collect::<Vec<Vec<String>>>()
+    };
+    let services = list("services");
+    let mut packages: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
+    // What no profile of the repository needs, and many others do.
+    let more = [
+        written(info("openssh", "9.6_p1-r0"), ["sshd"]),
+        package("tzdata", &[]),
+        written(info("kbd-bkeymaps", "2.6.4-r0"), ["loadkmap"]),
+    ];
+    packages.entry("main".to_owned()).or_default().extend(more);
+    for words in list("packages") {
+        let [repository, name, version, needs @ ..] = &words[..] else { panic!("{words:?}") };
+        let (with, depends): (Vec<&String>, Vec<&String>) = needs.iter().partition(|need| need.starts_with('?'));
+        let info = PkgInfo {
+            depends: depends.into_iter().cloned().collect(),
+            install_if: with.into_iter().map(|need| need.trim_start_matches('?').to_owned()).collect(),
+            ..info(name, version)
+        };
+        let brought = services.iter().filter(|line| line[0] == *name).map(|line| line[1].as_str());
+        // Of the power button, which virtual machines of a cluster have.
+        let more = (name == "alpine-base").then_some("acpid");
+        packages.entry(repository.clone()).or_default().push(written(info, brought.chain(more)));
+    }
+    packages
 }
 
 /// An index of packages, signed by a key under the name of the mirror's.
@@ -166,10 +210,25 @@ impl Mirror {
 
     /// The same with package files.
     pub fn offer_files(&self, files: Vec<Vec<u8>>) {
-        self.server.put(format!("{MAIN}/APKINDEX.tar.gz"), Reply::File(index(&files, signing_key())));
+        self.offer_in("main", files);
+    }
+
+    /// Puts these package files and an index of them into a repository.
+    pub fn offer_in(&self, repository: &str, files: Vec<Vec<u8>>) {
+        let folder = format!("/v3.24/{repository}/x86_64");
+        self.server.put(format!("{folder}/APKINDEX.tar.gz"), Reply::File(index(&files, signing_key())));
         for bytes in files {
             let info = PackageFile::read(&bytes).unwrap().info().clone();
-            self.server.put(format!("{MAIN}/{}-{}.apk", info.name, info.version), Reply::File(bytes));
+            self.server.put(format!("{folder}/{}-{}.apk", info.name, info.version), Reply::File(bytes));
+        }
+    }
+
+    /// Offers every package that the profiles of the repository need, by the names and needs that Alpine's own have, with
+    /// the services that those bring.
+    pub fn offer_alpine(&self) {
+        static PACKAGES: OnceLock<BTreeMap<String, Vec<Vec<u8>>>> = OnceLock::new();
+        for (repository, files) in PACKAGES.get_or_init(alpine_packages) {
+            self.offer_in(repository, files.clone());
         }
     }
 }
