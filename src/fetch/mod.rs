@@ -30,6 +30,7 @@ mod progress;
 mod record;
 mod relay;
 mod release;
+mod resolve;
 mod secdb;
 mod sink;
 mod streams;
