@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 
 use clap::ValueEnum;
+use nix::sys::stat::fstat;
 use tracing::error;
 use tracing_subscriber::EnvFilter;
 
@@ -25,6 +26,8 @@ impl LogFormat {
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
         let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
         match self {
+            // It has the time of each line.
+            Self::Text if is_journal() => log.with_ansi(false).without_time().init(),
             Self::Text => log.with_ansi(io::stderr().is_terminal()).init(),
             Self::Json => {
                 log.json().flatten_event(true).with_current_span(false).with_span_list(false).init();
@@ -47,4 +50,12 @@ impl LogFormat {
         // Nobody is left to tell when standard error is closed.
         let _ = io::stderr().flush();
     }
+}
+
+/// Whether standard error leads to systemd's journal (systemd.exec(5), JOURNAL_STREAM).
+fn is_journal() -> bool {
+    let named = std::env::var("JOURNAL_STREAM").ok();
+    let named = named.as_deref().and_then(|text| text.split_once(':'));
+    let (Some((device, inode)), Ok(own)) = (named, fstat(io::stderr())) else { return false };
+    device.parse() == Ok(own.st_dev) && inode.parse() == Ok(own.st_ino)
 }
