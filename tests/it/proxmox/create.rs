@@ -87,6 +87,7 @@ fn what_ended_halfway_is_said_and_completed_by_the_same_command() {
     let err = bed.refused(&create);
     assert!(err.contains("made were none; not done: hello-03") && err.contains("no space left on device"), "{err}");
     assert_eq!(words(&bed.cluster.changes()), ["start", "qemu"], "the one that was stuck was started");
+    assert!(bed.fleet(&["events"]).contains("is VM 102 `hello-03`"), "the fleet knows one before it is made");
     let said = bed.run(&create);
     assert!(said.contains("3 VMs are there; 1 of them are new."), "{said}");
     assert_eq!(words(&bed.cluster.changes()), ["qemu", "start"]);
@@ -100,11 +101,10 @@ fn what_somebody_switched_off_that_was_in_use_stays_off() {
     let bed = Bed::new();
     bed.run(&["create", "1", "--profile", "hello"]);
     let mac = bed.list()[0]["machine"].as_str().unwrap().to_owned();
-    let server = bed.site.serve(&["--dhcp", "off"]);
-    assert!(
-        server.get(&format!("/script?mac={mac}")).contains("bivouac_bundle="),
-        "its profile is the one it was given"
-    );
+    let file = "unknown-policy = \"inbox\"\n[dhcp]\nlisten = \"127.0.0.1\"\nport = 0\npxe-port = 0\n";
+    let server = bed.site.serve_as(file, &["--dhcp", "off"]);
+    let boots = |mac: &str| server.get(&format!("/script?mac={mac}")).contains("bivouac_bundle=");
+    assert!(boots(&mac) && !boots("52:54:00:00:00:99"), "nobody has to approve it, as others have to be");
     let id = bed.cluster.id("hello-01");
     bed.cluster.state().vms.get_mut(&id).unwrap().status = "stopped".to_owned();
     bed.cluster.changes();

@@ -159,12 +159,24 @@ fn a_vm_whose_tag_was_taken_away_is_not_touched() {
 }
 
 #[test]
-fn a_cluster_that_does_not_answer_delays_nothing() {
+fn a_cluster_that_breaks_every_connection_is_one_alarm_and_delays_nothing() {
     let fleet = Fleet::new();
     fleet.bed.cluster.fail_times("/cluster/resources", Fault::Cut, usize::MAX);
     fleet.roll_out(&["--reboot", "force"]);
     fleet.until("the alarm is written", || fleet.events().contains("which reboot when they check in instead"));
+    goes_on_without_the_cluster(&fleet);
     assert_eq!(fleet.events().matches("alarm about").count(), 1);
+}
+
+#[test]
+fn a_cluster_that_never_answers_delays_nothing() {
+    let fleet = Fleet::new();
+    fleet.bed.cluster.fail_times("/cluster/resources", Fault::Silence, usize::MAX);
+    fleet.roll_out(&["--reboot", "force"]);
+    goes_on_without_the_cluster(&fleet);
+}
+
+fn goes_on_without_the_cluster(fleet: &Fleet) {
     // The machines are told when they check in, as all others are, and the rollout goes on.
     for _ in 0..2 {
         let mut given = String::new();
