@@ -65,7 +65,7 @@ fn misfit(root: &Value, schema: &Value, value: &Value, at: &str) -> Option<Strin
                 (misfits.len() == rule.as_array().unwrap().len()).then(|| misfits.join("; "))
             }
             "items" => value.as_array()?.iter().find_map(|item| misfit(root, rule, item, at)),
-            "properties" => None,
+            "properties" | "patternProperties" => None,
             other => panic!("the schema has the word `{other}`, which this test does not know"),
         })
         .or_else(|| keys(root, words, value, at))
@@ -81,7 +81,10 @@ fn keys(root: &Value, words: &serde_json::Map<String, Value>, value: &Value, at:
     }
     object.iter().find_map(|(key, value)| {
         let known = words.get("properties").and_then(|known| known.get(key));
-        let rule = known.or_else(|| words.get("additionalProperties"))?;
+        let patterns = words.get("patternProperties").and_then(Value::as_object).into_iter().flatten();
+        let fits = |pattern: &str| regex::Regex::new(pattern).unwrap().is_match(key);
+        let fitting = patterns.filter(|(pattern, _)| fits(pattern)).map(|(_, rule)| rule).next();
+        let rule = known.or(fitting).or_else(|| words.get("additionalProperties"))?;
         misfit(root, rule, value, &format!("{at}/{key}"))
     })
 }

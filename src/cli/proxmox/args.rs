@@ -10,16 +10,27 @@ use crate::model::virtual_machine::{Display, Firmware, VmId};
 
 const CREATE_EXAMPLES: &str = "\
 Examples:
-  bivouac proxmox create 5 --profile vdi                    vdi-01 to vdi-05, made, known to the fleet, and started
-  bivouac proxmox create 8 --profile vdi                    three more: vdi-06 to vdi-08
-  bivouac proxmox create 2 --profile vdi:beta --name test --node pve1 --label stage=canary --dry-run";
+  bivouac proxmox create 5 --profile vdi             vdi-01 to vdi-05
+  bivouac proxmox create 8 --profile vdi             three more: vdi-06 to vdi-08
+  bivouac proxmox create 2 --profile vdi:beta --name test --node pve1 --label stage=canary
+  bivouac proxmox create 9 --profile vdi --dry-run   the calls that would be made";
 
 const WHICH_EXAMPLES: &str = "\
 Examples, with `start`, `stop`, `reboot` or `delete` alike:
-  bivouac proxmox stop vdi-03 105                           by name and by number
-  bivouac proxmox reboot --profile vdi                      all whose machine boots the profile
-  bivouac proxmox start --labels site=berlin,room=12        all whose machine has the labels
+  bivouac proxmox stop vdi-03 105                      by name and by number
+  bivouac proxmox reboot --profile vdi                 all whose machine boots the profile
+  bivouac proxmox start --labels site=berlin,room=12   all whose machine has the labels
   bivouac proxmox delete --profile test --yes";
+
+const ADOPT_EXAMPLES: &str = "\
+Examples:
+  bivouac proxmox adopt 200                            what would change, and asks
+  bivouac proxmox adopt kiosk-a kiosk-b --profile kiosk --yes";
+
+const RECIPE_EXAMPLES: &str = "\
+Examples:
+  bivouac proxmox recipe 5 --profile vdi
+  bivouac proxmox recipe 5 --profile vdi --first-id 900 --firmware ovmf";
 
 /// Arguments of `proxmox`.
 #[derive(Debug, Clone, clap::Args)]
@@ -49,12 +60,16 @@ pub(super) enum ProxmoxCommand {
     Start {
         #[command(flatten)]
         which: Which,
+        #[command(flatten)]
+        trial: Trial,
     },
     /// Shut virtual machines down, and switch off after a minute what does not
     #[command(after_help = WHICH_EXAMPLES)]
     Stop {
         #[command(flatten)]
         which: Which,
+        #[command(flatten)]
+        trial: Trial,
         /// Switch off at once
         #[arg(long)]
         hard: bool,
@@ -64,6 +79,8 @@ pub(super) enum ProxmoxCommand {
     Reboot {
         #[command(flatten)]
         which: Which,
+        #[command(flatten)]
+        trial: Trial,
     },
     /// Switch virtual machines off and remove them
     ///
@@ -73,6 +90,8 @@ pub(super) enum ProxmoxCommand {
     Delete {
         #[command(flatten)]
         which: Which,
+        #[command(flatten)]
+        trial: Trial,
         /// Do not ask
         #[arg(long)]
         yes: bool,
@@ -81,8 +100,10 @@ pub(super) enum ProxmoxCommand {
     ///
     /// Each gets the tag of the site, its network card before all else in the boot order, a random number generator, and a
     /// UUID and serial number where it has none; nothing else changes. A disk that it has stays.
+    #[command(after_help = ADOPT_EXAMPLES)]
     Adopt(AdoptArgs),
     /// Print commands of `qm` that do what `create` does, for a shell on a node and without a token
+    #[command(after_help = RECIPE_EXAMPLES)]
     Recipe(RecipeArgs),
 }
 
@@ -101,13 +122,14 @@ pub(super) struct CreateArgs {
     /// A label their machines have, such as site=berlin; may be repeated
     #[arg(long, value_name = "LABEL")]
     pub(super) label: Vec<Label>,
-    #[command(flatten)]
-    pub(super) hardware: HardwareFlags,
     /// Change nothing; print the calls of the API that would be made, after reading how the cluster is
     #[arg(long)]
     pub(super) dry_run: bool,
     #[command(flatten)]
     pub(super) reason: Reason,
+    // Last, for what follows it would be below its heading.
+    #[command(flatten)]
+    pub(super) hardware: HardwareFlags,
 }
 
 /// Arguments of `proxmox adopt`.
@@ -164,6 +186,11 @@ pub(super) struct Which {
     /// All of ours
     #[arg(long, conflicts_with_all = ["vms", "profile", "labels"])]
     pub(super) all: bool,
+}
+
+/// Whether something is only tried.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(super) struct Trial {
     /// Change nothing; print the calls of the API that would be made
     #[arg(long)]
     pub(super) dry_run: bool,

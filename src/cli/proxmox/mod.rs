@@ -13,7 +13,7 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write};
 use anyhow::bail;
 
 pub(super) use args::ProxmoxArgs;
-use args::ProxmoxCommand;
+use args::{ProxmoxCommand, Trial};
 
 use crate::config::{ProxmoxSettings, ProxmoxTrust, Settings};
 use crate::proxmox::plan::Power;
@@ -24,13 +24,16 @@ pub(super) async fn proxmox(settings: &Settings, arguments: ProxmoxArgs, out: &m
     match arguments.command {
         ProxmoxCommand::Create(create) => create::create(settings, create, out).await,
         ProxmoxCommand::List { json } => list::list(settings, json, out).await,
-        ProxmoxCommand::Start { which } => power::power(settings, &which, Power::Start, out).await,
-        ProxmoxCommand::Stop { which, hard } => {
+        ProxmoxCommand::Start { which, trial } => power::power(settings, &which, Power::Start, trial, out).await,
+        ProxmoxCommand::Stop { which, trial, hard } => {
             let power = if hard { Power::Stop } else { Power::Shutdown };
-            power::power(settings, &which, power, out).await
+            power::power(settings, &which, power, trial, out).await
         }
-        ProxmoxCommand::Reboot { which } => power::power(settings, &which, Power::Reboot, out).await,
-        ProxmoxCommand::Delete { which, yes } => power::delete(settings, &which, yes, out).await,
+        ProxmoxCommand::Reboot { which, trial } => power::power(settings, &which, Power::Reboot, trial, out).await,
+        ProxmoxCommand::Delete { which, trial: Trial { dry_run: true }, .. } => {
+            power::show_delete(settings, &which, out).await
+        }
+        ProxmoxCommand::Delete { which, yes, .. } => power::delete(settings, &which, yes, out).await,
         ProxmoxCommand::Adopt(adopt) => adopt::adopt(settings, adopt, out).await,
         ProxmoxCommand::Recipe(recipe) => recipe::recipe(settings, recipe, out),
     }

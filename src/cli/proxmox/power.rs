@@ -6,7 +6,7 @@ use std::io::Write;
 use anyhow::bail;
 use futures_util::{StreamExt as _, stream};
 
-use super::args::Which;
+use super::args::{Trial, Which};
 use super::which::{Both, Ours};
 use super::{confirm, show};
 use crate::cli::report::chain;
@@ -20,10 +20,16 @@ use crate::proxmox::{Call, Client, ProxmoxError, Rebooted, Vm};
 const AT_ONCE: usize = 4;
 
 /// Switches virtual machines on or off, or reboots them.
-pub(super) async fn power(settings: &Settings, which: &Which, power: Power, out: &mut dyn Write) -> anyhow::Result<()> {
+pub(super) async fn power(
+    settings: &Settings,
+    which: &Which,
+    power: Power,
+    trial: Trial,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
     let both = Both::read(settings).await?;
     let chosen = both.chosen(which)?;
-    if which.dry_run {
+    if trial.dry_run {
         let calls: Vec<Call> = chosen.iter().flat_map(|ours| plan::power(&ours.vm, power)).collect();
         show(&calls, out)?;
         return Ok(());
@@ -59,15 +65,17 @@ async fn do_it(client: &Client, vm: &Vm, power: Power) -> Result<&'static str, P
     Ok(if power == Power::Start { "started" } else { "stopped" })
 }
 
+/// Prints the calls that would remove virtual machines.
+pub(super) async fn show_delete(settings: &Settings, which: &Which, out: &mut dyn Write) -> anyhow::Result<()> {
+    let both = Both::read(settings).await?;
+    let calls: Vec<Call> = both.chosen(which)?.iter().flat_map(|ours| plan::delete(&ours.vm)).collect();
+    Ok(show(&calls, out)?)
+}
+
 /// Removes virtual machines.
 pub(super) async fn delete(settings: &Settings, which: &Which, yes: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     let both = Both::read(settings).await?;
     let chosen = both.chosen(which)?;
-    if which.dry_run {
-        let calls: Vec<Call> = chosen.iter().flat_map(|ours| plan::delete(&ours.vm)).collect();
-        show(&calls, out)?;
-        return Ok(());
-    }
     let names: Vec<String> = chosen.iter().map(|ours| ours.vm.to_string()).collect();
     if !confirm(&format!("Delete {}?", names.join(", ")), yes)? {
         writeln!(out, "Nothing was deleted.")?;

@@ -52,6 +52,8 @@ fn machines_are_chosen_by_name_number_profile_and_labels_and_no_others_are_touch
         (&["stop", "--profile", "helo"], "no VM of ours boots `helo`; did you mean `hello`?"),
         (&["stop", "--labels", "rom=1"], "no machine has a label `rom`; did you mean `room`?"),
         (&["stop"], "required"),
+        (&["delete", "--dry-run"], "required"),
+        (&["delete", "--all", "--profile", "hello"], "cannot be used with"),
     ] {
         let err = bed.refused(arguments);
         assert!(err.contains(said), "{arguments:?}: {err}");
