@@ -40,7 +40,7 @@ pub(super) async fn proxmox(settings: &Settings, arguments: ProxmoxArgs, out: &m
 }
 
 /// The cluster the site file names.
-pub(super) fn place(settings: &ProxmoxSettings) -> Place {
+fn place(settings: &ProxmoxSettings) -> Place {
     Place {
         server: settings.server.clone(),
         token_file: settings.token_file.clone(),
@@ -52,6 +52,13 @@ pub(super) fn place(settings: &ProxmoxSettings) -> Place {
         tag: settings.tag.clone(),
         task_time: settings.task_time,
     }
+}
+
+/// The cluster that reboots virtual machines for rollouts, if it is to. Its token and the certificate it is known by are
+/// read whenever it is asked.
+pub(super) fn to_serve(settings: &Settings) -> Option<Place> {
+    let proxmox = &settings.proxmox;
+    (proxmox.reboots && proxmox.server.is_some()).then(|| place(proxmox))
 }
 
 /// Prints calls that are not made.

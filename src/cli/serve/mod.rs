@@ -79,8 +79,7 @@ pub(super) async fn bind(source: Source, settings: &Settings, coming: &[ProfileN
         given: Given::take().context("the sockets that the service manager opened cannot be used")?,
         rules: in_force.clone(),
         mirror: mirror::to_serve(settings),
-        cluster: (settings.proxmox.reboots && settings.proxmox.server.is_some())
-            .then(|| proxmox::place(&settings.proxmox)),
+        cluster: proxmox::to_serve(settings),
     };
     let is_without_dhcp = options.dhcp.is_off();
     let fleet = Fleet::open(&settings.fleet()).await?.checking_in_every(settings.fleet_settings.check_in_interval);

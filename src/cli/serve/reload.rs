@@ -14,6 +14,7 @@ use tracing::{error, info, warn};
 use super::looks::Looks;
 use super::source::Source;
 use super::{Tls, manager, refuse_wrong_vars, rules, say_loaders};
+use crate::cli::proxmox;
 use crate::config::{HttpsSettings, Settings};
 use crate::model::plan::Assignment;
 use crate::serve::App;
@@ -170,6 +171,7 @@ fn waiting(started: &Settings, now: &Settings) -> Vec<&'static str> {
         ("mirror", started.mirrors != now.mirrors),
         ("verify", started.verify != now.verify),
         ("fetch", started.fetch != now.fetch),
+        ("proxmox", proxmox::to_serve(started) != proxmox::to_serve(now)),
     ])
 }
 
