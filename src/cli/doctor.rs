@@ -137,6 +137,7 @@ fn own_address(settings: &Settings) -> Ipv4Addr {
             wanted.served(&all).first()?.addresses.first().map(|own| own.address)
         }
         crate::serve::dhcp::Listen::Address(address, _) => Some(address),
+        crate::serve::dhcp::Listen::Cable(_) => None,
     };
     advertised.or_else(served).unwrap_or(Ipv4Addr::LOCALHOST)
 }

@@ -65,6 +65,12 @@ impl Given {
         Ok(given)
     }
 
+    /// A port for HTTP that the program opened itself, because it had to know it before anything else.
+    #[must_use]
+    pub fn http(listener: TcpListener) -> Self {
+        Self { http: Some(Arc::new(listener)), ..Self::default() }
+    }
+
     fn add(&mut self, name: &str, socket: OwnedFd) -> Result<(), GivenError> {
         let twice = |name, is_there: bool| if is_there { Err(GivenError::Twice(name)) } else { Ok(()) };
         match name {

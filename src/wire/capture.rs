@@ -5,14 +5,11 @@ use std::time::Duration;
 
 use pcap_parser::{Block, Linktype, PcapBlockOwned, PcapError, create_reader};
 
+use super::ethernet::{self, Frame};
 use super::udp::Datagram;
 
 /// How much of a capture is in memory at once; no packet is larger.
 const BUFFER: usize = 1 << 20;
-
-/// Ethernet's number for IPv4, and those for tags of virtual networks (IEEE 802.1Q and 802.1ad).
-const IPV4: [u8; 2] = [0x08, 0x00];
-const TAGS: [[u8; 2]; 2] = [[0x81, 0x00], [0x88, 0xa8]];
 
 /// Why a file cannot be read as a capture.
 #[derive(Debug, thiserror::Error)]
@@ -108,26 +105,14 @@ pub fn datagrams(
 /// The IPv4 packet of a frame, if it carries one; nothing at all for a kind of link that is not known.
 fn network(link: Linktype, frame: &[u8]) -> Option<Option<&[u8]>> {
     Some(match link {
-        Linktype::ETHERNET => ethernet(frame.get(12..).unwrap_or_default()),
+        Linktype::ETHERNET => Frame::read(frame).map(|frame| frame.packet),
         // "Cooked": what `any` of Linux gives, in its older and newer form.
-        Linktype::LINUX_SLL => ethernet(frame.get(14..).unwrap_or_default()),
-        Linktype::LINUX_SLL2 => frame.get(20..).filter(|_| frame.starts_with(&IPV4)),
+        Linktype::LINUX_SLL => ethernet::ipv4(frame.get(14..).unwrap_or_default()),
+        Linktype::LINUX_SLL2 => frame.get(20..).filter(|_| frame.starts_with(&ethernet::IPV4)),
         Linktype::RAW | Linktype::IPV4 => Some(frame),
         Linktype::NULL | Linktype::LOOP => frame.get(4..),
         _ => return None,
     })
-}
-
-/// What follows the type of a frame, behind the tags of virtual networks.
-fn ethernet(mut rest: &[u8]) -> Option<&[u8]> {
-    loop {
-        let (kind, behind) = rest.split_first_chunk::<2>()?;
-        match *kind {
-            IPV4 => return Some(behind),
-            kind if TAGS.contains(&kind) => rest = behind.get(2..)?,
-            _ => return None,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ pub mod apkovl;
 pub mod capture;
 pub mod cpio;
 pub mod dhcp;
+pub mod ethernet;
 pub mod gzip;
 pub mod http;
 pub mod icmp;

@@ -17,9 +17,11 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::decide::{Destination, Port, Reply};
+use super::cable::{Cable, Heard};
+use super::decide::{Destination, Port, Reply, Request};
 use super::raw::{Cards, Overhearing};
 use super::{Settings, Shared};
+use crate::model::mac::Mac;
 use crate::model::net::DhcpMode;
 use crate::serve::bind::{BindError, Udp, prepared};
 use crate::serve::interfaces::{Address, Place};
@@ -65,11 +67,14 @@ pub(super) struct Listening {
 enum Socket {
     Own(UdpSocket),
     Overhearing(Overhearing, u16),
+    /// With both ports.
+    Cable(Arc<Cable>, [(u16, Port); 2]),
 }
 
 /// What arrived.
 struct Arrived<'a> {
     bytes: &'a [u8],
+    port: Port,
     source: SocketAddrV4,
     /// Where it was sent to, or which of our addresses the kernel would answer from.
     local: Option<Ipv4Addr>,
@@ -131,11 +136,29 @@ impl Listening {
         Ok(vec![open(Port::Server, settings.port)?, open(Port::Boot, settings.boot_port)?])
     }
 
+    /// The end of a virtual machine's cable, beside the DHCP server that is built into its network.
+    pub(super) fn on_cable(settings: &Settings, cable: &Arc<Cable>) -> Self {
+        let address = cable.address();
+        Self {
+            device: None,
+            mode: DhcpMode::Proxy,
+            port: Port::Server,
+            addresses: vec![Address { address, netmask: Ipv4Addr::BROADCAST }],
+            urls: vec![(address, settings.base_url(address))],
+            socket: Socket::Cable(
+                Arc::clone(cable),
+                [(settings.port, Port::Server), (settings.boot_port, Port::Boot)],
+            ),
+            cards: None,
+            late: Arc::new(Semaphore::new(MAX_LATE)),
+        }
+    }
+
     /// The port it has, or overhears.
     pub(super) fn bound_port(&self) -> u16 {
         match &self.socket {
             Socket::Own(socket) => socket.local_addr().map(|address| address.port()).unwrap_or_default(),
-            Socket::Overhearing(_, port) => *port,
+            Socket::Overhearing(_, port) | Socket::Cable(_, [(port, _), _]) => *port,
         }
     }
 
@@ -173,15 +196,26 @@ impl Listening {
                     IpAddr::V4(local) => Some(local),
                     IpAddr::V6(_) => None,
                 });
-                Ok(Some(Arrived { bytes: buffer.get(..received.length).unwrap_or_default(), source, local }))
+                let bytes = buffer.get(..received.length).unwrap_or_default();
+                Ok(Some(Arrived { bytes, port: self.port, source, local }))
             }
             Socket::Overhearing(socket, _) => {
                 let length = socket.receive(buffer)?;
                 let datagram = Datagram::read(buffer.get(..length).unwrap_or_default());
                 Ok(datagram.map(|own| Arrived {
                     bytes: own.payload,
+                    port: self.port,
                     source: own.source,
                     local: Some(*own.destination.ip()),
+                }))
+            }
+            Socket::Cable(cable, ports) => {
+                let heard = cable.receive(buffer, *ports)?;
+                Ok(heard.map(|Heard { port, source, destination, payload }| Arrived {
+                    bytes: payload,
+                    port,
+                    source,
+                    local: Some(destination),
                 }))
             }
         }
@@ -199,7 +233,7 @@ impl Listening {
             }
         };
         let address = self.own_address(&packet, arrived.local, shared);
-        let Some(reply) = shared.answer(&packet, self, source, address) else {
+        let Some(reply) = shared.answer(&Request { packet: &packet, port: arrived.port, source }, self, address) else {
             counters.ignored.add();
             return;
         };
@@ -246,9 +280,9 @@ impl Listening {
             // Every client that wants to be answered directly hears a broadcast as well.
             (Destination::Card(..), None) => {
                 let to = SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT);
-                (to, self.send_to(&bytes, address, to))
+                (to, self.send_to(&bytes, None, address, to))
             }
-            (Destination::Address(to), _) => (to, self.send_to(&bytes, address, to)),
+            (Destination::Address(to), _) => (to, self.send_to(&bytes, reply.packet.mac(), address, to)),
         };
         match sent {
             Ok(()) => shared.counters.answered.add(),
@@ -259,7 +293,7 @@ impl Listening {
         }
     }
 
-    fn send_to(&self, bytes: &[u8], address: Ipv4Addr, to: SocketAddrV4) -> io::Result<()> {
+    fn send_to(&self, bytes: &[u8], card: Option<Mac>, address: Ipv4Addr, to: SocketAddrV4) -> io::Result<()> {
         match &self.socket {
             Socket::Own(socket) => {
                 let from = (!address.is_unspecified()).then_some(IpAddr::V4(address));
@@ -267,6 +301,7 @@ impl Listening {
                 udp::send_now(socket, &Outgoing { parts: &[IoSlice::new(bytes)], segment: None, route })
             }
             Socket::Overhearing(socket, _) => socket.send(bytes, address, to),
+            Socket::Cable(cable, _) => cable.send(bytes, self.bound_port(), to, card),
         }
     }
 }

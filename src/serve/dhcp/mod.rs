@@ -5,6 +5,7 @@
 
 pub mod attempts;
 mod boot;
+mod cable;
 mod client;
 pub mod decide;
 mod free;
@@ -14,7 +15,7 @@ mod listening;
 pub(super) mod raw;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -37,9 +38,9 @@ use super::rules::InForce;
 use crate::disk::DiskError;
 use crate::model::mac::Mac;
 use crate::model::net::{DhcpMode, Quirk};
-use crate::wire::dhcp::Packet;
 
 pub use self::boot::{LOADER_PATH, SCRIPT_PATH};
+pub use self::cable::Cable;
 pub use self::client::Client;
 
 /// How often it is looked for interfaces that came, went, or have other addresses.
@@ -90,6 +91,8 @@ pub enum Listen {
     Interfaces(Wanted),
     /// On one address, for relays and tests: no broadcast is heard. On 0.0.0.0 the address of each packet counts.
     Address(Ipv4Addr, DhcpMode),
+    /// On the cable of one virtual machine, as a proxy beside the server that gives it its address.
+    Cable(Arc<Cable>),
 }
 
 impl Listen {
@@ -99,6 +102,7 @@ impl Listen {
         match self {
             Self::Interfaces(wanted) => wanted.is_off(),
             Self::Address(_, mode) => *mode == DhcpMode::Off,
+            Self::Cable(_) => false,
         }
     }
 }
@@ -146,6 +150,7 @@ impl DhcpServer {
         let (places, sockets) = match &settings.listen {
             Listen::Address(_, DhcpMode::Off) => (Vec::new(), Vec::new()),
             Listen::Address(address, mode) => (Vec::new(), Listening::on_address(&settings, *address, *mode)?),
+            Listen::Cable(cable) => (Vec::new(), vec![Listening::on_cable(&settings, cable)]),
             Listen::Interfaces(wanted) if wanted.is_off() => (Vec::new(), Vec::new()),
             Listen::Interfaces(wanted) => {
                 let places = wanted.choose(&interfaces::list()?)?;
@@ -305,8 +310,9 @@ fn own_addresses() -> BTreeSet<Ipv4Addr> {
 }
 
 impl Shared {
-    /// The answer to a packet that came from `source` to one of our sockets, where our address is `address`.
-    fn answer(&self, packet: &Packet, on: &Listening, source: SocketAddrV4, address: Ipv4Addr) -> Option<Reply> {
+    /// The answer to a packet that came to one of our sockets, where our address is `address`.
+    fn answer(&self, request: &Request<'_>, on: &Listening, address: Ipv4Addr) -> Option<Reply> {
+        let packet = request.packet;
         let rules = self.rules.now();
         let base_url = on.base_url(&self.settings, &rules, address);
         let quirks = &rules.quirks;
@@ -322,13 +328,12 @@ impl Shared {
             base_url: &base_url,
             loaders: &rules.loaders,
         };
-        let request = Request { packet, port: on.port, source };
         let (decision, changes) = {
             let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
             leases.keep_to(&rules.plan, Instant::now());
             let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
             let mut memory = Memory { leases: &mut leases, attempts: &mut attempts };
-            (decide(&request, &facts, &mut memory, Instant::now()), leases.take_changes())
+            (decide(request, &facts, &mut memory, Instant::now()), leases.take_changes())
         };
         if let Some(journal) = &self.journal {
             journal.note(changes);

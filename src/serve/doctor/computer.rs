@@ -46,6 +46,7 @@ fn network_cards(patient: &Patient) -> Vec<Finding> {
             let said = format!("DHCP is in mode {}, on the address {address}: broadcasts are not heard", mode.word());
             return vec![Finding::doubtful("interface", said, "take `dhcp.listen` out, unless only relays shall ask")];
         }
+        Listen::Cable(_) => return Vec::new(),
         Listen::Interfaces(wanted) => wanted,
     };
     let all = match interfaces::list() {

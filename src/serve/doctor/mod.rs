@@ -101,7 +101,7 @@ impl Patient {
     fn places(&self) -> Vec<interfaces::Place> {
         match &self.dhcp {
             Listen::Interfaces(wanted) => interfaces::list().map(|all| wanted.served(&all)).unwrap_or_default(),
-            Listen::Address(..) => Vec::new(),
+            Listen::Address(..) | Listen::Cable(_) => Vec::new(),
         }
     }
 }
