@@ -19,6 +19,7 @@ use super::rollout::{PromoteArgs, RolloutArgs};
 use super::schema::Schemed;
 use super::solve::SolveArgs;
 use super::to_publish::ToPublish;
+use super::trial::TryArgs;
 use super::workshop::Access;
 use crate::config::{Dhcp, File, Http, OneOrMore, Tftp, Verify};
 use crate::model::alpine::{Arch, ReleaseSpec};
@@ -326,6 +327,13 @@ pub(super) enum Command {
     /// `serve` answers as a mirror of Alpine below /alpine: a client that has `http://SERVER/alpine/v3.24/main` in
     /// /etc/apk/repositories installs through it. `[caching-mirror]` in the site file says how much is kept.
     Mirror(MirrorArgs),
+    /// Boot a bundle in QEMU, and wait until the machine reports that it is well
+    ///
+    /// Needs no root and no network: the machine has a network of its own, which leads to a server of its own on this
+    /// computer. It gets the very bundle that other machines get; nothing is published. Ends with 0 when the machine runs
+    /// what it was told to and its required health checks are well; with 1 when not, and says which step is missing; with
+    /// 2 when it could not be tried.
+    Try(TryArgs),
     /// Say what keeps machines from booting, and what to do about it
     ///
     /// Looks at interfaces, ports, loaders, disk, clock, the store and the database; asks a running server for its script
@@ -673,6 +681,7 @@ impl Command {
         let serve = match self {
             Self::Up { serve, .. } | Self::Serve(serve) => serve.clone().into_file(),
             Self::Loaders(loaders) => loaders.flags(),
+            Self::Try(trial) => trial.flags(),
             Self::Doctor(doctor) => doctor.serve.clone().into_file(),
             Self::DhcpRecipe(recipe) => recipe.flags(),
             Self::Outdated { secdb, .. } => File { secdb: secdb.clone(), ..File::default() },

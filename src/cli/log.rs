@@ -19,10 +19,25 @@ pub(super) enum LogFormat {
     Json,
 }
 
+/// How much is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Level {
+    /// What a person has to look at.
+    Warnings,
+    /// What happens, too.
+    Usual,
+    /// And how it comes about.
+    More,
+}
+
 impl LogFormat {
     /// Begins the log. `RUST_LOG` overrides what is said; libraries stay quiet unless asked.
-    pub(super) fn begin(self, verbose: bool) {
-        let default = if verbose { "bivouac=debug,warn" } else { "bivouac=info,warn" };
+    pub(super) fn begin(self, level: Level) {
+        let default = match level {
+            Level::Warnings => "warn",
+            Level::Usual => "bivouac=info,warn",
+            Level::More => "bivouac=debug,warn",
+        };
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
         let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
         match self {

@@ -36,6 +36,7 @@ mod side;
 mod site_key;
 mod solve;
 mod to_publish;
+mod trial;
 mod unchanged;
 mod whom;
 mod workshop;
@@ -68,7 +69,12 @@ enum Outcome {
 pub fn main() -> ExitCode {
     let args = Args::parse();
     let format = args.log_format;
-    format.begin(args.verbose);
+    // `try` tells the same in its own words.
+    format.begin(match args.command {
+        _ if args.verbose => Level::More,
+        Command::Try(_) => Level::Warnings,
+        _ => Level::Usual,
+    });
     // Results go to standard output; progress, errors and the log to standard error.
     match run(args, &mut io::stdout()) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
@@ -157,6 +163,7 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
             Command::DhcpRecipe(args) => recipe::recipe(&settings, &args, out)?,
             Command::Render(args) => render::render(&settings, args, out).await?,
             Command::Mirror(args) => return mirror::run(&settings, args, out).await,
+            Command::Try(args) => return trial::run(&settings, args, out).await,
             Command::Doctor(args) => {
                 let question = doctor::Question { replay: args.replay, as_json: args.json };
                 return doctor::doctor(&settings, question, out).await;

@@ -236,7 +236,7 @@ fn keep_all(store: &Store, staged: &Staged) -> Result<(), StoreError> {
 }
 
 /// What the site adds to a bundle: the signed index and the initrd with the overlay and the key.
-fn site_parts(store: &Store, manifest: &Manifest, key: &SiteKey) -> anyhow::Result<SiteParts> {
+pub(super) fn site_parts(store: &Store, manifest: &Manifest, key: &SiteKey) -> anyhow::Result<SiteParts> {
     let blob = |digest: &Digest, size: u64| disk::read_bounded(&store.blob_path(digest), size);
     let index = key.sign_index(&blob(&manifest.index.sha256, manifest.index.size)?)?;
     let overlay = blob(&manifest.apkovl.sha256, manifest.apkovl.size)?;

@@ -17,9 +17,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("build", &["model", "wire", "apk", "disk"]),
     ("proxmox", &["model"]),
     ("serve", &["model", "wire", "disk", "store", "fleet", "mirror", "proxmox"]),
+    ("vm", &["model"]),
     (
         "cli",
-        &["model", "disk", "wire", "apk", "config", "store", "fleet", "fetch", "mirror", "build", "proxmox", "serve"],
+        &[
+            "model", "disk", "wire", "apk", "config", "store", "fleet", "fetch", "mirror", "build", "proxmox", "serve", "vm",
+        ],
     ),
 ];
 

@@ -10,6 +10,7 @@ use std::io::Write;
 
 pub(super) use change::{assign, target};
 pub(super) use list::state;
+pub(super) use show::{LOOK_EVERY, News, boots, line};
 
 use super::args::{MachinesArgs, MachinesCommand};
 use crate::config::Settings;

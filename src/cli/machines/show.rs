@@ -12,7 +12,7 @@ use crate::cli::args::ShowMachineArgs;
 use crate::cli::report::{plain, size, table, time};
 use crate::cli::whom::{census_of, named, names};
 use crate::config::Settings;
-use crate::fleet::{Event, Fleet, Machine, Onlooker, Session};
+use crate::fleet::{Event, Fleet, FleetError, Machine, Onlooker, Session};
 use crate::model::boot::Step;
 use crate::model::checkin::vitals::{HealthCheck, Memory};
 use crate::model::database::DatabasePlace;
@@ -23,7 +23,7 @@ use crate::model::name::nearest;
 use crate::model::timeline::{Stage, Standing, Timeline};
 
 /// How often the database is looked at for what is new. The server writes a few times a second.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+pub(in crate::cli) const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Shows a machine's boots.
 pub(super) async fn show(settings: &Settings, asked: &ShowMachineArgs, out: &mut dyn Write) -> anyhow::Result<()> {
@@ -42,7 +42,7 @@ pub(super) async fn show(settings: &Settings, asked: &ShowMachineArgs, out: &mut
     let ledger = fleet.book().read().await?;
     let census = census_of(settings, std::slice::from_ref(machine), &ledger);
     let labels = labels_in(&census, machine);
-    let mut boots = boots(all_events(&fleet, &mac).await?);
+    let mut boots = boots(News::of(mac).read(&fleet).await?);
     if !asked.all {
         boots.drain(..boots.len().saturating_sub(1));
     }
@@ -152,18 +152,8 @@ fn find<'a>(machines: &'a [Machine], wanted: &str) -> anyhow::Result<&'a Machine
     )
 }
 
-async fn all_events(fleet: &Onlooker, mac: &Mac) -> anyhow::Result<Vec<Event>> {
-    let (mut all, mut after) = (Vec::new(), 0);
-    loop {
-        let some = fleet.events(mac, after).await?;
-        let Some((last, _)) = some.last() else { return Ok(all) };
-        after = *last;
-        all.extend(some.into_iter().map(|(_, event)| event));
-    }
-}
-
 /// The timelines of boots, oldest first.
-fn boots(events: Vec<Event>) -> Vec<Timeline> {
+pub(in crate::cli) fn boots(events: Vec<Event>) -> Vec<Timeline> {
     let mut boots: BTreeMap<SystemTime, Vec<Stage>> = BTreeMap::new();
     for event in events {
         boots.entry(event.boot).or_default().push(event.stage);
@@ -260,19 +250,13 @@ async fn follow(
     as_json: bool,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    let (mut after, mut begun) = (0, None);
-    let mut first: Vec<(i64, Event)> = Vec::new();
+    let (mut news, mut begun) = (News::of(mac), None);
+    let mut first = news.read(fleet).await?;
+    let current = first.last().map(|event| event.boot);
+    first.retain(|event| Some(event.boot) == current);
+    let mut events = first;
     loop {
-        let some = fleet.events(&mac, after).await?;
-        let Some((last, _)) = some.last() else { break };
-        after = *last;
-        first.extend(some);
-    }
-    let current = first.last().map(|(_, event)| event.boot);
-    first.retain(|(_, event)| Some(event.boot) == current);
-    let mut news = first;
-    loop {
-        for (_, event) in &news {
+        for event in &events {
             if as_json {
                 let mut line = stage_json(&event.stage);
                 if let Some(object) = line.as_object_mut() {
@@ -290,13 +274,37 @@ async fn follow(
         }
         out.flush()?;
         tokio::time::sleep(LOOK_EVERY).await;
-        news = fleet.events(&mac, after).await.with_context(|| format!("cannot go on reading {place}"))?;
-        after = news.last().map_or(after, |(last, _)| *last);
+        events = news.read(fleet).await.with_context(|| format!("cannot go on reading {place}"))?;
+    }
+}
+
+/// What is written of one machine's boots, as far as it was not read yet.
+pub(in crate::cli) struct News {
+    mac: Mac,
+    /// The number of the last event that was read.
+    after: i64,
+}
+
+impl News {
+    /// All of it.
+    pub(in crate::cli) const fn of(mac: Mac) -> Self {
+        Self { mac, after: 0 }
+    }
+
+    /// What is new, oldest first.
+    pub(in crate::cli) async fn read(&mut self, fleet: &Onlooker) -> Result<Vec<Event>, FleetError> {
+        let mut all = Vec::new();
+        loop {
+            let some = fleet.events(&self.mac, self.after).await?;
+            let Some((last, _)) = some.last() else { return Ok(all) };
+            self.after = *last;
+            all.extend(some.into_iter().map(|(_, event)| event));
+        }
     }
 }
 
 /// One event for a person.
-fn line(event: &Event) -> String {
+pub(in crate::cli) fn line(event: &Event) -> String {
     let stage = &event.stage;
     let after = seconds(stage.last.duration_since(event.boot).unwrap_or_default());
     let mut text = format!("{after:>10}  {:<11}", stage.step);

@@ -48,7 +48,8 @@ impl Cable {
     pub(super) fn receive<'a>(&self, buffer: &'a mut [u8], ports: [(u16, Port); 2]) -> io::Result<Option<Heard<'a>>> {
         let length = self.socket.recv(buffer)?;
         let frame = Frame::read(buffer.get(..length).unwrap_or_default());
-        let Some(Datagram { source, destination, payload }) = frame.and_then(|frame| Datagram::read(frame.packet)) else {
+        let Some(Datagram { source, destination, payload }) = frame.and_then(|frame| Datagram::read(frame.packet))
+        else {
             return Ok(None);
         };
         let is_ours = [self.address, Ipv4Addr::BROADCAST].contains(destination.ip());

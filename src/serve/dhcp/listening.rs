@@ -145,10 +145,7 @@ impl Listening {
             port: Port::Server,
             addresses: vec![Address { address, netmask: Ipv4Addr::BROADCAST }],
             urls: vec![(address, settings.base_url(address))],
-            socket: Socket::Cable(
-                Arc::clone(cable),
-                [(settings.port, Port::Server), (settings.boot_port, Port::Boot)],
-            ),
+            socket: Socket::Cable(Arc::clone(cable), [(settings.port, Port::Server), (settings.boot_port, Port::Boot)]),
             cards: None,
             late: Arc::new(Semaphore::new(MAX_LATE)),
         }
