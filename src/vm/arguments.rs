@@ -29,6 +29,9 @@ pub(super) fn arguments(hardware: &Hardware<'_>) -> Vec<OsString> {
     all.with_path("-chardev", "file,id=console,path=", console).add("-serial", "chardev:console");
     // UEFI boots from no network where there is no source of random numbers (fleet.md, section 5).
     all.add("-device", "virtio-rng-pci");
+    // What the guest agent of a server looks for; nobody speaks to it here.
+    all.add("-device", "virtio-serial-pci").add("-chardev", "null,id=agent");
+    all.add("-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0");
     all.add("-smbios", &format!("type=1,uuid={uuid},serial={serial}"));
     // With IPv6 as well: the iPXE of the card waits a quarter of a minute for a router that says there is none.
     all.with_path("-netdev", "user,id=outside,tftp=", tftp).add("-netdev", "socket,id=cable,fd=0");

@@ -48,6 +48,7 @@ mod support;
 mod templates;
 mod tftp;
 mod timeline;
+mod trial;
 mod unchanged;
 mod vdi;
 mod walk_through;

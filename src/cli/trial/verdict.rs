@@ -15,6 +15,7 @@ pub(super) enum Verdict {
     /// It runs what it was told to, and its required health checks are well.
     Healthy {
         packages: usize,
+        /// Its health checks that are well.
         checks: usize,
         /// What a person should know all the same.
         remarks: Vec<String>,
@@ -49,7 +50,7 @@ impl Verdict {
         if session.is_good {
             return Some(Self::Healthy {
                 packages: session.report.as_ref().map_or(0, |report| report.packages.len()),
-                checks: vitals.map_or(0, |vitals| vitals.checks.len()),
+                checks: vitals.map_or(0, |vitals| vitals.checks.iter().filter(|check| check.failure.is_none()).count()),
                 remarks: vitals.map(|vitals| vitals.remarks()).unwrap_or_default(),
             });
         }
