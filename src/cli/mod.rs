@@ -50,6 +50,7 @@ use clap::Parser;
 
 use args::{Args, Command};
 use fetch::Look;
+use log::Level;
 
 /// How long work on other threads may go on after a command ended.
 const SHUTDOWN: Duration = Duration::from_secs(2);

@@ -90,7 +90,8 @@ mod tests {
             packet in prop::collection::vec(any::<u8>(), 0..200),
         ) {
             let frame = Frame { destination: Mac(destination), source: Mac(source), packet: &packet };
-            prop_assert_eq!(Frame::read(&frame.write()), Some(frame));
+            let bytes = frame.write();
+            prop_assert_eq!(Frame::read(&bytes), Some(frame));
         }
 
         #[test]

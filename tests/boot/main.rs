@@ -13,6 +13,7 @@ mod profiles;
 mod recipes;
 mod rollout;
 mod site;
+mod trial;
 mod wires;
 
 use std::time::Duration;

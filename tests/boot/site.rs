@@ -94,10 +94,7 @@ impl Site {
 
     /// Publishes another release to channel `beta`, in which a required health check ends with this status.
     pub fn publish_with_check(&self, status: u8) {
-        let check = self.profiles.join("hello/root/etc/bivouac/health.d/required.d/display");
-        std::fs::create_dir_all(check.parent().unwrap()).unwrap();
-        std::fs::write(&check, format!("#!/bin/sh\necho no screen\nexit {status}\n")).unwrap();
-        std::fs::set_permissions(&check, std::fs::Permissions::from_mode(0o755)).unwrap();
+        put_check(&self.profiles, status);
         self.publish_next("beta");
     }
 
@@ -144,8 +141,16 @@ impl Site {
     }
 }
 
+/// Gives `hello` a required health check that ends with this status.
+pub fn put_check(profiles: &Path, status: u8) {
+    let check = profiles.join("hello/root/etc/bivouac/health.d/required.d/display");
+    std::fs::create_dir_all(check.parent().unwrap()).unwrap();
+    std::fs::write(&check, format!("#!/bin/sh\necho no screen\nexit {status}\n")).unwrap();
+    std::fs::set_permissions(&check, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
 /// The folder of the stand-in mirror, made once.
-fn mirror() -> &'static Path {
+pub fn mirror() -> &'static Path {
     static MIRROR: OnceLock<PathBuf> = OnceLock::new();
     MIRROR.get_or_init(|| {
         let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -157,14 +162,14 @@ fn mirror() -> &'static Path {
 }
 
 /// A folder that is served on the loopback.
-struct Served {
-    address: String,
+pub struct Served {
+    pub address: String,
     place: SocketAddr,
     runtime: Runtime,
 }
 
 impl Served {
-    fn start(folder: &'static Path) -> Self {
+    pub fn start(folder: &'static Path) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let place = listener.local_addr().unwrap();

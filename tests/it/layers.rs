@@ -21,7 +21,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "model", "disk", "wire", "apk", "config", "store", "fleet", "fetch", "mirror", "build", "proxmox", "serve", "vm",
+            "model", "disk", "wire", "apk", "config", "store", "fleet", "fetch", "mirror", "build", "proxmox", "serve",
+            "vm",
         ],
     ),
 ];

@@ -32,6 +32,7 @@ use crate::store::Store;
 use looks::Looks;
 use reload::Reloader;
 pub(super) use source::Source;
+pub(super) use stopping::on_signal;
 
 /// A server with its ports, before the first answer.
 pub(super) struct Ready {

@@ -8,7 +8,7 @@ use super::manager;
 use crate::serve::{GRACE, Stop};
 
 /// A stop that the first of these signals asks for, and the second brings about at once.
-pub(super) fn on_signal() -> anyhow::Result<Stop> {
+pub(in crate::cli) fn on_signal() -> anyhow::Result<Stop> {
     let stop = Stop::default();
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;

@@ -9,6 +9,7 @@ mod verdict;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -128,7 +129,7 @@ struct Tools {
     qemu: PathBuf,
     firmware: Firmware,
     display: Display,
-    loaders: Loaders,
+    loaders: Arc<Loaders>,
 }
 
 /// `bivouac try`.
@@ -141,7 +142,7 @@ pub(super) async fn run(settings: &Settings, args: TryArgs, out: &mut dyn Write)
         "profile `{profile}` is for {arch}, and only bundles for {} can be tried",
         ARCHITECTURES.join(" and ")
     );
-    let stop = serve::stop_on_signal()?;
+    let stop = serve::on_signal()?.gently;
     let place = Place::prepare(settings, &manifest)?;
     let console = args.console.clone().unwrap_or_else(|| place.log(profile, args.firmware.word()));
     let console = std::path::absolute(&console).with_context(|| format!("cannot write {}", console.display()))?;
@@ -171,7 +172,7 @@ fn find(settings: &Settings, args: &TryArgs) -> anyhow::Result<Tools> {
         DisplayWord::Vnc => Display::Vnc,
         DisplayWord::Window => Display::window(&qemu)?,
     };
-    let loaders = loaders::find(settings)?;
+    let loaders = Arc::new(loaders::find(settings)?);
     // A BIOS machine has iPXE in its card.
     if firmware != Firmware::Bios
         && let Some(missing) = loaders.missing().into_iter().find(|it| it.firmware == firmware::Firmware::EfiX64)

@@ -1,7 +1,7 @@
 //! A site for one machine: a store with one bundle, a fleet of its own, and a server on the loopback.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +9,6 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 use super::CHECK_IN;
 use crate::cli::pipeline::site_parts;
@@ -19,13 +18,14 @@ use crate::disk::{self, DiskError, Lock, Scratch};
 use crate::fleet::Fleet;
 use crate::model::database::DatabasePlace;
 use crate::model::manifest::Manifest;
-use crate::model::menu::Menu;
 use crate::model::name::{ChannelName, ProfileName};
-use crate::model::net::{AddressPlan, TransferPorts};
+use crate::model::net::TransferPorts;
 use crate::model::plan::{Assignment, Assignments};
 use crate::serve::dhcp::{Cable, Listen};
+use crate::serve::given::Given;
 use crate::serve::loaders::Loaders;
-use crate::serve::{self, Advertise, App, Options};
+use crate::serve::rules::{InForce, Rules};
+use crate::serve::{self, App, Options, ServeError, Stop};
 use crate::store::Store;
 use crate::vm;
 
@@ -112,15 +112,15 @@ impl Place {
 /// A running server for one machine.
 pub(super) struct Server {
     pub(super) fleet: DatabasePlace,
-    stop: CancellationToken,
-    task: JoinHandle<()>,
+    stop: Stop,
+    task: JoinHandle<Result<(), ServeError>>,
 }
 
 impl Server {
     /// Serves the bundle to the machine at the other end of `cable`, and to whoever else is on this computer.
     pub(super) async fn start(
         place: &Place,
-        loaders: &Loaders,
+        loaders: &Arc<Loaders>,
         manifest: &Manifest,
         cable: UnixDatagram,
     ) -> anyhow::Result<Self> {
@@ -129,38 +129,46 @@ impl Server {
         let folder = folder.context("cannot make a folder for the fleet")?.keep();
         let database = DatabasePlace::File(folder.join("fleet.sqlite"));
         let follows = Assignment { profile: manifest.profile.clone(), channel: ChannelName::default_channel() };
+        // The machine is told the port before anybody serves there.
+        let http = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("this computer has no port left")?;
+        let at = http.local_addr().context("the port for the machine is not known")?;
+        let rules = Rules {
+            assignments: Assignments { fallback: Some(follows), ..Assignments::default() },
+            // It boots this bundle or none.
+            boot_attempts: u32::MAX,
+            advertise: Some(format!("http://{}:{}", vm::HOST, at.port())),
+            loaders: Arc::clone(loaders),
+            ..Rules::default()
+        };
         let options = Options {
-            http: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            http: at,
             https: None,
             transfers: TRANSFERS,
             tftp: None,
             tftp_ports: TransferPorts::default(),
             dhcp: Listen::Cable(Arc::new(cable)),
-            plan: Arc::new(AddressPlan::default()),
-            quirks: Vec::new(),
             leases: folder,
             dhcp_port: dhcproto::v4::SERVER_PORT,
             pxe_port: 4011,
-            advertise: Some(Advertise::Address(vm::HOST)),
-            loaders: Arc::new(loaders.clone()),
-            assignments: Assignments { fallback: Some(follows), ..Assignments::default() },
-            boot_attempts: u32::MAX,
-            menu: Menu::default(),
-            disk_rules: Vec::new(),
+            given: Given::http(http),
+            rules: InForce::new(rules),
             mirror: None,
+            cluster: None,
         };
         let fleet = Fleet::open(&database).await?.checking_in_every(CHECK_IN);
         let app = Arc::new(App::new(Store::open(&place.store())?, fleet, &options)?);
         let server = serve::Server::bind(app, options).await.context("cannot serve the machine")?;
-        let stop = CancellationToken::new();
+        let stop = Stop::default();
         let task = tokio::spawn(server.run(stop.clone()));
         Ok(Self { fleet: database, stop, task })
     }
 
     /// Stops, and waits until nothing is written any more.
     pub(super) async fn stop(self) {
-        self.stop.cancel();
-        // A panic has been reported by whoever panicked.
+        // Nobody is left who could take anything.
+        self.stop.gently.cancel();
+        self.stop.at_once.cancel();
+        // What went wrong has been logged, and the machine is off.
         let _ = self.task.await;
     }
 }

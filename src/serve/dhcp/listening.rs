@@ -80,6 +80,14 @@ struct Arrived<'a> {
     local: Option<Ipv4Addr>,
 }
 
+/// Our end of an answer.
+#[derive(Clone, Copy)]
+struct From {
+    address: Ipv4Addr,
+    /// The port that was asked.
+    port: Port,
+}
+
 impl Listening {
     /// The sockets of one interface.
     pub(super) fn on_interface(settings: &Settings, place: &Place) -> Result<Vec<Self>, BindError> {
@@ -234,8 +242,9 @@ impl Listening {
             counters.ignored.add();
             return;
         };
+        let from = From { address, port: arrived.port };
         if reply.delay.is_zero() {
-            self.send(shared, &reply, address);
+            self.send(shared, &reply, from);
             return;
         }
         let Ok(place) = Arc::clone(&self.late).try_acquire_owned() else {
@@ -245,7 +254,7 @@ impl Listening {
         let (own, shared) = (Arc::clone(self), Arc::clone(shared));
         Handle::current().spawn(async move {
             tokio::time::sleep(reply.delay).await;
-            own.send(&shared, &reply, address);
+            own.send(&shared, &reply, from);
             drop(place);
         });
     }
@@ -266,20 +275,20 @@ impl Listening {
         near.or_else(gives).or_else(|| own().next()).map_or(Ipv4Addr::UNSPECIFIED, |own| own.address)
     }
 
-    fn send(&self, shared: &Shared, reply: &Reply, address: Ipv4Addr) {
+    fn send(&self, shared: &Shared, reply: &Reply, own: From) {
         let bytes = reply.encode();
         let (destination, sent) = match (reply.destination, &self.cards) {
             (Destination::Card(client, mac), Some(cards)) => {
                 let (from, to) =
-                    (SocketAddrV4::new(address, self.bound_port()), SocketAddrV4::new(client, CLIENT_PORT));
+                    (SocketAddrV4::new(own.address, self.bound_port()), SocketAddrV4::new(client, CLIENT_PORT));
                 (to, cards.send(&bytes, from, to, mac))
             }
             // Every client that wants to be answered directly hears a broadcast as well.
             (Destination::Card(..), None) => {
                 let to = SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT);
-                (to, self.send_to(&bytes, None, address, to))
+                (to, self.send_to(&bytes, None, own, to))
             }
-            (Destination::Address(to), _) => (to, self.send_to(&bytes, reply.packet.mac(), address, to)),
+            (Destination::Address(to), _) => (to, self.send_to(&bytes, reply.packet.mac(), own, to)),
         };
         match sent {
             Ok(()) => shared.counters.answered.add(),
@@ -290,7 +299,9 @@ impl Listening {
         }
     }
 
-    fn send_to(&self, bytes: &[u8], card: Option<Mac>, address: Ipv4Addr, to: SocketAddrV4) -> io::Result<()> {
+    /// Sends to an address; of a cable, to the machine with this card, or to everybody.
+    fn send_to(&self, bytes: &[u8], card: Option<Mac>, own: From, to: SocketAddrV4) -> io::Result<()> {
+        let address = own.address;
         match &self.socket {
             Socket::Own(socket) => {
                 let from = (!address.is_unspecified()).then_some(IpAddr::V4(address));
@@ -298,7 +309,11 @@ impl Listening {
                 udp::send_now(socket, &Outgoing { parts: &[IoSlice::new(bytes)], segment: None, route })
             }
             Socket::Overhearing(socket, _) => socket.send(bytes, address, to),
-            Socket::Cable(cable, _) => cable.send(bytes, self.bound_port(), to, card),
+            Socket::Cable(cable, ports) => {
+                let port =
+                    ports.iter().find(|(_, kind)| *kind == own.port).map_or_else(|| self.bound_port(), |it| it.0);
+                cable.send(bytes, port, to, card)
+            }
         }
     }
 }

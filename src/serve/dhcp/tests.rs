@@ -1,3 +1,5 @@
+use std::os::unix::net::UnixDatagram;
+
 use dhcproto::v4::MessageType;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -13,7 +15,9 @@ use crate::model::net::{AddressPlan, Parts, Subnet};
 use crate::serve::loaders::{Loader, Loaders};
 use crate::serve::observe::Observed;
 use crate::serve::rules::Rules;
-use crate::wire::dhcp::code;
+use crate::wire::dhcp::{Packet, code};
+use crate::wire::ethernet::{BROADCAST, Frame};
+use crate::wire::udp::Datagram;
 
 #[derive(Default)]
 struct Seen(Mutex<Vec<Observed>>);
@@ -212,6 +216,78 @@ async fn off_opens_nothing_and_stops_when_told() {
     assert!(server.addresses().is_empty());
     let stop = CancellationToken::new();
     let task = tokio::spawn(server.run(stop.clone()));
+    stop.cancel();
+    task.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_on_a_cable_is_answered_as_beside_another_server_and_noise_is_not() {
+    const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+    let (own, card) = (Mac([0x52, 0x55, 10, 0, 2, 2]), Mac([0x52, 0x54, 0, 0, 0, 1]));
+    let (machine, ours) = UnixDatagram::pair().unwrap();
+    machine.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let cable = Cable::new(ours, ADDRESS, own, Duration::from_millis(50)).unwrap();
+    let loader = Loader::new("ipxe.efi", Firmware::EfiX64, "x".into(), "x".into());
+    let settings = Settings {
+        listen: Listen::Cable(Arc::new(cable)),
+        leases: None,
+        port: 67,
+        boot_port: 4011,
+        given: Given::default(),
+        http_port: 8080,
+    };
+    let seen = Arc::new(Seen::default());
+    let observer: Arc<dyn Observer> = Arc::<Seen>::clone(&seen);
+    let rules = InForce::new(Rules { loaders: Arc::new(Loaders::of(vec![loader])), ..Rules::default() });
+    let server = DhcpServer::bind(settings, rules, observer, Arc::default()).unwrap();
+    assert_eq!(server.addresses(), [(Port::Server, "10.0.2.2:67".parse().unwrap())]);
+    let (stop, counters) = (CancellationToken::new(), server.counters());
+    let _stopped = stop.clone().drop_guard();
+    let task = tokio::spawn(server.run(stop.clone()));
+    let frame = |packet: &Packet, from: &str, to: &str, destination: Mac| {
+        let payload = packet.encode(1472);
+        let datagram = Datagram { source: from.parse().unwrap(), destination: to.parse().unwrap(), payload: &payload };
+        Frame { destination, source: card, packet: &datagram.write().unwrap() }.write()
+    };
+    let discover = firmware(MessageType::Discover);
+    let everybody = "255.255.255.255:67";
+    let noise = [
+        vec![],
+        vec![0xff; 60],
+        frame(&discover, "0.0.0.0:68", everybody, BROADCAST)[..200].to_vec(),
+        // To a port and to a computer that are not ours.
+        frame(&discover, "0.0.0.0:68", "255.255.255.255:68", BROADCAST),
+        frame(&discover, "0.0.0.0:68", "10.0.2.3:67", BROADCAST),
+    ];
+    for bytes in noise {
+        machine.send(&bytes).unwrap();
+    }
+    let hear = || {
+        let mut buffer = [0; 2048];
+        let length = machine.recv(&mut buffer).unwrap();
+        let frame = Frame::read(&buffer[..length]).unwrap();
+        let Datagram { source, destination, payload } = Datagram::read(frame.packet).unwrap();
+        (
+            frame.source,
+            frame.destination,
+            [source, destination].map(|end| end.to_string()),
+            Packet::decode(payload).unwrap(),
+        )
+    };
+    let unaddressed = Packet { ciaddr: Ipv4Addr::UNSPECIFIED, ..discover };
+    machine.send(&frame(&unaddressed, "0.0.0.0:68", everybody, BROADCAST)).unwrap();
+    let (source, destination, ends, offer) = hear();
+    assert_eq!((source, destination), (own, BROADCAST));
+    assert_eq!(ends, ["10.0.2.2:67", "255.255.255.255:68"]);
+    assert_eq!((offer.message_type(), offer.yiaddr), (Some(MessageType::Offer), Ipv4Addr::UNSPECIFIED));
+    assert_eq!((offer.file.as_slice(), offer.siaddr), (&b"ipxe.efi"[..], ADDRESS));
+    let asks = Packet { ciaddr: [10, 0, 2, 15].into(), ..firmware(MessageType::Request) };
+    machine.send(&frame(&asks, "10.0.2.15:4011", "10.0.2.2:4011", own)).unwrap();
+    let (_, destination, ends, answer) = hear();
+    assert_eq!(destination, card);
+    assert_eq!(ends, ["10.0.2.2:4011", "10.0.2.15:4011"]);
+    assert_eq!((answer.message_type(), answer.file.as_slice()), (Some(MessageType::Ack), &b"ipxe.efi"[..]));
+    assert_eq!(counters.malformed.value(), 0);
     stop.cancel();
     task.await.unwrap();
 }
