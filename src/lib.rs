@@ -19,8 +19,7 @@
 //! 10. [`model::rollout`] moves a channel to another release, batch by batch, watching that machines come up with it. What
 //!     people and rollouts decide is in the [`model::ledger`], which [`fleet`] keeps in its database.
 //! 11. [`proxmox`] makes virtual machines for all of that, and reboots them when a rollout wants it.
-//!
-//! 11. [`vm`] is a machine in QEMU, on which a bundle is tried before anybody else gets it.
+//! 12. [`vm`] is a machine in QEMU, on which a bundle is tried before anybody else gets it.
 //!
 //! [`model`] has the values and decisions all of them share, [`wire`] the formats, [`disk`] the file system.
 //! [`cli`] joins everything. Dependencies point down only; `tests/it/layers.rs` keeps it so.
