@@ -359,7 +359,7 @@ fn no_token_code_or_password_is_in_the_log_whatever_is_logged() {
     server.signal("HUP");
     server.stop();
     let log = std::fs::read_to_string(log).unwrap();
-    assert!(log.contains("TRACE") && log.contains("script asked for"), "{}", &log[..log.len().min(4000)]);
+    assert!(log.contains("DEBUG") && log.contains("script asked for"), "{}", &log[..log.len().min(4000)]);
     for (what, secret) in [("token", token.as_str()), ("code", &code), ("guess", guess), ("password", "s3cret")] {
         let line = log.lines().find(|line| line.contains(secret));
         assert!(line.is_none(), "{what}: {line:?}");
