@@ -82,7 +82,7 @@ struct Arrived<'a> {
 
 /// Our end of an answer.
 #[derive(Clone, Copy)]
-struct From {
+struct OurEnd {
     address: Ipv4Addr,
     /// The port that was asked.
     port: Port,
@@ -242,7 +242,7 @@ impl Listening {
             counters.ignored.add();
             return;
         };
-        let from = From { address, port: arrived.port };
+        let from = OurEnd { address, port: arrived.port };
         if reply.delay.is_zero() {
             self.send(shared, &reply, from);
             return;
@@ -275,7 +275,7 @@ impl Listening {
         near.or_else(gives).or_else(|| own().next()).map_or(Ipv4Addr::UNSPECIFIED, |own| own.address)
     }
 
-    fn send(&self, shared: &Shared, reply: &Reply, own: From) {
+    fn send(&self, shared: &Shared, reply: &Reply, own: OurEnd) {
         let bytes = reply.encode();
         let (destination, sent) = match (reply.destination, &self.cards) {
             (Destination::Card(client, mac), Some(cards)) => {
@@ -300,7 +300,7 @@ impl Listening {
     }
 
     /// Sends to an address; of a cable, to the machine with this card, or to everybody.
-    fn send_to(&self, bytes: &[u8], card: Option<Mac>, own: From, to: SocketAddrV4) -> io::Result<()> {
+    fn send_to(&self, bytes: &[u8], card: Option<Mac>, own: OurEnd, to: SocketAddrV4) -> io::Result<()> {
         let address = own.address;
         match &self.socket {
             Socket::Own(socket) => {
