@@ -235,8 +235,42 @@ fn every_command_of_the_guide_does_what_it_says() {
 }
 
 #[test]
+fn every_command_of_the_readme_and_the_reference_is_one() {
+    let reader = Reader::new();
+    let mut count = 0;
+    for page in reference() {
+        let text = std::fs::read_to_string(&page).unwrap();
+        let typed = events(&text).into_iter().filter_map(|event| match event {
+            Event::Command { line, .. } => {
+                let as_whom = ["sudo -u bivouac ", "sudo env PATH=$PATH ", "sudo "];
+                let plain = as_whom.iter().find_map(|whom| line.strip_prefix(whom)).unwrap_or(&line);
+                plain.starts_with("bivouac ").then(|| plain.to_owned())
+            }
+            _ => None,
+        });
+        // `--help` does nothing, and is not come to behind what a command does not take.
+        for line in typed {
+            let line = line.split(" >").next().unwrap();
+            let ran = Ran::of(reader.shell(&format!("{line} --help")).output().unwrap(), &reader.site);
+            assert_eq!(ran.code, Some(0), "{}: `{line}`\n{}", page.display(), ran.err);
+            count += 1;
+        }
+    }
+    assert!(count > 60, "{count}");
+}
+
+/// What is looked up, which stands in no order that somebody would type.
+fn reference() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pages = bivouac::disk::list(&root.join("docs/reference")).unwrap();
+    std::iter::once(root.join("README.md"))
+        .chain(pages.into_iter().map(|name| root.join("docs/reference").join(name)))
+        .collect()
+}
+
+#[test]
 fn every_link_of_the_guide_leads_somewhere() {
-    for page in pages() {
+    for page in pages().into_iter().chain(reference()) {
         let text = std::fs::read_to_string(&page).unwrap();
         for target in text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
             let file = target.split('#').next().unwrap();
