@@ -40,7 +40,7 @@ pub(super) struct Args {
     #[arg(long, short, global = true)]
     pub(super) verbose: bool,
 
-    /// What the log looks like
+    /// What the log looks like: lines for people, or one JSON object a line
     #[arg(long, global = true, value_name = "FORMAT", env = "BIVOUAC_LOG_FORMAT", default_value = "text")]
     pub(super) log_format: LogFormat,
 
@@ -367,6 +367,7 @@ pub(super) enum Command {
         folder: PathBuf,
     },
     /// Print what a shell reads to complete these commands
+    ///
     /// For bash: `bivouac completions bash > /etc/bash_completion.d/bivouac`. Packages of Bivouac bring them.
     Completions {
         /// Which shell

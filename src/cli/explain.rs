@@ -23,6 +23,8 @@ struct Explained<'a> {
     hidden: Vec<&'a Step>,
     /// What is at the path, for files.
     entry: Option<&'a Entry>,
+    /// What it is for, for variables whose declaration says so.
+    meaning: Option<&'a str>,
 }
 
 /// Explains a profile, or `what` of it: a path, package, service, argument, user, variable or key.
@@ -40,7 +42,7 @@ pub(super) fn explain(
         say(&format!("{profile} has mistakes, and what they are about may be missing here: bivouac check {profile}"));
     }
     let all: Vec<Explained<'_>> =
-        trail.iter().filter_map(|(subject, steps)| Explained::of(subject, steps, &tree)).collect();
+        trail.iter().filter_map(|(subject, steps)| Explained::of(subject, steps, &tree, &recipe)).collect();
     // Who asks for what is written with `!` asks who took it out.
     let bare = what.map(|what| what.strip_prefix('!').unwrap_or(what));
     let chosen: Vec<&Explained<'_>> =
@@ -61,16 +63,22 @@ pub(super) fn explain(
         writeln!(out)?;
         return Ok(());
     }
-    let tables: Vec<String> = Topic::ALL.into_iter().filter_map(|kind| section(kind, &chosen)).collect();
+    let mut tables: Vec<String> = Topic::ALL.into_iter().filter_map(|kind| section(kind, &chosen)).collect();
+    // Whoever asks for everything wants values; whoever asks for one wants to know it.
+    if what.is_some() {
+        tables.extend(meanings(&chosen));
+    }
     out.write_all(tables.join("\n").as_bytes())?;
     Ok(())
 }
 
 impl<'a> Explained<'a> {
-    fn of(subject: &'a Subject, steps: &'a [Step], tree: &'a Tree) -> Option<Self> {
+    fn of(subject: &'a Subject, steps: &'a [Step], tree: &'a Tree, recipe: &'a Recipe) -> Option<Self> {
         let (last, earlier) = steps.split_last()?;
         let entry = (subject.kind == Topic::File).then(|| tree.get(&subject.name)).flatten();
-        Some(Self { subject, last, hidden: earlier.iter().rev().collect(), entry })
+        let declared = (subject.kind == Topic::Variable).then(|| recipe.vars.get(&subject.name)).flatten();
+        let meaning = declared.map(|it| it.description.as_str()).filter(|text| !text.is_empty());
+        Some(Self { subject, last, hidden: earlier.iter().rev().collect(), entry, meaning })
     }
 
     /// What counts, in words.
@@ -103,6 +111,9 @@ impl<'a> Explained<'a> {
             "by": self.last.by,
             "hidden": hidden,
         });
+        if let (Some(meaning), Some(all)) = (self.meaning, all.as_object_mut()) {
+            all.insert("description".to_owned(), meaning.into());
+        }
         if let (Some(entry), Some(all)) = (self.entry, all.as_object_mut()) {
             all.insert("mode".to_owned(), format!("{:04o}", entry.mode).into());
             all.insert("owner".to_owned(), entry.owner.to_string().into());
@@ -153,6 +164,13 @@ fn section(kind: Topic, chosen: &[&Explained<'_>]) -> Option<String> {
     let kept =
         |row: Vec<String>| row.into_iter().zip(&shown).filter(|(_, is_shown)| **is_shown).map(|(it, _)| it).collect();
     Some(table(&header, rows.into_iter().map(kept).collect()))
+}
+
+/// What variables are for; nothing when none says.
+fn meanings(chosen: &[&Explained<'_>]) -> Option<String> {
+    let row = |it: &&Explained<'_>| Some([it.subject.name.as_str(), it.meaning?].map(one_line).to_vec());
+    let rows: Vec<Vec<String>> = chosen.iter().filter_map(row).collect();
+    (!rows.is_empty()).then(|| table(&["VARIABLE", "WHAT IT IS FOR"], rows))
 }
 
 /// The key of a profile under which things of a kind stand.

@@ -9,13 +9,12 @@ use tracing_subscriber::EnvFilter;
 
 use super::report;
 
-/// What the log looks like.
+/// What the log looks like: lines for people, or one JSON object a line. (A help of its own for each value would make the
+/// help of every command twice as long.)
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(super) enum LogFormat {
-    /// For people
     #[default]
     Text,
-    /// One JSON object a line
     Json,
 }
 

@@ -197,3 +197,24 @@ fn a_profile_with_mistakes_is_explained_too_and_it_is_said_that_it_has_some() {
     assert_eq!(ran.out, "VALUE        VALUE   SET BY\ndescription  a seat  profile seat\n");
     assert_eq!(site.run(&["explain", "vdi"]).err, "");
 }
+
+#[test]
+fn what_a_variable_is_for_is_said_to_who_asks_for_it() {
+    let site = site();
+    site.write(
+        "overlays/ssh/overlay.toml",
+        "[vars]\nport = { type = \"integer\", default = 22, description = \"where sshd listens\" }\n",
+    );
+    let shown = site.run(&["explain", "vdi", "port"]).out;
+    assert_eq!(
+        shown,
+        "VARIABLE  VALUE  SET BY\nport      22     overlay ssh\n\nVARIABLE  WHAT IT IS FOR\nport      where sshd listens\n"
+    );
+    let described = json!({
+        "kind": "variable", "name": "port", "value": "22", "by": "overlay ssh", "hidden": [],
+        "description": "where sshd listens",
+    });
+    assert_eq!(explained(&site, "port"), [described]);
+    assert!(site.run(&["explain", "vdi", "vars"]).out.contains("WHAT IT IS FOR"));
+    assert!(!site.run(&["explain", "vdi"]).out.contains("WHAT IT IS FOR"), "all of it is long enough");
+}
