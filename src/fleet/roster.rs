@@ -23,6 +23,12 @@ use crate::model::manifest::BundleId;
 use crate::model::name::ProfileName;
 use crate::model::plan::Plan;
 
+/// What the database keeps of a time.
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// How long after the boot before one that seems to have begun earlier did not: a clock that is set right moves by less.
+const CLOSE: Duration = Duration::from_secs(1);
+
 /// How many machines are remembered; addresses are free to invent, memory is not.
 pub(super) const MAX_MACHINES: usize = 20_000;
 
@@ -251,7 +257,7 @@ impl Roster {
         self.answered(identity, session, format!("refused: {why}"), now)
     }
 
-    fn answered(&mut self, identity: &Identity, session: Session, remark: String, now: SystemTime) -> Change<'_> {
+    fn answered(&mut self, identity: &Identity, mut session: Session, remark: String, now: SystemTime) -> Change<'_> {
         let mac = identity.mac;
         let is_full = self.machines.len() >= MAX_MACHINES && !self.machines.contains_key(&mac);
         let forgotten = if is_full { self.forget_one() } else { None };
@@ -266,7 +272,12 @@ impl Roster {
         let is_firmware = machine.session.step < Step::Script;
         // What somebody chose from its menu is part of the boot that showed the menu.
         let goes_on = is_firmware || machine.session.sent_to.is_some();
-        let started = if goes_on { machine.session.started } else { now };
+        // Of two boots the later one is the last, also for the database, which keeps no less than a millisecond.
+        let next = machine.session.step_at + MILLISECOND;
+        if next.duration_since(session.step_at).is_ok_and(|ahead| ahead <= CLOSE) {
+            session.step_at = next;
+        }
+        let started = if goes_on { machine.session.started } else { session.step_at };
         if is_firmware {
             if machine.rounds.len() >= MAX_ROUNDS {
                 machine.rounds.remove(0);

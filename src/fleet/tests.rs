@@ -13,6 +13,7 @@ use crate::model::manifest::tests::sample;
 use crate::model::plan::Published;
 
 on_both! {
+    of_two_boots_in_one_millisecond_the_second_is_the_last,
     what_was_said_is_there_when_the_database_is_opened_again,
     the_last_good_files_of_a_machine_survive_a_restart_and_shared_ones_are_kept_once,
     a_locked_database_keeps_no_machine_from_its_script,
@@ -184,6 +185,19 @@ async fn a_database_of_an_older_program_is_brought_up_to_date_and_keeps_what_it_
     let machines = Fleet::read(&place).await.unwrap();
     assert_eq!(machines[0].session.step, Step::SiteInitrd);
     assert_eq!(machines[0].session.sent_to, None);
+}
+
+async fn of_two_boots_in_one_millisecond_the_second_is_the_last(bed: &Bed) {
+    let fleet = Fleet::open(&bed.place).await.unwrap();
+    let identity = Identity::of("52:54:00:00:00:01".parse().unwrap());
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_181_304);
+    for token in ["t9", "t1", "t5"] {
+        fleet.scripted(&identity, &plan(), token.to_owned(), None, now);
+    }
+    fleet.flush().await;
+    let machines = Fleet::read(&bed.place).await.unwrap();
+    let last = &machines[0].session;
+    assert_eq!((last.token.as_str(), last.step_at, last.started), ("t5", last.started, now + Duration::from_millis(2)));
 }
 
 async fn the_events_of_a_machine_are_read_in_order_and_the_oldest_go(bed: &Bed) {
