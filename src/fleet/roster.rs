@@ -272,9 +272,10 @@ impl Roster {
         let is_firmware = machine.session.step < Step::Script;
         // What somebody chose from its menu is part of the boot that showed the menu.
         let goes_on = is_firmware || machine.session.sent_to.is_some();
-        // Of two boots the later one is the last, also for the database, which keeps no less than a millisecond.
+        // Of two scripts the later one is the last, also for the database, which keeps no less than a millisecond.
         let next = machine.session.step_at + MILLISECOND;
-        if next.duration_since(session.step_at).is_ok_and(|ahead| ahead <= CLOSE) {
+        let is_close = next.duration_since(session.step_at).is_ok_and(|ahead| ahead <= CLOSE);
+        if machine.session.step >= Step::Script && is_close {
             session.step_at = next;
         }
         let started = if goes_on { machine.session.started } else { session.step_at };
