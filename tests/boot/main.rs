@@ -16,7 +16,7 @@ mod site;
 mod trial;
 mod wires;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lab::{Lab, MAC, Machine, Neighbour, PATIENCE, UUID};
 use site::Site;
@@ -97,8 +97,12 @@ fn a_machine_whose_server_goes_away_between_script_and_kernel_boots_when_it_is_b
     let mut server = lab.serve(&site.state(), &FULL);
     let mut machine = lab.power_on(Machine::BiosRom);
     server.wait_for("a file of a bundle cannot be read", Duration::from_secs(120));
+    // What happens is on the disk a moment later; the machine goes on asking for half a minute.
+    let begun = Instant::now();
+    while lab.machines(&site.state())[0]["step"] != "script" {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:#}", lab.machines(&site.state())[0]);
+    }
     server.kill();
-    assert_eq!(lab.machines(&site.state())[0]["step"], "script");
     std::fs::copy(&aside, &kernel).unwrap();
     let mut server = lab.serve(&site.state(), &FULL);
     let up = lab.expect_check_in(&site.state(), &mut server, &mut machine);
