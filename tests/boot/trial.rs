@@ -75,10 +75,24 @@ fn the_rescue_system_comes_up_by_bios_and_by_uefi() {
     ["bios", "uefi"].iter().for_each(|firmware| ci.expect_healthy("rescue", firmware));
 }
 
+/// UEFI that boots by HTTP; by PXE, the rescue system does.
 #[test]
-fn the_server_on_proxmox_comes_up_by_bios_and_by_uefi_of_either_kind() {
+fn the_server_on_proxmox_comes_up_by_bios_and_by_uefi() {
     let ci = Ci::new();
-    ["bios", "uefi", "http"].iter().for_each(|firmware| ci.expect_healthy("proxmox-vm", firmware));
+    ["bios", "http"].iter().for_each(|firmware| ci.expect_healthy("proxmox-vm", firmware));
+}
+
+/// Left out of the checks of the day, which have each firmware once.
+mod nightly {
+    use super::Ci;
+
+    #[test]
+    fn each_system_comes_up_by_the_other_kind_of_uefi() {
+        let ci = Ci::new();
+        [("rescue", "http"), ("proxmox-vm", "uefi")]
+            .iter()
+            .for_each(|(name, firmware)| ci.expect_healthy(name, firmware));
+    }
 }
 
 #[test]
