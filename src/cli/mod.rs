@@ -20,6 +20,7 @@ mod manual;
 mod mirror;
 mod new_profile;
 mod outdated;
+mod output;
 mod owner;
 mod pipeline;
 mod progress;
@@ -51,6 +52,7 @@ use clap::Parser;
 use args::{Args, Command};
 use fetch::Look;
 use log::Level;
+use output::Output;
 
 /// How long work on other threads may go on after a command ended.
 const SHUTDOWN: Duration = Duration::from_secs(2);
@@ -77,10 +79,11 @@ pub fn main() -> ExitCode {
         _ => Level::Usual,
     });
     // Results go to standard output; progress, errors and the log to standard error.
-    match run(args, &mut io::stdout()) {
+    let mut out = Output::new(io::stdout());
+    match run(args, &mut out) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Refused) => ExitCode::from(1),
-        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(_) if out.is_closed() => ExitCode::SUCCESS,
         Err(error) => {
             format.fail(&error);
             ExitCode::from(2)
@@ -183,13 +186,4 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
     // A thread that hangs on a dead disk must not keep the program from ending.
     runtime.shutdown_timeout(SHUTDOWN);
     ended
-}
-
-/// Whoever read our output has had enough (`bivouac machines | head`); that is not a failure.
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    let kind = |error: &(dyn std::error::Error + 'static)| {
-        let plain = error.downcast_ref::<io::Error>().map(io::Error::kind);
-        plain.or_else(|| error.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind))
-    };
-    error.chain().any(|error| kind(error) == Some(io::ErrorKind::BrokenPipe))
 }

@@ -85,7 +85,7 @@ impl Control {
 
     /// Tells QEMU to do something, and waits until it has.
     pub(super) async fn execute(&mut self, command: &str, arguments: Value) -> Result<Value, ControlError> {
-        // Why it hears nothing is of no interest, and a closed pipe would be taken for that of our own output.
+        // Why it hears nothing is of no interest.
         let number = self.send(command, arguments).map_err(|_| ControlError::Silent)?;
         let answered = async {
             loop {

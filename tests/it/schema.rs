@@ -200,3 +200,12 @@ fn every_key_is_described_in_words_for_its_author() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+#[test]
+fn whoever_reads_no_further_is_no_failure() {
+    let site = Site::new();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ran = site.command(&["schema", "profile"]).stdout(writer).output().unwrap();
+    assert_eq!((ran.status.code(), String::from_utf8_lossy(&ran.stderr).as_ref()), (Some(0), ""));
+}
