@@ -1,12 +1,16 @@
 //! What comes next in a rollout: one pure function of the rollout, the fleet and the time.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Batch, Boot, Budget, Census, Health, Member, Opened, RebootPolicy, Rollout, Standing, Status, Step, View};
-use crate::model::label::{LabelValue, Labels};
+use super::spec::Hours;
+use super::{
+    Batch, Boot, Budget, Census, Health, Member, Opened, RebootPolicy, Rollout, Size, Standing, Status, Step, View,
+};
+use crate::model::label::LabelValue;
 use crate::model::machine::MachineId;
 use crate::model::name::{ChannelName, ProfileName};
 
@@ -49,13 +53,11 @@ pub fn advance(rollout: &Rollout, census: &Census, clock: Clock) -> Vec<Step> {
     if let Some(reason) = too_much(rollout) {
         return vec![stop(rollout, reason)];
     }
-    match rollout.open_batch() {
-        None => open(rollout, census),
-        Some((place, opened)) => {
-            let granted = grant(rollout, census, clock, opened);
-            if granted.is_empty() { close(rollout, census, clock, place) } else { granted }
-        }
-    }
+    let Some((place, opened)) = rollout.open_batch() else { return open(rollout, census) };
+    let Some(batch) = batch_of(rollout, place) else { return Vec::new() };
+    let left = Left::of(rollout, batch, census, clock);
+    let granted = grant(rollout, census, opened, &left);
+    if granted.is_empty() { close(rollout, clock, place, &left) } else { granted }
 }
 
 /// The batch of a spec; the last one for a place there is no batch for.
@@ -70,8 +72,14 @@ fn fleet<'a>(
 ) -> impl Iterator<Item = (&'a MachineId, &'a View, Option<&'a Member>)> {
     let mut members = rollout.members.iter().peekable();
     census.iter().map(move |(machine, view)| {
-        while members.next_if(|(member, _)| *member < machine).is_some() {}
-        let member = members.next_if(|(member, _)| *member == machine).map(|(_, member)| member);
+        let member = loop {
+            let Some((member, _)) = members.peek() else { break None };
+            match (*member).cmp(machine) {
+                Ordering::Less => drop(members.next()),
+                Ordering::Equal => break members.next().map(|(_, member)| member),
+                Ordering::Greater => break None,
+            }
+        };
         (machine, view, member)
     })
 }
@@ -82,7 +90,7 @@ fn observe(rollout: &Rollout, census: &Census, clock: Clock) -> Vec<Step> {
     for (machine, view, member) in fleet(rollout, census) {
         let (Some(member), Some(boot)) = (member, view.boot.as_ref()) else { continue };
         let timeout = batch_of(rollout, member.batch).map_or(Duration::MAX, |batch| batch.timeout);
-        match seen(rollout, member.standing.clone(), boot, timeout, clock) {
+        match seen(rollout, &member.standing, boot, timeout, clock) {
             None => {}
             Some(Seen::Tried) => tried.push(machine.clone()),
             Some(Seen::Waits) => waits.push(machine.clone()),
@@ -106,10 +114,7 @@ enum Seen {
     Failed(String),
 }
 
-fn seen(rollout: &Rollout, standing: Standing, boot: &Boot, timeout: Duration, clock: Clock) -> Option<Seen> {
-    // A machine that came up once may be rebooted, or not well for a moment.
-    let begin = if standing == Standing::Good { boot.since } else { boot.at };
-    let is_late = clock.heard_since(begin) > timeout;
+fn seen(rollout: &Rollout, standing: &Standing, boot: &Boot, timeout: Duration, clock: Clock) -> Option<Seen> {
     if boot.bundle != rollout.spec.to.bundle {
         return match (&boot.instead, standing) {
             // It was given something else because the new release does not boot.
@@ -118,13 +123,16 @@ fn seen(rollout: &Rollout, standing: Standing, boot: &Boot, timeout: Duration, c
             _ => None,
         };
     }
+    // A machine that came up once may be rebooted, or not well for a moment.
+    let begin = if *standing == Standing::Good { boot.since } else { boot.at };
+    let is_late = || clock.heard_since(begin) > timeout;
     match (&boot.health, standing) {
         (Health::Good, Standing::Granted | Standing::Trying | Standing::Failed(_)) => Some(Seen::Came),
-        (Health::UnderWay | Health::Bad(_), Standing::Granted) if !is_late => Some(Seen::Tried),
-        (Health::UnderWay, Standing::Granted | Standing::Trying | Standing::Good) if is_late => {
+        (Health::UnderWay | Health::Bad(_), Standing::Granted) if !is_late() => Some(Seen::Tried),
+        (Health::UnderWay, Standing::Granted | Standing::Trying | Standing::Good) if is_late() => {
             Some(Seen::Failed("it was given its script and did not check in".to_owned()))
         }
-        (Health::Bad(why), Standing::Granted | Standing::Trying | Standing::Good) if is_late => {
+        (Health::Bad(why), Standing::Granted | Standing::Trying | Standing::Good) if is_late() => {
             Some(Seen::Failed(why.clone()))
         }
         _ => None,
@@ -181,34 +189,42 @@ fn open(rollout: &Rollout, census: &Census) -> Vec<Step> {
     vec![Step::Opened { batch: place, size: batch.size.of(whole, taken) }]
 }
 
-fn grant(rollout: &Rollout, census: &Census, clock: Clock, opened: &Opened) -> Vec<Step> {
+/// The machines that the open batch may have and does not have yet.
+struct Left<'a> {
+    /// Those that are on and may be changed now.
+    ready: Vec<(&'a MachineId, &'a View)>,
+    /// Whether any is on.
+    are_on: bool,
+    /// Whether there are any.
+    are_any: bool,
+}
+
+impl<'a> Left<'a> {
+    fn of(rollout: &'a Rollout, batch: &'a Batch, census: &'a Census, clock: Clock) -> Self {
+        let mut hours = Hours::at(&rollout.spec, clock.now);
+        let mut left = Self { ready: Vec::new(), are_on: false, are_any: false };
+        for (machine, view) in candidates(rollout, batch, census) {
+            left.are_any = true;
+            left.are_on |= view.is_on;
+            if view.is_on && hours.are_open(&view.labels) {
+                left.ready.push((machine, view));
+            }
+        }
+        left
+    }
+}
+
+fn grant(rollout: &Rollout, census: &Census, opened: &Opened, left: &Left<'_>) -> Vec<Step> {
     let place = rollout.opened.len() - 1;
-    let Some(batch) = batch_of(rollout, place) else { return Vec::new() };
     let is_last = place + 1 >= rollout.spec.batches.len();
     let granted = rollout.count(|member| member.batch == place);
     // Machines that turn up while the last batch is open belong to it too.
     let room = if is_last { usize::MAX } else { opened.size.saturating_sub(granted) };
-    if room == 0 {
+    if room == 0 || left.ready.is_empty() {
         return Vec::new();
     }
-    let mut ready: Vec<([u8; 32], &MachineId, &View)> = candidates(rollout, batch, census)
-        .filter(|(_, view)| view.is_on && rollout.spec.is_open(&view.labels, clock.now))
-        .map(|(machine, view)| (place_of(rollout, machine), machine, view))
-        .collect();
-    if ready.is_empty() {
-        return Vec::new();
-    }
-    ready.sort_unstable_by_key(|(place, ..)| *place);
     let mut use_of = Use::of(rollout, census);
-    let mut machines = Vec::new();
-    for (_, machine, view) in ready {
-        if machines.len() == room {
-            break;
-        }
-        if use_of.take(machine, view) {
-            machines.push(machine.clone());
-        }
-    }
+    let machines = use_of.take_in_order(left.ready.iter().copied(), room);
     if machines.is_empty() { Vec::new() } else { vec![Step::Granted { machines }] }
 }
 
@@ -225,79 +241,112 @@ fn place_of(rollout: &Rollout, machine: &MachineId) -> [u8; 32] {
 /// How much of each budget is used.
 struct Use<'a> {
     rollout: &'a Rollout,
-    /// For each budget, how many of each group are unavailable, and how many may be.
-    groups: Vec<BTreeMap<Option<&'a LabelValue>, (usize, usize)>>,
+    budgets: Vec<(&'a Budget, Groups<'a>)>,
+}
+
+/// For each group of a budget, how many are unavailable.
+#[derive(Default)]
+struct Groups<'a> {
+    used: BTreeMap<Option<&'a LabelValue>, usize>,
+    /// How many there are, when that says how many may be.
+    whole: BTreeMap<Option<&'a LabelValue>, usize>,
 }
 
 impl<'a> Use<'a> {
     fn of(rollout: &'a Rollout, census: &'a Census) -> Self {
-        let count = |budget: &'a Budget| {
-            let mut groups: BTreeMap<Option<&'a LabelValue>, (usize, usize)> = BTreeMap::new();
-            for (_, view, member) in fleet(rollout, census) {
-                if member.is_none() && !follows(rollout, view) {
-                    continue;
+        let mut budgets: Vec<_> = rollout.spec.budgets.iter().map(|budget| (budget, Groups::default())).collect();
+        for (_, view, member) in fleet(rollout, census) {
+            if member.is_none() && !follows(rollout, view) {
+                continue;
+            }
+            let is_used = is_unavailable(member, view);
+            for (budget, groups) in &mut budgets {
+                // Most machines are in order, and most budgets are counts: nothing is looked up for those.
+                if is_used {
+                    *groups.used.entry(budget.group(&view.labels)).or_default() += 1;
                 }
-                let (used, whole) = groups.entry(budget.group(&view.labels)).or_default();
-                *whole += 1;
-                if is_unavailable(member, view) {
-                    *used += 1;
+                if !matches!(budget.most, Size::Count(_)) {
+                    *groups.whole.entry(budget.group(&view.labels)).or_default() += 1;
                 }
             }
-            groups.values_mut().for_each(|(_, whole)| *whole = budget.most_of(*whole));
-            groups
-        };
-        Self { rollout, groups: rollout.spec.budgets.iter().map(count).collect() }
+        }
+        Self { rollout, budgets }
+    }
+
+    /// Takes places for machines in every budget, in the rollout's order, for at most so many of them.
+    fn take_in_order(
+        &mut self,
+        wanted: impl Iterator<Item = (&'a MachineId, &'a View)>,
+        most: usize,
+    ) -> Vec<MachineId> {
+        // Budgets only fill up, so who has no room before the first is taken has none later and needs no place in the order.
+        let mut placed: Vec<([u8; 32], &MachineId, &View)> = wanted
+            .filter(|(machine, view)| self.is_counted(machine, view) || self.has_room(view))
+            .map(|(machine, view)| (place_of(self.rollout, machine), machine, view))
+            .collect();
+        placed.sort_unstable_by_key(|(place, ..)| *place);
+        let taken = placed.into_iter().filter(|(_, machine, view)| self.take(machine, view)).take(most);
+        taken.map(|(_, machine, _)| machine.clone()).collect()
     }
 
     /// Takes a place for a machine in every budget, if there is one in each.
     fn take(&mut self, machine: &MachineId, view: &'a View) -> bool {
-        // It is counted already.
-        if is_unavailable(self.rollout.members.get(machine), view) {
+        if self.is_counted(machine, view) {
             return true;
         }
-        let labels: &Labels = &view.labels;
-        let pairs = || self.rollout.spec.budgets.iter().zip(&self.groups);
-        let has_room = |(budget, groups): (&Budget, &BTreeMap<_, (usize, usize)>)| {
-            groups.get(&budget.group(labels)).is_none_or(|(used, most)| used < most)
-        };
-        if !pairs().all(has_room) {
+        if !self.has_room(view) {
             return false;
         }
-        for (budget, groups) in self.rollout.spec.budgets.iter().zip(&mut self.groups) {
-            if let Some((used, _)) = groups.get_mut(&budget.group(labels)) {
-                *used += 1;
-            }
+        for (budget, groups) in &mut self.budgets {
+            *groups.used.entry(budget.group(&view.labels)).or_default() += 1;
         }
         true
     }
+
+    fn is_counted(&self, machine: &MachineId, view: &View) -> bool {
+        is_unavailable(self.rollout.members.get(machine), view)
+    }
+
+    fn has_room(&self, view: &View) -> bool {
+        self.budgets.iter().all(|(budget, groups)| {
+            let group = budget.group(&view.labels);
+            let count = |groups: &BTreeMap<_, usize>| groups.get(&group).copied().unwrap_or_default();
+            count(&groups.used) < budget.most_of(count(&groups.whole))
+        })
+    }
 }
 
-fn is_unavailable(member: Option<&Member>, view: &View) -> bool {
-    member.is_some_and(|member| member.standing.is_unsettled()) || view.is_out_of_order()
+/// Whether nobody can use a machine, or soon cannot. One that failed is of no use until it was last seen well, with
+/// whatever release: a machine that hangs is silent, and looks as if it were off.
+pub(super) fn is_unavailable(member: Option<&Member>, view: &View) -> bool {
+    let is_well = || view.boot.as_ref().is_some_and(|boot| boot.health == Health::Good);
+    view.is_out_of_order()
+        || member.is_some_and(|member| match member.standing {
+            Standing::Granted | Standing::Trying | Standing::Recalled => true,
+            Standing::Failed(_) => !is_well(),
+            Standing::Good | Standing::Returned => false,
+        })
 }
 
 /// The end of the open batch, when it is over: well, or not well enough. Machines that are off wait and are not waited
 /// for, as long as one came up.
-fn close(rollout: &Rollout, census: &Census, clock: Clock, place: usize) -> Vec<Step> {
+fn close(rollout: &Rollout, clock: Clock, place: usize, left: &Left<'_>) -> Vec<Step> {
     let Some(batch) = batch_of(rollout, place) else { return Vec::new() };
-    let of_batch = || rollout.members.values().filter(|member| member.batch == place);
     let size = rollout.opened.get(place).map_or(0, |opened| opened.size);
     let is_last = place + 1 >= rollout.spec.batches.len();
-    let count = of_batch().count();
+    let (mut count, mut good, mut is_settled) = (0, 0, true);
+    for member in rollout.members.values().filter(|member| member.batch == place) {
+        count += 1;
+        good += usize::from(member.standing == Standing::Good);
+        is_settled &= matches!(member.standing, Standing::Good | Standing::Failed(_));
+    }
     let is_full = count >= size && !is_last;
-    let (mut are_left, mut are_on) = (false, false);
-    for (_, view) in candidates(rollout, batch, census) {
-        are_left = true;
-        are_on |= view.is_on;
-    }
     if count == 0 {
-        return if is_full || !are_left { vec![Step::Closed { batch: place }] } else { Vec::new() };
+        return if is_full || !left.are_any { vec![Step::Closed { batch: place }] } else { Vec::new() };
     }
-    let is_settled = of_batch().all(|member| matches!(member.standing, Standing::Good | Standing::Failed(_)));
-    if !is_settled || !is_full && are_on {
+    if !is_settled || !is_full && left.are_on {
         return Vec::new();
     }
-    let good = of_batch().filter(|member| member.standing == Standing::Good).count();
     let is_forgiven = rollout.forgiven > 0 && rollout.failures() <= rollout.forgiven;
     if !is_forgiven && (good == 0 || !batch.success.is_reached(good, count)) {
         let (number, success) = (place + 1, batch.success);
@@ -327,6 +376,7 @@ fn stop(rollout: &Rollout, reason: String) -> Step {
 fn go_back(rollout: &Rollout, census: &Census, clock: Clock) -> Vec<Step> {
     let (mut returned, mut waiting) = (Vec::new(), Vec::new());
     let mut is_anybody_out = false;
+    let mut hours = Hours::at(&rollout.spec, clock.now);
     for (machine, member) in &rollout.members {
         if member.standing == Standing::Returned {
             continue;
@@ -339,21 +389,18 @@ fn go_back(rollout: &Rollout, census: &Census, clock: Clock) -> Vec<Step> {
             returned.push(machine.clone());
         } else if let Some(view) = view.filter(|view| view.is_on) {
             is_anybody_out = true;
-            if member.standing != Standing::Recalled && rollout.spec.is_open(&view.labels, clock.now) {
-                waiting.push((place_of(rollout, machine), machine, view));
+            if member.standing != Standing::Recalled && hours.are_open(&view.labels) {
+                waiting.push((machine, view));
             }
         }
     }
     if !returned.is_empty() {
         return vec![Step::Returned { machines: returned }];
     }
-    waiting.sort_unstable_by_key(|(place, ..)| *place);
-    let mut use_of = Use::of(rollout, census);
-    let machines: Vec<MachineId> = waiting
-        .into_iter()
-        .filter(|(_, machine, view)| use_of.take(machine, view))
-        .map(|(_, machine, _)| machine.clone())
-        .collect();
+    let machines = match waiting.is_empty() {
+        true => Vec::new(),
+        false => Use::of(rollout, census).take_in_order(waiting.into_iter(), usize::MAX),
+    };
     if !machines.is_empty() {
         return vec![Step::Recalled { machines }];
     }

@@ -75,14 +75,6 @@ pub enum Standing {
     Returned,
 }
 
-impl Standing {
-    /// Whether the machine may be out of order because of the rollout.
-    #[must_use]
-    pub const fn is_unsettled(&self) -> bool {
-        matches!(self, Self::Granted | Self::Trying | Self::Failed(_) | Self::Recalled)
-    }
-}
-
 /// A machine that was given the new release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -377,7 +377,7 @@ impl Spec {
 
     /// Whether a machine with these labels may be changed now.
     #[must_use]
-    pub fn is_open(&self, labels: &Labels, now: std::time::SystemTime) -> bool {
+    pub fn is_open(&self, labels: &Labels, now: SystemTime) -> bool {
         let zone: &Zone = self.zones.of(labels);
         let is_open = |window: &Window| window.is_open(now, zone);
         (self.windows.is_empty() || self.windows.iter().any(is_open)) && !self.blackouts.iter().any(is_open)
@@ -385,9 +385,34 @@ impl Spec {
 
     /// How long the hours in which a machine may be changed go on; nothing when they are not now, or have no end.
     #[must_use]
-    pub fn closes_in(&self, labels: &Labels, now: std::time::SystemTime) -> Option<Duration> {
+    pub fn closes_in(&self, labels: &Labels, now: SystemTime) -> Option<Duration> {
         let zone: &Zone = self.zones.of(labels);
         self.windows.iter().filter_map(|window| window.closes_in(now, zone)).max()
+    }
+}
+
+/// Which machines may be changed at one moment. Of all machines of a site the clock is looked at once.
+pub(super) struct Hours<'a> {
+    spec: &'a Spec,
+    now: SystemTime,
+    by_clock: Vec<(&'a Zone, bool)>,
+}
+
+impl<'a> Hours<'a> {
+    /// Those of a rollout, at one moment.
+    pub(super) const fn at(spec: &'a Spec, now: SystemTime) -> Self {
+        Self { spec, now, by_clock: Vec::new() }
+    }
+
+    /// Whether a machine with these labels may be changed.
+    pub(super) fn are_open(&mut self, labels: &Labels) -> bool {
+        let zone = self.spec.zones.of(labels);
+        if let Some((_, are_open)) = self.by_clock.iter().find(|(known, _)| std::ptr::eq(*known, zone)) {
+            return *are_open;
+        }
+        let are_open = self.spec.is_open(labels, self.now);
+        self.by_clock.push((zone, are_open));
+        are_open
     }
 }
 

@@ -182,6 +182,32 @@ fn a_batch_that_is_not_good_enough_stops_although_machines_are_left_that_are_off
 }
 
 #[test]
+fn a_machine_that_failed_takes_room_until_it_is_well_again_with_whatever_release() {
+    let machines = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+    let mut census: Census = machines.iter().map(|name| (id(name), up(&[]))).collect();
+    let mut rollout = begin(&["all, timeout 5m"], |spec| spec.budgets = vec!["1".parse().unwrap()]);
+    go(&mut rollout, &census, clock(1));
+    let first = rollout.members.keys().next().unwrap().to_string();
+    boots(&mut census, &first, 2, 10);
+    go(&mut rollout, &census, clock(400));
+    assert!(matches!(standing(&rollout, &first), Some(Standing::Failed(_))));
+    // It hangs, and looks as if it were off.
+    census.get_mut(&id(&first)).unwrap().is_on = false;
+    go(&mut rollout, &census, clock(2000));
+    assert_eq!(rollout.members.len(), 1);
+    let waits = waits(&rollout, &census, clock(2000));
+    assert_eq!(waits, [Wait::Room { waiting: 9, failed: 1 }]);
+    let text = "room for 9 machines more to be unavailable, which 1 machine takes that failed";
+    assert_eq!(waits[0].to_string(), text);
+    // The guard against boot loops gave it the old release.
+    census.get_mut(&id(&first)).unwrap().is_on = true;
+    boots(&mut census, &first, 1, 2100);
+    checks_in(&mut census, &first, Health::Good, 2160);
+    go(&mut rollout, &census, clock(2161));
+    assert_eq!(rollout.members.len(), 2, "the next one has its turn");
+}
+
+#[test]
 fn somebody_who_lets_it_go_on_takes_the_failures_so_far_for_known() {
     let mut census = Census::from([(id("a"), up(&["canary"])), (id("b"), up(&[]))]);
     let mut rollout = begin(&["canary, bake 0s, timeout 1m"], |_| {});

@@ -4,7 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use super::advance::{self, Clock};
-use super::{Census, RebootPolicy, Rollout, Standing, Status};
+use super::{Census, Member, RebootPolicy, Rollout, Standing, Status};
+use crate::model::machine::MachineId;
 
 /// One thing a rollout waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +17,12 @@ pub enum Wait {
     /// Machines of the open batch may not be changed at this hour.
     Hours(usize),
     /// Machines of the open batch have to wait for others that share a budget.
-    Room(usize),
+    Room {
+        /// How many wait.
+        waiting: usize,
+        /// How many of those that take the room failed: it takes somebody to make them well.
+        failed: usize,
+    },
     /// Machines have the new release and have not rebooted yet.
     Reboot(usize, RebootPolicy),
     /// Machines boot.
@@ -64,7 +70,14 @@ pub fn waits(rollout: &Rollout, census: &Census, clock: Clock) -> Vec<Wait> {
                 (true, true) => ready += 1,
             }
         }
-        for (count, wait) in [(ready, Wait::Room(ready)), (closed, Wait::Hours(closed)), (off, Wait::Off(off))] {
+        let is_failed = |member: &Member| matches!(member.standing, Standing::Failed(_));
+        let is_broken = |(machine, member): &(&MachineId, &Member)| {
+            is_failed(member) && census.get(*machine).is_some_and(|view| advance::is_unavailable(Some(member), view))
+        };
+        let failed = rollout.members.iter().filter(is_broken).count();
+        for (count, wait) in
+            [(ready, Wait::Room { waiting: ready, failed }), (closed, Wait::Hours(closed)), (off, Wait::Off(off))]
+        {
             if count > 0 {
                 found.push(wait);
             }
@@ -86,7 +99,12 @@ impl fmt::Display for Wait {
             Self::Person(what) => f.write_str(what),
             Self::Off(count) => write!(f, "{} switched off", machines(count)),
             Self::Hours(count) => write!(f, "the hours in which {} may be changed", machines(count)),
-            Self::Room(count) => write!(f, "room for {} more to be unavailable", machines(count)),
+            Self::Room { waiting, failed: 0 } => write!(f, "room for {} more to be unavailable", machines(waiting)),
+            Self::Room { waiting, failed: count } => {
+                let (waiting, failed) = (machines(waiting), machines(count));
+                let take = if *count == 1 { "takes" } else { "take" };
+                write!(f, "room for {waiting} more to be unavailable, which {failed} {take} that failed")
+            }
             Self::Reboot(count, RebootPolicy::Natural) => write!(f, "somebody to reboot {}", machines(count)),
             Self::Reboot(count, RebootPolicy::Idle(_)) => write!(f, "{} to be idle and reboot", machines(count)),
             Self::Reboot(count, _) => write!(f, "{} to reboot", machines(count)),
