@@ -1,6 +1,7 @@
 //! What HTTP costs, against nginx with sendfile, in turn, each in a process of its own: processor seconds per GB of a
 //! kernel-sized file of 150 MB over 1, 8 and 64 connections and by TLS, boot scripts per second against the same bytes
-//! as a file, and the memory of a thousand transfers that nobody reads on.
+//! as a file, and the memory of a thousand transfers that nobody reads on. Both have as many threads as there are
+//! processors, and write no log.
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark")]
 
 #[path = "../tests/it/support/large.rs"]
@@ -8,7 +9,8 @@
 mod large;
 mod servers;
 
-use std::io::{Read as _, Write as _};
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
@@ -17,6 +19,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bivouac::fleet::Fleet;
+use bivouac::model::database::DatabasePlace;
 use bivouac::model::name::ChannelName;
 use bivouac::model::net::{DhcpMode, TransferPorts};
 use bivouac::model::plan::{Assignment, Assignments};
@@ -27,6 +30,10 @@ use bivouac::serve::rules::{InForce, Rules};
 use bivouac::serve::{self, App, Server, Stop};
 use bivouac::store::Store;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
 
 use large::{LARGE, PROFILE, noise, publish_large};
 use servers::{Running, median, nginx, spawn};
@@ -41,9 +48,17 @@ const TLS_CLIENTS: usize = 8;
 
 const ROUNDS: usize = 5;
 
-/// How many connections ask for scripts, and for how long.
+/// How many machines ask for their scripts: the largest fleet this is for.
+const MACHINES: usize = 5_000;
+
+/// How often each of them asks in a round; none asks again before all others have.
+const TIMES: usize = 4;
+
+/// Over how many connections.
 const ASKING: usize = 16;
-const ASKING_FOR: Duration = Duration::from_secs(1);
+
+/// A server that used no processor for so long is idle. It looks at its database four times a second.
+const IDLE: Duration = Duration::from_millis(400);
 
 /// How many transfers are open when memory is looked at.
 const OPEN: usize = 1000;
@@ -58,17 +73,19 @@ const SCRIPTS: f64 = 0.8;
 const MEMORY: u64 = 64 << 10;
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1);
-    match (arguments.next().as_deref(), arguments.next(), arguments.next()) {
-        (Some("serve"), Some(folder), tls) => {
-            serve(Path::new(&folder), tls.is_some());
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|it| it != "--bench").collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["serve", folder, tls @ ..] => {
+            serve(Path::new(folder), !tls.is_empty());
             ExitCode::SUCCESS
         }
-        _ => compare(),
+        parts => compare(parts),
     }
 }
 
-fn compare() -> ExitCode {
+/// Compares these parts of it: `loads`, `scripts`, `memory`, `tls`; all when none is named.
+fn compare(parts: &[&str]) -> ExitCode {
+    let is_wanted = |part: &str| parts.is_empty() || parts.contains(&part);
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -79,16 +96,26 @@ fn compare() -> ExitCode {
         spawn(Command::new(std::env::current_exe().unwrap()).args(["serve", folder.to_str().unwrap()]).args(more))
     };
 
-    let (ours, peer) = (start(&[]), nginx(folder, "", "default_type text/plain;"));
-    let mut is_good = loads(&ours, &peer, &file);
-    is_good &= scripts(&ours, &peer, folder);
-    is_good &= memory(&start(&[]), &nginx(folder, "", ""), &file);
-    let peer = nginx(
-        folder,
-        "ssl",
-        &format!("ssl_certificate {0}/cert.pem; ssl_certificate_key {0}/key.pem;", folder.display()),
-    );
-    by_tls(&start(&["tls"]), &peer, &file);
+    let plain = || nginx(folder, "", "default_type text/plain;");
+    let certificate = format!("ssl_certificate {0}/cert.pem; ssl_certificate_key {0}/key.pem;", folder.display());
+    let by_ssl = || nginx(folder, "ssl", &format!("{certificate} ssl_protocols TLSv1.2 TLSv1.3;"));
+    let mut is_good = true;
+    if is_wanted("loads") {
+        is_good &= loads(&start(&[]), &plain(), &file);
+    }
+    if is_wanted("scripts") {
+        is_good &= scripts(&start(&[]), &plain(), folder);
+    }
+    if is_wanted("memory") {
+        is_good &= memory("in the clear", &start(&[]), &plain(), &file, &|stream| stream);
+        for (name, version) in [("by TLS 1.2", &TLS12), ("by TLS 1.3", &TLS13)] {
+            let client = client(&folder.join("cert.pem"), version);
+            is_good &= memory(name, &start(&["tls"]), &by_ssl(), &file, &|stream| secured(&client, stream));
+        }
+    }
+    if is_wanted("tls") {
+        by_tls(&start(&["tls"]), &by_ssl(), &file);
+    }
     if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -105,7 +132,8 @@ fn publish(folder: &Path) -> String {
 fn certify(folder: &Path) {
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"])
-        .args(["-subj", "/CN=bench", "-keyout", "key.pem", "-out", "cert.pem"])
+        .args(["-subj", "/CN=bench", "-addext", "basicConstraints=critical,CA:FALSE"])
+        .args(["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem"])
         .current_dir(folder)
         .stderr(Stdio::null())
         .status();
@@ -139,8 +167,7 @@ async fn serve(folder: &Path, with_tls: bool) {
         cluster: None,
     };
     let store = Store::open(&folder.join("store")).unwrap();
-    let state = tempfile::tempdir_in(folder).unwrap();
-    let fleet = Fleet::open(&state.path().join("fleet.sqlite").into()).await.unwrap();
+    let fleet = Fleet::open(&database_of(folder, std::process::id())).await.unwrap();
     let app = Arc::new(App::new(store, fleet, &options).unwrap());
     let server = Server::bind(app, options).await.unwrap();
     let lines = server.addresses();
@@ -189,18 +216,38 @@ fn load(server: &Running, file: &str, connections: usize, times: usize) -> f64 {
 }
 
 /// A connection that is kept, as iPXE keeps one.
-struct Connection {
-    stream: TcpStream,
+struct Connection<S> {
+    stream: S,
     buffer: Vec<u8>,
 }
 
-impl Connection {
+impl Connection<TcpStream> {
     fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { stream, buffer: vec![0; 256 << 10] }
+        Self { stream: connect(address), buffer: vec![0; 256 << 10] }
     }
+}
 
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+/// Who speaks this version of TLS with whoever has the certificate.
+fn client(certificate: &Path, version: &'static SupportedProtocolVersion) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(certificate).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[version]).unwrap();
+    Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+fn secured(client: &Arc<ClientConfig>, stream: TcpStream) -> StreamOwned<ClientConnection, TcpStream> {
+    let server = ServerName::from(stream.peer_addr().unwrap().ip());
+    StreamOwned::new(ClientConnection::new(Arc::clone(client), server).unwrap(), stream)
+}
+
+impl<S: Read + Write> Connection<S> {
     fn ask(&mut self, path: &str) {
         let request = format!("GET {path} HTTP/1.1\r\nHost: bench\r\nUser-Agent: iPXE/1.21.1\r\n\r\n");
         self.stream.write_all(request.as_bytes()).unwrap();
@@ -236,28 +283,51 @@ impl Connection {
     }
 }
 
-/// Scripts per second, against the same bytes as a file; whether there are enough.
+/// Scripts per second when a fleet is turned on at once, against the same bytes as a file; whether there are enough.
 fn scripts(ours: &Running, peer: &Running, folder: &Path) -> bool {
-    let own = |number: usize| format!("/script?mac=52:54:00:00:00:{number:02x}&uuid=&serial=&platform=efi&arch=x86_64");
-    let mut is_good = true;
-    for (name, path) in [("/boot.ipxe", None), ("/script", Some(&own))] {
-        let asked = |number: usize| path.map_or_else(|| name.to_owned(), |path| path(number));
-        let body = body(ours.address, &asked(0));
-        std::fs::write(folder.join("script.ipxe"), &body).unwrap();
-        let (mut our_rates, mut peer_rates) = (Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
-            our_rates.push(rate(ours, &asked));
-            peer_rates.push(rate(peer, &|_| "/script.ipxe".to_owned()));
-        }
-        let (ours, peer) = (median(our_rates), median(peer_rates));
-        let ratio = ours / peer;
-        println!(
-            "{name} of {} bytes over {ASKING} connections, median of {ROUNDS} rounds, per second: bivouac {ours:.0}, nginx {peer:.0}; ratio {ratio:.2} (at least {SCRIPTS})",
-            body.len()
-        );
-        is_good &= ratio >= SCRIPTS;
-    }
+    let own: Vec<String> = (0..MACHINES).map(script_of).collect();
+    let mut is_good = rates("/boot.ipxe", &vec!["/boot.ipxe".to_owned(); MACHINES], ours, peer, folder);
+    // From here on all of them are known.
+    storm(ours, &own);
+    is_good &= rates("/script", &own, ours, peer, folder);
+    every_boot_is_noted(ours, &own, folder);
     is_good
+}
+
+/// What a machine asks for, as our first script has it: a computer with two network cards.
+fn script_of(number: usize) -> String {
+    let card =
+        |kind: &str| format!("52:54:{kind}:{:02x}:{:02x}:{:02x}", number >> 16, number >> 8 & 0xff, number & 0xff);
+    format!(
+        "/script?mac={0}&uuid=4c4c4544-0037-4a10-8054-{number:012x}&serial=7JT{number:05}&platform=efi&arch=x86_64\
+         &board=%2F7JT{number:05}%2FCNWS20099S&asset=&maker=Dell%20Inc.&product=OptiPlex%203070&cards=-,{0},{1}",
+        card("00"),
+        card("01")
+    )
+}
+
+/// Compares the rates of these answers with those of a file of the same bytes.
+fn rates(name: &str, asked: &[String], ours: &Running, peer: &Running, folder: &Path) -> bool {
+    let body = body(ours.address, &asked[0]);
+    std::fs::write(folder.join("script.ipxe"), &body).unwrap();
+    let files = vec!["/script.ipxe".to_owned(); asked.len()];
+    let (mut our_storms, mut peer_storms) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        our_storms.push(storm(ours, asked));
+        peer_storms.push(storm(peer, &files));
+    }
+    let middle = |storms: &[Storm], of: fn(&Storm) -> f64| median(storms.iter().map(of).collect());
+    let (rate, cost): (fn(&Storm) -> f64, fn(&Storm) -> f64) = (|storm| storm.rate, |storm| storm.cost);
+    let (ours, peer) = (middle(&our_storms, rate), middle(&peer_storms, rate));
+    let ratio = ours / peer;
+    println!(
+        "{name} of {} bytes, {TIMES} times for each of {} machines over {ASKING} connections, median of {ROUNDS} rounds, per second: bivouac {ours:.0}, nginx {peer:.0}; ratio {ratio:.2} (at least {SCRIPTS}); processor microseconds for each, with what is written after it: bivouac {:.1}, nginx {:.1}",
+        body.len(),
+        asked.len(),
+        middle(&our_storms, cost),
+        middle(&peer_storms, cost),
+    );
+    ratio >= SCRIPTS
 }
 
 /// The body of one answer.
@@ -270,42 +340,81 @@ fn body(address: SocketAddr, path: &str) -> Vec<u8> {
     answer.split_off(end)
 }
 
-/// How many answers all connections get in a second.
-fn rate(server: &Running, path: &dyn Fn(usize) -> String) -> f64 {
-    let (address, end) = (server.address, Instant::now() + ASKING_FOR);
-    let clients: Vec<_> = (0..ASKING)
-        .map(|number| {
-            let path = path(number);
-            thread::spawn(move || {
-                let mut connection = Connection::open(address);
-                let mut answers = 0;
-                while Instant::now() < end {
-                    connection.get(&path);
-                    answers += 1;
+/// What became of a fleet that was turned on at once.
+struct Storm {
+    /// Answers in a second.
+    rate: f64,
+    /// Microseconds of a processor for each, until the server was idle again.
+    cost: f64,
+}
+
+/// Everything is asked for by turns, over all connections.
+fn storm(server: &Running, asked: &[String]) -> Storm {
+    let before = server.processor_seconds();
+    let mut connections: Vec<_> = (0..ASKING).map(|_| Connection::open(server.address)).collect();
+    let began = Instant::now();
+    thread::scope(|scope| {
+        for (connection, paths) in connections.iter_mut().zip(asked.chunks(asked.len().div_ceil(ASKING))) {
+            scope.spawn(move || {
+                for path in std::iter::repeat_n(paths, TIMES).flatten() {
+                    connection.get(path);
                 }
-                answers
-            })
-        })
-        .collect();
-    let answers: u32 = clients.into_iter().map(|client| client.join().unwrap()).sum();
-    f64::from(answers) / ASKING_FOR.as_secs_f64()
+            });
+        }
+    });
+    let took = began.elapsed().as_secs_f64();
+    settle(server);
+    let cost = (server.processor_seconds() - before) * 1e6;
+    let answers = (TIMES * asked.len()) as f64;
+    Storm { rate: answers / took, cost: cost / answers }
+}
+
+/// Waits until a server is idle, so that the next one has the computer for itself.
+fn settle(server: &Running) {
+    let mut before = f64::NAN;
+    while server.processor_seconds() != before {
+        before = server.processor_seconds();
+        thread::sleep(IDLE);
+    }
+}
+
+/// Each machine's last boot in the database is the one it was answered with.
+fn every_boot_is_noted(ours: &Running, asked: &[String], folder: &Path) {
+    let scripts = asked.iter().map(|path| String::from_utf8(body(ours.address, path)).unwrap());
+    let token = |script: String| script.split_once("/check-in/").unwrap().1.split_once(' ').unwrap().0.to_owned();
+    let given: BTreeSet<String> = scripts.map(token).collect();
+    settle(ours);
+    let place = database_of(folder, ours.id());
+    let known = tokio::runtime::Runtime::new().unwrap().block_on(Fleet::read(&place)).unwrap();
+    let noted: BTreeSet<String> = known.into_iter().map(|machine| machine.session.token).collect();
+    assert!(given == noted && given.len() == asked.len(), "a boot is missing in the database");
+}
+
+/// Where the database of a server is.
+fn database_of(folder: &Path, server: u32) -> DatabasePlace {
+    folder.join(format!("state{server}/fleet.sqlite")).into()
 }
 
 /// Memory with a thousand transfers that have begun and are not read on; whether it is little enough.
-fn memory(ours: &Running, peer: &Running, file: &str) -> bool {
+fn memory<S: Read + Write>(
+    how: &str,
+    ours: &Running,
+    peer: &Running,
+    file: &str,
+    speak: &dyn Fn(TcpStream) -> S,
+) -> bool {
     let [ours, peer] = [ours, peer].map(|server| {
         let before = server.memory();
-        let mut connections: Vec<_> = (0..OPEN).map(|_| Connection::open(server.address)).collect();
-        connections.iter_mut().for_each(|connection| {
-            connection.buffer.truncate(16 << 10);
-            connection.ask(file);
-        });
+        let mut connections: Vec<_> = (0..OPEN)
+            .map(|_| Connection { stream: speak(connect(server.address)), buffer: vec![0; 16 << 10] })
+            .collect();
+        connections.iter_mut().for_each(|connection| connection.ask(file));
         connections.iter_mut().for_each(|connection| assert_eq!(connection.head().0, SIZE));
         // Each was sent as much as its socket takes; nothing else happens until somebody reads.
         (before, server.memory())
     });
     println!(
-        "{OPEN} transfers open, resident memory without mapped files, kB: bivouac {} (at most {MEMORY}; {} before), nginx {} ({} before)",
+        "{OPEN} transfers open {how}, resident memory without mapped files, kB: bivouac {} (at most {MEMORY}; {} before), nginx {} ({} before)",
         ours.1, ours.0, peer.1, peer.0
     );
     ours.1 <= MEMORY
