@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -17,16 +17,20 @@ use crate::model::mac::Mac;
 /// How many changes may wait for the database, in order; a machine that finds no room is written later, as it is then.
 pub(super) const QUEUE: usize = 8192;
 
+/// How many machines are written at once that were given scripts or went a step further. With the pause after it, this
+/// leaves the processors to those who answer while a fleet is turned on, which is on disk some seconds later.
+const MACHINES_AT_ONCE: usize = 512;
+
 /// The same for events, which wait by themselves, so that a flood of packets takes no change's place.
 pub(super) const MAX_EVENTS: usize = 16_384;
 
 /// How many events are written at once, so that a check-in that waits for the disk does not wait long.
-const EVENTS_AT_ONCE: usize = 1024;
+const EVENTS_AT_ONCE: usize = 512;
 
 /// How often events are written.
 const EVENTS_EVERY: Duration = Duration::from_millis(250);
 
-/// How long a change waits for others, when one was written just before it.
+/// How long a change waits for others, when some were written just before it.
 const GATHER: Duration = Duration::from_millis(100);
 
 /// How often check-ins are written that are not the first of their boot: of each machine, the last one.
@@ -50,9 +54,12 @@ pub(super) struct Known {
     roster: Mutex<Roster>,
     /// What is to be written down.
     pub(super) events: Mutex<Vec<Event>>,
-    /// Machines that are to be written down as they are when it comes to that: they checked in again, or there was no
-    /// room in the queue.
-    pub(super) due: Mutex<HashSet<Mac>>,
+    /// Machines that are to be written down with the next changes, as they are then.
+    soon: Mutex<HashSet<Mac>>,
+    /// The same for those that may wait for more: they checked in again, or there was no room in the queue.
+    due: Mutex<HashSet<Mac>>,
+    /// Wakes the task that writes, when a machine is to be written soon.
+    wake: Notify,
     /// Whom people wanted to be forgotten, and when: other servers may not have heard of it yet.
     pub(super) forgotten: Mutex<HashMap<Mac, SystemTime>>,
     /// Whether the database could not be used when that was tried last.
@@ -67,17 +74,30 @@ impl Known {
 
     pub(super) fn roster(&self) -> MutexGuard<'_, Roster> {
         // Every method leaves the roster whole, so a panic elsewhere does not make it unusable.
-        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.roster)
+    }
+
+    /// A machine changed, and nobody waits until it is written.
+    pub(super) fn changed(&self, mac: Mac) {
+        if lock(&self.soon).insert(mac) {
+            self.wake.notify_one();
+        }
     }
 
     /// A machine is to be written down with others, as it is then.
     pub(super) fn postpone(&self, mac: Mac) {
-        self.due.lock().unwrap_or_else(PoisonError::into_inner).insert(mac);
+        lock(&self.due).insert(mac);
+    }
+
+    /// A machine is remembered no more.
+    pub(super) fn forget(&self, mac: &Mac) {
+        lock(&self.soon).remove(mac);
+        lock(&self.due).remove(mac);
     }
 
     /// Takes in what other servers wrote, but for machines that were not told to boot since they were to be forgotten.
     pub(super) fn learn(&self, machines: impl IntoIterator<Item = Machine>) {
-        let forgotten = self.forgotten.lock().unwrap_or_else(PoisonError::into_inner);
+        let forgotten = lock(&self.forgotten);
         let mut roster = self.roster();
         for machine in machines {
             let at = forgotten.get(&machine.identity.mac);
@@ -103,19 +123,26 @@ impl Known {
         }
     }
 
-    /// Some of the machines that are due, as they are now; all of them when `all`.
-    fn take_due(&self, all: bool) -> Vec<Row> {
-        let mut waiting = self.due.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = if all { waiting.len() } else { CHECK_INS_AT_ONCE };
-        let macs: HashSet<Mac> = waiting.iter().copied().take(count).collect();
-        waiting.retain(|mac| !macs.contains(mac));
-        drop(waiting);
+    /// As many of these machines, as they are now.
+    fn take_rows(&self, waiting: &Mutex<HashSet<Mac>>, most: usize) -> impl Iterator<Item = Write> {
+        let macs: Vec<Mac> = {
+            let mut waiting = lock(waiting);
+            if waiting.len() <= most {
+                waiting.drain().collect()
+            } else {
+                waiting.extract_if(|_| true).take(most).collect()
+            }
+        };
         let roster = self.roster();
-        macs.iter().filter_map(|mac| roster.machine(mac)).map(Row::of).collect()
+        let rows: Vec<Row> = macs.iter().filter_map(|mac| roster.machine(mac)).map(Row::of).collect();
+        rows.into_iter().map(|row| Write::Seen(Box::new(row)))
     }
 
     pub(super) fn keep(&self, events: Vec<Event>) {
-        let mut waiting = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        if events.is_empty() {
+            return;
+        }
+        let mut waiting = lock(&self.events);
         let room = MAX_EVENTS - waiting.len().min(MAX_EVENTS);
         // Said once for each time that it fills up.
         if events.len() > room && room > 0 {
@@ -128,17 +155,22 @@ impl Known {
     fn take(&self, all: bool) -> Vec<Event> {
         let quiet = self.roster().quiet(SystemTime::now(), all);
         self.keep(quiet);
-        let mut waiting = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = lock(&self.events);
         let count = if all { waiting.len() } else { waiting.len().min(EVENTS_AT_ONCE) };
         waiting.drain(..count).collect()
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Something to be written.
 #[derive(Debug)]
 pub(super) enum Write {
+    /// A machine checked in.
     Save(Box<Row>, Option<oneshot::Sender<()>>),
-    /// A machine was seen; that can wait for others.
+    /// A machine changed otherwise.
     Seen(Box<Row>),
     Forget(Mac),
     Made(Mac, Made, Arc<str>),
@@ -156,18 +188,20 @@ pub(super) async fn write_behind(database: Arc<Database>, known: Arc<Known>, mut
     let mut is_open = true;
     let mut rows_due = Instant::now() + CHECK_INS_EVERY;
     let mut look_due = Instant::now() + LOOK_EVERY;
-    let mut next = Instant::now();
     while is_open {
-        tokio::time::sleep_until(next).await;
-        if let Ok(received) = tokio::time::timeout(EVENTS_EVERY, queue.recv_many(&mut batch, QUEUE)).await {
-            is_open = received > 0;
+        tokio::select! {
+            biased;
+            received = queue.recv_many(&mut batch, QUEUE) => is_open = received > 0,
+            () = known.wake.notified() => {}
+            () = tokio::time::sleep(EVENTS_EVERY) => {}
         }
-        next = Instant::now() + GATHER;
         let is_last = !is_open || batch.iter().any(|write| matches!(write, Write::Flush(_)));
         let events = known.take(is_last);
+        // After what came in order: machines are written as they are now.
+        batch.extend(known.take_rows(&known.soon, if is_last { usize::MAX } else { MACHINES_AT_ONCE }));
         if is_last || Instant::now() >= rows_due {
             rows_due = Instant::now() + CHECK_INS_EVERY;
-            batch.extend(known.take_due(is_last).into_iter().map(|row| Write::Seen(Box::new(row))));
+            batch.extend(known.take_rows(&known.due, if is_last { usize::MAX } else { CHECK_INS_AT_ONCE }));
         }
         if batch.is_empty() && events.is_empty() {
             if Instant::now() >= look_due {
@@ -197,6 +231,10 @@ pub(super) async fn write_behind(database: Arc<Database>, known: Arc<Known>, mut
                 // Whoever waited may have given up.
                 let _ = done.send(());
             }
+        }
+        tokio::time::sleep(GATHER).await;
+        if !lock(&known.soon).is_empty() {
+            known.wake.notify_one();
         }
     }
 }

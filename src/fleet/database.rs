@@ -10,6 +10,7 @@ use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 use super::behind::Write;
 use super::engine::Engine;
 use super::others::{Fresh, Others};
+use super::rows::{self, Begun};
 use super::{Event, FleetError, Machine, Made, Session, Told};
 use crate::model::database::DatabasePlace;
 use crate::model::digest::Digest;
@@ -40,15 +41,6 @@ const NO_REPORT: &str = "CAST(NULL AS TEXT)";
 /// How many boots before the last one are loaded: those that may still check in.
 const EARLIER: usize = 3;
 
-/// How many boots of one machine are kept.
-const KEPT_SESSIONS: i64 = 50;
-
-/// How many events of one machine are kept: those of its last ten to twenty boots.
-const KEPT_EVENTS: i64 = 400;
-
-/// How many events one statement writes: of eleven values each, and SQLite takes 32766.
-const EVENTS_IN_STATEMENT: usize = 1024;
-
 /// How many events are read at once.
 const READ_EVENTS: i64 = 1000;
 
@@ -57,15 +49,27 @@ const READ_EVENTS: i64 = 1000;
 pub(super) struct Database {
     engine: Engine,
     others: Others,
+    begun: Begun,
 }
 
-/// What is written for one change: the machine with its current boot.
+/// What is written for one change: the machine with its current boot, and without what is never written.
 #[derive(Debug)]
 pub(super) struct Row(Machine);
 
 impl Row {
     pub(super) fn of(machine: &Machine) -> Self {
-        Self(machine.clone())
+        let Machine { identity, first_seen, last_seen, session, attempts, conflicts, .. } = machine;
+        Self(Machine {
+            identity: identity.clone(),
+            first_seen: *first_seen,
+            last_seen: *last_seen,
+            session: session.clone(),
+            earlier: Vec::new(),
+            good: None,
+            attempts: attempts.clone(),
+            rounds: Vec::new(),
+            conflicts: conflicts.clone(),
+        })
     }
 
     pub(super) const fn mac(&self) -> Mac {
@@ -75,7 +79,7 @@ impl Row {
 
 impl Database {
     pub(super) async fn open(place: &DatabasePlace) -> Result<Self, FleetError> {
-        Ok(Self { engine: Engine::open(place, &MIGRATIONS).await?, others: Others::new() })
+        Ok(Self { engine: Engine::open(place, &MIGRATIONS).await?, others: Others::new(), begun: Begun::default() })
     }
 
     /// Every machine with its last boots, by address, and with what each reported last, which may be long.
@@ -204,23 +208,22 @@ impl Database {
         // Of each machine only its last state is to be kept, and what it reported, which only one row has.
         let last: HashMap<Mac, usize> =
             writes.iter().enumerate().filter_map(|(number, write)| Some((row_of(write)?, number))).collect();
+        let mut gathered: Vec<&Machine> = Vec::new();
+        let mut boots: Vec<(Mac, SystemTime)> = events.iter().map(|event| (event.mac, event.boot)).collect();
         for (number, write) in writes.iter().enumerate() {
             match write {
                 Write::Save(row, _) | Write::Seen(row) => {
                     if last.get(&row.mac()) == Some(&number) || row.0.session.report.is_some() {
-                        let Fresh { machine, session } = self.others.fresh(&row.0);
-                        if machine {
-                            save_machine(&mut transaction, &row.0).await?;
-                        } else {
-                            keep_machine(&mut transaction, &row.0).await?;
+                        // One statement can write no row twice.
+                        if !touched.insert(row.mac()) {
+                            self.write(&mut transaction, &std::mem::take(&mut gathered)).await?;
                         }
-                        if session {
-                            save_session(&mut transaction, &row.0).await?;
-                        }
-                        touched.insert(row.mac());
+                        gathered.push(&row.0);
+                        boots.push((row.mac(), row.0.session.started));
                     }
                 }
                 Write::Forget(mac) => {
+                    self.write(&mut transaction, &std::mem::take(&mut gathered)).await?;
                     self.others.forget(mac);
                     touched.remove(mac);
                     forget(&mut transaction, mac).await?;
@@ -229,16 +232,34 @@ impl Database {
                 Write::Flush(_) => {}
             }
         }
-        for events in events.chunks(EVENTS_IN_STATEMENT) {
-            add_events(&mut transaction, events).await?;
-        }
-        for mac in events.iter().map(|event| event.mac).collect::<BTreeSet<_>>() {
-            drop_old_events(&mut transaction, &mac).await?;
-        }
+        self.write(&mut transaction, &gathered).await?;
+        rows::add_events(&self.engine, &mut transaction, events).await?;
+        let begun = self.begun.machines(boots);
+        rows::drop_old_sessions(&mut transaction, &begun).await?;
+        rows::drop_old_events(&mut transaction, &begun).await?;
         self.others.touch(&mut transaction, change, &touched).await?;
         transaction.commit().await?;
         self.others.seen(change);
         Ok(theirs)
+    }
+
+    /// Writes machines with their boots, each once; what is older than what other servers wrote is left out.
+    async fn write(&self, connection: &mut AnyConnection, rows: &[&Machine]) -> Result<(), sqlx::Error> {
+        let (mut machines, mut kept, mut sessions) = (Vec::new(), Vec::new(), Vec::new());
+        for row in rows.iter().copied() {
+            let Fresh { machine, session } = self.others.fresh(row);
+            if machine {
+                machines.push(row)
+            } else {
+                kept.push(row)
+            }
+            if session {
+                sessions.push(row);
+            }
+        }
+        rows::save_machines(&self.engine, connection, &machines).await?;
+        rows::keep_machines(&self.engine, connection, &kept).await?;
+        rows::save_sessions(&self.engine, connection, &sessions).await
     }
 
     /// The last good files of each machine, by their digests; contents that nobody has any more go.
@@ -361,50 +382,6 @@ async fn save_made(connection: &mut AnyConnection, mac: &Mac, made: &Made, conte
     Ok(())
 }
 
-/// In one statement, because each costs two changes of threads.
-async fn add_events(connection: &mut AnyConnection, events: &[Event]) -> Result<(), sqlx::Error> {
-    const COLUMNS: usize = 11;
-    let row = |row: usize| {
-        let values: Vec<String> = (1..=COLUMNS).map(|column| format!("${}", row * COLUMNS + column)).collect();
-        format!("({})", values.join(", "))
-    };
-    let rows: Vec<String> = (0..events.len()).map(row).collect();
-    let statement = format!(
-        "INSERT INTO events (mac, boot, at, step, began, asked, files, broken, bytes, took, remark) VALUES {}",
-        rows.join(", ")
-    );
-    let mut insert = sqlx::query(AssertSqlSafe(statement));
-    for Event { mac, boot, stage } in events {
-        insert = insert
-            .bind(mac.to_string())
-            .bind(millis(*boot))
-            .bind(millis(stage.last))
-            .bind(stage.step.as_str())
-            .bind(millis(stage.began))
-            .bind(i64::from(stage.asked))
-            .bind(i64::from(stage.files))
-            .bind(i64::from(stage.broken))
-            .bind(i64::try_from(stage.bytes).unwrap_or(i64::MAX))
-            .bind(i64::try_from(stage.took.as_millis()).unwrap_or(i64::MAX))
-            .bind(&stage.remark);
-    }
-    // Of as many rows as there happen to be: such a statement is not needed again.
-    insert.persistent(false).execute(connection).await?;
-    Ok(())
-}
-
-async fn drop_old_events(connection: &mut AnyConnection, mac: &Mac) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "DELETE FROM events WHERE mac = $1 AND id <= \
-         (SELECT id FROM events WHERE mac = $1 ORDER BY id DESC LIMIT 1 OFFSET $2)",
-    )
-    .bind(mac.to_string())
-    .bind(KEPT_EVENTS)
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
 fn event(row: &AnyRow) -> Result<(i64, Event), sqlx::Error> {
     let text = |column: &str| row.try_get::<String, _>(column);
     let time = |column: &str| row.try_get::<i64, _>(column).map(moment);
@@ -434,95 +411,6 @@ async fn forget(connection: &mut AnyConnection, mac: &Mac) -> Result<(), sqlx::E
     ] {
         sqlx::query(statement).bind(mac.to_string()).execute(&mut *connection).await?;
     }
-    Ok(())
-}
-
-async fn save_machine(connection: &mut AnyConnection, machine: &Machine) -> Result<(), sqlx::Error> {
-    let Machine { identity, first_seen, last_seen, attempts, conflicts, .. } = machine;
-    let mac = identity.mac.to_string();
-    let json = |error: serde_json::Error| sqlx::Error::Encode(error.into());
-    let attempts = if attempts.is_empty() { None } else { Some(serde_json::to_string(attempts).map_err(json)?) };
-    let hardware = serde_json::to_string(&identity.hardware).map_err(json)?;
-    let conflicts = serde_json::to_string(conflicts).map_err(json)?;
-    sqlx::query(
-        "INSERT INTO machines (mac, uuid, serial, platform, buildarch, first_seen, last_seen, attempts, hardware, conflicts) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (mac) DO UPDATE SET \
-         hardware = excluded.hardware, conflicts = excluded.conflicts, uuid = excluded.uuid, serial = excluded.serial, platform = excluded.platform, \
-         buildarch = excluded.buildarch, last_seen = excluded.last_seen, attempts = excluded.attempts",
-    )
-    .bind(&mac)
-    .bind(&identity.uuid)
-    .bind(&identity.serial)
-    .bind(&identity.platform)
-    .bind(&identity.buildarch)
-    .bind(millis(*first_seen))
-    .bind(millis(*last_seen))
-    .bind(attempts)
-    .bind(hardware)
-    .bind(conflicts)
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-/// Another server knew more of the machine; somebody may have had it forgotten since, and boots belong to machines.
-async fn keep_machine(connection: &mut AnyConnection, machine: &Machine) -> Result<(), sqlx::Error> {
-    let keep = "INSERT INTO machines (mac, first_seen, last_seen) VALUES ($1, $2, $3) ON CONFLICT (mac) DO NOTHING";
-    let keep = sqlx::query(keep).bind(machine.identity.mac.to_string());
-    keep.bind(millis(machine.first_seen)).bind(millis(machine.last_seen)).execute(connection).await?;
-    Ok(())
-}
-
-/// Writes the last boot of a machine that was written before.
-async fn save_session(connection: &mut AnyConnection, machine: &Machine) -> Result<(), sqlx::Error> {
-    let session = &machine.session;
-    let mac = machine.identity.mac.to_string();
-    let json = |error: serde_json::Error| sqlx::Error::Encode(error.into());
-    // Before its script a boot has no token; machine and start name it, and the row is replaced when the script comes.
-    let firmware = format!("{mac} {}", millis(session.started));
-    let token = if session.token.is_empty() { &firmware } else { &session.token };
-    if !session.token.is_empty() {
-        sqlx::query("DELETE FROM sessions WHERE token = $1").bind(&firmware).execute(&mut *connection).await?;
-    }
-    let told = session.told.as_ref();
-    sqlx::query(
-        "INSERT INTO sessions (token, mac, started, profile, release, bundle, step, step_at, report, problems, sent_to, \
-         last_check_in, first_good, good, vitals, alarm, scripted, health_since) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) ON CONFLICT (token) DO UPDATE SET \
-         step = excluded.step, step_at = excluded.step_at, \
-         report = COALESCE(excluded.report, sessions.report), problems = excluded.problems, \
-         sent_to = excluded.sent_to, last_check_in = excluded.last_check_in, first_good = excluded.first_good, \
-         good = excluded.good, vitals = excluded.vitals, alarm = excluded.alarm, \
-         health_since = excluded.health_since",
-    )
-    .bind(token)
-    .bind(&mac)
-    .bind(millis(session.started))
-    .bind(told.map(|(profile, _, _)| profile.to_string()))
-    .bind(told.map(|(_, release, _)| i64::try_from(*release).unwrap_or(i64::MAX)))
-    .bind(told.map(|(_, _, bundle)| bundle.to_string()))
-    .bind(session.step.to_string())
-    .bind(millis(session.step_at))
-    .bind(session.report.as_ref().map(serde_json::to_string).transpose().map_err(json)?)
-    .bind(serde_json::to_string(&session.problems).map_err(json)?)
-    .bind(&session.sent_to)
-    .bind(session.last_check_in.map(millis))
-    .bind(session.first_good.map(millis))
-    .bind(i64::from(session.is_good))
-    .bind(session.vitals.as_ref().map(serde_json::to_string).transpose().map_err(json)?)
-    .bind(&session.alarm)
-    .bind(millis(session.scripted_at))
-    .bind(millis(session.health_since))
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query(
-        "DELETE FROM sessions WHERE mac = $1 AND token NOT IN \
-         (SELECT token FROM sessions WHERE mac = $1 ORDER BY started DESC LIMIT $2)",
-    )
-    .bind(&mac)
-    .bind(KEPT_SESSIONS)
-    .execute(connection)
-    .await?;
     Ok(())
 }
 
@@ -599,7 +487,7 @@ where
     text.parse().map_err(|error: T::Err| sqlx::Error::ColumnDecode { index: column.to_owned(), source: error.into() })
 }
 
-fn millis(time: SystemTime) -> i64 {
+pub(super) fn millis(time: SystemTime) -> i64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -18,6 +18,7 @@ mod onlooker;
 mod orders;
 mod others;
 mod roster;
+mod rows;
 #[cfg(test)]
 mod tests;
 
@@ -41,6 +42,7 @@ pub use roster::{
     Change, CheckInError, Listed, MAX_ROUNDS, Machine, Outcome, Reached, Recognised, Roster, Session, Told,
 };
 
+use crate::model::boot_guard::Attempts;
 use crate::model::checkin::orders::{DEFAULT_INTERVAL, Orders};
 use crate::model::checkin::{Differences, Report};
 use crate::model::database::DatabasePlace;
@@ -148,6 +150,21 @@ pub struct Made {
     pub files: Digest,
 }
 
+/// A machine that asks for its script, with what is remembered of it: all of one moment, and taken once for an answer.
+#[derive(Debug)]
+pub struct Visitor {
+    /// Who it is: what it says, with the address under which it is kept.
+    pub identity: Identity,
+    /// What a person should look at, if nobody was told before.
+    pub alarm: Option<String>,
+    /// Whether it boots in a circle.
+    pub circles: bool,
+    /// What it last came up with as it was told to.
+    pub good: Option<Told>,
+    /// How often it was given the script of each bundle since it last came up with that one.
+    pub attempts: Attempts,
+}
+
 impl Fleet {
     /// Opens the database, making it on first use, loads what it knows, and starts the task that writes.
     ///
@@ -228,49 +245,39 @@ impl Fleet {
         self.lock().machine(mac).is_some_and(|machine| machine.session.scripted_at > at)
     }
 
-    /// What a machine last came up with as it was told to.
-    #[must_use]
-    pub fn good(&self, mac: &Mac) -> Option<Told> {
-        self.lock().machine(mac).and_then(|machine| machine.good.clone())
-    }
-
-    /// How often a machine was given the script of `bundle` since it last came up with it.
-    #[must_use]
-    pub fn attempts(&self, mac: &Mac, bundle: BundleId) -> u32 {
-        self.lock().machine(mac).map(|machine| machine.attempts.count(bundle)).unwrap_or_default()
-    }
-
     /// Something was seen of a machine. Returns at once. False when it belongs to no boot that is known.
     pub fn reached(&self, mac: Mac, sighting: &Sighting, now: SystemTime) -> bool {
-        let (row, events, is_taken) = {
+        let (changed, events, is_taken) = {
             let mut roster = self.lock();
             let Reached { is_taken, news, events } = roster.reached(mac, sighting, now);
-            (news.map(Row::of), events, is_taken)
+            (news.map(|machine| machine.identity.mac), events, is_taken)
         };
         self.known.keep(events);
-        if let Some(row) = row {
-            self.write(Write::Seen(Box::new(row)));
+        if let Some(mac) = changed {
+            self.known.changed(mac);
         }
         is_taken
     }
 
-    /// Who asks for a script: the same, with the address under which it is kept, and what a person should look at if
-    /// nobody was told before.
-    pub fn recognise(&self, identity: Identity, now: SystemTime) -> (Identity, Option<String>) {
+    /// Who asks for a script, and what is remembered of it.
+    pub fn recognise(&self, identity: Identity, now: SystemTime) -> Visitor {
         let patience = self.interval * census::MISSED;
-        let (recognised, row) = {
+        let (recognised, circles, good, attempts) = {
             let mut roster = self.lock();
             let recognised = roster.recognise(identity, patience, now);
-            let row = recognised.other.and_then(|other| roster.machine(&other)).map(Row::of);
-            (recognised, row)
+            let mac = recognised.identity.mac;
+            let known = roster.machine(&mac);
+            let good = known.and_then(|machine| machine.good.clone());
+            let attempts = known.map(|machine| machine.attempts.clone()).unwrap_or_default();
+            (recognised, roster.circles(&mac, now), good, attempts)
         };
-        let Recognised { identity, forgotten, alarm, events, .. } = recognised;
+        let Recognised { identity, forgotten, other, alarm, events } = recognised;
         self.known.keep(events);
-        if let Some(row) = row {
-            self.write(Write::Seen(Box::new(row)));
+        if let Some(other) = other {
+            self.known.changed(other);
         }
         self.forget(forgotten);
-        (identity, alarm)
+        Visitor { identity, alarm, circles, good, attempts }
     }
 
     /// The machine that has a card, as it said of itself when it last booted.
@@ -283,16 +290,17 @@ impl Fleet {
     /// has its kernel, and a machine must boot with a dead database too.
     /// An `alarm` is something wrong that a person should know of although the machine boots.
     pub fn scripted(&self, identity: &Identity, plan: &Plan, token: String, alarm: Option<String>, now: SystemTime) {
-        let (row, forgotten) = {
+        let forgotten = {
             let mut roster = self.lock();
-            let Change { machine, forgotten, events } = roster.scripted(identity, plan, token, now);
-            let row = Row::of(machine);
+            let Change { forgotten, events, .. } = roster.scripted(identity, plan, token, now);
             self.known.keep(events);
-            let row = alarm.and_then(|why| roster.alarm(&identity.mac, why).map(Row::of)).unwrap_or(row);
-            (row, forgotten)
+            if let Some(why) = alarm {
+                roster.alarm(&identity.mac, why);
+            }
+            forgotten
         };
         self.forget(forgotten);
-        self.save(row, None);
+        self.known.changed(identity.mac);
     }
 
     /// A machine asked for a script and may not have one; `why` is what it was shown.
@@ -307,10 +315,9 @@ impl Fleet {
 
     fn answered(&self, change: Change<'_>) {
         let Change { machine, forgotten, events } = change;
-        let row = Row::of(machine);
         self.known.keep(events);
         self.forget(forgotten);
-        self.save(row, None);
+        self.known.changed(machine.identity.mac);
     }
 
     /// The code a machine shows that waits to be approved.
@@ -318,12 +325,6 @@ impl Fleet {
     pub fn pairing_code(&self, mac: &Mac) -> Option<PairingCode> {
         let roster = self.lock();
         PairingCode::of_sent_to(roster.machine(mac)?.session.sent_to.as_deref()?)
-    }
-
-    /// Whether a machine boots in a circle.
-    #[must_use]
-    pub fn circles(&self, mac: &Mac, now: SystemTime) -> bool {
-        self.lock().circles(mac, now)
     }
 
     /// What a machine that cannot load `failed` had better boot: what it, or else any other machine of that profile,
@@ -454,7 +455,7 @@ impl Fleet {
 
     fn forget(&self, mac: Option<Mac>) {
         if let Some(mac) = &mac {
-            self.known.due.lock().unwrap_or_else(PoisonError::into_inner).remove(mac);
+            self.known.forget(mac);
             self.made.lock().unwrap_or_else(PoisonError::into_inner).remove(mac);
             self.standing().forget(mac);
         }
@@ -478,12 +479,8 @@ impl Fleet {
     }
 
     fn save(&self, row: Row, done: Option<oneshot::Sender<()>>) {
-        self.write(Write::Save(Box::new(row), done));
-    }
-
-    fn write(&self, write: Write) {
         // Without room, the machine is written as it is when there is some.
-        if let Err(TrySendError::Full(Write::Save(row, _) | Write::Seen(row))) = self.writes.try_send(write) {
+        if let Err(TrySendError::Full(Write::Save(row, _))) = self.writes.try_send(Write::Save(Box::new(row), done)) {
             self.known.postpone(row.mac());
         }
     }

@@ -244,11 +244,11 @@ impl Roster {
     }
 
     /// Something is wrong with the machine's boot although it was told to go on; a check-in does not take that away.
-    pub fn alarm(&mut self, mac: &Mac, why: String) -> Option<&Machine> {
-        let machine = self.machines.get_mut(mac)?;
-        machine.session.problems.push(why.clone());
-        machine.session.alarm = Some(why);
-        Some(machine)
+    pub fn alarm(&mut self, mac: &Mac, why: String) {
+        if let Some(machine) = self.machines.get_mut(mac) {
+            machine.session.problems.push(why.clone());
+            machine.session.alarm = Some(why);
+        }
     }
 
     /// The machine asked for a script and may not have one; `why` is what it was shown.

@@ -257,10 +257,11 @@ async fn what_one_server_saw_the_other_knows(bed: &Bed) {
     assert_eq!(other.told_by_any("t1").await, Some(plan().published.bundle));
     let first = other.check_in("t1", report.clone(), Differences::default(), SystemTime::now()).await.unwrap();
     assert!(first.is_first);
-    assert_eq!(other.good(&mac), plan_told());
+    assert_eq!(other.lock().machine(&mac).unwrap().good, plan_told());
     // Whoever writes finds out what the others wrote.
     one.flush().await;
-    assert_eq!((one.good(&mac), one.attempts(&mac, plan().published.bundle)), (plan_told(), 0));
+    let known = one.lock().machine(&mac).cloned().unwrap();
+    assert_eq!((known.good, known.attempts.is_empty()), (plan_told(), true));
     let second = one.check_in("t1", report, Differences::default(), SystemTime::now()).await.unwrap();
     assert!(!second.is_first && !second.is_change);
 }
@@ -278,7 +279,7 @@ async fn what_is_older_is_not_written_over_what_another_server_wrote(bed: &Bed) 
     other.check_in("t1", report, Differences::default(), later).await.unwrap();
     other.flush().await;
     // As if it had waited in the queue while the database was away.
-    one.write(Write::Save(Box::new(row), None));
+    one.save(row, None);
     one.flush().await;
     let machine = Fleet::read(&bed.place).await.unwrap().remove(0);
     assert_eq!((machine.session.step, machine.session.is_good), (Step::CheckIn, true));
@@ -297,7 +298,7 @@ async fn a_machine_that_is_forgotten_meanwhile_stops_no_writing(bed: &Bed) {
     one.flush().await;
     Fleet::look_on(&bed.place).await.unwrap().forget(&identity.mac).await.unwrap();
     // As if it had waited in the queue: older than what the other one wrote, of a boot that is in no row any more.
-    one.write(Write::Save(Box::new(row), None));
+    one.save(row, None);
     one.flush().await;
     assert!(!one.known.is_lost());
 }

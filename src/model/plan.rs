@@ -139,8 +139,10 @@ pub enum Wanted {
 /// A machine that asks, with what is remembered of it.
 #[derive(Debug, Clone, Copy)]
 pub struct Asking<'a> {
-    /// The address it boots from.
+    /// The address under which it is kept.
     pub mac: Mac,
+    /// The same as it is called in the ledger.
+    pub id: &'a MachineId,
     /// The address under which the site file knows it.
     pub named: Mac,
     /// The profile and release it last came up with.
@@ -158,7 +160,7 @@ pub fn decide(
     ledger: &Ledger,
     catalog: &Catalog,
 ) -> Result<Wanted, Refusal> {
-    let record = ledger.record(&asking.mac.into());
+    let record = ledger.record(asking.id);
     match record.and_then(|record| record.once.as_ref().or(record.assigned.as_ref())) {
         Some(Target::Release(profile, number)) => Ok(Wanted::Numbered(profile.clone(), *number)),
         Some(Target::Channel(profile, channel)) => follow(asking, profile, channel, ledger, catalog),
@@ -187,7 +189,7 @@ pub fn follow(
         .get(&(profile.clone(), channel.clone()))
         .ok_or_else(|| Refusal::Unpublished(profile.clone(), channel.clone()))?;
     let pointed = Release { number: published.release, bundle: published.bundle };
-    let wanted = ledger.release_of(&asking.mac.into(), profile, channel, pointed);
+    let wanted = ledger.release_of(asking.id, profile, channel, pointed);
     let from = asking.good.filter(|(good, _)| *good == profile).map(|(_, release)| release);
     if let Some(floor) = from.and_then(|from| ledger.floor(profile, from, wanted.number)) {
         return Ok(Wanted::Numbered(profile.clone(), floor));
@@ -239,7 +241,7 @@ mod tests {
 
     fn decided(last: u8, assignments: &Assignments, ledger: &Ledger) -> Result<Wanted, Refusal> {
         let mac = machine(last).mac;
-        decide(&Asking { mac, named: mac, good: None }, assignments, ledger, &catalog())
+        decide(&Asking { mac, id: &mac.into(), named: mac, good: None }, assignments, ledger, &catalog())
     }
 
     fn pointed(wanted: Wanted) -> u64 {
@@ -284,10 +286,13 @@ mod tests {
         let floor = |release| Fact::Floor { profile: "vdi".parse().unwrap(), release, is_one: true };
         let ledger = ledger(vec![floor(5), floor(9), floor(12)]);
         let (mac, vdi, hello) = (machine(1).mac, "vdi".parse().unwrap(), "hello".parse().unwrap());
-        let next = |good| match decide(&Asking { mac, named: mac, good }, &assignments, &ledger, &catalog()).unwrap() {
-            Wanted::Numbered(_, number) => number,
-            other => pointed(other),
-        };
+        let next =
+            |good| match decide(&Asking { mac, id: &mac.into(), named: mac, good }, &assignments, &ledger, &catalog())
+                .unwrap()
+            {
+                Wanted::Numbered(_, number) => number,
+                other => pointed(other),
+            };
         assert_eq!((next(Some((&vdi, 3))), next(Some((&vdi, 5))), next(Some((&vdi, 9)))), (5, 9, 12));
         assert_eq!((next(None), next(Some((&hello, 1)))), (12, 12), "who had nothing jumps over nothing");
     }

@@ -83,7 +83,7 @@ impl BootFiles {
         let local = if self.http.ip().is_unspecified() { client.asked? } else { self.http.ip() };
         let (peer, local) = (SocketAddr::new(client.address, 0), SocketAddr::new(local, self.http.port()));
         let link = Link { peer, local, scheme: Scheme::Http };
-        Some(self.app.base(&link.base()))
+        Some(self.app.rules().base(&link))
     }
 }
 

@@ -26,7 +26,7 @@ mod udp;
 mod virtual_machines;
 mod visit;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -59,9 +59,11 @@ use crate::model::alpine::Arch;
 use crate::model::boot::Step;
 use crate::model::identity::{Hardware, Identity, Relay};
 use crate::model::mac::Mac;
+use crate::model::manifest::BundleId;
 use crate::model::net::TransferPorts;
 use crate::model::pairing::UnknownPolicy;
 use crate::model::plan::Catalog;
+use crate::model::script::BootScript;
 use crate::proxmox::Place;
 use crate::store::{Store, StoreError};
 
@@ -146,6 +148,8 @@ pub struct App {
     /// When the store was asked last.
     asked: Mutex<Option<Instant>>,
     bundles: Bundles,
+    /// What boots a bundle, without the token, by the base URL in it; of bundles that need no files of a machine's own.
+    scripts: Mutex<HashMap<(BundleId, String), BootScript>>,
     blobs: Blobs,
     links: Links,
     own_files: OwnFiles,
@@ -174,6 +178,7 @@ impl App {
             transfers: options.transfers,
             catalog: Mutex::new(Arc::new(catalog)),
             bundles: Bundles::default(),
+            scripts: Mutex::default(),
             blobs: Blobs::default(),
             links: Links::default(),
             own_files: OwnFiles::default(),
@@ -187,11 +192,6 @@ impl App {
     #[must_use]
     pub fn rules(&self) -> Arc<Rules> {
         self.rules.now()
-    }
-
-    /// The base URL of a client that reached us as `reached`.
-    fn base(&self, reached: &str) -> String {
-        self.rules().advertise.clone().unwrap_or_else(|| reached.to_owned())
     }
 
     /// The channels as they are now; as they were last, when the store cannot be read or does not answer (DESIGN 4.5).

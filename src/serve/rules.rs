@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::ServerConfig;
 
+use super::http::Link;
 use super::loaders::Loaders;
 use crate::model::menu::{DiskRule, Menu};
 use crate::model::net::{AddressPlan, Quirk};
@@ -31,6 +32,13 @@ pub struct Rules {
     pub quirks: Vec<Quirk>,
     /// What is spoken by HTTPS.
     pub tls: Option<Arc<ServerConfig>>,
+}
+
+impl Rules {
+    /// The base URL this client is told.
+    pub(super) fn base(&self, link: &Link) -> String {
+        self.advertise.clone().unwrap_or_else(|| link.base())
+    }
 }
 
 /// The rules in force. Whoever answers takes them once for the whole answer, so that none is made by two.

@@ -6,10 +6,11 @@ use std::time::SystemTime;
 
 use tracing::{error, info, warn};
 
-use super::App;
 use super::own_files::Told;
 use super::rules::Rules;
-use crate::fleet::{SERVER, Told as Good};
+use super::{App, lock};
+use crate::fleet::{SERVER, Told as Good, Visitor};
+use crate::model::boot_guard::Attempts;
 use crate::model::digest::{Digest, hexadecimal};
 use crate::model::identity::Identity;
 use crate::model::ledger::Fact;
@@ -24,6 +25,9 @@ use crate::model::rollout::Release;
 use crate::model::script::{self, Boot, Offer};
 use crate::store::{Store, StoreError};
 
+/// How many scripts are kept in memory: of a few bundles, at each of the addresses of this server.
+const MAX_SCRIPTS: usize = 256;
+
 /// A machine that asks.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Visit<'a> {
@@ -33,14 +37,20 @@ pub(super) struct Visit<'a> {
     pub(super) rules: &'a Rules,
     /// The address under which the site file knows it.
     pub(super) named: Mac,
+    /// What it is called in the ledger.
+    pub(super) id: &'a MachineId,
     /// Who it is.
     pub(super) machine: &'a Identity,
+    /// What it last came up with as it was told to.
+    pub(super) good: Option<&'a Good>,
+    /// How often it was given the script of each bundle since it last came up with that one.
+    pub(super) attempts: &'a Attempts,
 }
 
-impl Visit<'_> {
-    fn asking<'a>(&self, good: Option<&'a Good>) -> Asking<'a> {
-        let good = good.map(|(profile, release, _)| (profile, *release));
-        Asking { mac: self.machine.mac, named: self.named, good }
+impl<'a> Visit<'a> {
+    fn asking(&self) -> Asking<'a> {
+        let good = self.good.map(|(profile, release, _)| (profile, *release));
+        Asking { mac: self.machine.mac, id: self.id, named: self.named, good }
     }
 
     fn platform(&self) -> Option<Platform> {
@@ -50,14 +60,15 @@ impl Visit<'_> {
 
 impl App {
     /// Who a machine is that asks; what is in doubt goes into the ledger, once.
-    pub(super) fn recognise(&self, mut identity: Identity, now: SystemTime) -> Identity {
+    pub(super) fn recognise(&self, mut identity: Identity, now: SystemTime) -> Visitor {
         identity.hardware.relay = self.links.relay(&identity.mac);
-        let (machine, alarm) = self.fleet.recognise(identity, now);
-        if let Some(text) = alarm {
-            warn!(mac = %machine.mac, "{text}");
-            self.note(Fact::Alarm { machine: machine.mac.into(), text });
+        let mut visitor = self.fleet.recognise(identity, now);
+        if let Some(text) = visitor.alarm.take() {
+            let mac = visitor.identity.mac;
+            warn!(%mac, "{text}");
+            self.note(Fact::Alarm { machine: mac.into(), text });
         }
-        machine
+        visitor
     }
 
     /// The script of a machine. `choice` is what somebody chose from its menu, `failed` the bundle it could not load; both
@@ -72,8 +83,7 @@ impl App {
         failed: &str,
     ) -> Result<String, String> {
         let catalog = self.catalog().await;
-        let unknown =
-            visit.rules.assignments.unknown(&visit.named, &visit.machine.mac.into(), &self.fleet.book().known());
+        let unknown = visit.rules.assignments.unknown(&visit.named, visit.id, &self.fleet.book().known());
         let policy = match unknown {
             None | Some(UnknownPolicy::Boot) => visit.rules.assignments.policy_of(&visit.named),
             Some(UnknownPolicy::Menu) => Policy::Ask,
@@ -270,12 +280,10 @@ impl App {
     /// What a machine boots that nobody chooses for.
     async fn plan(&self, visit: &Visit<'_>, catalog: &Catalog) -> Result<Plan, String> {
         let ledger = self.fleet.book().known();
-        let good = self.fleet.good(&visit.machine.mac);
-        let wanted = decide(&visit.asking(good.as_ref()), &visit.rules.assignments, &ledger, catalog).map_err(said)?;
+        let wanted = decide(&visit.asking(), &visit.rules.assignments, &ledger, catalog).map_err(said)?;
         let plan = self.find(visit, wanted).await?;
-        let id = MachineId::from(visit.machine.mac);
-        if ledger.record(&id).is_some_and(|record| record.once.is_some()) {
-            self.note(Fact::OnceTaken { machine: id });
+        if ledger.record(visit.id).is_some_and(|record| record.once.is_some()) {
+            self.note(Fact::OnceTaken { machine: visit.id.clone() });
         }
         Ok(plan)
     }
@@ -289,8 +297,7 @@ impl App {
         catalog: &Catalog,
     ) -> Result<Plan, String> {
         let ledger = self.fleet.book().known();
-        let good = self.fleet.good(&visit.machine.mac);
-        let wanted = follow(&visit.asking(good.as_ref()), profile, channel, &ledger, catalog).map_err(said)?;
+        let wanted = follow(&visit.asking(), profile, channel, &ledger, catalog).map_err(said)?;
         self.find(visit, wanted).await
     }
 
@@ -313,12 +320,10 @@ impl App {
     /// The script that boots a bundle, unless the machine was given that one too often and did not come up with it: then
     /// the one that boots what it last came up with.
     async fn boot_guarded(&self, visit: &Visit<'_>, plan: Plan) -> Result<String, String> {
-        let mac = visit.machine.mac;
-        let (good, attempts) = (self.fleet.good(&mac), self.fleet.attempts(&mac, plan.published.bundle));
-        let is_other = |good: &Good| good.0 == plan.profile && good.2 != plan.published.bundle;
-        let Some((profile, release, bundle)) =
-            good.filter(|good| attempts >= visit.rules.boot_attempts && is_other(good))
-        else {
+        let attempts = visit.attempts.count(plan.published.bundle);
+        let is_other = |good: &&Good| good.0 == plan.profile && good.2 != plan.published.bundle;
+        let failed_often = attempts >= visit.rules.boot_attempts;
+        let Some((profile, release, bundle)) = visit.good.filter(|_| failed_often).filter(is_other).cloned() else {
             return self.boot(visit, plan, None).await;
         };
         let Ok(manifest) = self.bundles.manifest(&self.store, bundle).await else {
@@ -326,7 +331,7 @@ impl App {
         };
         let failed = plan.published.release;
         let alarm = format!("release {failed} did not come up in {attempts} boots; it boots release {release} again");
-        self.note(Fact::Alarm { machine: mac.into(), text: alarm.clone() });
+        self.note(Fact::Alarm { machine: visit.id.clone(), text: alarm.clone() });
         let good = run(visit.machine, profile, Published { release, bundle, manifest }).map_err(said)?;
         self.boot(visit, good, Some(alarm)).await
     }
@@ -366,9 +371,23 @@ impl App {
 
     async fn script(&self, base: &str, plan: &Plan, token: &str, own_files: Option<&Digest>) -> Result<String, String> {
         let Published { bundle, manifest, .. } = &plan.published;
+        // Most machines boot what the one before them did.
+        let name = (*bundle, base.to_owned());
+        if let Some(script) = lock(&self.scripts).get(&name).filter(|_| own_files.is_none()) {
+            return Ok(script.with(token));
+        }
         let limit = self.bundles.command_line_limit(&self.store, *bundle).await.map_err(|error| error.to_string())?;
-        let boot = Boot { base, bundle, manifest, token, own_files, limit };
-        script::boot(&boot).map_err(|error| error.to_string())
+        let boot = Boot { base, bundle, manifest, own_files, limit };
+        let script = script::boot(&boot).map_err(|error| error.to_string())?;
+        let text = script.with(token);
+        if own_files.is_none() {
+            let mut scripts = lock(&self.scripts);
+            if scripts.len() >= MAX_SCRIPTS {
+                scripts.clear();
+            }
+            scripts.insert(name, script);
+        }
+        Ok(text)
     }
 }
 

@@ -52,7 +52,8 @@ impl Index {
 
     /// Every machine that shares something with a visitor, the one at its own address first.
     fn kin(&self, visitor: &Identity) -> Vec<Mac> {
-        let cards = std::iter::once(&visitor.mac).chain(&visitor.hardware.cards);
+        let others = visitor.hardware.cards.iter().filter(|card| **card != visitor.mac);
+        let cards = std::iter::once(&visitor.mac).chain(others);
         let mut kin: Vec<Mac> = Vec::new();
         let owners = cards.flat_map(|card| [Some(*card), self.owner(card)]).flatten();
         let named = names(visitor).filter_map(|name| self.names.get(name).copied());

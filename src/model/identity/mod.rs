@@ -4,6 +4,8 @@ pub mod evidence;
 mod hardware;
 mod relay;
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 pub use hardware::{Hardware, HardwareTexts};
@@ -51,7 +53,7 @@ impl Identity {
     pub fn from_texts(mac: Mac, uuid: &str, serial: &str, platform: &str, buildarch: &str) -> Self {
         Self {
             mac,
-            uuid: clean(uuid).map(|text| text.to_ascii_lowercase()).filter(|text| is_real_uuid(text)),
+            uuid: clean(uuid).map(into_lower_case).filter(|text| is_real_uuid(text)),
             serial: clean(serial).filter(|text| !is_filler(text)),
             platform: clean(platform),
             buildarch: clean(buildarch),
@@ -76,9 +78,16 @@ impl Identity {
 
 /// A printable, bounded text, or nothing when nothing is left.
 fn clean(text: &str) -> Option<String> {
-    let kept: String = text.chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect();
+    let is_plain = text.len() <= MAX_TEXT && text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+    let kept: Cow<'_, str> =
+        if is_plain { text.into() } else { text.chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect() };
     let kept = kept.trim();
     (!kept.is_empty()).then(|| kept.to_owned())
+}
+
+fn into_lower_case(mut text: String) -> String {
+    text.make_ascii_lowercase();
+    text
 }
 
 /// UUIDs that makers of boards and of firmware left in many machines (netboot.md, C14).

@@ -21,8 +21,6 @@ pub struct Boot<'a> {
     pub bundle: &'a BundleId,
     /// What it is.
     pub manifest: &'a Manifest,
-    /// What the machine checks in with.
-    pub token: &'a str,
     /// The digest of what was made from the bundle's templates for this machine, when it has some.
     pub own_files: Option<&'a Digest>,
     /// The longest command line the bundle's kernel takes, in bytes without its final NUL.
@@ -47,6 +45,26 @@ pub enum ScriptError {
     Word(String),
 }
 
+/// The script that boots a bundle, for every machine that boots it with the same files: all but the token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BootScript {
+    text: String,
+    /// Where the token comes.
+    place: usize,
+}
+
+impl BootScript {
+    /// The script of one boot, which checks in with `token`.
+    #[must_use]
+    pub fn with(&self, token: &str) -> String {
+        let (before, after) = self.text.split_at(self.place);
+        [before, token, after].concat()
+    }
+}
+
+/// How long a token is: 128 bits in hexadecimal digits.
+const TOKEN: usize = 32;
+
 /// Writes the script.
 ///
 /// A download that fails is tried again, later each time, because nothing may boot without its overlay (DESIGN 4.3).
@@ -55,8 +73,8 @@ pub enum ScriptError {
 ///
 /// # Errors
 /// When the command line is longer than the kernel takes, or a value cannot stand in a script.
-pub fn boot(boot: &Boot<'_>) -> Result<String, ScriptError> {
-    let Boot { base, bundle, manifest, token, own_files, limit } = *boot;
+pub fn boot(boot: &Boot<'_>) -> Result<BootScript, ScriptError> {
+    let Boot { base, bundle, manifest, own_files, limit } = *boot;
     let id = bundle.to_string();
     let bundle = format!("{base}/b/{id}");
     let site = match own_files {
@@ -65,12 +83,13 @@ pub fn boot(boot: &Boot<'_>) -> Result<String, ScriptError> {
     };
     let kernel = &manifest.kernel.name;
     let initramfs = &manifest.initramfs.name;
+    let check_in = format!("{base}/check-in/");
     let line = CommandLine {
         initrds: vec![initramfs, SITE_INITRD],
         alpine_repo: format!("{bundle}/packages"),
         modloop: format!("{bundle}/{}", manifest.modloop.name),
         apkovl: format!("/{}", manifest.apkovl.name),
-        check_in: format!("{base}/check-in/{token}"),
+        check_in: check_in.clone(),
         bundle: id.clone(),
         profile: &manifest.kernel_args,
     };
@@ -79,11 +98,11 @@ pub fn boot(boot: &Boot<'_>) -> Result<String, ScriptError> {
         Word::of(word).ok_or_else(|| ScriptError::Word(word.chars().take(80).collect()))?;
     }
     let line = line.to_string();
-    let length = CommandLine::length(&line);
+    let length = CommandLine::length(&line) + TOKEN;
     if length > limit {
         return Err(ScriptError::TooLong { length, limit });
     }
-    Ok(format!(
+    let text = format!(
         "#!ipxe\n\
          # Bivouac: profile {profile}, bundle {id}\n\
          :anew\n\
@@ -110,7 +129,11 @@ pub fn boot(boot: &Boot<'_>) -> Result<String, ScriptError> {
          sleep {LONG_PAUSE}\n\
          goto anew\n",
         profile = manifest.profile,
-    ))
+    );
+    // A URL has no blank, so this is where it stands as an argument of the kernel.
+    let at = format!(" bivouac={check_in} ");
+    let place = text.find(&at).map_or(text.len(), |found| found + at.len() - 1);
+    Ok(BootScript { text, place })
 }
 
 #[cfg(test)]
@@ -121,7 +144,8 @@ mod tests {
 
     fn written(manifest: &Manifest, own_files: Option<&Digest>, limit: usize) -> Result<String, ScriptError> {
         let id = &manifest.id();
-        boot(&Boot { base: "http://10.0.0.1", bundle: id, manifest, token: "t0", own_files, limit })
+        let script = boot(&Boot { base: "http://10.0.0.1", bundle: id, manifest, own_files, limit })?;
+        Ok(script.with("t0"))
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod menu;
 
 use std::fmt;
 
-pub use bundle::{Boot, ScriptError, boot};
+pub use bundle::{Boot, BootScript, ScriptError, boot};
 pub use elsewhere::{entry_of_site, local_disk, netboot_xyz, nothing};
 pub use menu::{Offer, menu};
 

@@ -1,61 +1,85 @@
 //! The scripts (DESIGN 3.4): one decision for each boot, made when the machine's own script is written.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::body::Body;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{ConnectInfo, Query, State};
-use axum::http::uri::PathAndQuery;
+use axum::extract::{ConnectInfo, State};
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use serde::Deserialize;
+use percent_encoding::percent_decode_str;
 use tracing::{debug, warn};
 
 use super::{Link, plain};
-use crate::fleet::MAX_ROUNDS;
+use crate::fleet::{MAX_ROUNDS, Visitor};
 use crate::model::boot::Step;
 use crate::model::identity::{Hardware, HardwareTexts, Identity};
 use crate::model::mac::Mac;
+use crate::model::machine::MachineId;
 use crate::model::script;
 use crate::serve::App;
 use crate::serve::observe::{Observed, Observer as _};
 use crate::serve::visit::Visit;
 
 /// What the first script hands over; every value may be missing or garbage.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Asking {
-    mac: String,
-    uuid: String,
-    serial: String,
-    platform: String,
-    arch: String,
-    board: String,
-    asset: String,
-    maker: String,
-    product: String,
+#[derive(Debug, Default)]
+struct Asking<'a> {
+    mac: Cow<'a, str>,
+    uuid: Cow<'a, str>,
+    serial: Cow<'a, str>,
+    platform: Cow<'a, str>,
+    arch: Cow<'a, str>,
+    board: Cow<'a, str>,
+    asset: Cow<'a, str>,
+    maker: Cow<'a, str>,
+    product: Cow<'a, str>,
     /// The addresses of all network cards, with something that is none before the first.
-    cards: String,
+    cards: Cow<'a, str>,
     /// What somebody chose from the menu.
-    choice: String,
+    choice: Cow<'a, str>,
     /// The bundle that the machine could not load.
-    failed: String,
+    failed: Cow<'a, str>,
 }
 
 /// The most network cards of a machine that are looked at.
 const MAX_CARDS: usize = 16;
 
-impl Asking {
+impl<'a> Asking<'a> {
     /// What a request says. iPXE escapes blanks by `%20` and leaves `+` as it is, so here that is no blank, unlike in what
-    /// a browser sends: a `DX1100+` keeps its name.
-    fn of(uri: &Uri) -> Result<Self, QueryRejection> {
-        let plain = uri.path_and_query().map(|asked| asked.as_str().replace('+', "%2B"));
-        let uri = plain.and_then(|plain| PathAndQuery::try_from(plain).ok()).map_or_else(|| uri.clone(), Uri::from);
-        Query::try_from_uri(&uri).map(|Query(asking)| asking)
+    /// a browser sends: a `DX1100+` keeps its name. What is said twice counts as it was said last, and what means nothing
+    /// here is left out.
+    fn of(query: &'a str) -> Self {
+        let mut asking = Self::default();
+        for pair in query.split('&') {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            if let Some(place) = asking.place(name) {
+                let is_plain = !value.contains('%');
+                *place = if is_plain { value.into() } else { percent_decode_str(value).decode_utf8_lossy() };
+            }
+        }
+        asking
+    }
+
+    fn place(&mut self, name: &str) -> Option<&mut Cow<'a, str>> {
+        Some(match name {
+            "mac" => &mut self.mac,
+            "uuid" => &mut self.uuid,
+            "serial" => &mut self.serial,
+            "platform" => &mut self.platform,
+            "arch" => &mut self.arch,
+            "board" => &mut self.board,
+            "asset" => &mut self.asset,
+            "maker" => &mut self.maker,
+            "product" => &mut self.product,
+            "cards" => &mut self.cards,
+            "choice" => &mut self.choice,
+            "failed" => &mut self.failed,
+            _ => return None,
+        })
     }
 
     fn cards(&self) -> Vec<Mac> {
@@ -82,7 +106,7 @@ pub(super) async fn entry(
         let (peer, detail) = (Some(link.peer.ip()), "first script".to_owned());
         app.observe(Observed { mac: None, peer, step: Step::Ipxe, detail, sent: None });
     }
-    ipxe(script::entry(&app.base(&link.base())))
+    ipxe(script::entry(&app.rules().base(&link)))
 }
 
 /// The machine's own script. Whoever may not boot gets a script too, so that a person at the machine can read why; only
@@ -93,11 +117,9 @@ pub(super) async fn script(
     method: Method,
     uri: Uri,
 ) -> Response {
-    let base = app.base(&link.base());
-    let asking = match Asking::of(&uri) {
-        Ok(asking) => asking,
-        Err(rejection) => return rejection.into_response(),
-    };
+    let rules = app.rules();
+    let base = rules.base(&link);
+    let asking = Asking::of(uri.query().unwrap_or_default());
     debug!(peer = %link.peer, ?asking, "script asked for");
     let Some(mac) = asking.mac.parse::<Mac>().ok().filter(Mac::is_unicast) else {
         return plain(StatusCode::BAD_REQUEST, "the script needs mac=, the address of the network card\n");
@@ -108,16 +130,24 @@ pub(super) async fn script(
     }
     app.meet(link.peer.ip(), mac);
     let now = SystemTime::now();
-    let machine = app.recognise(asking.identity(mac, link.peer.ip()), now);
-    if app.fleet.circles(&machine.mac, now) {
+    let Visitor { identity: machine, circles, good, attempts, .. } =
+        app.recognise(asking.identity(mac, link.peer.ip()), now);
+    if circles {
         let why = "it boots in a circle: asked again and again and loaded nothing";
         warn!(%mac, "a machine boots in a circle and is told to rest");
         app.fleet.refused(&machine, why.to_owned(), now);
         return ipxe(script::circle(&base, MAX_ROUNDS));
     }
-    let rules = app.rules();
-    let named = rules.assignments.named(mac, &machine);
-    let visit = Visit { base: &base, rules: &rules, named, machine: &machine };
+    let (named, id) = (rules.assignments.named(mac, &machine), MachineId::from(machine.mac));
+    let visit = Visit {
+        base: &base,
+        rules: &rules,
+        named,
+        id: &id,
+        machine: &machine,
+        good: good.as_ref(),
+        attempts: &attempts,
+    };
     match app.answer(&visit, &asking.choice, &asking.failed).await {
         Ok(text) => {
             app.arrived(link.peer.ip(), mac);

@@ -1,0 +1,268 @@
+//! Rows of the fleet's database as they are written: many in one statement, because each statement costs two changes of
+//! threads, and of a fleet that is turned on at once there are thousands of rows.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+use sqlx::{AnyConnection, AssertSqlSafe};
+
+use super::database::millis;
+use super::engine::Engine;
+use super::roster::MAX_MACHINES;
+use super::{Event, Machine};
+use crate::model::mac::Mac;
+
+/// How many rows one statement writes. Few kinds of statements stay prepared; of as many rows as there happen to be, to read
+/// a statement would take as long as to do it.
+const SIZES: [usize; 4] = [64, 16, 4, 1];
+
+/// How many machines are named in one statement.
+const NAMED: usize = 1024;
+
+/// How many boots of one machine are kept.
+const KEPT_SESSIONS: i64 = 50;
+
+/// How many events of one machine are kept: those of its last ten to twenty boots.
+const KEPT_EVENTS: i64 = 400;
+
+/// The last boot of each machine that was written: what is old of a machine goes once for each of its boots.
+#[derive(Debug, Default)]
+pub(super) struct Begun(Mutex<HashMap<Mac, SystemTime>>);
+
+impl Begun {
+    /// Of these boots, the machines whose last one was another when they were written before.
+    pub(super) fn machines(&self, boots: impl IntoIterator<Item = (Mac, SystemTime)>) -> Vec<Mac> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.len() >= MAX_MACHINES {
+            last.clear();
+        }
+        let mut begun: Vec<Mac> = boots
+            .into_iter()
+            .filter_map(|(mac, began)| (last.insert(mac, began) != Some(began)).then_some(mac))
+            .collect();
+        begun.sort_unstable();
+        begun.dedup();
+        begun
+    }
+}
+
+/// Writes what is known of machines themselves.
+pub(super) async fn save_machines(
+    engine: &Engine,
+    connection: &mut AnyConnection,
+    machines: &[&Machine],
+) -> Result<(), sqlx::Error> {
+    for machines in pieces(machines) {
+        let statement = format!(
+            "INSERT INTO machines \
+             (mac, uuid, serial, platform, buildarch, first_seen, last_seen, attempts, hardware, conflicts) VALUES {} \
+             ON CONFLICT (mac) DO UPDATE SET hardware = excluded.hardware, conflicts = excluded.conflicts, \
+             uuid = excluded.uuid, serial = excluded.serial, platform = excluded.platform, \
+             buildarch = excluded.buildarch, last_seen = excluded.last_seen, attempts = excluded.attempts",
+            engine.places(machines.len(), 10)
+        );
+        let mut insert = sqlx::query(AssertSqlSafe(statement));
+        for Machine { identity, first_seen, last_seen, attempts, conflicts, .. } in machines.iter().copied() {
+            let attempts = if attempts.is_empty() { None } else { Some(json(attempts)?) };
+            insert = insert
+                .bind(identity.mac.to_string())
+                .bind(&identity.uuid)
+                .bind(&identity.serial)
+                .bind(&identity.platform)
+                .bind(&identity.buildarch)
+                .bind(millis(*first_seen))
+                .bind(millis(*last_seen))
+                .bind(attempts)
+                .bind(json(&identity.hardware)?)
+                .bind(json(conflicts)?);
+        }
+        insert.execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Another server knew more of these machines; somebody may have had them forgotten since, and boots belong to machines.
+pub(super) async fn keep_machines(
+    engine: &Engine,
+    connection: &mut AnyConnection,
+    machines: &[&Machine],
+) -> Result<(), sqlx::Error> {
+    for machines in pieces(machines) {
+        let statement = format!(
+            "INSERT INTO machines (mac, first_seen, last_seen) VALUES {} ON CONFLICT (mac) DO NOTHING",
+            engine.places(machines.len(), 3)
+        );
+        let mut insert = sqlx::query(AssertSqlSafe(statement));
+        for machine in machines {
+            let mac = machine.identity.mac.to_string();
+            insert = insert.bind(mac).bind(millis(machine.first_seen)).bind(millis(machine.last_seen));
+        }
+        insert.execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Writes the last boots of machines that were written before.
+pub(super) async fn save_sessions(
+    engine: &Engine,
+    connection: &mut AnyConnection,
+    machines: &[&Machine],
+) -> Result<(), sqlx::Error> {
+    for machines in pieces(machines) {
+        // Before its script a boot has no token; machine and start name it, and the row is replaced when the script comes.
+        let firmware = |machine: &Machine| format!("{} {}", machine.identity.mac, millis(machine.session.started));
+        let scripted = machines.iter().filter(|machine| !machine.session.token.is_empty());
+        let scripted: Vec<String> = scripted.map(|machine| firmware(machine)).collect();
+        for names in pieces(&scripted) {
+            let statement = format!("DELETE FROM sessions WHERE token IN {}", engine.places(1, names.len()));
+            let mut delete = sqlx::query(AssertSqlSafe(statement));
+            for name in names {
+                delete = delete.bind(name);
+            }
+            delete.execute(&mut *connection).await?;
+        }
+        let statement = format!(
+            "INSERT INTO sessions (token, mac, started, profile, release, bundle, step, step_at, report, problems, \
+             sent_to, last_check_in, first_good, good, vitals, alarm, scripted, health_since) VALUES {} \
+             ON CONFLICT (token) DO UPDATE SET step = excluded.step, step_at = excluded.step_at, \
+             report = COALESCE(excluded.report, sessions.report), problems = excluded.problems, \
+             sent_to = excluded.sent_to, last_check_in = excluded.last_check_in, first_good = excluded.first_good, \
+             good = excluded.good, vitals = excluded.vitals, alarm = excluded.alarm, \
+             health_since = excluded.health_since",
+            engine.places(machines.len(), 18)
+        );
+        let mut insert = sqlx::query(AssertSqlSafe(statement));
+        for machine in machines.iter().copied() {
+            let session = &machine.session;
+            let token = if session.token.is_empty() { firmware(machine) } else { session.token.clone() };
+            let told = session.told.as_ref();
+            insert = insert
+                .bind(token)
+                .bind(machine.identity.mac.to_string())
+                .bind(millis(session.started))
+                .bind(told.map(|(profile, _, _)| profile.to_string()))
+                .bind(told.map(|(_, release, _)| i64::try_from(*release).unwrap_or(i64::MAX)))
+                .bind(told.map(|(_, _, bundle)| bundle.to_string()))
+                .bind(session.step.as_str())
+                .bind(millis(session.step_at))
+                .bind(session.report.as_ref().map(json).transpose()?)
+                .bind(json(&session.problems)?)
+                .bind(&session.sent_to)
+                .bind(session.last_check_in.map(millis))
+                .bind(session.first_good.map(millis))
+                .bind(i64::from(session.is_good))
+                .bind(session.vitals.as_ref().map(json).transpose()?)
+                .bind(&session.alarm)
+                .bind(millis(session.scripted_at))
+                .bind(millis(session.health_since));
+        }
+        insert.execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Adds what was seen of boots.
+pub(super) async fn add_events(
+    engine: &Engine,
+    connection: &mut AnyConnection,
+    events: &[Event],
+) -> Result<(), sqlx::Error> {
+    for events in pieces(events) {
+        let statement = format!(
+            "INSERT INTO events (mac, boot, at, step, began, asked, files, broken, bytes, took, remark) VALUES {}",
+            engine.places(events.len(), 11)
+        );
+        let mut insert = sqlx::query(AssertSqlSafe(statement));
+        for Event { mac, boot, stage } in events {
+            insert = insert
+                .bind(mac.to_string())
+                .bind(millis(*boot))
+                .bind(millis(stage.last))
+                .bind(stage.step.as_str())
+                .bind(millis(stage.began))
+                .bind(i64::from(stage.asked))
+                .bind(i64::from(stage.files))
+                .bind(i64::from(stage.broken))
+                .bind(i64::try_from(stage.bytes).unwrap_or(i64::MAX))
+                .bind(i64::try_from(stage.took.as_millis()).unwrap_or(i64::MAX))
+                .bind(&stage.remark);
+        }
+        insert.execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Removes the boots of these machines that are too many.
+pub(super) async fn drop_old_sessions(connection: &mut AnyConnection, macs: &[Mac]) -> Result<(), sqlx::Error> {
+    drop_old(connection, macs, "sessions", "token", "started", KEPT_SESSIONS).await
+}
+
+/// Removes the events of these machines that are too many.
+pub(super) async fn drop_old_events(connection: &mut AnyConnection, macs: &[Mac]) -> Result<(), sqlx::Error> {
+    drop_old(connection, macs, "events", "id", "id", KEPT_EVENTS).await
+}
+
+/// Keeps as many rows of each of these machines in a table, the last ones by the column `order`. Of a machine that has no
+/// more, nothing is looked at but the index.
+async fn drop_old(
+    connection: &mut AnyConnection,
+    macs: &[Mac],
+    table: &str,
+    key: &str,
+    order: &str,
+    kept: i64,
+) -> Result<(), sqlx::Error> {
+    for macs in macs.chunks(NAMED) {
+        // An address is hexadecimal digits and colons.
+        let macs: Vec<String> = macs.iter().map(|mac| format!("'{mac}'")).collect();
+        let statement = format!(
+            "DELETE FROM {table} WHERE {key} IN (SELECT {table}.{key} FROM \
+             (SELECT mac, (SELECT {order} FROM {table} AS kept WHERE kept.mac = machines.mac \
+             ORDER BY {order} DESC LIMIT 1 OFFSET {kept}) AS last FROM machines WHERE mac IN ({})) AS ends \
+             JOIN {table} ON {table}.mac = ends.mac AND {table}.{order} <= ends.last)",
+            macs.join(", ")
+        );
+        sqlx::query(AssertSqlSafe(statement)).persistent(false).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// The rows, in pieces of few sizes.
+fn pieces<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let size = SIZES.into_iter().find(|size| *size <= rows.len())?;
+        let (piece, rest) = rows.split_at(size);
+        rows = rest;
+        Some(piece)
+    })
+}
+
+fn json<T: serde::Serialize>(value: &T) -> Result<String, sqlx::Error> {
+    serde_json::to_string(value).map_err(|error| sqlx::Error::Encode(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn rows_go_in_pieces_of_few_sizes_and_none_is_left_out() {
+        let rows: Vec<usize> = (0..150).collect();
+        let sizes: Vec<usize> = pieces(&rows).map(<[usize]>::len).collect();
+        assert_eq!(sizes, [64, 64, 16, 4, 1, 1]);
+        assert_eq!(pieces(&rows).flatten().copied().collect::<Vec<_>>(), rows);
+        assert_eq!(pieces::<usize>(&[]).count(), 0);
+    }
+
+    #[test]
+    fn what_is_old_is_looked_for_once_in_each_boot() {
+        let begun = Begun::default();
+        let (one, other) = (Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2]));
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        assert_eq!(begun.machines([(other, at(1)), (one, at(1)), (one, at(1))]), [one, other]);
+        assert_eq!(begun.machines([(one, at(1)), (other, at(2))]), [other]);
+    }
+}
