@@ -316,16 +316,16 @@ fn rates(name: &str, asked: &[String], ours: &Running, peer: &Running, folder: &
         our_storms.push(storm(ours, asked));
         peer_storms.push(storm(peer, &files));
     }
-    let middle = |storms: &[Storm], of: fn(&Storm) -> f64| median(storms.iter().map(of).collect());
-    let (rate, cost): (fn(&Storm) -> f64, fn(&Storm) -> f64) = (|storm| storm.rate, |storm| storm.cost);
-    let (ours, peer) = (middle(&our_storms, rate), middle(&peer_storms, rate));
+    let rate = |storms: &[Storm]| median(storms.iter().map(|storm| storm.rate).collect());
+    let cost = |storms: &[Storm]| median(storms.iter().map(|storm| storm.cost).collect());
+    let (ours, peer) = (rate(&our_storms), rate(&peer_storms));
     let ratio = ours / peer;
     println!(
         "{name} of {} bytes, {TIMES} times for each of {} machines over {ASKING} connections, median of {ROUNDS} rounds, per second: bivouac {ours:.0}, nginx {peer:.0}; ratio {ratio:.2} (at least {SCRIPTS}); processor microseconds for each, with what is written after it: bivouac {:.1}, nginx {:.1}",
         body.len(),
         asked.len(),
-        middle(&our_storms, cost),
-        middle(&peer_storms, cost),
+        cost(&our_storms),
+        cost(&peer_storms),
     );
     ratio >= SCRIPTS
 }
