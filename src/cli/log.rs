@@ -7,7 +7,7 @@ use nix::sys::stat::fstat;
 use tracing::error;
 use tracing_subscriber::EnvFilter;
 
-use super::report;
+use super::{progress, report};
 
 /// What the log looks like: lines for people, or one JSON object a line. (A help of its own for each value would make the
 /// help of every command twice as long.)
@@ -44,6 +44,7 @@ impl LogFormat {
             Self::Text if is_journal() => log.with_ansi(false).without_time().init(),
             Self::Text => log.with_ansi(io::stderr().is_terminal()).init(),
             Self::Json => {
+                progress::tell_the_log();
                 log.json().flatten_event(true).with_current_span(false).with_span_list(false).init();
                 std::panic::set_hook(Box::new(|panic| error!(%panic, "the program has a defect")));
             }

@@ -2,8 +2,11 @@
 
 use std::collections::HashMap;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use tracing::info;
 
 use super::report::size;
 use crate::fetch::Progress;
@@ -15,8 +18,19 @@ const WORTH_A_LINE: u64 = 1 << 20;
 /// How often work without a known end is drawn.
 const TICK: Duration = Duration::from_millis(100);
 
+/// Whether whoever reads standard error reads the log and nothing else.
+static IS_LOG_ALONE: AtomicBool = AtomicBool::new(false);
+
+/// From here on, progress is told in the log: a program that reads one JSON object a line is not to stumble over it.
+pub(super) fn tell_the_log() {
+    IS_LOG_ALONE.store(true, Ordering::Relaxed);
+}
+
 /// A line for the person who waits; not a result, so it goes to standard error.
 pub(super) fn say(line: &str) {
+    if IS_LOG_ALONE.load(Ordering::Relaxed) {
+        return info!("{line}");
+    }
     // A line nobody reads is no reason to stop.
     let _ = writeln!(io::stderr(), "{line}");
 }
@@ -33,7 +47,7 @@ impl Progress for Shown {
         if total.is_some_and(|total| total < WORTH_A_LINE) {
             return;
         }
-        if !io::stderr().is_terminal() {
+        if IS_LOG_ALONE.load(Ordering::Relaxed) || !io::stderr().is_terminal() {
             say(&total.map_or_else(|| what.to_owned(), |total| format!("{what}, {}", size(total))));
             return;
         }

@@ -319,6 +319,13 @@ fn the_log_is_json_when_that_is_wanted_and_so_are_errors() {
         }
     }
     assert!(lines.last().unwrap().contains("\"stopped\""), "{lines:?}");
+    // What a build remarks on is in the log too.
+    site.write("profiles/hello/profile.toml", "overlays = [\"base\"]\nkernel.args = [\"nomodeset\"]\n");
+    let Output { stderr, status, .. } = site.command(&["--log-format", "json", "build", "hello"]).output().unwrap();
+    let log = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(0), "{log}");
+    let said = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["message"].to_string();
+    assert!(log.lines().map(said).any(|message| message.contains("warning: ") && message.contains("ARG-4")), "{log}");
     let Output { stdout, stderr, status } = site.command(&["--log-format", "json", "show", "nobody"]).output().unwrap();
     let entry: serde_json::Value = serde_json::from_slice(&stderr).unwrap();
     assert_eq!((entry["level"].as_str(), status.code(), stdout.len()), (Some("ERROR"), Some(2), 0));
