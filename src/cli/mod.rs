@@ -129,11 +129,13 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
             Command::Publish { wanted, channel } => pipeline::publish(&settings, &wanted, &channel, out).await?,
             Command::Serve(_) => serve::bind(source, &settings, &[]).await?.run(args.log_format, out).await?,
             Command::Up { profiles, how, .. } => {
+                // What somebody edits from here on is built once more.
+                let rebuild = serve::Rebuild::new(&settings, &profiles, how.how()).await;
                 // Ports before bundles: who cannot serve must not publish what another server then hands out.
                 let names = pipeline::meant(&settings, &profiles)?;
                 let server = serve::bind(source, &settings, &names).await?;
                 pipeline::build_and_publish(&settings, &names, how.how(), out).await?;
-                server.run(args.log_format, out).await?;
+                server.rebuilding(rebuild).run(args.log_format, out).await?;
             }
             Command::List { json } => show::list(&settings, json, out)?,
             Command::Show { reference, json } => show::show(&settings, &reference, json, out)?,

@@ -86,7 +86,7 @@ pub(super) fn meant(settings: &Settings, named: &[ProfileName]) -> anyhow::Resul
     Ok(names)
 }
 
-/// The first half of `bivouac up`: build and publish.
+/// What `bivouac up` does before it serves, and again when profiles change: build and publish.
 pub(super) async fn build_and_publish(
     settings: &Settings,
     profiles: &[ProfileName],

@@ -1,5 +1,7 @@
 //! The server as a service: told to read its site file again, to end, given its sockets, and what it says of itself.
 
+mod rebuild;
+
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;

@@ -32,6 +32,11 @@ impl Looks {
                 None => folders.extend(DEFAULT_FOLDERS.iter().map(PathBuf::from)),
             }
         }
+        Self::of(files, folders).await
+    }
+
+    /// Files, and folders with everything below them.
+    pub(super) async fn of(files: Vec<PathBuf>, folders: Vec<PathBuf>) -> Self {
         let looked = tokio::task::spawn_blocking(move || {
             let files = files.into_iter().filter_map(|file| Some((file.clone(), look(&file, Appearance::file)?)));
             let tree = |looks: &mut Appearance, folder: &Path| looks.tree(folder, "");
@@ -52,6 +57,39 @@ impl Looks {
         for (path, looks) in &now.0 {
             self.0.entry(path.clone()).or_insert_with(|| looks.clone());
         }
+    }
+}
+
+/// Notices changes that somebody has made, and none that somebody is making.
+#[derive(Debug)]
+pub(super) struct Watch {
+    /// What was dealt with.
+    seen: Looks,
+    /// What was looked at last.
+    last: Looks,
+}
+
+impl Watch {
+    /// Notices what is different from these.
+    pub(super) fn from(seen: Looks) -> Self {
+        Self { last: seen.clone(), seen }
+    }
+
+    /// Whether there is a change to deal with. One counts when it looks the same twice: nobody is half done then.
+    pub(super) fn notice(&mut self, now: Looks) -> bool {
+        let is_change = now.differ_from(&self.seen) && !now.differ_from(&self.last);
+        if is_change {
+            self.seen = now.clone();
+        } else {
+            self.seen.add(&now);
+        }
+        self.last = now;
+        is_change
+    }
+
+    /// Takes it that all of this is dealt with.
+    pub(super) fn forgive(&mut self, now: Looks) {
+        *self = Self::from(now);
     }
 }
 
@@ -84,5 +122,23 @@ mod tests {
         seen.add(&now);
         std::fs::write(&other, "1").unwrap();
         assert!(Looks::of_file(&other).differ_from(&seen));
+    }
+
+    #[test]
+    fn a_change_is_noticed_once_and_not_while_it_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "1").unwrap();
+        let mut watch = Watch::from(Looks::of_file(&file));
+        assert!(!watch.notice(Looks::of_file(&file)));
+        std::fs::write(&file, "12").unwrap();
+        assert!(!watch.notice(Looks::of_file(&file)));
+        std::fs::write(&file, "123").unwrap();
+        assert!(!watch.notice(Looks::of_file(&file)));
+        assert!(watch.notice(Looks::of_file(&file)));
+        assert!(!watch.notice(Looks::of_file(&file)));
+        std::fs::write(&file, "1234").unwrap();
+        watch.forgive(Looks::of_file(&file));
+        assert!(!watch.notice(Looks::of_file(&file)) && !watch.notice(Looks::of_file(&file)));
     }
 }

@@ -2,6 +2,7 @@
 
 mod looks;
 mod manager;
+mod rebuild;
 mod reload;
 mod source;
 mod stopping;
@@ -30,6 +31,7 @@ use crate::serve::rules::{InForce, Rules};
 use crate::serve::{App, Options, Server, Stop};
 use crate::store::Store;
 use looks::Looks;
+pub(super) use rebuild::Rebuild;
 use reload::Reloader;
 pub(super) use source::Source;
 pub(super) use stopping::on_signal;
@@ -88,11 +90,19 @@ pub(super) async fn bind(source: Source, settings: &Settings, coming: &[ProfileN
     let server = Server::bind(Arc::clone(&app), options).await.context("cannot serve")?;
     let status = server.addresses().join(", ");
     let (started, read, was_there) = (settings.clone(), settings.clone(), source.file().exists());
-    let reloader = Reloader { app, in_force, store, source, started, read, seen, was_there, by_default, status };
+    let rebuild = None;
+    let reloader =
+        Reloader { app, in_force, store, source, started, read, seen, was_there, by_default, status, rebuild };
     Ok(Ready { server, reloader, hangup, stop, is_without_dhcp })
 }
 
 impl Ready {
+    /// Builds profiles again while the server runs, and publishes them.
+    pub(super) fn rebuilding(mut self, rebuild: Rebuild) -> Self {
+        self.reloader.rebuild = Some(rebuild);
+        self
+    }
+
     /// Serves until it is interrupted or terminated.
     pub(super) async fn run(self, format: LogFormat, out: &mut dyn Write) -> anyhow::Result<()> {
         let Self { server, reloader, hangup, stop, is_without_dhcp } = self;

@@ -1,4 +1,5 @@
 //! The site file, its certificate and the loaders are read again while the server runs: on SIGHUP, and when they change.
+//! For `up`, so are profiles and overlays, which [`super::rebuild`] builds.
 //!
 //! What is wrong changes nothing and is said in the log. Machines are answered all the while, each answer by the rules
 //! that held when its question came.
@@ -11,7 +12,8 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::looks::Looks;
+use super::looks::{Looks, Watch};
+use super::rebuild::Rebuild;
 use super::source::Source;
 use super::{Tls, manager, refuse_wrong_vars, rules, say_loaders};
 use crate::cli::proxmox;
@@ -21,8 +23,27 @@ use crate::serve::App;
 use crate::serve::rules::InForce;
 use crate::store::Store;
 
-/// How often it is looked for changes. A change counts when it looks the same twice: nobody is half done then.
+/// How often it is looked for changes.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// What makes the server read something again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// SIGHUP.
+    Asked,
+    /// It looks different.
+    Changed,
+}
+
+impl Why {
+    /// For the log.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Asked => "asked to",
+            Self::Changed => "changed",
+        }
+    }
+}
 
 /// Keeps the rules in force what the site file says.
 pub(super) struct Reloader {
@@ -42,6 +63,8 @@ pub(super) struct Reloader {
     pub(super) by_default: Option<Assignment>,
     /// What the service manager is told when all is well.
     pub(super) status: String,
+    /// Who builds profiles again, when somebody does.
+    pub(super) rebuild: Option<Rebuild>,
 }
 
 impl Reloader {
@@ -49,25 +72,25 @@ impl Reloader {
     pub(super) async fn run(mut self, mut hangup: Signal, stop: CancellationToken) {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut seen = std::mem::take(&mut self.seen);
-        let mut last = seen.clone();
+        let mut watch = Watch::from(std::mem::take(&mut self.seen));
+        let mut workers = self.rebuild.take().map(|rebuild| rebuild.begin(stop.clone()));
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 Some(()) = hangup.recv() => {
-                    seen = self.look().await;
-                    last = seen.clone();
-                    self.reload("asked to").await;
+                    watch.forgive(self.look().await);
+                    self.reload(Why::Asked).await;
+                    if let Some(workers) = &mut workers {
+                        workers.ask().await;
+                    }
                 }
                 _ = look.tick() => {
-                    let now = self.look().await;
-                    if now.differ_from(&seen) && !now.differ_from(&last) {
-                        seen = now.clone();
-                        self.reload("changed").await;
-                    } else {
-                        seen.add(&now);
+                    if watch.notice(self.look().await) {
+                        self.reload(Why::Changed).await;
                     }
-                    last = now;
+                    if let Some(workers) = &mut workers {
+                        workers.look().await;
+                    }
                 }
             }
         }
@@ -78,9 +101,9 @@ impl Reloader {
     }
 
     /// Reads everything, and lets it hold when all of it can.
-    async fn reload(&mut self, why: &str) {
+    async fn reload(&mut self, why: Why) {
         manager::reloading();
-        let file = self.source.file().display().to_string();
+        let (file, why) = (self.source.file().display().to_string(), why.word());
         match self.try_reload().await {
             Ok(changed) => {
                 info!(%file, why, keys = %changed.join(", "), "read again and in force: site file, certificate, loaders");
@@ -168,6 +191,8 @@ fn waiting(started: &Settings, now: &Settings) -> Vec<&'static str> {
         ("fleet.check-in-interval", started.fleet_settings.check_in_interval != now.fleet_settings.check_in_interval),
         ("fleet.database", started.fleet_settings.database != now.fleet_settings.database),
         ("caching-mirror", started.caching_mirror != now.caching_mirror),
+        ("profiles", started.profiles != now.profiles),
+        ("overlays", started.overlays != now.overlays),
         ("mirror", started.mirrors != now.mirrors),
         ("verify", started.verify != now.verify),
         ("fetch", started.fetch != now.fetch),

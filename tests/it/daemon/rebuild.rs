@@ -1,0 +1,120 @@
+//! `up`: what becomes of profiles and overlays that somebody edits while it serves.
+
+use std::io::Read as _;
+
+use super::{MAC, begin};
+use crate::support::site::{Serving, Site};
+
+const QUIET: &str = "[dhcp]\nmode = \"off\"\n[http]\nlisten = \"127.0.0.1:0\"\n[tftp]\nenabled = false\n";
+
+/// A site whose profiles are all served, and built again when they change.
+fn up() -> (Site, Serving) {
+    let site = Site::new();
+    site.write("bivouac.toml", QUIET);
+    let server = site.up(&[]);
+    (site, server)
+}
+
+/// The bundle that a machine is told to boot.
+fn bundle(server: &Serving) -> String {
+    let script = server.get(&format!("/script?mac={MAC}"));
+    let (_, rest) = script.split_once("bivouac_bundle=").unwrap_or_else(|| panic!("{script}"));
+    rest.split_whitespace().next().unwrap().to_owned()
+}
+
+#[test]
+fn what_is_edited_is_what_machines_boot_next() {
+    let (site, mut server) = up();
+    let first = bundle(&server);
+    site.write("profiles/hello/root/etc/motd", "changed\n");
+    let said = server.wait_for_log("hello is built again");
+    assert!(said.contains("INFO") && said.contains("why=\"changed\""), "{said}");
+    server.wait_for_log("hello built: bundle ");
+    assert!(server.wait_for_log("hello@2 published: bundle ").ends_with(", channel stable"));
+    let second = bundle(&server);
+    assert_ne!(first, second);
+    // What it is made of counts too, and so does a profile that is new.
+    site.write("overlays/base/root/etc/banner", "of an overlay\n");
+    server.wait_for_log("hello@3 published");
+    assert_ne!(bundle(&server), second);
+    site.write("profiles/other/profile.toml", "overlays = [\"base\", \"network\", \"check-in\"]\n");
+    server.wait_for_log("other@1 published");
+    let log = server.stop();
+    assert!(!log.contains("hello") && !log.contains("ERROR"), "{log}");
+}
+
+#[test]
+fn a_boot_that_has_begun_goes_on_with_its_own_bundle() {
+    let (site, mut server) = up();
+    let path = format!("/b/{}/initramfs-virt", bundle(&server));
+    let whole = server.get_bytes(&path);
+    let mut transfer = begin(&server, &path);
+    site.write("profiles/hello/root/etc/motd", "changed\n");
+    server.wait_for_log("hello@2 published");
+    let mut rest = Vec::new();
+    transfer.read_to_end(&mut rest).unwrap();
+    assert!(rest == whole && server.get_bytes(&path) == whole, "{} bytes", rest.len());
+}
+
+#[test]
+fn a_profile_with_a_mistake_keeps_its_release_and_no_other_from_being_built() {
+    let (site, mut server) = up();
+    let before = bundle(&server);
+    let good = std::fs::read_to_string(site.path("profiles/hello/profile.toml")).unwrap();
+    site.write("profiles/hello/profile.toml", &format!("{good}\nnonsense = 1\n"));
+    site.write("profiles/other/profile.toml", "overlays = [\"base\", \"network\", \"check-in\"]\n");
+    let said = server.wait_for_log("hello keeps its release, and is built again after the next change or SIGHUP: ");
+    assert!(said.contains("ERROR") && said.contains("`nonsense`") && said.contains("profile.toml:"), "{said}");
+    server.wait_for_log("other@1 published");
+    assert_eq!(bundle(&server), before);
+    // Asked to, it says so again.
+    server.signal("HUP");
+    server.wait_for_log("hello is built again");
+    server.wait_for_log("hello keeps its release");
+    assert!(server.wait_for_log("other is unchanged").contains("bundle "));
+    site.write("profiles/hello/profile.toml", &good);
+    site.write("profiles/hello/root/etc/motd", "whole\n");
+    server.wait_for_log("hello@2 published");
+    assert_ne!(bundle(&server), before);
+}
+
+#[test]
+fn a_mirror_that_is_down_keeps_nobody_from_booting_and_is_asked_again() {
+    let (site, mut server) = up();
+    let before = bundle(&server);
+    let index = "/v3.24/main/x86_64/APKINDEX.tar.gz";
+    site.mirror.server.remove(index);
+    let good = std::fs::read_to_string(site.path("profiles/hello/profile.toml")).unwrap();
+    site.write("profiles/hello/profile.toml", &good.replacen("overlays", "packages = [\"nano\"]\noverlays", 1));
+    let said = server.wait_for_log("hello keeps its release");
+    assert!(said.contains("APKINDEX.tar.gz"), "{said}");
+    assert_eq!(bundle(&server), before);
+    site.mirror.offer(&[
+        ("alpine-base", &["busybox", "openrc"]),
+        ("busybox", &[]),
+        ("openrc", &["busybox"]),
+        ("nano", &[]),
+    ]);
+    server.signal("HUP");
+    server.wait_for_log("hello@2 published");
+    assert_ne!(bundle(&server), before);
+}
+
+#[test]
+fn a_release_somebody_went_back_to_stays_until_its_profile_changes() {
+    let (site, mut server) = up();
+    let first = bundle(&server);
+    site.write("profiles/hello/root/etc/motd", "bad\n");
+    server.wait_for_log("hello@2 published");
+    assert_eq!(site.run(&["publish", "hello@1"]).code, Some(0));
+    site.write("profiles/other/profile.toml", "overlays = [\"base\", \"network\", \"check-in\"]\n");
+    server.wait_for_log("other@1 published");
+    server.signal("HUP");
+    server.wait_for_log("hello is unchanged");
+    server.wait_for_log("other is unchanged");
+    assert_eq!(bundle(&server), first);
+    site.write("profiles/hello/root/etc/motd", "good\n");
+    server.wait_for_log("hello is built again");
+    server.wait_for_log(" published: bundle ");
+    assert_ne!(bundle(&server), first);
+}
