@@ -95,6 +95,36 @@ fn leases_survive_a_killed_server_and_are_listed() {
 }
 
 #[test]
+fn a_plan_that_changes_is_in_force_without_a_restart_and_one_with_a_mistake_is_not() {
+    let site = Site::published();
+    let listening = "[dhcp]\nlisten = \"127.0.0.1\"\nport = 0\npxe-port = 0\n";
+    let mut server = site.serve_with(FULL, &[]);
+    let address = server.address("DHCP");
+    let (inside, outside) = (Client::new(1, 20), Client::new(2, 150));
+    inside.renews(address);
+    // No answer is known by the one to a packet that came later.
+    outside.ask(address, MessageType::Request);
+    inside.renews(address);
+    outside.socket.set_nonblocking(true).unwrap();
+    assert!(outside.socket.recv_from(&mut [0; 16]).is_err(), "it has no address here");
+
+    let wrong = FULL.replace("127.0.0.10-127.0.0.99", "127.0.0.99-127.0.0.10");
+    site.write("serve.toml", &format!("{listening}{wrong}"));
+    let said = server.wait_for_log("cannot be used, so what it said before stays in force");
+    assert!(said.contains("127.0.0.99-127.0.0.10"), "{said}");
+    inside.renews(address);
+
+    let moved = FULL.replace("127.0.0.10-127.0.0.99", "127.0.0.120-127.0.0.199");
+    let moved = moved.replace("127.0.0.50", "127.0.0.60");
+    site.write("serve.toml", &format!("{listening}{moved}"));
+    let said = server.wait_for_log("read again and in force");
+    assert!(said.contains("dhcp.subnet"), "{said}");
+    outside.socket.set_nonblocking(false).unwrap();
+    outside.renews(address);
+    Client::new(9, 60).renews(address);
+}
+
+#[test]
 fn a_server_for_reservations_answers_nobody_else() {
     let site = Site::published();
     let tables = "mode = \"reservations\"\n[[dhcp.subnet]]\nnetwork = \"127.0.0.0/24\"\n\

@@ -66,6 +66,33 @@ fn people_speak_http_2_and_machines_tls_1_2() {
 }
 
 #[test]
+fn a_certificate_that_is_renewed_is_shown_from_the_next_handshake_on() {
+    let (site, path) = site_with(b"modloop");
+    certify(&site, &["rsa:2048"], "");
+    let mut server = site.serve_with(TABLE, &["--dhcp", "off"]);
+    std::fs::copy(site.path("tls/cert.pem"), site.path("tls/old.pem")).unwrap();
+    let url = url(&server, &path);
+    let get = |trust: &str| {
+        let trust = site.path(trust);
+        let asked = ["--silent", "--noproxy", "*", "--cacert", trust.to_str().unwrap(), &url];
+        let output = Command::new("curl").args(asked).output().unwrap();
+        output.status.success().then_some(output.stdout)
+    };
+    assert_eq!(get("tls/cert.pem").as_deref(), Some(&b"modloop"[..]));
+    // A certificate without its key is none: what was there goes on.
+    certify(&site, &["rsa:2048"], "new-");
+    std::fs::copy(site.path("tls/new-cert.pem"), site.path("tls/cert.pem")).unwrap();
+    let said = server.wait_for_log("cannot be used, so what it said before stays in force");
+    assert!(said.contains("HTTPS cannot be served") && said.contains("cert.pem"), "{said}");
+    assert_eq!(get("tls/old.pem").as_deref(), Some(&b"modloop"[..]));
+    assert_eq!(get("tls/cert.pem"), None);
+    std::fs::copy(site.path("tls/new-key.pem"), site.path("tls/key.pem")).unwrap();
+    server.wait_for_log("read again and in force");
+    assert_eq!(get("tls/cert.pem").as_deref(), Some(&b"modloop"[..]));
+    assert_eq!(get("tls/old.pem"), None);
+}
+
+#[test]
 fn an_elliptic_certificate_works_too_and_garbage_harms_nobody() {
     let (site, path) = site_with(b"modloop");
     certify(&site, &["ec", "-pkeyopt", "ec_paramgen_curve:P-256"], "");
