@@ -39,6 +39,7 @@ mod solve;
 mod to_publish;
 mod trial;
 mod unchanged;
+mod vars;
 mod whom;
 mod workshop;
 
@@ -96,6 +97,7 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
     // These say the same whatever the site is, and also where it cannot be read.
     match &args.command {
         Command::Man { folder } => return manual::man(folder, out).map(|()| Outcome::Done),
+        Command::Join { server } => return trial::join(*server).map(|()| Outcome::Done),
         Command::Completions { shell } => return manual::completions(*shell, out).map(|()| Outcome::Done),
         _ => {}
     }
@@ -181,7 +183,7 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
             Command::Promote(arguments) => rollout::promote(&settings, arguments, out).await?,
             Command::Events(arguments) => events::events(&settings, &arguments, out).await?,
             Command::Proxmox(arguments) => proxmox::proxmox(&settings, arguments, out).await?,
-            Command::Man { .. } | Command::Completions { .. } => {}
+            Command::Man { .. } | Command::Completions { .. } | Command::Join { .. } => {}
         }
         Ok(Outcome::Done)
     });

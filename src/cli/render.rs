@@ -7,13 +7,13 @@ use clap::Args;
 use serde_json::{Value as Json, json};
 
 use super::progress::say;
+use super::vars;
 use crate::build::{BaseAccounts, Finding, Recipe};
 use crate::config::Settings;
 use crate::fleet::Fleet;
 use crate::model::identity::Identity;
 use crate::model::mac::Mac;
 use crate::model::name::{ProfileName, nearest};
-use crate::model::profile::variable::Kind;
 use crate::model::template::{Renderer, SUFFIX, Vars};
 
 /// What to render, and for whom.
@@ -120,20 +120,12 @@ fn values(
     renderer: &Renderer,
 ) -> anyhow::Result<Vars> {
     let assignments = &settings.assignments;
-    let mut vars = assignments.vars.get(machine).cloned().unwrap_or_default();
+    let mut own = assignments.vars.get(machine).cloned().unwrap_or_default();
     if assignments.of(machine).is_some_and(|follows| follows.profile != *profile) {
         // Its values are for another profile.
-        vars.retain(|name, _| renderer.set().vars.contains_key(name));
+        own.retain(|name, _| renderer.set().vars.contains_key(name));
     }
-    for assigned in written {
-        let (name, text) =
-            assigned.split_once('=').with_context(|| format!("`{assigned}` is no value; write NAME=VALUE"))?;
-        let kind = renderer.set().vars.get(name).map_or(Kind::String, |declaration| declaration.kind);
-        let value = kind
-            .read(text)
-            .with_context(|| format!("the variable `{name}` is of type {}, and `{text}` is not", kind.word()))?;
-        vars.insert(name.to_owned(), value);
-    }
-    renderer.accepts(&vars)?;
-    Ok(vars)
+    vars::add(&mut own, written, renderer)?;
+    renderer.accepts(&own)?;
+    Ok(own)
 }

@@ -1,10 +1,10 @@
 //! What QEMU is told.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
-use super::{Accelerator, Firmware, Hardware};
+use super::{Accelerator, Firmware, Hardware, Reach, SERVER};
 
 /// The machine's own copy of the variables of its firmware.
 pub(super) fn variables(folder: &Path) -> PathBuf {
@@ -13,7 +13,21 @@ pub(super) fn variables(folder: &Path) -> PathBuf {
 
 /// The arguments for a machine whose cable is standard input, and whose control is standard output.
 pub(super) fn arguments(hardware: &Hardware<'_>) -> Vec<OsString> {
-    let Hardware { accelerator, firmware, memory, display, mac, uuid, serial, tftp, console, folder, .. } = hardware;
+    let Hardware {
+        accelerator,
+        firmware,
+        memory,
+        display,
+        mac,
+        uuid,
+        serial,
+        tftp,
+        console,
+        folder,
+        server,
+        reach,
+        ..
+    } = hardware;
     let mut all = Arguments(Vec::new());
     // Nothing but what is said here.
     all.flag("-nodefaults").flag("-no-user-config");
@@ -34,7 +48,16 @@ pub(super) fn arguments(hardware: &Hardware<'_>) -> Vec<OsString> {
     all.add("-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0");
     all.add("-smbios", &format!("type=1,uuid={uuid},serial={serial}"));
     // With IPv6 as well: the iPXE of the card waits a quarter of a minute for a router that says there is none.
-    all.with_path("-netdev", "user,id=outside,tftp=", tftp).add("-netdev", "socket,id=cable,fd=0");
+    let restrict = match reach {
+        Reach::Server => "on",
+        Reach::Everything => "off",
+    };
+    let mut outside = OsString::from(format!("user,id=outside,restrict={restrict},tftp="));
+    push_doubled(&mut outside, tftp.as_os_str());
+    outside.push(format!(",guestfwd=tcp:{SERVER}:80-cmd:"));
+    push_doubled(&mut outside, &command_line(server));
+    all.flag("-netdev").0.push(outside);
+    all.add("-netdev", "socket,id=cable,fd=0");
     all.add("-netdev", "hubport,id=one,hubid=0,netdev=outside");
     all.add("-netdev", "hubport,id=two,hubid=0,netdev=cable");
     all.add("-netdev", "hubport,id=card,hubid=0");
@@ -70,16 +93,41 @@ impl Arguments {
         self.flag(option).flag(value)
     }
 
-    /// Adds a value that ends with a path. In a list with commas, a comma that is meant is written twice.
+    /// Adds a value that ends with a path.
     fn with_path(&mut self, option: &str, before: &str, path: &Path) -> &mut Self {
-        let mut value = before.as_bytes().to_vec();
-        for byte in path.as_os_str().as_bytes() {
-            value.extend(std::iter::repeat_n(*byte, if *byte == b',' { 2 } else { 1 }));
-        }
-        self.flag(option);
-        self.0.push(OsString::from_vec(value));
+        let mut value = OsString::from(before);
+        push_doubled(&mut value, path.as_os_str());
+        self.flag(option).0.push(value);
         self
     }
+}
+
+/// Adds a text to a list with commas, in which a comma that is meant is written twice.
+fn push_doubled(list: &mut OsString, text: &OsStr) {
+    let mut bytes = Vec::with_capacity(text.len());
+    for byte in text.as_bytes() {
+        bytes.extend(std::iter::repeat_n(*byte, if *byte == b',' { 2 } else { 1 }));
+    }
+    list.push(OsString::from_vec(bytes));
+}
+
+/// A program and its arguments as a shell reads them: QEMU takes them apart by its rules.
+fn command_line(words: &[OsString]) -> OsString {
+    let mut line = Vec::new();
+    for word in words {
+        if !line.is_empty() {
+            line.push(b' ');
+        }
+        line.push(b'\'');
+        for byte in word.as_bytes() {
+            match byte {
+                b'\'' => line.extend(b"'\\''"),
+                other => line.push(*other),
+            }
+        }
+        line.push(b'\'');
+    }
+    OsString::from_vec(line)
 }
 
 #[cfg(test)]
@@ -89,6 +137,10 @@ mod tests {
     use crate::model::mac::Mac;
 
     fn told(firmware: &Firmware, accelerator: Accelerator) -> Vec<String> {
+        reaching(firmware, accelerator, Reach::Server)
+    }
+
+    fn reaching(firmware: &Firmware, accelerator: Accelerator, reach: Reach) -> Vec<String> {
         let hardware = Hardware {
             qemu: Path::new("/bin/qemu"),
             accelerator,
@@ -101,6 +153,8 @@ mod tests {
             tftp: Path::new("/a,b/tftp"),
             console: Path::new("/c,d,,e"),
             folder: Path::new("/run"),
+            server: &["/it's, mine".into(), "join".into()],
+            reach,
         };
         let list = arguments(&hardware);
         list.into_iter().map(|argument| argument.into_string().unwrap()).collect()
@@ -122,9 +176,12 @@ mod tests {
     }
 
     #[test]
-    fn a_comma_in_a_path_begins_no_other_option() {
+    fn a_comma_in_a_path_begins_no_other_option_and_nothing_is_reached_that_nobody_asked_for() {
         let list = told(&Firmware::Bios, Accelerator::Software);
         assert!(list.contains(&"file,id=console,path=/c,,d,,,,e".to_owned()), "{list:?}");
-        assert!(list.contains(&"user,id=outside,tftp=/a,,b/tftp".to_owned()), "{list:?}");
+        let outside = "tftp=/a,,b/tftp,guestfwd=tcp:10.0.2.100:80-cmd:'/it'\\''s,, mine' 'join'";
+        assert!(list.contains(&format!("user,id=outside,restrict=on,{outside}")), "{list:?}");
+        let list = reaching(&Firmware::Bios, Accelerator::Software, Reach::Everything);
+        assert!(list.contains(&format!("user,id=outside,restrict=off,{outside}")), "{list:?}");
     }
 }

@@ -1,8 +1,8 @@
 //! One virtual machine in QEMU, for which nobody needs a privilege.
 //!
 //! ```text
-//!                 ┌─ QEMU's user-mode network: gives 10.0.2.15, sends files by TFTP, and leads to the
-//!  card ─── hub ──┤  loopback of this computer as 10.0.2.2
+//!                 ┌─ QEMU's user-mode network: gives 10.0.2.15, sends files by TFTP as 10.0.2.2, and joins
+//!  card ─── hub ──┤  each connection to port 80 of 10.0.2.100 to a program on this computer
 //!                 └─ cable: a pair of sockets, at whose other end Bivouac answers DHCP as a proxy
 //! ```
 //!
@@ -12,6 +12,11 @@
 //! offer that calls itself `HTTPClient`, which that network never sends. With the cable, all three get what a proxy
 //! beside the DHCP server of a site gives them, from the same code. A namespace with a tap device would do as well, where
 //! distributions and containers let users have one; many do not.
+//!
+//! That program leads to Bivouac on the loopback, and nothing else does: left to itself, the user-mode network would pass
+//! on whatever the machine sends, to the loopback of this computer and to all the networks this computer reaches, and a
+//! machine that is tried could tell a real one's servers that it is that one. Whoever wants that asks for it
+//! ([`Reach::Everything`]).
 //!
 //! Both sockets that QEMU is given, the cable and its control, are its standard input and output: nobody else can reach
 //! them, they have no path that could be too long, and they end with the programs.
@@ -24,6 +29,7 @@ mod firmware;
 mod memory;
 mod orphan;
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::net::Ipv4Addr;
@@ -43,11 +49,15 @@ pub use memory::{Memory, MemoryError};
 use crate::model::mac::Mac;
 use control::Control;
 
-/// The address of this computer in the machine's network.
+/// The address of this computer in the machine's network, where DHCP and TFTP are answered.
 pub const HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 
 /// The card that the user-mode network gives to that address; whatever else answers there had better have the same.
 pub const HOST_CARD: Mac = Mac([0x52, 0x55, 10, 0, 2, 2]);
+
+/// The address whose port 80 is the machine's server. ([`HOST`] cannot be: what the user-mode network answers for itself, it
+/// joins to nothing.)
+pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 100);
 
 /// The program.
 pub const QEMU: &str = "qemu-system-x86_64";
@@ -117,6 +127,15 @@ impl Accelerator {
     }
 }
 
+/// What a machine reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// [`SERVER`], and nothing else.
+    Server,
+    /// Whatever this computer reaches, besides.
+    Everything,
+}
+
 /// A machine as it is to be.
 #[derive(Debug)]
 pub struct Hardware<'a> {
@@ -138,6 +157,11 @@ pub struct Hardware<'a> {
     pub serial: &'a str,
     /// The folder whose files it can have by TFTP.
     pub tftp: &'a Path,
+    /// The program that answers as [`SERVER`], with its arguments: it is started for each connection, which is its standard
+    /// input and output.
+    pub server: &'a [OsString],
+    /// What it reaches besides.
+    pub reach: Reach,
     /// The file that gets what it says on its first serial port.
     pub console: &'a Path,
     /// A folder for what belongs to the running machine.

@@ -1,7 +1,11 @@
 //! `try`, as far as it goes without QEMU: what it says when it cannot try, and that it leaves nothing behind. Machines that
 //! really boot are with the boot tests.
 
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Shutdown, TcpListener};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -58,6 +62,11 @@ impl Site {
     }
 }
 
+/// Answers what QEMU is asked first, and then where its screen is; its control is standard output.
+const SHOWN: &str = "echo $$ >\"$0.pid\"; read -r greeting <&1; read -r question <&1
+    echo '{\"return\": {\"host\": \"127.0.0.1\", \"service\": \"5907\", \"enabled\": true}, \"id\": 2}' >&1
+    exec sleep 3600";
+
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
@@ -106,16 +115,135 @@ fn a_word_that_cannot_be_meant_is_refused_with_those_that_can() {
         (&["hello", "--ram", "64M"], "`64M` is no size of memory"),
         (&["hello", "--firmware", "coreboot"], "[possible values: bios, uefi, http]"),
         (&["hello", "--display", "tv"], "[possible values: none, vnc, window]"),
+        (&["hello", "--network", "half"], "[possible values: closed, open]"),
         (&["hello", "--timeout", "soon"], "invalid value 'soon' for '--timeout <TIME>'"),
         (&[], "<PROFILE|REF>"),
         (&["helo"], "there is no profile `helo`"),
         (&["hello@1"], "profile `hello` has no release; run `bivouac publish hello`"),
         (&["hello", "--locked"], "lock"),
         (&["hello", "--console", "/proc/none/log"], "/proc/none"),
+        (&["hello", "--var", "motd=x"], "no file of profile `hello` is made for each machine"),
     ] {
         let ran = site.tried(arguments);
         assert_eq!(ran.code, Some(2), "{arguments:?}: {}", ran.err);
         assert!(ran.err.contains(said), "{arguments:?}: {}", ran.err);
+    }
+}
+
+/// A profile with a value that each machine has to have, one of another kind, and one with a default.
+fn with_values(site: &Site) {
+    site.write(
+        "profiles/room/profile.toml",
+        "overlays = [\"base\", \"network\", \"check-in\"]\n[vars]\ngreeting = \"hello\"\n\
+         seat = { type = \"integer\", required = \"machine\", description = \"where it stands\" }\n\
+         doors = { type = \"list\", required = \"machine\" }\n",
+    );
+    let template = "{{ vars.greeting }} {{ vars.seat + 1 }} {{ vars.doors | length }} {{ machine.mac }}\n";
+    site.write("profiles/room/root/etc/seat.tmpl", template);
+}
+
+#[test]
+fn values_that_each_machine_has_are_asked_for_before_anything_is_started() {
+    let site = Site::new();
+    with_values(&site);
+    site.fake_qemu("echo started >\"$0.pid\"");
+    for (arguments, said) in [
+        (&[][..], "add --var doors=VALUE (list) and --var seat=VALUE (integer: where it stands)\n"),
+        (&["--var", "doors=a,b"], "and this one has none; add --var seat=VALUE"),
+        (&["--var", "seat=front", "--var", "doors="], "the variable `seat` is of type integer, and `front` is not"),
+        (&["--var", "seat"], "`seat` is no value; write NAME=VALUE"),
+        (&["--var", "seat=1", "--var", "seet=1"], "did you mean `seat`"),
+    ] {
+        let ran = site.tried(&[&["room"], arguments].concat());
+        assert_eq!(ran.code, Some(2), "{arguments:?}: {}", ran.err);
+        assert!(ran.err.contains(said), "{arguments:?}: {}", ran.err);
+    }
+    assert!(!site.path("bin/qemu-system-x86_64.pid").exists());
+}
+
+#[test]
+fn a_machine_is_given_the_values_and_reaches_its_server_and_nothing_else() {
+    let site = Site::new();
+    with_values(&site);
+    // What the firmware would have, by the command that QEMU is to start for each connection.
+    site.fake_qemu(
+        "for argument; do case $argument in user,*) network=$argument; esac; done
+         echo \"$network\" >\"$0.network\"
+         exec python3 -c 'import shlex, socket, subprocess, sys
+program = shlex.split(sys.argv[1].split(\"-cmd:\", 1)[1].replace(\",,\", \",\"))
+def get(path):
+    ours, its = socket.socketpair()
+    subprocess.Popen(program, stdin=its, stdout=its, close_fds=True)
+    its.close()
+    ours.sendall(b\"GET \" + path.encode() + b\" HTTP/1.0\\r\\n\\r\\n\")
+    return ours.makefile(\"rb\").read().decode(errors=\"replace\")
+open(sys.argv[2] + \".said\", \"w\").write(get(\"/script?mac=52:54:00:74:72:79\"))
+import time; time.sleep(3600)' \"$network\" \"$0\"",
+    );
+    let arguments = ["room", "--var", "seat=6", "--var", "doors=a,b"];
+    let mut child = site.trial(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let said = site.path("bin/qemu-system-x86_64.said");
+    until("the script came", || std::fs::read_to_string(&said).is_ok_and(|text| text.contains("\nboot")));
+    let script = std::fs::read_to_string(said).unwrap();
+    assert!(script.contains("http://10.0.2.100/b/") && script.contains("bivouac_bundle="), "{script}");
+    kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    child.wait().unwrap();
+    let network = || std::fs::read_to_string(site.path("bin/qemu-system-x86_64.network")).unwrap();
+    assert!(network().starts_with("user,id=outside,restrict=on,"), "{}", network());
+    let open = ["room", "--var", "seat=6", "--var", "doors=a,b", "--network", "open", "--timeout", "0s"];
+    assert_eq!(site.tried(&open).code, Some(1));
+    assert!(network().starts_with("user,id=outside,restrict=off,"), "{}", network());
+}
+
+#[test]
+fn a_screen_is_told_where_to_look_at_and_stays_on() {
+    let site = Site::published();
+    site.fake_qemu(SHOWN);
+    let mut command = site.trial(&["hello@1", "--display", "vnc", "--timeout", "0s"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut said = String::new();
+    while !said.ends_with("it stays on; Ctrl-C switches it off\n") {
+        said += &(lines.next().unwrap_or_else(|| panic!("it ended: {said}")).unwrap() + "\n");
+    }
+    assert!(said.contains("\nits screen is shown by VNC on 127.0.0.1:5907\n"), "{said}");
+    let machine = site.fake_pid();
+    kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert!(!runs(machine));
+}
+
+#[test]
+fn a_connection_of_the_machine_is_joined_to_the_server_until_both_have_said_all() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr().unwrap().to_string();
+    let (mut machine, its) = UnixStream::pair().unwrap();
+    let other = its.try_clone().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_bivouac"))
+        .args(["join", &address])
+        .stdin(OwnedFd::from(its))
+        .stdout(OwnedFd::from(other))
+        .spawn()
+        .unwrap();
+    let (mut stream, _) = server.accept().unwrap();
+    machine.write_all(b"question").unwrap();
+    machine.shutdown(Shutdown::Write).unwrap();
+    let mut heard = String::new();
+    stream.read_to_string(&mut heard).unwrap();
+    assert_eq!(heard, "question");
+    stream.write_all(b"answer").unwrap();
+    drop(stream);
+    let mut heard = String::new();
+    machine.read_to_string(&mut heard).unwrap();
+    assert_eq!((heard.as_str(), child.wait().unwrap().code()), ("answer", Some(0)));
+    // Nobody serves, and standard input is no socket.
+    drop(server);
+    let (ours, _its) = UnixStream::pair().unwrap();
+    for (input, why) in [(Stdio::from(OwnedFd::from(ours)), "nobody serves on"), (Stdio::null(), "is no socket")] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bivouac"));
+        let output = command.args(["join", &address]).stdin(input).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains(why), "{said}");
     }
 }
 

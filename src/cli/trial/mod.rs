@@ -1,13 +1,16 @@
 //! `bivouac try`: boots a bundle in QEMU and waits until the machine reports that it is well.
 //!
 //! The bundle is the very one that machines get, from a server of its own on the loopback ([`site`]), whose store, fleet
-//! and assignments vanish afterwards; nothing is published and nobody else is served. [`verdict`] says what came of it.
+//! and assignments vanish afterwards; nothing is published and nobody else is served. The machine reaches that server
+//! through [`join()`], and nothing else. [`verdict`] says what came of it.
 
+mod join;
 mod site;
 mod verdict;
 
 use std::fs;
 use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,16 +24,20 @@ use super::machines::{LOOK_EVERY, News, boots, line};
 use super::progress::say;
 use super::report::plain;
 use super::to_publish::ToPublish;
-use super::{Outcome, loaders, pipeline, serve};
+use super::{Outcome, loaders, pipeline, serve, vars};
 use crate::config::{File, Settings};
 use crate::disk;
 use crate::fleet::{Fleet, Session};
 use crate::model::firmware;
 use crate::model::mac::Mac;
 use crate::model::manifest::Manifest;
+use crate::model::profile::variable::{Declaration, Required};
+use crate::model::template::Vars;
 use crate::serve::loaders::Loaders;
+use crate::serve::own_files::kit::Kit;
 use crate::store::Store;
-use crate::vm::{self, Accelerator, Console, Display, End, Firmware, Flash, Hardware, Machine, Memory};
+use crate::vm::{self, Accelerator, Console, Display, End, Firmware, Flash, Hardware, Machine, Memory, Reach};
+pub(super) use join::join;
 use site::{Place, Server};
 use verdict::Verdict;
 
@@ -56,6 +63,7 @@ Examples:
   bivouac try vdi                         build what changed, and boot it
   bivouac try vdi@12 --firmware uefi      boot a release as a UEFI machine does
   bivouac try vdi --display window        the same, to look at
+  bivouac try vdi --var pve_user=anna     with a value that each machine has of its own
 
 In CI, where no terminal and no /dev/kvm are, and nobody is root:
   bivouac try vdi --locked --timeout 15m --console vdi.log --screenshot vdi.png";
@@ -77,6 +85,13 @@ pub(super) struct TryArgs {
     /// Where its screen is shown. With `vnc` and `window` it stays on until Ctrl-C, once it is up
     #[arg(long, value_enum, default_value = "none")]
     display: DisplayWord,
+    /// A value of a variable, as a machine has it of its own; may be repeated. A list has commas
+    #[arg(long = "var", value_name = "NAME=VALUE")]
+    vars: Vec<String>,
+    /// What the machine reaches besides its server: nothing, or whatever this computer reaches, which then sees it as one of
+    /// its machines
+    #[arg(long, value_enum, default_value = "closed")]
+    network: NetworkWord,
     /// How long it may take to come up [default: 3m, and 10m without /dev/kvm]
     #[arg(long, value_name = "TIME")]
     timeout: Option<humantime::Duration>,
@@ -105,6 +120,12 @@ enum DisplayWord {
     None,
     Vnc,
     Window,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum NetworkWord {
+    Closed,
+    Open,
 }
 
 impl TryArgs {
@@ -144,10 +165,11 @@ pub(super) async fn run(settings: &Settings, args: TryArgs, out: &mut dyn Write)
     );
     let stop = serve::on_signal()?.gently;
     let place = Place::prepare(settings, &manifest)?;
+    let vars = values(&manifest, &place, &args.vars)?;
     let console = args.console.clone().unwrap_or_else(|| place.log(profile, args.firmware.word()));
     let console = std::path::absolute(&console).with_context(|| format!("cannot write {}", console.display()))?;
     let trial =
-        Trial { args: &args, tools: &tools, manifest: &manifest, place: &place, console: &console, stop: &stop };
+        Trial { args: &args, tools: &tools, manifest: &manifest, vars, place: &place, console: &console, stop: &stop };
     let (best, why_not) = Accelerator::best();
     let verdict = match trial.boot(best, why_not, out).await? {
         Verdict::KvmFails => {
@@ -193,11 +215,45 @@ async fn bundle(settings: &Settings, args: &TryArgs, out: &mut dyn Write) -> any
     Ok(args.what.manifest(&Store::look_into(&settings.store()))?)
 }
 
+/// The values of the machine: those that are written, of variables the bundle has, and of all that each machine has to
+/// have of its own.
+fn values(manifest: &Manifest, place: &Place, written: &[String]) -> anyhow::Result<Vars> {
+    let (mut own, profile) = (Vars::new(), &manifest.profile);
+    if manifest.templates.is_none() {
+        anyhow::ensure!(
+            written.is_empty(),
+            "no file of profile `{profile}` is made for each machine, so it has no use for --var"
+        );
+        return Ok(own);
+    }
+    let kit = Kit::read(&Store::look_into(&place.store()), manifest.id())?;
+    let renderer = kit.renderer();
+    vars::add(&mut own, written, renderer)?;
+    renderer.accepts(&own).with_context(|| format!("profile `{profile}` does not take the values of --var"))?;
+    let is_missing = |name: &str, declared: &Declaration| {
+        declared.required == Required::Machine && declared.value.is_none() && !own.contains_key(name)
+    };
+    let missing: Vec<String> = (renderer.set().vars.iter())
+        .filter(|(name, declared)| is_missing(name, declared))
+        .map(|(name, Declaration { kind, description, .. })| match description.as_str() {
+            "" => format!("--var {name}=VALUE ({})", kind.word()),
+            what => format!("--var {name}=VALUE ({}: {what})", kind.word()),
+        })
+        .collect();
+    anyhow::ensure!(
+        missing.is_empty(),
+        "each machine of profile `{profile}` has values of its own, and this one has none; add {}",
+        missing.join(" and ")
+    );
+    Ok(own)
+}
+
 /// One bundle and where it is tried.
 struct Trial<'a> {
     args: &'a TryArgs,
     tools: &'a Tools,
     manifest: &'a Manifest,
+    vars: Vars,
     place: &'a Place,
     console: &'a Path,
     stop: &'a CancellationToken,
@@ -218,6 +274,10 @@ impl Trial<'_> {
         let console = Console::create(self.console);
         let mut console =
             console.with_context(|| format!("cannot write the console log {}", self.console.display()))?;
+        // The machine is told the port before anybody serves there.
+        let http = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("this computer has no port left")?;
+        let at = http.local_addr().context("the port for the machine is not known")?;
+        let program = std::env::current_exe().context("this program does not know where it is")?;
         let hardware = Hardware {
             qemu: &self.tools.qemu,
             accelerator,
@@ -228,6 +288,11 @@ impl Trial<'_> {
             uuid: UUID,
             serial: SERIAL,
             tftp: &self.place.tftp(&self.tools.loaders)?,
+            server: &[program.into(), "join".into(), at.to_string().into()],
+            reach: match args.network {
+                NetworkWord::Closed => Reach::Server,
+                NetworkWord::Open => Reach::Everything,
+            },
             console: self.console,
             folder: self.place.path(),
         };
@@ -241,7 +306,7 @@ impl Trial<'_> {
         out.flush()?;
         let started = Instant::now();
         let (mut machine, cable) = Machine::start(&hardware)?;
-        let server = Server::start(self.place, &self.tools.loaders, manifest, cable).await?;
+        let server = Server::start(self.place, &self.tools.loaders, (manifest, &self.vars), (cable, http)).await?;
         if self.tools.display == Display::Vnc {
             let address = machine.vnc().await.context("nobody knows where the screen is")?;
             writeln!(out, "its screen is shown by VNC on {address}")?;

@@ -1,7 +1,8 @@
 //! A site for one machine: a store with one bundle, a fleet of its own, and a server on the loopback.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context as _;
 use tokio::task::JoinHandle;
 
-use super::CHECK_IN;
+use super::{CHECK_IN, MAC};
 use crate::cli::pipeline::site_parts;
 use crate::cli::site_key::SiteKey;
 use crate::config::Settings;
@@ -21,6 +22,7 @@ use crate::model::manifest::Manifest;
 use crate::model::name::{ChannelName, ProfileName};
 use crate::model::net::TransferPorts;
 use crate::model::plan::{Assignment, Assignments};
+use crate::model::template::Vars;
 use crate::serve::dhcp::{Cable, Listen};
 use crate::serve::given::Given;
 use crate::serve::loaders::Loaders;
@@ -88,7 +90,7 @@ impl Place {
         self.scratch.path()
     }
 
-    fn store(&self) -> PathBuf {
+    pub(super) fn store(&self) -> PathBuf {
         self.path().join("store")
     }
 
@@ -117,26 +119,30 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Serves the bundle to the machine at the other end of `cable`, and to whoever else is on this computer.
+    /// Serves the bundle to the machine, which is at the other end of `cable` and comes by `http`, and to whoever else is on
+    /// this computer.
     pub(super) async fn start(
         place: &Place,
         loaders: &Arc<Loaders>,
-        manifest: &Manifest,
-        cable: UnixDatagram,
+        follows: (&Manifest, &Vars),
+        (cable, http): (UnixDatagram, TcpListener),
     ) -> anyhow::Result<Self> {
+        let (manifest, vars) = follows;
         let cable = Cable::new(cable, vm::HOST, vm::HOST_CARD, LOOK).context("the machine has no network")?;
         let folder = tempfile::Builder::new().prefix("fleet-").tempdir_in(place.path());
         let folder = folder.context("cannot make a folder for the fleet")?.keep();
         let database = DatabasePlace::File(folder.join("fleet.sqlite"));
         let follows = Assignment { profile: manifest.profile.clone(), channel: ChannelName::default_channel() };
-        // The machine is told the port before anybody serves there.
-        let http = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("this computer has no port left")?;
         let at = http.local_addr().context("the port for the machine is not known")?;
         let rules = Rules {
-            assignments: Assignments { fallback: Some(follows), ..Assignments::default() },
+            assignments: Assignments {
+                fallback: Some(follows),
+                vars: BTreeMap::from([(MAC, vars.clone())]),
+                ..Assignments::default()
+            },
             // It boots this bundle or none.
             boot_attempts: u32::MAX,
-            advertise: Some(format!("http://{}:{}", vm::HOST, at.port())),
+            advertise: Some(format!("http://{}", vm::SERVER)),
             loaders: Arc::clone(loaders),
             ..Rules::default()
         };

@@ -122,3 +122,124 @@ impl Verdict {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::model::boot::Step;
+    use crate::model::checkin::vitals::{HealthCheck, Vitals, Weight};
+    use crate::model::timeline::Stage;
+
+    const NOW: SystemTime = SystemTime::UNIX_EPOCH;
+
+    fn check(name: &str, weight: Weight, failure: Option<&str>) -> HealthCheck {
+        HealthCheck { name: name.to_owned(), weight, failure: failure.map(str::to_owned) }
+    }
+
+    /// A boot of which these problems are known; with vitals when it has checked in.
+    fn session(problems: &[&str], vitals: Option<Vitals>) -> Session {
+        Session {
+            token: String::new(),
+            started: NOW,
+            turn: 1,
+            told: None,
+            sent_to: None,
+            step: Step::Script,
+            step_at: NOW,
+            report: None,
+            problems: problems.iter().map(|&problem| problem.to_owned()).collect(),
+            alarm: None,
+            scripted_at: NOW,
+            last_check_in: vitals.as_ref().map(|_| NOW),
+            is_good: vitals.is_some() && problems.is_empty(),
+            health_since: NOW,
+            first_good: None,
+            vitals,
+            inventory: None,
+        }
+    }
+
+    fn said(verdict: &Verdict, last: &[&str]) -> String {
+        let (mut text, last) = (Vec::new(), last.iter().map(|&line| line.to_owned()).collect::<Vec<_>>());
+        verdict.report(&"vdi".parse().unwrap(), Duration::from_millis(12_345), &last, &mut text).unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
+    fn stage(step: Step) -> Stage {
+        Stage { files: 1, ..Stage::begin(step, NOW) }
+    }
+
+    #[test]
+    fn nothing_is_said_of_a_boot_that_goes_on() {
+        assert_eq!(Verdict::of(&session(&[], None), false), None);
+        assert_eq!(Verdict::of(&session(&[], None), true), None);
+    }
+
+    #[test]
+    fn a_machine_that_is_refused_is_not_waited_for() {
+        let verdict = Verdict::of(&session(&["it is arm64"], None), false).unwrap();
+        assert_eq!(verdict, Verdict::Refused(vec!["it is arm64".to_owned()]));
+        assert!(!verdict.is_healthy());
+        assert_eq!(said(&verdict, &[]), "vdi is NOT healthy after 12.3 s: it was given nothing to boot: it is arm64\n");
+    }
+
+    #[test]
+    fn a_healthy_machine_is_healthy_at_once_with_what_a_person_should_know() {
+        let checks = vec![
+            check("display", Weight::Required, None),
+            check("link", Weight::Wanted, None),
+            check("printer", Weight::Wanted, Some("no paper\u{1b}[2J")),
+        ];
+        let vitals = Vitals { checks, failed_services: vec!["cupsd".to_owned()], ..Vitals::default() };
+        let verdict = Verdict::of(&session(&[], Some(vitals)), false).unwrap();
+        assert!(verdict.is_healthy(), "{verdict:?}");
+        let said = said(&verdict, &["login:"]);
+        let expected = "vdi is healthy: up after 12.3 s, 0 packages as told, 2 health checks well\n  service cupsd";
+        assert!(said.starts_with(expected), "{said}");
+        assert!(said.contains("no paper\\u{1b}[2J\n") && !said.contains("login:"), "{said}");
+    }
+
+    #[test]
+    fn a_check_that_fails_has_time_to_become_well_and_other_problems_have_none() {
+        let vitals =
+            Vitals { checks: vec![check("display", Weight::Required, Some("no screen"))], ..Vitals::default() };
+        let sick: Vec<String> = vitals.problems().collect();
+        let [sick] = <[String; 1]>::try_from(sick).unwrap();
+        let early = session(&[&sick], Some(vitals.clone()));
+        assert_eq!(Verdict::of(&early, false), None);
+        assert_eq!(Verdict::of(&early, true), Some(Verdict::Unhealthy(vec![sick.clone()])));
+        let other = session(&[&sick, "it runs another bundle"], Some(vitals));
+        let verdict = Verdict::of(&other, false).unwrap();
+        assert!(said(&verdict, &[]).ends_with("no screen; it runs another bundle\n"), "{verdict:?}");
+    }
+
+    #[test]
+    fn a_machine_that_is_late_is_told_by_the_step_that_is_missing() {
+        let silent = Verdict::late(None);
+        assert_eq!(silent, Verdict::Late { steps: None, why: None });
+        assert!(said(&silent, &[]).contains("its firmware did not ask how to boot"));
+        let boot = Timeline::of(NOW, [Step::Script, Step::Kernel, Step::Initramfs].map(stage).to_vec());
+        let verdict = Verdict::late(Some(&boot));
+        let Verdict::Late { steps: Some(["initramfs", "site-initrd"]), .. } = verdict else { panic!("{verdict:?}") };
+        let text = said(&verdict, &["one", "two"]);
+        assert!(text.contains("the last step was initramfs, and site-initrd is missing"), "{text}");
+        assert!(text.ends_with("\nthe last lines of its console:\n  | one\n  | two\n"), "{text}");
+    }
+
+    #[test]
+    fn a_machine_that_goes_off_is_told_by_who_did_it() {
+        for (reason, expected) in [
+            ("guest-reset", "it tried to start again instead of coming up"),
+            ("guest-shutdown", "it switched itself off"),
+            ("host-ui", "its window was closed before it was up"),
+            ("host-qmp-quit", "it went off (host-qmp-quit)"),
+        ] {
+            let text = said(&Verdict::Off(Shutdown { reason: reason.to_owned() }), &[]);
+            assert_eq!(text, format!("vdi is NOT healthy after 12.3 s: {expected}\n"));
+        }
+        let text = said(&Verdict::Panic("no init".to_owned()), &[]);
+        assert!(text.ends_with(": its kernel panicked: no init\n"), "{text}");
+    }
+}
