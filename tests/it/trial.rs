@@ -62,8 +62,10 @@ impl Site {
     }
 }
 
-/// Answers what QEMU is asked first, and then where its screen is; its control is standard output.
-const SHOWN: &str = "echo $$ >\"$0.pid\"; read -r greeting <&1; read -r question <&1
+/// Answers what QEMU is asked first, and then where its screen is; its control is standard output. As if the processor could
+/// not run it, where it is asked to.
+const SHOWN: &str = "case \"$*\" in *'-accel kvm'*) exit 1; esac
+    echo $$ >\"$0.pid\"; read -r greeting <&1; read -r question <&1
     echo '{\"return\": {\"host\": \"127.0.0.1\", \"service\": \"5907\", \"enabled\": true}, \"id\": 2}' >&1
     exec sleep 3600";
 
@@ -206,6 +208,7 @@ fn a_screen_is_told_where_to_look_at_and_stays_on() {
     while !said.ends_with("it stays on; Ctrl-C switches it off\n") {
         said += &(lines.next().unwrap_or_else(|| panic!("it ended: {said}")).unwrap() + "\n");
     }
+    assert!(said.contains("software emulation"), "{said}");
     assert!(said.contains("\nits screen is shown by VNC on 127.0.0.1:5907\n"), "{said}");
     let machine = site.fake_pid();
     kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGINT).unwrap();

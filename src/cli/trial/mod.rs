@@ -308,8 +308,16 @@ impl Trial<'_> {
         let (mut machine, cable) = Machine::start(&hardware)?;
         let server = Server::start(self.place, &self.tools.loaders, (manifest, &self.vars), (cable, http)).await?;
         if self.tools.display == Display::Vnc {
-            let address = machine.vnc().await.context("nobody knows where the screen is")?;
-            writeln!(out, "its screen is shown by VNC on {address}")?;
+            match machine.vnc().await {
+                Ok(address) => writeln!(out, "its screen is shown by VNC on {address}")?,
+                Err(error) => {
+                    // When it is gone, the system says so a moment later; what comes of that is looked into below.
+                    tokio::time::sleep(LOOK_EVERY).await;
+                    if machine.end()?.is_none() {
+                        return Err(anyhow::Error::new(error).context("nobody knows where the screen is"));
+                    }
+                }
+            }
         }
         let patience = args.timeout.map_or_else(|| patience(accelerator), |timeout| *timeout);
         let watched = self.watch(&mut machine, &mut console, &server, started + patience, out).await;
