@@ -38,6 +38,7 @@ use crate::model::menu::{DiskRule, Menu};
 use crate::model::name::{ChannelName, ProfileName, nearest};
 use crate::model::net::{PlanError, SubnetError, TransferPorts};
 use crate::model::plan::{Assignment, Assignments};
+use crate::model::url::without_login;
 pub use file::{CachingMirror, Fetch, File, FleetTable, Follow, Http, OneOrMore, SiteTable, Tftp, Verify};
 
 /// The name of the site file, looked for in the working folder.
@@ -71,8 +72,8 @@ pub enum ConfigError {
         /// Where and what.
         source: Box<toml::de::Error>,
     },
-    /// A value that cannot be used.
-    #[error("`{key}` cannot be `{value}`: {why}")]
+    /// A value that cannot be used. One that may be an address is shown without its password.
+    #[error("`{key}` cannot be `{}`: {why}", without_login(value))]
     Value {
         /// The key, as in the file.
         key: &'static str,

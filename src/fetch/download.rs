@@ -13,6 +13,7 @@ use super::sink::Target;
 use super::transfer::no_answer;
 use super::{FetchError, Progress, RedirectFault, Silent};
 use crate::model::digest::{Digest, Digest512};
+use crate::model::url::without_login;
 
 /// How the HTTP client behaves. [`Default`] suits Alpine's mirrors; tests shorten the times.
 #[derive(Debug, Clone)]
@@ -250,7 +251,7 @@ fn follow(attempt: Attempt<'_>, limit: usize) -> reqwest::redirect::Action {
 
 /// The address a text names, when it is one of a web server.
 pub(super) fn address(text: &str) -> Result<Url, FetchError> {
-    let refuse = |reason: String| FetchError::Address { url: text.chars().take(200).collect(), reason };
+    let refuse = |reason: String| FetchError::Address { url: without_login(text).chars().take(200).collect(), reason };
     let url = Url::parse(text).map_err(|error| refuse(error.to_string()))?;
     if matches!(url.scheme(), "http" | "https") && url.has_host() {
         Ok(url)
@@ -259,13 +260,9 @@ pub(super) fn address(text: &str) -> Result<Url, FetchError> {
     }
 }
 
-/// An address for a message: without the password that it may carry.
+/// An address for a message.
 pub(super) fn shown(url: &Url) -> String {
-    let mut url = url.clone();
-    if url.password().is_some() {
-        let _ = url.set_password(Some("***"));
-    }
-    url.into()
+    without_login(url.as_str()).into_owned()
 }
 
 /// Runs file work on a thread of its own; a panic there is one here.
@@ -295,6 +292,6 @@ mod tests {
     #[test]
     fn a_password_does_not_get_into_a_message() {
         let url = address("https://user:secret@mirror.example/x").unwrap();
-        assert_eq!(shown(&url), "https://user:***@mirror.example/x");
+        assert_eq!(shown(&url), "https://***@mirror.example/x");
     }
 }

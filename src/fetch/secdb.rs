@@ -3,6 +3,7 @@
 use super::{Downloader, Expect, FetchError};
 use crate::apk::{SECDB_LIMIT, Secdb, SecdbError};
 use crate::model::alpine::Branch;
+use crate::model::url::without_login;
 
 /// The advisories of a repository, from the server at `base`. Nothing depends on them, so the server is asked once.
 ///
@@ -12,5 +13,8 @@ pub async fn secdb(downloader: &Downloader, base: &str, branch: Branch, reposito
     let url = format!("{base}/{branch}/{repository}.json");
     let bytes = downloader.hasty().silent().bytes(&url, &Expect::at_most(SECDB_LIMIT as u64)).await?;
     let read = Secdb::parse(&bytes).and_then(|database| database.of(&branch.to_string(), repository));
-    read.map_err(|source: SecdbError| FetchError::Refused { url, source: Box::new(source) })
+    read.map_err(|source: SecdbError| FetchError::Refused {
+        url: without_login(&url).into_owned(),
+        source: Box::new(source),
+    })
 }

@@ -32,4 +32,5 @@ pub mod rollout;
 pub mod script;
 pub mod template;
 pub mod timeline;
+pub mod url;
 pub mod virtual_machine;

@@ -3,7 +3,7 @@
 
 use crate::support::alpine::{LIST, TARBALL, list, members, signer, tarball};
 use crate::support::server::Reply;
-use crate::support::site::{MAIN, Site, index, package, signing_key};
+use crate::support::site::{MAIN, Ran, Site, index, package, signing_key};
 
 /// The store and the staged bundle, to see that nothing changed.
 fn snapshot(site: &Site) -> Vec<(String, Vec<u8>)> {
@@ -346,4 +346,35 @@ fn a_running_server_goes_on_when_a_build_fails() {
     site.write("profiles/hello/profile.toml", "nonsense");
     refused(&site, &["up", "hello"], &["profiles/hello/profile.toml"]);
     assert!(server.get("/script?mac=52:54:00:00:00:01").contains("bivouac_bundle="));
+}
+
+#[test]
+fn no_message_shows_the_password_of_an_address() {
+    let site = Site::published();
+    site.write("leaky.toml", "secdb = \"ftp://me:s3cret@mirror.example/alpine\"\n");
+    let down = "http://me:s3cret@127.0.0.1:1/alpine";
+    site.mirror.server.put("/db/v3.24/main.json", Reply::Page("s3cret in no address"));
+    // What is newer is looked up.
+    let newer = [("alpine-base", "2.0-r0", &["busybox", "openrc"][..]), ("busybox", "1.0-r0", &[])];
+    site.mirror.offer_versions(&[&newer[..], &[("openrc", "1.0-r0", &["busybox"])]].concat());
+    let answering = site.mirror.server.base.replace("http://", "http://me:s3cret@") + "/db";
+    for (arguments, expected) in [
+        (&["list", "--mirror", "http://me:s3cret@mirror.example/alpine?x"][..], "`mirror` cannot be `http://***@"),
+        (&["list", "--mirror", "me:s3cret@mirror.example"], "`mirror` cannot be `***@mirror.example`"),
+        (&["list", "--site", "leaky.toml"], "`secdb` cannot be `ftp://***@"),
+        (&["fetch", "hello", "--mirror", down], "it must not carry a user name or password"),
+        (&["fetch", "--list", "--mirror", down], "http://***@127.0.0.1:1/alpine"),
+        (&["outdated", "hello", "--secdb", down], "http://***@127.0.0.1:1/alpine/v3.24/main.json"),
+        (&["outdated", "hello", "--secdb", &answering], "/db/v3.24/main.json"),
+        (&["outdated", "hello", "--secdb", "s3cret:s3cret@x", "--json"], "`secdb` cannot be `***@x`"),
+    ] {
+        for format in ["text", "json"] {
+            let mut command = site.command(&[&["--log-format", format], arguments].concat());
+            let ran = Ran::of(command.env("RUST_LOG", "trace").output().unwrap(), &site);
+            assert!(ran.err.contains(expected), "{arguments:?}: {}", ran.err);
+            let all = ran.out + &ran.err;
+            let line = all.lines().find(|line| line.contains("s3cret"));
+            assert!(line.is_none(), "{arguments:?}: {line:?}");
+        }
+    }
 }

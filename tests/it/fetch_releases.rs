@@ -409,6 +409,6 @@ async fn a_mirror_needs_an_address_of_a_folder() {
     );
     assert_eq!(
         refusal("https://me:secret@mirror.example/alpine"),
-        "`https://me:***@mirror.example/alpine` is not an address to download from: it must not carry a user name or password"
+        "`https://***@mirror.example/alpine` is not an address to download from: it must not carry a user name or password"
     );
 }
