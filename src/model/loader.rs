@@ -1,5 +1,6 @@
 //! The two kinds of iPXE a machine can be handed, and the rules of the site file that choose between them.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -88,6 +89,26 @@ impl fmt::Display for LoaderRule {
             (false, None) => f.write_str(&machines.join(", ")),
             (false, Some(firmware)) => write!(f, "{} with {firmware}", machines.join(", ")),
         }
+    }
+}
+
+/// The machines that may go back from iPXE to their firmware: their policy leads to their own disk, or lets somebody choose it.
+///
+/// They get an iPXE with the firmware's drivers, unless a rule says otherwise: one with its own takes the card away from
+/// the firmware, and some firmware hangs when it gets the card back (OVMF with a virtio card does).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Returning {
+    /// Every machine that is not named otherwise.
+    pub by_default: bool,
+    /// Machines that do not what the others do.
+    pub exceptions: BTreeSet<Mac>,
+}
+
+impl Returning {
+    /// Whether this machine may.
+    #[must_use]
+    pub fn has(&self, mac: &Mac) -> bool {
+        self.by_default != self.exceptions.contains(mac)
     }
 }
 

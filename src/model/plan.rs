@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::model::identity::Identity;
 use crate::model::label::rule::Rule;
 use crate::model::ledger::{Ledger, Target};
+use crate::model::loader::Returning;
 use crate::model::mac::Mac;
 use crate::model::machine::MachineId;
 use crate::model::manifest::{BundleId, Manifest};
@@ -54,6 +55,16 @@ impl Assignments {
     #[must_use]
     pub fn policy_of(&self, mac: &Mac) -> Policy {
         self.policies.get(mac).copied().unwrap_or(self.policy)
+    }
+
+    /// The machines that may go back from iPXE to their firmware, as far as the site file says. A machine that only the
+    /// ledger knows counts as unknown.
+    #[must_use]
+    pub fn returning(&self) -> Returning {
+        let by_default =
+            self.policy != Policy::Boot || matches!(self.unknown, UnknownPolicy::Menu | UnknownPolicy::LocalDisk);
+        let differs = |mac: &&Mac| (self.policy_of(mac) != Policy::Boot) != by_default;
+        Returning { by_default, exceptions: self.vars.keys().filter(differs).copied().collect() }
     }
 
     /// What a machine does that neither the site file names, as `named`, nor `ledger` has anything of; nothing for all
@@ -309,6 +320,26 @@ mod tests {
         let published = catalog().channels.into_values().last().unwrap();
         let wrong = run(&arm, "vdi".parse().unwrap(), published).unwrap_err();
         assert_eq!(wrong.to_string(), "profile vdi is for x86_64 and this machine is arm64");
+    }
+
+    #[test]
+    fn who_goes_back_to_its_firmware_follows_from_the_policies() {
+        let mac = |last: u8| machine(last).mac;
+        let of = |policy, unknown| {
+            let assignments = Assignments {
+                vars: BTreeMap::from([(mac(1), Vars::new()), (mac(2), Vars::new())]),
+                policies: BTreeMap::from([(mac(1), Policy::Boot), (mac(2), Policy::LocalDisk)]),
+                policy,
+                unknown,
+                ..Assignments::default()
+            };
+            [1, 2, 3].map(|last| assignments.returning().has(&mac(last)))
+        };
+        assert_eq!(of(Policy::Boot, UnknownPolicy::Boot), [false, true, false]);
+        assert_eq!(of(Policy::Boot, UnknownPolicy::Inbox), [false, true, false]);
+        assert_eq!(of(Policy::Boot, UnknownPolicy::Menu), [false, true, true]);
+        assert_eq!(of(Policy::Ask, UnknownPolicy::Boot), [false, true, true]);
+        assert_eq!(of(Policy::LocalDisk, UnknownPolicy::Boot), [false, true, true]);
     }
 
     #[test]

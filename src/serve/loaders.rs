@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::model::digest::Digest;
 use crate::model::firmware::Firmware;
-use crate::model::loader::{LoaderKind, LoaderRule};
+use crate::model::loader::{LoaderKind, LoaderRule, Returning};
 use crate::wire::loader::{Inspection, pe_machine};
 
 pub use self::choice::{Choice, Unmet};
@@ -48,6 +48,7 @@ pub struct Loaders {
     found: Vec<Loader>,
     refused: Vec<Refused>,
     rules: Vec<LoaderRule>,
+    returning: Returning,
 }
 
 /// A file with the name of a loader that is none.

@@ -220,6 +220,21 @@ impl Lab {
         self.start(Machine::BiosRom, &Who::the_only_one(), &["-no-reboot", "-drive", &disk])
     }
 
+    /// Switches a UEFI machine on that has a disk too, whose boot loader says `from the disk` on the console.
+    pub fn power_on_with_system_partition(&self) -> Process {
+        let (disk, loader, commands) = (self.path("disk.img"), self.path("bootx64.efi"), self.path("grub.cfg"));
+        fs::write(&commands, "echo from the disk\necho\nsleep 3600\n").unwrap();
+        let inside = format!("boot/grub/grub.cfg={}", commands.display());
+        run("grub-mkstandalone", &["--format=x86_64-efi", "--output", loader.to_str().unwrap(), &inside]);
+        let image = ["-i", disk.to_str().unwrap()];
+        run("mformat", &[&image[..], &["-C", "-F", "-T", "131072", "::"]].concat());
+        run("mmd", &[&image[..], &["::/EFI", "::/EFI/BOOT"]].concat());
+        run("mcopy", &[&image[..], &[loader.to_str().unwrap(), "::/EFI/BOOT/BOOTX64.EFI"]].concat());
+        let drive = format!("if=none,id=disk,format=raw,file={}", disk.display());
+        let more = ["-no-reboot", "-drive", &drive, "-device", "virtio-blk-pci,drive=disk,bootindex=1"];
+        self.start(Machine::UefiPxe, &Who::the_only_one(), &more)
+    }
+
     /// Switches the machine on. It stops where others would reboot.
     pub fn power_on(&self, machine: Machine) -> Process {
         self.start(machine, &Who::the_only_one(), &["-no-reboot"])
@@ -400,7 +415,12 @@ impl Drop for Process {
 
 /// Runs `ip`, which must succeed.
 pub fn ip(arguments: &[&str]) {
-    let output = Command::new("ip").args(arguments).output().expect("ip, of the package iproute2, is installed");
+    run("ip", arguments);
+}
+
+/// Runs a program, which must succeed.
+fn run(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "ip {}: {said}(boot tests need root)", arguments.join(" "));
+    assert!(output.status.success(), "{program} {}: {said}(boot tests need root)", arguments.join(" "));
 }

@@ -6,7 +6,7 @@
 //! | OVMF, PXE | here | `main` | here | here |
 //! | OVMF, HTTP Boot | `main` | here | here | here |
 
-use crate::lab::{Lab, Machine, Neighbour};
+use crate::lab::{Lab, Machine, Neighbour, PATIENCE};
 use crate::site::Site;
 use crate::{FULL, assert_up};
 
@@ -78,4 +78,24 @@ fn uefi_http_beside_the_dhcp_server_of_the_same_computer() {
 #[test]
 fn uefi_http_behind_a_relay() {
     boots_behind_a_relay(Machine::UefiHttp, "hr");
+}
+
+#[test]
+fn uefi_at_its_menu_takes_the_default() {
+    let (site, lab) = (Site::publish(), Lab::new("um"));
+    let file = lab.path("bivouac.toml");
+    std::fs::write(&file, "default-policy = \"ask\"\n[menu]\ntimeout = \"2s\"\n").unwrap();
+    boots(&lab, Machine::UefiPxe, &site, &[&FULL[..], &["--site", file.to_str().unwrap()]].concat());
+}
+
+#[test]
+fn uefi_that_shall_boot_from_its_disk_does() {
+    let (site, lab) = (Site::publish(), Lab::new("ud"));
+    let file = lab.path("bivouac.toml");
+    std::fs::write(&file, "default-policy = \"local-disk\"\n").unwrap();
+    let mut server = lab.serve(&site.state(), &[&FULL[..], &["--site", file.to_str().unwrap()]].concat());
+    let mut machine = lab.power_on_with_system_partition();
+    machine.wait_for("from the disk", PATIENCE);
+    server.drain();
+    assert!(server.text().contains("loader=snponly.efi"), "{}", server.text());
 }

@@ -274,6 +274,25 @@ UEFI x86_64  snponly.efi    firmware's  lib/snponly.efi    2 (snponly for 00:e0:
 }
 
 #[test]
+fn a_machine_that_may_boot_from_its_disk_gets_a_loader_that_gives_it_back() {
+    let site = site();
+    put(&site, "lib/snponly.efi", &snponly(X64));
+    site.write(
+        "bivouac.toml",
+        "loaders = \"lib\"\n[machines.\"52:54:00:00:00:01\"]\npolicy = \"local-disk\"\n\
+         [machines.\"52:54:00:00:00:02\"]\npolicy = \"boot\"\n",
+    );
+    let row = |mac: &str| {
+        let out = done(&site, &["loaders", "--for", mac, "--firmware", "efi-x64"]);
+        out.lines().last().unwrap().split_whitespace().skip(2).collect::<Vec<_>>().join(" ")
+    };
+    let stays = "ipxe.efi native lib/ipxe.efi none, the best";
+    assert_eq!(row("52:54:00:00:00:01"), "snponly.efi firmware's lib/snponly.efi none, it may go back to its firmware");
+    assert_eq!(row("52:54:00:00:00:02"), stays);
+    assert_eq!(row("52:54:00:00:00:03"), stays);
+}
+
+#[test]
 fn flags_and_rules_that_make_no_sense_are_refused() {
     let site = site();
     let error = refused(&site, &["loaders", "--json", "add", "lib/ipxe.efi"]);

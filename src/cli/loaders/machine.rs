@@ -61,6 +61,7 @@ fn row((firmware, choice): &(Firmware, Option<Choice<'_>>)) -> Vec<String> {
 /// The rule, and that it is not followed when what it wants is not there.
 fn reason(choice: &Choice<'_>) -> String {
     match choice.rule {
+        None if choice.returns => "none, it may go back to its firmware".to_owned(),
         None => "none, the best".to_owned(),
         Some((number, rule)) if choice.is_as_wanted() => format!("{number} ({rule})"),
         Some((number, rule)) => format!("{number} ({rule}), and there is no such loader"),
@@ -77,6 +78,7 @@ fn describe((firmware, choice): &(Firmware, Option<Choice<'_>>)) -> Value {
         "path": loader.map(|loader| loader.path.display().to_string()),
         "sha256": loader.map(|loader| &loader.digest),
         "rule": rule.map(|(number, rule)| describe_rule(number, rule)),
+        "returns": choice.map(|choice| choice.returns),
         "as_wanted": choice.map(|choice| choice.is_as_wanted()),
     })
 }

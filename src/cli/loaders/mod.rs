@@ -100,7 +100,7 @@ pub(super) fn run(settings: &Settings, args: LoadersArgs, out: &mut dyn Write) -
 }
 
 /// The loaders machines of this site are handed: those added to it, then those of the folder the site file names or of
-/// the distribution, with the site's rules.
+/// the distribution, with the site's rules and who may go back to its firmware.
 pub(super) fn find(settings: &Settings) -> anyhow::Result<Loaders> {
     let folders: Vec<PathBuf> = match &settings.loaders {
         Some(folder) => {
@@ -109,7 +109,8 @@ pub(super) fn find(settings: &Settings) -> anyhow::Result<Loaders> {
         }
         None => DEFAULT_FOLDERS.iter().map(PathBuf::from).collect(),
     };
-    Ok(Loaders::find(&settings.own_loaders(), &folders).with_rules(settings.loader_rules.clone()))
+    let found = Loaders::find(&settings.own_loaders(), &folders);
+    Ok(found.with_rules(settings.loader_rules.clone()).with_returning(settings.assignments.returning()))
 }
 
 /// A kind of firmware in the site file's words.

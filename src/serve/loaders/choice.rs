@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{Loader, Loaders};
 use crate::model::firmware::Firmware;
-use crate::model::loader::{LoaderKind, LoaderRule, choose};
+use crate::model::loader::{LoaderKind, LoaderRule, Returning, choose};
 use crate::model::mac::Mac;
 
 /// The loader of one machine, and why.
@@ -14,6 +14,8 @@ pub struct Choice<'a> {
     pub loader: &'a Loader,
     /// The number of the rule that is about this machine, and the rule.
     pub rule: Option<(usize, &'a LoaderRule)>,
+    /// Whether no rule is about it, and it has the firmware's drivers because it may go back to its firmware.
+    pub returns: bool,
 }
 
 impl Choice<'_> {
@@ -60,20 +62,29 @@ impl Loaders {
         Self { rules, ..self }
     }
 
+    /// The same loaders, where these machines may go back to their firmware.
+    #[must_use]
+    pub fn with_returning(self, returning: Returning) -> Self {
+        Self { returning, ..self }
+    }
+
     /// The rules, as the site file has them.
     #[must_use]
     pub fn rules(&self) -> &[LoaderRule] {
         &self.rules
     }
 
-    /// The loader for one machine: of the kind that the first rule about it wants, when there is one; else the best
-    /// for its firmware.
+    /// The loader for one machine: of the kind that the first rule about it wants, when there is one; else one that
+    /// gives it back, if it may go back to its firmware; else the best for its firmware.
     #[must_use]
     pub fn for_machine(&self, firmware: Firmware, mac: &Mac) -> Option<Choice<'_>> {
         let rule = choose(&self.rules, firmware, mac);
-        let wanted = rule.and_then(|(_, rule)| self.of_kind(firmware, rule.kind));
+        let wanted = match rule {
+            Some((_, rule)) => self.of_kind(firmware, rule.kind),
+            None => self.returning.has(mac).then(|| self.of_kind(firmware, LoaderKind::Snponly)).flatten(),
+        };
         let loader = wanted.or_else(|| self.for_firmware(firmware))?;
-        Some(Choice { loader, rule })
+        Some(Choice { loader, rule, returns: rule.is_none() && wanted.is_some() })
     }
 
     /// The loader for machines with this firmware about which no rule says more than that: of the kind that the first
@@ -82,7 +93,10 @@ impl Loaders {
     pub fn for_every_machine(&self, firmware: Firmware) -> Option<&Loader> {
         let is_for_all =
             |rule: &&LoaderRule| rule.machines.is_empty() && rule.firmware.is_none_or(|own| own == firmware);
-        let wanted = self.rules.iter().find(is_for_all).and_then(|rule| self.of_kind(firmware, rule.kind));
+        let wanted = match self.rules.iter().find(is_for_all) {
+            Some(rule) => self.of_kind(firmware, rule.kind),
+            None => self.returning.by_default.then(|| self.of_kind(firmware, LoaderKind::Snponly)).flatten(),
+        };
         wanted.or_else(|| self.for_firmware(firmware))
     }
 
@@ -139,6 +153,29 @@ mod tests {
             loader("start4.elf", Firmware::RaspberryPi),
         ])
         .with_rules(rules.iter().map(rule).collect())
+    }
+
+    #[test]
+    fn machines_that_may_go_back_to_their_firmware_get_a_loader_that_gives_them_back() {
+        let mac: Mac = "52:54:00:00:00:01".parse().unwrap();
+        let returning =
+            |by_default, exceptions: &[Mac]| Returning { by_default, exceptions: exceptions.iter().copied().collect() };
+        for (returning, name, returns, every) in [
+            (returning(false, &[]), "ipxe.efi", false, "ipxe.efi"),
+            (returning(false, &[mac]), "snponly.efi", true, "ipxe.efi"),
+            (returning(true, &[]), "snponly.efi", true, "snponly.efi"),
+            (returning(true, &[mac]), "ipxe.efi", false, "snponly.efi"),
+        ] {
+            let loaders = loaders(&[]).with_returning(returning.clone());
+            let choice = loaders.for_machine(Firmware::EfiX64, &mac).unwrap();
+            assert_eq!((choice.loader.name.as_str(), choice.returns), (name, returns), "{returning:?}");
+            assert_eq!(loaders.for_every_machine(Firmware::EfiX64).unwrap().name, every, "{returning:?}");
+        }
+        let everybody = returning(true, &[]);
+        let ruled = loaders(&[("52:54", None, LoaderKind::Ipxe)]).with_returning(everybody.clone());
+        assert_eq!(chosen(&ruled, Firmware::EfiX64, "52:54:00:00:00:01"), ("ipxe.efi".to_owned(), Some(1), true));
+        let without = loaders(&[]).with_returning(everybody);
+        assert_eq!(chosen(&without, Firmware::EfiArm64, "52:54:00:00:00:01").0, "ipxe-arm64.efi");
     }
 
     fn chosen(loaders: &Loaders, firmware: Firmware, mac: &str) -> (String, Option<usize>, bool) {
