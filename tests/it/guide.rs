@@ -259,6 +259,24 @@ fn every_command_of_the_readme_and_the_reference_is_one() {
     assert!(count > 60, "{count}");
 }
 
+#[test]
+fn every_command_that_a_sentence_names_is_one() {
+    let reader = Reader::new();
+    let mut count = 0;
+    for page in pages().into_iter().chain(reference()) {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for named in text.split('`').skip(1).step_by(2).filter(|span| span.starts_with("bivouac ")) {
+            // `bivouac assign MAC PROFILE`: what capitals stand for is no part of it, nor is where its output goes.
+            let is_said = |word: &&str| *word != ">" && word.contains(|letter: char| !letter.is_ascii_uppercase());
+            let line: Vec<&str> = named.split_whitespace().take_while(is_said).collect();
+            let ran = Ran::of(reader.shell(&format!("{} --help", line.join(" "))).output().unwrap(), &reader.site);
+            assert_eq!(ran.code, Some(0), "{}: `{named}`\n{}", page.display(), ran.err);
+            count += 1;
+        }
+    }
+    assert!(count > 20, "{count}");
+}
+
 /// What is looked up, which stands in no order that somebody would type.
 fn reference() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
