@@ -105,6 +105,8 @@ fn what_somebody_switched_off_that_was_in_use_stays_off() {
     let server = bed.site.serve_as(file, &["--dhcp", "off"]);
     let boots = |mac: &str| server.get(&format!("/script?mac={mac}")).contains("bivouac_bundle=");
     assert!(boots(&mac) && !boots("52:54:00:00:00:99"), "nobody has to approve it, as others have to be");
+    // What it noted of the boot is in the database when it has ended.
+    server.stop();
     let id = bed.cluster.id("hello-01");
     bed.cluster.state().vms.get_mut(&id).unwrap().status = "stopped".to_owned();
     bed.cluster.changes();
