@@ -6,8 +6,9 @@ use super::{Lab, Mode, SERVER};
 /// Clients that want an address: fewer than the pool has.
 const CLIENTS: &str = "50000";
 
-/// Clients that want to boot: as many as the largest sites have.
-const MACHINES: &str = "5000";
+/// Clients that want to boot: three times what the largest sites have, so that none of them asks more often than a
+/// machine that boots, even at the rates at which perfdhcp can send.
+const MACHINES: &str = "16000";
 
 /// What perfdhcp said.
 pub struct Run {
