@@ -17,7 +17,7 @@ use crate::model::mac::Mac;
 /// How many changes may wait for the database, in order; a machine that finds no room is written later, as it is then.
 pub(super) const QUEUE: usize = 8192;
 
-/// How many machines are written at once that were given scripts or went a step further. With the pause after it, this
+/// How many machines are written at once that were given scripts or went a step further from there. With the pause after it, this
 /// leaves the processors to those who answer while a fleet is turned on, which is on disk some seconds later.
 const MACHINES_AT_ONCE: usize = 512;
 
@@ -33,11 +33,15 @@ const EVENTS_EVERY: Duration = Duration::from_millis(250);
 /// How long a change waits for others, when some were written just before it.
 const GATHER: Duration = Duration::from_millis(100);
 
-/// How often check-ins are written that are not the first of their boot: of each machine, the last one.
-const CHECK_INS_EVERY: Duration = Duration::from_secs(2);
+/// How often machines are written that only went on: they checked in, not for the first time in their boot, or their
+/// firmware took a step. Of each, as it is then.
+const DUE_EVERY: Duration = Duration::from_secs(2);
 
 /// How many of these are written at once, so that a first check-in does not wait for a fleet.
-const CHECK_INS_AT_ONCE: usize = 512;
+const DUE_AT_ONCE: usize = 512;
+
+/// How often it is looked for boots that fell quiet.
+const QUIET_EVERY: Duration = Duration::from_secs(1);
 
 /// How often the database is asked what other servers wrote.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -56,7 +60,8 @@ pub(super) struct Known {
     pub(super) events: Mutex<Vec<Event>>,
     /// Machines that are to be written down with the next changes, as they are then.
     soon: Mutex<HashSet<Mac>>,
-    /// The same for those that may wait for more: they checked in again, or there was no room in the queue.
+    /// The same for those that may wait for more: they checked in again, are not yet at their script, or found no room in
+    /// the queue.
     due: Mutex<HashSet<Mac>>,
     /// Wakes the task that writes, when a machine is to be written soon.
     wake: Notify,
@@ -151,10 +156,14 @@ impl Known {
         waiting.extend(events.into_iter().take(room));
     }
 
-    /// Some of what waits to be written, with what fell quiet; or everything there is.
-    fn take(&self, all: bool) -> Vec<Event> {
+    /// What fell quiet is to be written; or all that was seen.
+    fn settle(&self, all: bool) {
         let quiet = self.roster().quiet(SystemTime::now(), all);
         self.keep(quiet);
+    }
+
+    /// Some of the events that wait to be written, or all.
+    fn take_events(&self, all: bool) -> Vec<Event> {
         let mut waiting = lock(&self.events);
         let count = if all { waiting.len() } else { waiting.len().min(EVENTS_AT_ONCE) };
         waiting.drain(..count).collect()
@@ -177,6 +186,16 @@ pub(super) enum Write {
     Flush(oneshot::Sender<()>),
 }
 
+impl Write {
+    /// The machine that is written, if one is.
+    pub(super) fn row(&self) -> Option<&Row> {
+        match self {
+            Self::Save(row, _) | Self::Seen(row) => Some(row),
+            Self::Forget(_) | Self::Made(..) | Self::Flush(_) => None,
+        }
+    }
+}
+
 /// Writes what comes, and events a few times a second. What cannot be written now is tried again until it can: others wait
 /// in the queue, in order.
 ///
@@ -186,7 +205,8 @@ pub(super) enum Write {
 pub(super) async fn write_behind(database: Arc<Database>, known: Arc<Known>, mut queue: mpsc::Receiver<Write>) {
     let mut batch = Vec::new();
     let mut is_open = true;
-    let mut rows_due = Instant::now() + CHECK_INS_EVERY;
+    let mut rows_due = Instant::now() + DUE_EVERY;
+    let mut quiet_due = Instant::now() + QUIET_EVERY;
     let mut look_due = Instant::now() + LOOK_EVERY;
     while is_open {
         tokio::select! {
@@ -196,12 +216,19 @@ pub(super) async fn write_behind(database: Arc<Database>, known: Arc<Known>, mut
             () = tokio::time::sleep(EVENTS_EVERY) => {}
         }
         let is_last = !is_open || batch.iter().any(|write| matches!(write, Write::Flush(_)));
-        let events = known.take(is_last);
+        if is_last || Instant::now() >= quiet_due {
+            quiet_due = Instant::now() + QUIET_EVERY;
+            known.settle(is_last);
+        }
+        let events = known.take_events(is_last);
         // After what came in order: machines are written as they are now.
         batch.extend(known.take_rows(&known.soon, if is_last { usize::MAX } else { MACHINES_AT_ONCE }));
         if is_last || Instant::now() >= rows_due {
-            rows_due = Instant::now() + CHECK_INS_EVERY;
-            batch.extend(known.take_rows(&known.due, if is_last { usize::MAX } else { CHECK_INS_AT_ONCE }));
+            batch.extend(known.take_rows(&known.due, if is_last { usize::MAX } else { DUE_AT_ONCE }));
+            // What is left over goes with the next ones.
+            if lock(&known.due).is_empty() {
+                rows_due = Instant::now() + DUE_EVERY;
+            }
         }
         if batch.is_empty() && events.is_empty() {
             if Instant::now() >= look_due {

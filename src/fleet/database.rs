@@ -12,6 +12,7 @@ use super::engine::Engine;
 use super::others::{Fresh, Others};
 use super::rows::{self, Begun};
 use super::{Event, FleetError, Machine, Made, Session, Told};
+use crate::model::boot::Step;
 use crate::model::database::DatabasePlace;
 use crate::model::digest::Digest;
 use crate::model::identity::Identity;
@@ -74,6 +75,22 @@ impl Row {
 
     pub(super) const fn mac(&self) -> Mac {
         self.0.identity.mac
+    }
+
+    /// The boot it is of.
+    const fn boot(&self) -> (Mac, SystemTime) {
+        (self.0.identity.mac, self.0.session.started)
+    }
+
+    /// Whether it is of the first boot of its machine, before which there was nothing.
+    fn is_first(&self) -> bool {
+        self.0.session.started == self.0.first_seen
+    }
+
+    /// Whether nobody knows yet who the machine is: all that was seen of it is its firmware, at its first boot. Addresses
+    /// are free to invent, and the other servers hear of a machine when it is worth something.
+    fn is_bare(&self) -> bool {
+        self.is_first() && self.0.session.step < Step::Script
     }
 }
 
@@ -200,14 +217,12 @@ impl Database {
             false => load(&mut transaction, NO_REPORT, &self.others.since()).await?,
         };
         self.others.note(&theirs);
-        let mut touched = BTreeSet::new();
-        let row_of = |write: &Write| match write {
-            Write::Save(row, _) | Write::Seen(row) => Some(row.mac()),
-            Write::Forget(_) | Write::Made(..) | Write::Flush(_) => None,
-        };
+        let (mut touched, mut told) = (BTreeSet::new(), BTreeSet::new());
         // Of each machine only its last state is to be kept, and what it reported, which only one row has.
         let last: HashMap<Mac, usize> =
-            writes.iter().enumerate().filter_map(|(number, write)| Some((row_of(write)?, number))).collect();
+            writes.iter().enumerate().filter_map(|(number, write)| Some((write.row()?.mac(), number))).collect();
+        // Nothing is older than they are.
+        self.begun.written(writes.iter().filter_map(Write::row).filter(|row| row.is_first()).map(|row| row.boot()));
         let mut gathered: Vec<&Machine> = Vec::new();
         let mut boots: Vec<(Mac, SystemTime)> = events.iter().map(|event| (event.mac, event.boot)).collect();
         for (number, write) in writes.iter().enumerate() {
@@ -218,14 +233,18 @@ impl Database {
                         if !touched.insert(row.mac()) {
                             self.write(&mut transaction, &std::mem::take(&mut gathered)).await?;
                         }
+                        if !row.is_bare() {
+                            told.insert(row.mac());
+                        }
                         gathered.push(&row.0);
-                        boots.push((row.mac(), row.0.session.started));
+                        boots.push(row.boot());
                     }
                 }
                 Write::Forget(mac) => {
                     self.write(&mut transaction, &std::mem::take(&mut gathered)).await?;
                     self.others.forget(mac);
                     touched.remove(mac);
+                    told.remove(mac);
                     forget(&mut transaction, mac).await?;
                 }
                 Write::Made(mac, made, content) => save_made(&mut transaction, mac, made, content).await?,
@@ -234,12 +253,13 @@ impl Database {
         }
         self.write(&mut transaction, &gathered).await?;
         rows::add_events(&self.engine, &mut transaction, events).await?;
-        let begun = self.begun.machines(boots);
+        let begun = self.begun.machines(&boots);
         rows::drop_old_sessions(&mut transaction, &begun).await?;
         rows::drop_old_events(&mut transaction, &begun).await?;
-        self.others.touch(&mut transaction, change, &touched).await?;
+        self.others.touch(&mut transaction, change, &told).await?;
         transaction.commit().await?;
         self.others.seen(change);
+        self.begun.written(boots);
         Ok(theirs)
     }
 

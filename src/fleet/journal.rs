@@ -1,7 +1,8 @@
 //! What is seen of the boots under way, step by step, and what of it is written down. Pure: the time is an argument.
 //!
 //! Anybody can send packets under any address, so what is written of one step of one boot gets rarer the more often it
-//! happens: at once at first, then at doubling distances, and once more when the boot goes on or falls quiet.
+//! happens: at once at first, then at doubling distances, and once more when the boot goes on or falls quiet. What firmware
+//! does before the machine has its script is written a moment later, with what it does next.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
@@ -101,8 +102,11 @@ impl Journal {
         };
         let Some(page) = boot.pages.get_mut(place) else { return Vec::new() };
         page.add(sighting, now);
-        let (is_new, is_due) = (page.notes == 0, page.is_due(now));
+        let (is_new, is_due) = (page.notes == 0 && sighting.step >= Step::Script, page.is_due(now));
         self.unwritten.insert(mac);
+        if !is_new && !is_due {
+            return Vec::new();
+        }
         // What happened before a new step is at its end, mostly.
         self.write(mac, |page| is_new || is_due && page.stage.step == sighting.step)
     }
@@ -129,7 +133,8 @@ impl Journal {
             if page.notes < MAX_NOTES {
                 page.notes += 1;
                 page.noted = page.stage.last;
-                events.push(Event { mac, boot: began, stage: page.stage.clone() });
+                let remark = page.stage.remark.take();
+                events.push(Event { mac, boot: began, stage: Stage { remark, ..page.stage.clone() } });
             }
             page.stage.remark = None;
         }
@@ -164,9 +169,14 @@ impl Page {
         self.is_written = false;
     }
 
-    /// At once, then after one second, two, four, and so on.
+    /// At once, then after one second, two, four, and so on. Of firmware not at once: an address that anybody can invent
+    /// costs as little as it can.
     fn is_due(&self, now: SystemTime) -> bool {
-        let Some(doublings) = self.notes.checked_sub(1) else { return true };
+        let doublings = match self.notes.checked_sub(1) {
+            Some(doublings) => doublings,
+            None if self.stage.step < Step::Script => 0,
+            None => return true,
+        };
         let distance = Duration::from_secs(1 << doublings.min(16));
         now.duration_since(self.noted).unwrap_or_default() >= distance
     }
@@ -235,7 +245,23 @@ mod tests {
     fn a_loader_that_is_only_seen_at_its_end_began_when_it_began() {
         let mut journal = Journal::default();
         let sent = Sent { bytes: 9, of: 9, took: Duration::from_secs(2) };
-        let noted = journal.note(MAC, at(0), &seen(Step::Loader, Some(sent)), at(3000));
+        journal.note(MAC, at(0), &seen(Step::Loader, Some(sent)), at(3000));
+        let noted = journal.note(MAC, at(0), &seen(Step::Script, None), at(3500));
         assert_eq!((noted[0].stage.began, noted[0].stage.last), (at(1000), at(3000)));
+    }
+
+    #[test]
+    fn what_firmware_does_is_written_when_it_rests_or_has_its_script_and_a_flood_of_it_after_a_second() {
+        let mut journal = Journal::default();
+        let steps = |noted: Vec<Event>| noted.iter().map(|event| (event.stage.step, event.stage.asked)).collect::<Vec<_>>();
+        for (step, millis) in [(Step::Discover, 0), (Step::Offer, 1), (Step::Discover, 300), (Step::Offer, 301)] {
+            assert!(journal.note(MAC, at(0), &seen(step, None), at(millis)).is_empty());
+        }
+        let script = journal.note(MAC, at(0), &seen(Step::Script, None), at(900));
+        assert_eq!(steps(script), [(Step::Discover, 2), (Step::Offer, 2), (Step::Script, 1)]);
+        journal.begin(MAC, at(5000));
+        let mut flood = (0..).map(|number| journal.note(MAC, at(5000), &seen(Step::Discover, None), at(5000 + number)));
+        assert_eq!(flood.by_ref().take(1000).flatten().count(), 0);
+        assert_eq!(steps(flood.next().unwrap()), [(Step::Discover, 1001)]);
     }
 }

@@ -3,8 +3,8 @@
 //! [`Roster`] is the truth in memory, changed by pure methods with the time as an argument; [`Fleet`] puts a lock and
 //! a database around it, SQLite or PostgreSQL. What happens at each boot, step by step, is kept as events, from which a
 //! [`Timeline`](crate::model::timeline::Timeline) is read. Answers to machines come from memory; the database is written behind them by one
-//! task, so a locked or lost database delays no boot (DESIGN 4.5). Machines that go on checking in are written down every few
-//! seconds, each once and as it is then.
+//! task, so a locked or lost database delays no boot (DESIGN 4.5). Machines that go on checking in, and those that are not yet
+//! at their scripts, are written down every few seconds, each once and as it is then.
 
 #[cfg(test)]
 mod bed;
@@ -42,6 +42,7 @@ pub use roster::{
     Change, CheckInError, Listed, MAX_ROUNDS, Machine, Outcome, Reached, Recognised, Roster, Session, Told,
 };
 
+use crate::model::boot::Step;
 use crate::model::boot_guard::Attempts;
 use crate::model::checkin::orders::{DEFAULT_INTERVAL, Orders};
 use crate::model::checkin::{Differences, Report};
@@ -250,11 +251,14 @@ impl Fleet {
         let (changed, events, is_taken) = {
             let mut roster = self.lock();
             let Reached { is_taken, news, events } = roster.reached(mac, sighting, now);
-            (news.map(|machine| machine.identity.mac), events, is_taken)
+            (news.map(|machine| (machine.identity.mac, machine.session.step)), events, is_taken)
         };
         self.known.keep(events);
-        if let Some(mac) = changed {
-            self.known.changed(mac);
+        match changed {
+            // Firmware takes one step after the other within seconds, and nothing depends on them but what people see.
+            Some((mac, step)) if step < Step::Script => self.known.postpone(mac),
+            Some((mac, _)) => self.known.changed(mac),
+            None => {}
         }
         is_taken
     }

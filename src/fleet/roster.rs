@@ -89,7 +89,7 @@ pub struct Session {
     /// When it reached that.
     pub step_at: SystemTime,
     /// What it reported. In a running server only until it is on disk: reports are large, and memory is for decisions.
-    pub report: Option<Report>,
+    pub report: Option<Box<Report>>,
     /// Why it was refused a script, or how what it reported differs from what it was told to boot; empty means that
     /// nothing is wrong.
     pub problems: Vec<String>,
@@ -123,7 +123,8 @@ pub struct Listed {
 /// Every machine that is known.
 #[derive(Debug, Default)]
 pub struct Roster {
-    machines: HashMap<Mac, Machine>,
+    /// In boxes: a table that grows while a fleet is turned on moves what is in it.
+    machines: HashMap<Mac, Box<Machine>>,
     tokens: HashMap<String, Mac>,
     journal: Journal,
     index: kin::Index,
@@ -157,9 +158,9 @@ impl Roster {
     /// The roster a database held.
     #[must_use]
     pub fn from_machines(machines: impl IntoIterator<Item = Machine>) -> Self {
-        let mut machines: HashMap<Mac, Machine> =
-            machines.into_iter().map(|machine| (machine.identity.mac, machine)).collect();
-        let sessions = machines.values_mut().flat_map(Machine::sessions_mut);
+        let mut machines: HashMap<Mac, Box<Machine>> =
+            machines.into_iter().map(|machine| (machine.identity.mac, Box::new(machine))).collect();
+        let sessions = machines.values_mut().flat_map(|machine| machine.sessions_mut());
         let mut sessions: Vec<&mut Session> = sessions.filter(|session| !session.token.is_empty()).collect();
         sessions.sort_by_key(|session| session.started);
         let mut turns = 0;
@@ -173,7 +174,7 @@ impl Roster {
             .filter(|(token, _)| !token.is_empty())
             .collect();
         let mut index = kin::Index::default();
-        let mut known: Vec<&Machine> = machines.values().collect();
+        let mut known: Vec<&Machine> = machines.values().map(Box::as_ref).collect();
         known.sort_by_key(|machine| (machine.first_seen, machine.identity.mac));
         known.into_iter().for_each(|machine| index.add(&machine.identity));
         Self { machines, tokens, journal: Journal::default(), index, turns }
@@ -190,7 +191,7 @@ impl Roster {
         if !is_known && (by_address || self.machines.len() >= MAX_MACHINES) {
             return Reached::default();
         }
-        let machine = self.machines.entry(mac).or_insert_with(|| Machine::begin(Identity::of(mac), step, now));
+        let machine = self.machines.entry(mac).or_insert_with(|| Box::new(Machine::begin(Identity::of(mac), step, now)));
         machine.last_seen = now;
         let session = &mut machine.session;
         let idle = now.duration_since(session.step_at).unwrap_or_default();
@@ -231,8 +232,8 @@ impl Roster {
         attempts.begin(told.2);
         let session = Session { token, turn, told: Some(told), ..Session::begin(Step::Script, now) };
         let Change { forgotten, events, .. } = self.answered(identity, session, remark, now);
-        let machine =
-            self.machines.entry(identity.mac).or_insert_with(|| Machine::begin(identity.clone(), Step::Script, now));
+        let begin = || Box::new(Machine::begin(identity.clone(), Step::Script, now));
+        let machine = self.machines.entry(identity.mac).or_insert_with(begin);
         machine.attempts = attempts;
         Change { machine, forgotten, events }
     }
@@ -261,8 +262,8 @@ impl Roster {
         let mac = identity.mac;
         let is_full = self.machines.len() >= MAX_MACHINES && !self.machines.contains_key(&mac);
         let forgotten = if is_full { self.forget_one() } else { None };
-        let machine =
-            self.machines.entry(mac).or_insert_with(|| Machine::begin(Identity::of(mac), Step::Discover, now));
+        let begin = || Box::new(Machine::begin(Identity::of(mac), Step::Discover, now));
+        let machine = self.machines.entry(mac).or_insert_with(begin);
         if machine.identity != *identity {
             self.index.remove(&machine.identity);
             machine.identity = identity.clone();
@@ -330,13 +331,13 @@ impl Roster {
 
     /// Every machine that is known.
     pub fn machines(&self) -> impl Iterator<Item = &Machine> {
-        self.machines.values()
+        self.machines.values().map(Box::as_ref)
     }
 
     /// What is known of a machine.
     #[must_use]
     pub fn machine(&self, mac: &Mac) -> Option<&Machine> {
-        self.machines.get(mac)
+        self.machines.get(mac).map(Box::as_ref)
     }
 
     #[cfg(test)]

@@ -2,7 +2,7 @@
 //! threads, and of a fleet that is turned on at once there are thousands of rows.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use sqlx::{AnyConnection, AssertSqlSafe};
@@ -32,18 +32,27 @@ pub(super) struct Begun(Mutex<HashMap<Mac, SystemTime>>);
 
 impl Begun {
     /// Of these boots, the machines whose last one was another when they were written before.
-    pub(super) fn machines(&self, boots: impl IntoIterator<Item = (Mac, SystemTime)>) -> Vec<Mac> {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.len() >= MAX_MACHINES {
-            last.clear();
-        }
-        let mut begun: Vec<Mac> = boots
-            .into_iter()
-            .filter_map(|(mac, began)| (last.insert(mac, began) != Some(began)).then_some(mac))
-            .collect();
+    pub(super) fn machines(&self, boots: &[(Mac, SystemTime)]) -> Vec<Mac> {
+        let last = self.last();
+        let is_other = |(mac, began): &&(Mac, SystemTime)| last.get(mac) != Some(began);
+        let mut begun: Vec<Mac> = boots.iter().filter(is_other).map(|(mac, _)| *mac).collect();
         begun.sort_unstable();
         begun.dedup();
         begun
+    }
+
+    /// These boots are in the database, and what was old of their machines is not: a transaction that fails is repeated,
+    /// and must find as much to do as it did before.
+    pub(super) fn written(&self, boots: impl IntoIterator<Item = (Mac, SystemTime)>) {
+        let mut last = self.last();
+        if last.len() >= MAX_MACHINES {
+            last.clear();
+        }
+        last.extend(boots);
+    }
+
+    fn last(&self) -> MutexGuard<'_, HashMap<Mac, SystemTime>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -262,7 +271,10 @@ mod tests {
         let begun = Begun::default();
         let (one, other) = (Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2]));
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-        assert_eq!(begun.machines([(other, at(1)), (one, at(1)), (one, at(1))]), [one, other]);
-        assert_eq!(begun.machines([(one, at(1)), (other, at(2))]), [other]);
+        let first = [(other, at(1)), (one, at(1)), (one, at(1))];
+        assert_eq!(begun.machines(&first), [one, other]);
+        assert_eq!(begun.machines(&first), [one, other], "it was not written yet");
+        begun.written(first);
+        assert_eq!(begun.machines(&[(one, at(1)), (other, at(2))]), [other]);
     }
 }

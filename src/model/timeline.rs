@@ -78,6 +78,10 @@ impl Stage {
 /// A text that may come from the network, as it is kept: printable and bounded.
 #[must_use]
 pub fn remark(text: &str) -> String {
+    // As nearly every one is.
+    if text.len() <= MAX_REMARK && !text.chars().any(char::is_control) {
+        return text.to_owned();
+    }
     text.chars().filter(|c| !c.is_control()).take(MAX_REMARK).collect()
 }
 

@@ -72,7 +72,8 @@ impl<'a> Datagram<'a> {
     pub fn write(&self) -> Option<Vec<u8>> {
         let udp = self.write_udp()?;
         let total = u16::try_from(IP_HEADER + udp.len()).ok()?;
-        let mut bytes = vec![0x45, 0];
+        let mut bytes = Vec::with_capacity(total.into());
+        bytes.extend([0x45, 0]);
         bytes.extend(total.to_be_bytes());
         // No identification, and not to be cut into fragments.
         bytes.extend([0, 0, 0x40, 0, TIME_TO_LIVE, UDP, 0, 0]);

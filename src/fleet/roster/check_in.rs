@@ -98,7 +98,7 @@ impl Roster {
         session.problems = shown;
         session.inventory = inventory;
         session.vitals = Some(report.vitals.clone());
-        session.report = matches!(report.inventory, Inventory::Here(_)).then_some(report);
+        session.report = matches!(report.inventory, Inventory::Here(_)).then(|| Box::new(report));
         let (started, turn) = (session.started, session.turn);
         let mut events = Vec::new();
         if is_earlier {

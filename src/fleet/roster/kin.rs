@@ -98,7 +98,7 @@ impl Roster {
             identity.hardware.cards.push(booted);
         }
         let verdict = {
-            let known = self.index.kin(&identity).into_iter().filter_map(|mac| self.machines.get(&mac));
+            let known = self.index.kin(&identity).into_iter().filter_map(|mac| self.machine(&mac));
             let known: Vec<Kin<'_>> = known
                 .filter(|machine| !is_bare(machine))
                 .map(|machine| Kin { identity: &machine.identity, may_be_on: may_be_on(machine, patience, now) })
@@ -124,11 +124,11 @@ impl Roster {
         let booted = std::mem::replace(&mut recognised.identity.mac, key);
         let is_new_card = self.index.owner(&booted).is_none();
         // What the firmware did with that card before anybody knew whose it is.
-        if let Some(Machine { session, .. }) = self.machines.remove(&booted) {
+        if let Some(bare) = self.machines.remove(&booted) {
             self.journal.forget(&booted);
             recognised.forgotten = Some(booted);
             if self.machines.get(&key).is_some_and(|machine| machine.session.step >= Step::Script) {
-                let begun = Session { started: session.started, ..Session::begin(session.step, now) };
+                let begun = Session { started: bare.session.started, ..Session::begin(bare.session.step, now) };
                 recognised.events = self.begin(key, begun);
             }
         }
@@ -142,7 +142,7 @@ impl Roster {
         let with = conflict.with;
         let is_news = self.machines.get_mut(&with).is_some_and(|machine| machine.note_conflict(other));
         if with != visitor.mac && self.machines.len() < super::MAX_MACHINES {
-            let begin = || Machine::begin(Identity::of(visitor.mac), Step::Discover, now);
+            let begin = || Box::new(Machine::begin(Identity::of(visitor.mac), Step::Discover, now));
             self.machines.entry(visitor.mac).or_insert_with(begin).note_conflict(conflict);
         }
         is_news.then_some(text)

@@ -19,7 +19,7 @@ impl Roster {
                 for session in ours.sessions() {
                     self.tokens.remove(&session.token);
                 }
-                together(ours, theirs)
+                together(*ours, theirs)
             }
             None => theirs,
         };
@@ -27,7 +27,7 @@ impl Roster {
         let tokens = machine.sessions().map(|session| session.token.clone()).filter(|token| !token.is_empty());
         self.tokens.extend(tokens.map(|token| (token, mac)));
         self.index.add(&machine.identity);
-        self.machines.insert(mac, machine);
+        self.machines.insert(mac, Box::new(machine));
     }
 
     /// Gives numbers to boots that another server gave tokens. Those that came before one that has a number keep none:

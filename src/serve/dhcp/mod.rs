@@ -344,15 +344,16 @@ impl Shared {
         if let Some((mac, relay)) = decision.place {
             self.observer.placed(mac, relay);
         }
+        // A computer that only wants an address is no machine of ours.
+        let is_machine = !decision.seen.is_empty() && Client::of(packet) != Client::System;
         for seen in decision.seen {
-            let mac = seen.mac.map(|mac| mac.to_string()).unwrap_or_default();
+            let mac = seen.mac.map(tracing::field::display);
             if decision.reply.is_none() {
                 info!(mac, reason = %seen.detail, "a client is not answered");
             } else {
                 debug!(mac, step = %seen.step, detail = %seen.detail, "DHCP");
             }
-            // A computer that only wants an address is no machine of ours.
-            if !matches!(Client::of(packet), Client::System) {
+            if is_machine {
                 self.observer.observe(seen);
             }
         }

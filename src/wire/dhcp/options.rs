@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use dhcproto::v4::MessageType;
+use smallvec::SmallVec;
 
 use super::{DEFAULT_SIZE, ETHERNET_SIZE, IP_UDP};
 
@@ -66,9 +67,15 @@ pub mod code {
     pub const END: u8 = 255;
 }
 
+/// The bytes of an option. Most options are a number or an address, which take no memory of their own.
+type Data = SmallVec<[u8; 16]>;
+
+/// How many options packets have, mostly.
+const FEW: usize = 16;
+
 /// The options of one packet: a code at most once, in the order of first appearance.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Options(Vec<(u8, Vec<u8>)>);
+pub struct Options(Vec<(u8, Data)>);
 
 impl Options {
     /// The bytes of an option.
@@ -83,8 +90,8 @@ impl Options {
             return;
         }
         match self.0.iter_mut().find(|(own, _)| *own == code) {
-            Some((_, old)) => data.clone_into(old),
-            None => self.0.push((code, data.to_vec())),
+            Some((_, old)) => *old = Data::from_slice(data),
+            None => self.add(code, data),
         }
     }
 
@@ -117,8 +124,15 @@ impl Options {
     fn join(&mut self, code: u8, data: &[u8]) {
         match self.0.iter_mut().find(|(own, _)| *own == code) {
             Some((_, old)) => old.extend_from_slice(data),
-            None => self.0.push((code, data.to_vec())),
+            None => self.add(code, data),
         }
+    }
+
+    fn add(&mut self, code: u8, data: &[u8]) {
+        if self.0.is_empty() {
+            self.0.reserve(FEW);
+        }
+        self.0.push((code, Data::from_slice(data)));
     }
 
     fn address(&self, code: u8) -> Option<Ipv4Addr> {
