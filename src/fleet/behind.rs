@@ -27,8 +27,9 @@ pub(super) const MAX_EVENTS: usize = 16_384;
 /// How many events are written at once, so that a check-in that waits for the disk does not wait long.
 const EVENTS_AT_ONCE: usize = 512;
 
-/// How often events are written.
-const EVENTS_EVERY: Duration = Duration::from_millis(250);
+/// How often it is looked for boots that fell quiet, and events are written of which no machine has to be: a server that
+/// has nothing to do does next to nothing.
+const EVENTS_EVERY: Duration = Duration::from_secs(1);
 
 /// How long a change waits for others, when some were written just before it.
 const GATHER: Duration = Duration::from_millis(100);
@@ -39,9 +40,6 @@ const DUE_EVERY: Duration = Duration::from_secs(2);
 
 /// How many of these are written at once, so that a first check-in does not wait for a fleet.
 const DUE_AT_ONCE: usize = 512;
-
-/// How often it is looked for boots that fell quiet.
-const QUIET_EVERY: Duration = Duration::from_secs(1);
 
 /// How often the database is asked what other servers wrote.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -206,7 +204,7 @@ pub(super) async fn write_behind(database: Arc<Database>, known: Arc<Known>, mut
     let mut batch = Vec::new();
     let mut is_open = true;
     let mut rows_due = Instant::now() + DUE_EVERY;
-    let mut quiet_due = Instant::now() + QUIET_EVERY;
+    let mut quiet_due = Instant::now() + EVENTS_EVERY;
     let mut look_due = Instant::now() + LOOK_EVERY;
     while is_open {
         tokio::select! {
@@ -217,7 +215,7 @@ pub(super) async fn write_behind(database: Arc<Database>, known: Arc<Known>, mut
         }
         let is_last = !is_open || batch.iter().any(|write| matches!(write, Write::Flush(_)));
         if is_last || Instant::now() >= quiet_due {
-            quiet_due = Instant::now() + QUIET_EVERY;
+            quiet_due = Instant::now() + EVENTS_EVERY;
             known.settle(is_last);
         }
         let events = known.take_events(is_last);

@@ -10,7 +10,7 @@ use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 use super::behind::Write;
 use super::engine::Engine;
 use super::others::{Fresh, Others};
-use super::rows::{self, Begun};
+use super::rows::{self, Begun, Earlier};
 use super::{Event, FleetError, Machine, Made, Session, Told};
 use crate::model::boot::Step;
 use crate::model::database::DatabasePlace;
@@ -21,13 +21,14 @@ use crate::model::mac::Mac;
 use crate::model::timeline::Stage;
 
 /// What makes the database, step by step, in words that both kinds of databases know, or that [`Engine`] translates.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("schema.sql"),
     include_str!("events.sql"),
     include_str!("health.sql"),
     include_str!("ledger.sql"),
     include_str!("shared.sql"),
     include_str!("identity.sql"),
+    include_str!("together.sql"),
 ];
 
 /// The version this program reads and writes.
@@ -144,11 +145,11 @@ impl Database {
         Ok(load(&mut connection, NO_REPORT, &format!("mac = '{mac}'")).await?.pop())
     }
 
-    /// The events of a machine that were written after the one numbered `after`, oldest first, with their numbers. Not
-    /// more than a thousand: whoever wants all asks again.
+    /// The events of a machine that were written after those numbered `after`, oldest first, with their numbers; those
+    /// that were written together have the same one. Not many more than a thousand: whoever wants all asks again.
     pub(super) async fn events(&self, mac: &Mac, after: i64) -> Result<Vec<(i64, Event)>, FleetError> {
         let rows = sqlx::query(
-            "SELECT id, mac, boot, at, step, began, asked, files, broken, bytes, took, remark FROM events \
+            "SELECT id, mac, boot, at, step, began, asked, files, broken, bytes, took, remark, earlier FROM events \
              WHERE mac = $1 AND id > $2 ORDER BY id LIMIT $3",
         )
         .bind(mac.to_string())
@@ -157,7 +158,8 @@ impl Database {
         .fetch_all(&self.engine.pool)
         .await
         .map_err(|error| self.failed(error))?;
-        rows.iter().map(event).collect::<Result<_, _>>().map_err(|error| self.failed(error))
+        let events = rows.iter().map(read_events).collect::<Result<Vec<_>, _>>().map_err(|error| self.failed(error))?;
+        Ok(events.into_iter().flatten().collect())
     }
 
     /// The entries of the ledger after the one numbered `after`, in order.
@@ -402,7 +404,8 @@ async fn save_made(connection: &mut AnyConnection, mac: &Mac, made: &Made, conte
     Ok(())
 }
 
-fn event(row: &AnyRow) -> Result<(i64, Event), sqlx::Error> {
+/// The events of a row, with its number.
+fn read_events(row: &AnyRow) -> Result<Vec<(i64, Event)>, sqlx::Error> {
     let text = |column: &str| row.try_get::<String, _>(column);
     let time = |column: &str| row.try_get::<i64, _>(column).map(moment);
     let count = |column: &str| row.try_get::<i64, _>(column).map(|count| u32::try_from(count).unwrap_or(u32::MAX));
@@ -418,7 +421,11 @@ fn event(row: &AnyRow) -> Result<(i64, Event), sqlx::Error> {
         took: Duration::from_millis(number("took")?),
         remark: row.try_get("remark")?,
     };
-    Ok((row.try_get("id")?, Event { mac: parsed("mac", &text("mac")?)?, boot: time("boot")?, stage }))
+    let earlier = row.try_get::<Option<String>, _>("earlier")?.map(|text| serde_json::from_str::<Vec<Earlier>>(&text));
+    let earlier = earlier.transpose().map_err(|error| sqlx::Error::Decode(error.into()))?.unwrap_or_default();
+    let (id, mac, boot) = (row.try_get("id")?, parsed("mac", &text("mac")?)?, time("boot")?);
+    let stages = earlier.into_iter().map(Stage::from).chain([stage]);
+    Ok(stages.map(|stage| (id, Event { mac, boot, stage })).collect())
 }
 
 async fn forget(connection: &mut AnyConnection, mac: &Mac) -> Result<(), sqlx::Error> {
@@ -512,6 +519,6 @@ pub(super) fn millis(time: SystemTime) -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn moment(millis: i64) -> SystemTime {
+pub(super) fn moment(millis: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).unwrap_or_default())
 }

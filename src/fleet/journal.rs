@@ -253,7 +253,8 @@ mod tests {
     #[test]
     fn what_firmware_does_is_written_when_it_rests_or_has_its_script_and_a_flood_of_it_after_a_second() {
         let mut journal = Journal::default();
-        let steps = |noted: Vec<Event>| noted.iter().map(|event| (event.stage.step, event.stage.asked)).collect::<Vec<_>>();
+        let steps =
+            |noted: Vec<Event>| noted.iter().map(|event| (event.stage.step, event.stage.asked)).collect::<Vec<_>>();
         for (step, millis) in [(Step::Discover, 0), (Step::Offer, 1), (Step::Discover, 300), (Step::Offer, 301)] {
             assert!(journal.note(MAC, at(0), &seen(step, None), at(millis)).is_empty());
         }

@@ -32,6 +32,9 @@ const CLOSE: Duration = Duration::from_secs(1);
 /// How many machines are remembered; addresses are free to invent, memory is not.
 pub(super) const MAX_MACHINES: usize = 20_000;
 
+/// For how many newcomers it is looked at once who makes room for them.
+const FORGOTTEN_AT_ONCE: usize = 256;
+
 /// How many earlier boots of a machine may still check in: a script that somebody only looked at must not make the boot
 /// under way look lost.
 const MAX_EARLIER: usize = 3;
@@ -130,7 +133,12 @@ pub struct Roster {
     index: kin::Index,
     /// The number of the last boot that was given a token.
     turns: u64,
+    /// Who is forgotten next when there is no room, the first one last.
+    unseen: Vec<Unseen>,
 }
+
+/// By what a machine is forgotten before others: whether it ever came up, when it was last seen, and who it is.
+type Unseen = (bool, SystemTime, Mac);
 
 /// What came of something that was seen.
 #[derive(Debug, Default, PartialEq)]
@@ -177,7 +185,7 @@ impl Roster {
         let mut known: Vec<&Machine> = machines.values().map(Box::as_ref).collect();
         known.sort_by_key(|machine| (machine.first_seen, machine.identity.mac));
         known.into_iter().for_each(|machine| index.add(&machine.identity));
-        Self { machines, tokens, journal: Journal::default(), index, turns }
+        Self { machines, tokens, journal: Journal::default(), index, turns, unseen: Vec::new() }
     }
 
     /// Something was seen of a machine.
@@ -191,7 +199,8 @@ impl Roster {
         if !is_known && (by_address || self.machines.len() >= MAX_MACHINES) {
             return Reached::default();
         }
-        let machine = self.machines.entry(mac).or_insert_with(|| Box::new(Machine::begin(Identity::of(mac), step, now)));
+        let machine =
+            self.machines.entry(mac).or_insert_with(|| Box::new(Machine::begin(Identity::of(mac), step, now)));
         machine.last_seen = now;
         let session = &mut machine.session;
         let idle = now.duration_since(session.step_at).unwrap_or_default();
@@ -313,10 +322,32 @@ impl Roster {
     }
 
     fn forget_one(&mut self) -> Option<Mac> {
-        let longest_unseen = self.machines.values().min_by_key(|machine| (machine.came_up(), machine.last_seen))?;
-        let mac = longest_unseen.identity.mac;
-        self.forget(&mac);
-        Some(mac)
+        loop {
+            if self.unseen.is_empty() {
+                self.unseen = self.longest_unseen();
+            }
+            let unseen = self.unseen.pop()?;
+            // It may have come back.
+            if self.machines.get(&unseen.2).is_some_and(|machine| machine.unseen() == unseen) {
+                self.forget(&unseen.2);
+                return Some(unseen.2);
+            }
+        }
+    }
+
+    /// Some of the machines that were seen longest ago, the very longest last: whoever invents a machine for each request
+    /// must not have the server look through all of them each time. Only of those that never came up, if there are any.
+    fn longest_unseen(&self) -> Vec<Unseen> {
+        let mut all: Vec<Unseen> = self.machines.values().map(|machine| machine.unseen()).collect();
+        if all.len() > FORGOTTEN_AT_ONCE {
+            all.select_nth_unstable(FORGOTTEN_AT_ONCE);
+            all.truncate(FORGOTTEN_AT_ONCE);
+        }
+        all.sort_unstable();
+        let first = all.first().map(|(came_up, ..)| *came_up);
+        all.retain(|(came_up, ..)| Some(*came_up) == first);
+        all.reverse();
+        all
     }
 
     /// A machine is remembered no more; its boot under way cannot check in.
@@ -396,6 +427,10 @@ impl Machine {
     /// Whether it ever did, so that it is no invention.
     fn came_up(&self) -> bool {
         self.good.is_some() || self.session.step == Step::CheckIn
+    }
+
+    fn unseen(&self) -> Unseen {
+        (self.came_up(), self.last_seen, self.identity.mac)
     }
 
     /// Its boots, the last one first.

@@ -3,19 +3,22 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use serde::{Deserialize, Serialize};
 use sqlx::{AnyConnection, AssertSqlSafe};
 
-use super::database::millis;
+use super::database::{millis, moment};
 use super::engine::Engine;
 use super::roster::MAX_MACHINES;
 use super::{Event, Machine};
+use crate::model::boot::Step;
 use crate::model::mac::Mac;
+use crate::model::timeline::Stage;
 
 /// How many rows one statement writes. Few kinds of statements stay prepared; of as many rows as there happen to be, to read
 /// a statement would take as long as to do it.
-const SIZES: [usize; 4] = [64, 16, 4, 1];
+const SIZES: [usize; 5] = [256, 64, 16, 4, 1];
 
 /// How many machines are named in one statement.
 const NAMED: usize = 1024;
@@ -171,19 +174,60 @@ pub(super) async fn save_sessions(
     Ok(())
 }
 
-/// Adds what was seen of boots.
+/// A step of a boot that was written together with a later one. Names are those of the columns.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Earlier {
+    step: Step,
+    at: i64,
+    began: i64,
+    asked: u32,
+    files: u32,
+    broken: u32,
+    bytes: u64,
+    took: u64,
+    remark: Option<String>,
+}
+
+impl From<&Stage> for Earlier {
+    fn from(stage: &Stage) -> Self {
+        Self {
+            step: stage.step,
+            at: millis(stage.last),
+            began: millis(stage.began),
+            asked: stage.asked,
+            files: stage.files,
+            broken: stage.broken,
+            bytes: stage.bytes,
+            took: u64::try_from(stage.took.as_millis()).unwrap_or(u64::MAX),
+            remark: stage.remark.clone(),
+        }
+    }
+}
+
+impl From<Earlier> for Stage {
+    fn from(earlier: Earlier) -> Self {
+        let Earlier { step, at, began, asked, files, broken, bytes, took, remark } = earlier;
+        let (began, last, took) = (moment(began), moment(at), Duration::from_millis(took));
+        Self { step, began, last, asked, files, broken, bytes, took, remark }
+    }
+}
+
+/// Adds what was seen of boots; what follows each other in one boot is one row.
 pub(super) async fn add_events(
     engine: &Engine,
     connection: &mut AnyConnection,
     events: &[Event],
 ) -> Result<(), sqlx::Error> {
-    for events in pieces(events) {
+    let boots: Vec<&[Event]> = events.chunk_by(|one, next| (one.mac, one.boot) == (next.mac, next.boot)).collect();
+    for boots in pieces(&boots) {
         let statement = format!(
-            "INSERT INTO events (mac, boot, at, step, began, asked, files, broken, bytes, took, remark) VALUES {}",
-            engine.places(events.len(), 11)
+            "INSERT INTO events (mac, boot, at, step, began, asked, files, broken, bytes, took, remark, earlier) VALUES {}",
+            engine.places(boots.len(), 12)
         );
         let mut insert = sqlx::query(AssertSqlSafe(statement));
-        for Event { mac, boot, stage } in events {
+        for (Event { mac, boot, stage }, earlier) in boots.iter().filter_map(|boot| boot.split_last()) {
+            let earlier: Vec<Earlier> = earlier.iter().map(|event| Earlier::from(&event.stage)).collect();
+            let earlier = if earlier.is_empty() { None } else { Some(json(&earlier)?) };
             insert = insert
                 .bind(mac.to_string())
                 .bind(millis(*boot))
@@ -195,7 +239,8 @@ pub(super) async fn add_events(
                 .bind(i64::from(stage.broken))
                 .bind(i64::try_from(stage.bytes).unwrap_or(i64::MAX))
                 .bind(i64::try_from(stage.took.as_millis()).unwrap_or(i64::MAX))
-                .bind(&stage.remark);
+                .bind(&stage.remark)
+                .bind(earlier);
         }
         insert.execute(&mut *connection).await?;
     }
@@ -253,15 +298,13 @@ fn json<T: serde::Serialize>(value: &T) -> Result<String, sqlx::Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
     fn rows_go_in_pieces_of_few_sizes_and_none_is_left_out() {
-        let rows: Vec<usize> = (0..150).collect();
+        let rows: Vec<usize> = (0..406).collect();
         let sizes: Vec<usize> = pieces(&rows).map(<[usize]>::len).collect();
-        assert_eq!(sizes, [64, 64, 16, 4, 1, 1]);
+        assert_eq!(sizes, [256, 64, 64, 16, 4, 1, 1]);
         assert_eq!(pieces(&rows).flatten().copied().collect::<Vec<_>>(), rows);
         assert_eq!(pieces::<usize>(&[]).count(), 0);
     }

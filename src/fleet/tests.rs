@@ -6,11 +6,12 @@ use sqlx::sqlite::SqlitePool;
 use super::*;
 use crate::fleet::bed::{Bed, Postgres, on_both};
 use crate::fleet::behind::MAX_EVENTS;
-use crate::model::boot::Step;
+use crate::model::boot::{Sent, Step};
 use crate::model::checkin::Inventory;
 use crate::model::checkin::orders::{Reboot, heard};
 use crate::model::manifest::tests::sample;
 use crate::model::plan::Published;
+use crate::model::timeline::Stage;
 
 on_both! {
     of_two_boots_in_one_millisecond_the_second_is_the_last,
@@ -21,6 +22,8 @@ on_both! {
     a_list_of_packages_is_kept_though_its_machine_is_written_again_at_once,
     an_order_stands_until_it_is_done_whatever_the_clock_says,
     the_events_of_a_machine_are_read_in_order_and_the_oldest_go,
+    steps_that_are_written_together_are_read_one_by_one,
+    a_transaction_that_has_to_be_repeated_removes_what_is_old_all_the_same,
     invented_addresses_fill_neither_the_memory_nor_the_queue_nor_delay_anybody,
     what_one_server_saw_the_other_knows,
     what_is_older_is_not_written_over_what_another_server_wrote,
@@ -216,6 +219,55 @@ async fn the_events_of_a_machine_are_read_in_order_and_the_oldest_go(bed: &Bed) 
     let (last, event) = events.last().unwrap();
     assert_eq!((event.boot, event.stage.step), (start + Duration::from_secs(999), Step::Script));
     assert_eq!(onlooker.events(&identity.mac, *last).await.unwrap(), []);
+}
+
+async fn steps_that_are_written_together_are_read_one_by_one(bed: &Bed) {
+    let fleet = Fleet::open(&bed.place).await.unwrap();
+    let identity = Identity::of("52:54:00:00:00:01".parse().unwrap());
+    let start = SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_181_304_123);
+    let said = |step, remark: &str| Sighting { remark: remark.to_owned(), ..sighting(step) };
+    fleet.reached(identity.mac, &said(Step::Discover, "BIOS by PXE"), start);
+    fleet.reached(identity.mac, &sighting(Step::Offer), start + Duration::from_millis(1));
+    let sent = Some(Sent { bytes: 70_000, of: 70_000, took: Duration::from_millis(40) });
+    fleet.reached(identity.mac, &Sighting { sent, ..sighting(Step::Loader) }, start + Duration::from_millis(60));
+    fleet.scripted(&identity, &plan(), "t1".to_owned(), None, start + Duration::from_millis(70));
+    fleet.flush().await;
+    let events = Fleet::look_on(&bed.place).await.unwrap().events(&identity.mac, 0).await.unwrap();
+    let stages: Vec<&Stage> = events.iter().map(|(_, event)| &event.stage).collect();
+    assert_eq!(
+        stages.iter().map(|stage| stage.step).collect::<Vec<_>>(),
+        [Step::Discover, Step::Offer, Step::Loader, Step::Script]
+    );
+    assert_eq!((stages[0].remark.as_deref(), stages[0].began, stages[0].asked), (Some("BIOS by PXE"), start, 1));
+    assert_eq!((stages[2].bytes, stages[2].files, stages[2].took), (70_000, 1, Duration::from_millis(40)));
+    assert_eq!(
+        (stages[2].began, stages[2].last),
+        (start + Duration::from_millis(20), start + Duration::from_millis(60))
+    );
+    assert!(events.iter().all(|(number, event)| event.boot == start && *number == events[0].0));
+}
+
+async fn a_transaction_that_has_to_be_repeated_removes_what_is_old_all_the_same(bed: &Bed) {
+    let database = Database::open(&bed.place).await.unwrap();
+    let other = bed.other().await;
+    let mut roster = Roster::default();
+    let identity = Identity::of("52:54:00:00:00:01".parse().unwrap());
+    let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_181_304);
+    for boot in 0..60 {
+        let now = start + Duration::from_secs(boot);
+        let machine = roster.scripted(&identity, &plan(), format!("t{boot:02}"), now).machine;
+        let write = [Write::Seen(Box::new(Row::of(machine)))];
+        if boot == 59 {
+            // What is written after what is old has been removed.
+            sqlx::raw_sql("ALTER TABLE touched RENAME TO away").execute(&other).await.unwrap();
+            database.save(&write, &[]).await.unwrap_err();
+            sqlx::raw_sql("ALTER TABLE away RENAME TO touched").execute(&other).await.unwrap();
+        }
+        database.save(&write, &[]).await.unwrap();
+    }
+    let kept: Vec<String> =
+        sqlx::query_scalar("SELECT token FROM sessions ORDER BY token").fetch_all(&other).await.unwrap();
+    assert_eq!((kept.len(), kept[0].as_str()), (50, "t10"));
 }
 
 async fn invented_addresses_fill_neither_the_memory_nor_the_queue_nor_delay_anybody(bed: &Bed) {
