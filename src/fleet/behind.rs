@@ -44,6 +44,11 @@ const DUE_AT_ONCE: usize = 512;
 /// How often the database is asked what other servers wrote.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// How many machines that nobody knew are written each time: all that are left at their firmware of a fleet, within a minute
+/// or two. Most are known before their turn comes, and a flood of addresses that somebody invents costs the database no more
+/// than this.
+const CLAIMED_AT_ONCE: usize = 64;
+
 /// How long writing or reading may take before the connection is given up: a computer that was unplugged says nothing.
 const GIVE_UP: Duration = Duration::from_secs(20);
 
@@ -61,6 +66,8 @@ pub(super) struct Known {
     /// The same for those that may wait for more: they checked in again, are not yet at their script, or found no room in
     /// the queue.
     due: Mutex<HashSet<Mac>>,
+    /// Machines that nobody knew before their firmware asked.
+    claimed: Mutex<HashSet<Mac>>,
     /// Wakes the task that writes, when a machine is to be written soon.
     wake: Notify,
     /// Whom people wanted to be forgotten, and when: other servers may not have heard of it yet.
@@ -92,10 +99,17 @@ impl Known {
         lock(&self.due).insert(mac);
     }
 
+    /// A machine that nobody knew asked, or says it is one: it is written down when its turn comes, unless it has its script
+    /// before.
+    pub(super) fn claimed(&self, mac: Mac) {
+        lock(&self.claimed).insert(mac);
+    }
+
     /// A machine is remembered no more.
     pub(super) fn forget(&self, mac: &Mac) {
         lock(&self.soon).remove(mac);
         lock(&self.due).remove(mac);
+        lock(&self.claimed).remove(mac);
     }
 
     /// Takes in what other servers wrote, but for machines that were not told to boot since they were to be forgotten.
@@ -128,17 +142,24 @@ impl Known {
 
     /// As many of these machines, as they are now.
     fn take_rows(&self, waiting: &Mutex<HashSet<Mac>>, most: usize) -> impl Iterator<Item = Write> {
-        let macs: Vec<Mac> = {
-            let mut waiting = lock(waiting);
-            if waiting.len() <= most {
-                waiting.drain().collect()
-            } else {
-                waiting.extract_if(|_| true).take(most).collect()
-            }
-        };
+        let macs = take(waiting, most);
         let roster = self.roster();
         let rows: Vec<Row> = macs.iter().filter_map(|mac| roster.machine(mac)).map(Row::of).collect();
         rows.into_iter().map(|row| Write::Seen(Box::new(row)))
+    }
+
+    /// As many of the machines that nobody knew, with what was seen of them.
+    fn take_claimed(&self, most: usize) -> Vec<Write> {
+        let macs = take(&self.claimed, most);
+        let mut roster = self.roster();
+        let mut rows = Vec::new();
+        for mac in &macs {
+            if let Some((machine, events)) = roster.release(mac) {
+                rows.push(Write::Seen(Box::new(Row::of(machine))));
+                self.keep(events);
+            }
+        }
+        rows
     }
 
     pub(super) fn keep(&self, events: Vec<Event>) {
@@ -166,6 +187,15 @@ impl Known {
         let count = if all { waiting.len() } else { waiting.len().min(EVENTS_AT_ONCE) };
         waiting.drain(..count).collect()
     }
+}
+
+/// As many of these machines.
+fn take(waiting: &Mutex<HashSet<Mac>>, most: usize) -> Vec<Mac> {
+    let mut waiting = lock(waiting);
+    if waiting.len() <= most {
+        return waiting.drain().collect();
+    }
+    waiting.extract_if(|_| true).take(most).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -204,6 +234,7 @@ pub(super) async fn write_behind(database: Arc<Database>, known: Arc<Known>, mut
     let mut batch = Vec::new();
     let mut is_open = true;
     let mut rows_due = Instant::now() + DUE_EVERY;
+    let mut claimed_due = rows_due;
     let mut quiet_due = Instant::now() + EVENTS_EVERY;
     let mut look_due = Instant::now() + LOOK_EVERY;
     while is_open {
@@ -214,20 +245,25 @@ pub(super) async fn write_behind(database: Arc<Database>, known: Arc<Known>, mut
             () = tokio::time::sleep(EVENTS_EVERY) => {}
         }
         let is_last = !is_open || batch.iter().any(|write| matches!(write, Write::Flush(_)));
-        if is_last || Instant::now() >= quiet_due {
-            quiet_due = Instant::now() + EVENTS_EVERY;
-            known.settle(is_last);
-        }
-        let events = known.take_events(is_last);
+        let most = |at_once| if is_last { usize::MAX } else { at_once };
         // After what came in order: machines are written as they are now.
-        batch.extend(known.take_rows(&known.soon, if is_last { usize::MAX } else { MACHINES_AT_ONCE }));
+        batch.extend(known.take_rows(&known.soon, most(MACHINES_AT_ONCE)));
         if is_last || Instant::now() >= rows_due {
-            batch.extend(known.take_rows(&known.due, if is_last { usize::MAX } else { DUE_AT_ONCE }));
+            batch.extend(known.take_rows(&known.due, most(DUE_AT_ONCE)));
             // What is left over goes with the next ones.
             if lock(&known.due).is_empty() {
                 rows_due = Instant::now() + DUE_EVERY;
             }
         }
+        if is_last || Instant::now() >= claimed_due {
+            claimed_due = Instant::now() + DUE_EVERY;
+            batch.extend(known.take_claimed(most(CLAIMED_AT_ONCE)));
+        }
+        if is_last || Instant::now() >= quiet_due {
+            quiet_due = Instant::now() + EVENTS_EVERY;
+            known.settle(is_last);
+        }
+        let events = known.take_events(is_last);
         if batch.is_empty() && events.is_empty() {
             if Instant::now() >= look_due {
                 look_due = Instant::now() + LOOK_EVERY;
@@ -268,4 +304,37 @@ pub(super) async fn write_behind(database: Arc<Database>, known: Arc<Known>, mut
 async fn in_time<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
     let late = |_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
     tokio::time::timeout(GIVE_UP, answer).await.unwrap_or_else(late)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::journal::{Seen, Sighting};
+    use crate::model::boot::Step;
+    use crate::model::identity::Identity;
+
+    #[test]
+    fn of_machines_that_nobody_knew_few_are_written_at_once_and_none_that_has_its_script_already() {
+        let known = Known::of(Roster::default());
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_181_304);
+        let mac = |last| Mac([2, 0, 0, 0, 0, last]);
+        let asks = |step| Sighting { step, seen: Seen::ByMac, sent: None, remark: String::new() };
+        for last in 0..100 {
+            for step in [Step::Discover, Step::Offer] {
+                let reached = known.roster().reached(mac(last), &asks(step), now).events.len();
+                assert_eq!(reached, 0, "nothing is written of whom nobody knows");
+            }
+            known.claimed(mac(last));
+        }
+        let script = known.roster().sent_to(&Identity::of(mac(7)), "local disk".to_owned(), now).events.len();
+        assert_eq!(script, 3, "what its firmware did, and its script");
+        known.settle(false);
+        assert!(known.take_events(true).is_empty());
+        let written: Vec<Write> = std::iter::repeat_with(|| known.take_claimed(60)).take(2).flatten().collect();
+        let macs: HashSet<Mac> = written.iter().filter_map(Write::row).map(Row::mac).collect();
+        assert_eq!((written.len(), macs.len(), macs.contains(&mac(7))), (99, 99, false));
+        assert_eq!(known.take_events(true).len(), 2 * 99);
+        let again = known.roster().reached(mac(1), &asks(Step::Loader), now);
+        assert!(!again.is_bare, "it is like any other machine from then on");
+    }
 }

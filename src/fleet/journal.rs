@@ -70,6 +70,8 @@ pub(super) struct Journal {
 struct Boot {
     began: SystemTime,
     pages: Vec<Page>,
+    /// Whether nothing of it is written down for now.
+    waits: bool,
 }
 
 /// One step.
@@ -83,16 +85,36 @@ struct Page {
 }
 
 impl Journal {
-    /// A boot began; what is known of the one before is written down.
+    /// A machine that nobody knew began to boot, which anybody can claim: nothing is written of it until it is released, or
+    /// has its script.
+    pub(super) fn wait(&mut self, mac: Mac, began: SystemTime) {
+        self.boots.insert(mac, Boot { began, pages: Vec::new(), waits: true });
+    }
+
+    /// Whether a machine is one of these.
+    pub(super) fn waits(&self, mac: &Mac) -> bool {
+        self.boots.get(mac).is_some_and(|boot| boot.waits)
+    }
+
+    /// The machine is written down; so is what it did until now, and what it does from now on.
+    pub(super) fn release(&mut self, mac: Mac) -> Vec<Event> {
+        if let Some(boot) = self.boots.get_mut(&mac) {
+            boot.waits = false;
+        }
+        self.write(mac, |_| true)
+    }
+
+    /// A boot began; what is known of the one before is written down, unless the machine still waits.
     pub(super) fn begin(&mut self, mac: Mac, began: SystemTime) -> Vec<Event> {
-        let events = self.write(mac, |_| true);
-        self.boots.insert(mac, Boot { began, pages: Vec::new() });
+        let waits = self.waits(&mac);
+        let events = if waits { Vec::new() } else { self.write(mac, |_| true) };
+        self.boots.insert(mac, Boot { began, pages: Vec::new(), waits });
         events
     }
 
     /// Something was seen of the boot that began at `began`. Returns what is to be written down.
     pub(super) fn note(&mut self, mac: Mac, began: SystemTime, sighting: &Sighting, now: SystemTime) -> Vec<Event> {
-        let boot = self.boots.entry(mac).or_insert_with(|| Boot { began, pages: Vec::new() });
+        let boot = self.boots.entry(mac).or_insert_with(|| Boot { began, pages: Vec::new(), waits: false });
         let place = match boot.pages.iter().position(|page| page.stage.step == sighting.step) {
             Some(place) => place,
             None => {
@@ -102,6 +124,10 @@ impl Journal {
         };
         let Some(page) = boot.pages.get_mut(place) else { return Vec::new() };
         page.add(sighting, now);
+        boot.waits &= sighting.step < Step::Script;
+        if boot.waits {
+            return Vec::new();
+        }
         let (is_new, is_due) = (page.notes == 0 && sighting.step >= Step::Script, page.is_due(now));
         self.unwritten.insert(mac);
         if !is_new && !is_due {

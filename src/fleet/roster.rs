@@ -147,6 +147,8 @@ pub struct Reached<'a> {
     pub is_taken: bool,
     /// The machine, when its boot is further than before.
     pub news: Option<&'a Machine>,
+    /// Whether the machine is one that nobody knew, and is not at its script yet.
+    pub is_bare: bool,
     /// What is to be written down.
     pub events: Vec<Event>,
 }
@@ -212,6 +214,8 @@ impl Roster {
         let mut events = Vec::new();
         if anew {
             events = self.begin(mac, Session::begin(step, now));
+        } else if !is_known {
+            self.journal.wait(mac, now);
         } else if is_further {
             session.step = step;
             session.step_at = now;
@@ -222,7 +226,8 @@ impl Roster {
         let Some(machine) = self.machines.get(&mac) else { return Reached::default() };
         events.extend(self.journal.note(mac, machine.session.started, sighting, now));
         let is_news = anew || is_further || !is_known;
-        Reached { is_taken: true, news: is_news.then_some(machine), events }
+        let is_bare = self.journal.waits(&mac);
+        Reached { is_taken: true, news: is_news.then_some(machine), is_bare, events }
     }
 
     /// The machine was told to boot `plan` and given `token`. One boot has one script: another script is another boot,
@@ -374,6 +379,15 @@ impl Roster {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.machines.len()
+    }
+
+    /// A machine is written down that nobody knew; what was seen of it. Nothing when it does not wait for that any more.
+    pub(super) fn release(&mut self, mac: &Mac) -> Option<(&Machine, Vec<Event>)> {
+        if !self.journal.waits(mac) {
+            return None;
+        }
+        let events = self.journal.release(*mac);
+        Some((self.machine(mac)?, events))
     }
 
     /// What is to be written down of steps at which nothing happens any more, or of all steps.
