@@ -51,27 +51,37 @@ impl<'a> Datagram<'a> {
     /// The datagram as the UDP part of a packet, with its checksum; nothing when it is longer than a packet can be.
     #[must_use]
     pub fn write_udp(&self) -> Option<Vec<u8>> {
-        let length = u16::try_from(UDP_HEADER + self.payload.len()).ok()?;
+        let length = self.udp_length()?;
         let mut bytes = Vec::with_capacity(length.into());
+        self.put_udp(&mut bytes, length)?;
+        Some(bytes)
+    }
+
+    fn udp_length(&self) -> Option<u16> {
+        u16::try_from(UDP_HEADER + self.payload.len()).ok()
+    }
+
+    fn put_udp(&self, bytes: &mut Vec<u8>, length: u16) -> Option<()> {
+        let start = bytes.len();
         bytes.extend(self.source.port().to_be_bytes());
         bytes.extend(self.destination.port().to_be_bytes());
         bytes.extend(length.to_be_bytes());
         bytes.extend([0; 2]);
         bytes.extend(self.payload);
         // The checksum covers addresses, protocol and length as well (RFC 768, "pseudo header").
-        let ends = [self.source.ip().octets(), self.destination.ip().octets()].concat();
-        let sum = sum(&ends) + u32::from(UDP) + u32::from(length) + sum(&bytes);
+        let ends = sum(&self.source.ip().octets()) + sum(&self.destination.ip().octets());
+        let sum = ends + u32::from(UDP) + u32::from(length) + sum(bytes.get(start..)?);
         // Zero would mean that there is none.
         let checksum = Some(folded(sum)).filter(|sum| *sum != 0).unwrap_or(u16::MAX);
-        bytes.get_mut(6..8)?.copy_from_slice(&checksum.to_be_bytes());
-        Some(bytes)
+        bytes.get_mut(start + 6..start + 8)?.copy_from_slice(&checksum.to_be_bytes());
+        Some(())
     }
 
     /// The datagram as a whole IPv4 packet; nothing when it is longer than a packet can be.
     #[must_use]
     pub fn write(&self) -> Option<Vec<u8>> {
-        let udp = self.write_udp()?;
-        let total = u16::try_from(IP_HEADER + udp.len()).ok()?;
+        let length = self.udp_length()?;
+        let total = u16::try_from(IP_HEADER).ok()?.checked_add(length)?;
         let mut bytes = Vec::with_capacity(total.into());
         bytes.extend([0x45, 0]);
         bytes.extend(total.to_be_bytes());
@@ -81,7 +91,7 @@ impl<'a> Datagram<'a> {
         bytes.extend(self.destination.ip().octets());
         let checksum = folded(sum(&bytes));
         bytes.get_mut(10..12)?.copy_from_slice(&checksum.to_be_bytes());
-        bytes.extend(udp);
+        self.put_udp(&mut bytes, length)?;
         Some(bytes)
     }
 }
@@ -96,12 +106,9 @@ fn address(bytes: &[u8], at: usize) -> Option<Ipv4Addr> {
 
 /// The sum of RFC 1071 before it is folded. No packet is long enough for it to overflow.
 pub(super) fn sum(bytes: &[u8]) -> u32 {
-    let pair = |pair: &[u8]| match *pair {
-        [high, low] => u32::from(u16::from_be_bytes([high, low])),
-        [high] => u32::from(high) << 8,
-        _ => 0,
-    };
-    bytes.chunks(2).map(pair).sum()
+    let (pairs, odd) = bytes.as_chunks::<2>();
+    let whole: u32 = pairs.iter().map(|pair| u32::from(u16::from_be_bytes(*pair))).sum();
+    whole + odd.first().map_or(0, |high| u32::from(*high) << 8)
 }
 
 /// What a checksum field holds for such a sum.
