@@ -1,5 +1,6 @@
 //! What a machine is called in the fleet.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ pub struct MachineIdError(String);
 
 /// The id of a machine, under which everything about it is kept: the address of the network card by which it first
 /// booted. Cheap to clone.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct MachineId(Arc<str>);
 
@@ -27,6 +28,19 @@ impl MachineId {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// By their texts. A rollout walks over the fleet beside its members, so most ids are compared with copies of themselves.
+impl Ord for MachineId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+    }
+}
+
+impl PartialOrd for MachineId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

@@ -1,9 +1,9 @@
 //! What comes next in a rollout: one pure function of the rollout, the fleet and the time.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
+use foldhash::HashMap;
 use sha2::{Digest as _, Sha256};
 
 use super::spec::Hours;
@@ -46,17 +46,18 @@ pub fn advance(rollout: &Rollout, census: &Census, clock: Clock) -> Vec<Step> {
     if let Status::RollingBack(_) = rollout.status {
         return go_back(rollout, census, clock);
     }
-    let seen = observe(rollout, census, clock);
+    let fleet = fleet(rollout, census);
+    let seen = observe(rollout, &fleet, clock);
     if !seen.is_empty() || rollout.status != Status::Running {
         return seen;
     }
     if let Some(reason) = too_much(rollout) {
         return vec![stop(rollout, reason)];
     }
-    let Some((place, opened)) = rollout.open_batch() else { return open(rollout, census) };
+    let Some((place, opened)) = rollout.open_batch() else { return open(rollout, &fleet) };
     let Some(batch) = batch_of(rollout, place) else { return Vec::new() };
-    let left = Left::of(rollout, batch, census, clock);
-    let granted = grant(rollout, census, opened, &left);
+    let left = Left::of(rollout, batch, &fleet, clock);
+    let granted = grant(rollout, &fleet, opened, &left);
     if granted.is_empty() { close(rollout, clock, place, &left) } else { granted }
 }
 
@@ -65,13 +66,14 @@ pub(super) fn batch_of(rollout: &Rollout, place: usize) -> Option<&Batch> {
     rollout.spec.batches.get(place).or(rollout.spec.batches.last())
 }
 
-/// Every machine of the fleet, with what it is to the rollout. Both are in the order of ids, so none is looked up.
-fn fleet<'a>(
-    rollout: &'a Rollout,
-    census: &'a Census,
-) -> impl Iterator<Item = (&'a MachineId, &'a View, Option<&'a Member>)> {
+/// A machine of the fleet, with what it is to the rollout.
+pub(super) type Place<'a> = (&'a MachineId, &'a View, Option<&'a Member>);
+
+/// Every machine of the fleet. Members and machines are both in the order of ids, so none is looked up; and it is done once
+/// for all that is asked of them.
+pub(super) fn fleet<'a>(rollout: &'a Rollout, census: &'a Census) -> Vec<Place<'a>> {
     let mut members = rollout.members.iter().peekable();
-    census.iter().map(move |(machine, view)| {
+    let place = |(machine, view): (&'a MachineId, &'a View)| {
         let member = loop {
             let Some((member, _)) = members.peek() else { break None };
             match (*member).cmp(machine) {
@@ -81,13 +83,14 @@ fn fleet<'a>(
             }
         };
         (machine, view, member)
-    })
+    };
+    census.iter().map(place).collect()
 }
 
 /// What machines did since it was last written down.
-fn observe(rollout: &Rollout, census: &Census, clock: Clock) -> Vec<Step> {
+fn observe(rollout: &Rollout, fleet: &[Place<'_>], clock: Clock) -> Vec<Step> {
     let (mut tried, mut waits, mut came, mut failed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for (machine, view, member) in fleet(rollout, census) {
+    for &(machine, view, member) in fleet {
         let (Some(member), Some(boot)) = (member, view.boot.as_ref()) else { continue };
         let timeout = batch_of(rollout, member.batch).map_or(Duration::MAX, |batch| batch.timeout);
         match seen(rollout, &member.standing, boot, timeout, clock) {
@@ -160,15 +163,13 @@ fn too_much(rollout: &Rollout) -> Option<String> {
 }
 
 /// The machines a batch may have that are in none yet, whether they are on or not.
-pub(super) fn candidates<'a>(
+pub(super) fn candidates<'f, 'a>(
     rollout: &'a Rollout,
     batch: &'a Batch,
-    census: &'a Census,
-) -> impl Iterator<Item = (&'a MachineId, &'a View)> {
+    fleet: &'f [Place<'a>],
+) -> impl Iterator<Item = Place<'a>> + use<'f, 'a> {
     let is_meant = move |view: &View| follows(rollout, view) && batch.selector.matches(&view.labels);
-    fleet(rollout, census)
-        .filter(move |(_, view, member)| member.is_none() && is_meant(view))
-        .map(|(machine, view, _)| (machine, view))
+    fleet.iter().copied().filter(move |(_, view, member)| member.is_none() && is_meant(view))
 }
 
 fn follows(rollout: &Rollout, view: &View) -> bool {
@@ -178,21 +179,21 @@ fn follows(rollout: &Rollout, view: &View) -> bool {
     view.follows.as_ref().is_some_and(is_it)
 }
 
-fn open(rollout: &Rollout, census: &Census) -> Vec<Step> {
+fn open(rollout: &Rollout, fleet: &[Place<'_>]) -> Vec<Step> {
     let place = rollout.opened.len();
     let Some(batch) = rollout.spec.batches.get(place) else { return vec![Step::Finished] };
-    let is_taken = |(_, view, member): &(&MachineId, &View, Option<&Member>)| {
+    let is_taken = |(_, view, member): &&Place<'_>| {
         member.is_some() && follows(rollout, view) && batch.selector.matches(&view.labels)
     };
-    let taken = fleet(rollout, census).filter(is_taken).count();
-    let whole = taken + candidates(rollout, batch, census).count();
+    let taken = fleet.iter().filter(is_taken).count();
+    let whole = taken + candidates(rollout, batch, fleet).count();
     vec![Step::Opened { batch: place, size: batch.size.of(whole, taken) }]
 }
 
 /// The machines that the open batch may have and does not have yet.
 struct Left<'a> {
     /// Those that are on and may be changed now.
-    ready: Vec<(&'a MachineId, &'a View)>,
+    ready: Vec<Place<'a>>,
     /// Whether any is on.
     are_on: bool,
     /// Whether there are any.
@@ -200,21 +201,21 @@ struct Left<'a> {
 }
 
 impl<'a> Left<'a> {
-    fn of(rollout: &'a Rollout, batch: &'a Batch, census: &'a Census, clock: Clock) -> Self {
+    fn of(rollout: &'a Rollout, batch: &'a Batch, fleet: &[Place<'a>], clock: Clock) -> Self {
         let mut hours = Hours::at(&rollout.spec, clock.now);
         let mut left = Self { ready: Vec::new(), are_on: false, are_any: false };
-        for (machine, view) in candidates(rollout, batch, census) {
+        for (machine, view, member) in candidates(rollout, batch, fleet) {
             left.are_any = true;
             left.are_on |= view.is_on;
             if view.is_on && hours.are_open(&view.labels) {
-                left.ready.push((machine, view));
+                left.ready.push((machine, view, member));
             }
         }
         left
     }
 }
 
-fn grant(rollout: &Rollout, census: &Census, opened: &Opened, left: &Left<'_>) -> Vec<Step> {
+fn grant(rollout: &Rollout, fleet: &[Place<'_>], opened: &Opened, left: &Left<'_>) -> Vec<Step> {
     let place = rollout.opened.len() - 1;
     let is_last = place + 1 >= rollout.spec.batches.len();
     let granted = rollout.count(|member| member.batch == place);
@@ -223,7 +224,7 @@ fn grant(rollout: &Rollout, census: &Census, opened: &Opened, left: &Left<'_>) -
     if room == 0 || left.ready.is_empty() {
         return Vec::new();
     }
-    let mut use_of = Use::of(rollout, census);
+    let mut use_of = Use::of(rollout, fleet);
     let machines = use_of.take_in_order(left.ready.iter().copied(), room);
     if machines.is_empty() { Vec::new() } else { vec![Step::Granted { machines }] }
 }
@@ -247,15 +248,15 @@ struct Use<'a> {
 /// For each group of a budget, how many are unavailable.
 #[derive(Default)]
 struct Groups<'a> {
-    used: BTreeMap<Option<&'a LabelValue>, usize>,
+    used: HashMap<Option<&'a LabelValue>, usize>,
     /// How many there are, when that says how many may be.
-    whole: BTreeMap<Option<&'a LabelValue>, usize>,
+    whole: HashMap<Option<&'a LabelValue>, usize>,
 }
 
 impl<'a> Use<'a> {
-    fn of(rollout: &'a Rollout, census: &'a Census) -> Self {
+    fn of(rollout: &'a Rollout, fleet: &[Place<'a>]) -> Self {
         let mut budgets: Vec<_> = rollout.spec.budgets.iter().map(|budget| (budget, Groups::default())).collect();
-        for (_, view, member) in fleet(rollout, census) {
+        for &(_, view, member) in fleet {
             if member.is_none() && !follows(rollout, view) {
                 continue;
             }
@@ -274,24 +275,20 @@ impl<'a> Use<'a> {
     }
 
     /// Takes places for machines in every budget, in the rollout's order, for at most so many of them.
-    fn take_in_order(
-        &mut self,
-        wanted: impl Iterator<Item = (&'a MachineId, &'a View)>,
-        most: usize,
-    ) -> Vec<MachineId> {
+    fn take_in_order(&mut self, wanted: impl Iterator<Item = Place<'a>>, most: usize) -> Vec<MachineId> {
         // Budgets only fill up, so who has no room before the first is taken has none later and needs no place in the order.
-        let mut placed: Vec<([u8; 32], &MachineId, &View)> = wanted
-            .filter(|(machine, view)| self.is_counted(machine, view) || self.has_room(view))
-            .map(|(machine, view)| (place_of(self.rollout, machine), machine, view))
+        let mut placed: Vec<([u8; 32], Place<'a>)> = wanted
+            .filter(|(_, view, member)| is_unavailable(*member, view) || self.has_room(view))
+            .map(|place| (place_of(self.rollout, place.0), place))
             .collect();
-        placed.sort_unstable_by_key(|(place, ..)| *place);
-        let taken = placed.into_iter().filter(|(_, machine, view)| self.take(machine, view)).take(most);
-        taken.map(|(_, machine, _)| machine.clone()).collect()
+        placed.sort_unstable_by_key(|(order, _)| *order);
+        let taken = placed.into_iter().filter(|(_, place)| self.take(*place)).take(most);
+        taken.map(|(_, (machine, ..))| machine.clone()).collect()
     }
 
     /// Takes a place for a machine in every budget, if there is one in each.
-    fn take(&mut self, machine: &MachineId, view: &'a View) -> bool {
-        if self.is_counted(machine, view) {
+    fn take(&mut self, (_, view, member): Place<'a>) -> bool {
+        if is_unavailable(member, view) {
             return true;
         }
         if !self.has_room(view) {
@@ -303,14 +300,10 @@ impl<'a> Use<'a> {
         true
     }
 
-    fn is_counted(&self, machine: &MachineId, view: &View) -> bool {
-        is_unavailable(self.rollout.members.get(machine), view)
-    }
-
     fn has_room(&self, view: &View) -> bool {
         self.budgets.iter().all(|(budget, groups)| {
             let group = budget.group(&view.labels);
-            let count = |groups: &BTreeMap<_, usize>| groups.get(&group).copied().unwrap_or_default();
+            let count = |groups: &HashMap<_, usize>| groups.get(&group).copied().unwrap_or_default();
             count(&groups.used) < budget.most_of(count(&groups.whole))
         })
     }
@@ -390,7 +383,7 @@ fn go_back(rollout: &Rollout, census: &Census, clock: Clock) -> Vec<Step> {
         } else if let Some(view) = view.filter(|view| view.is_on) {
             is_anybody_out = true;
             if member.standing != Standing::Recalled && hours.are_open(&view.labels) {
-                waiting.push((machine, view));
+                waiting.push((machine, view, Some(member)));
             }
         }
     }
@@ -399,7 +392,7 @@ fn go_back(rollout: &Rollout, census: &Census, clock: Clock) -> Vec<Step> {
     }
     let machines = match waiting.is_empty() {
         true => Vec::new(),
-        false => Use::of(rollout, census).take_in_order(waiting.into_iter(), usize::MAX),
+        false => Use::of(rollout, &fleet(rollout, census)).take_in_order(waiting.into_iter(), usize::MAX),
     };
     if !machines.is_empty() {
         return vec![Step::Recalled { machines }];

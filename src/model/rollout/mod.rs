@@ -7,8 +7,6 @@
 
 mod advance;
 mod census;
-#[cfg(test)]
-mod simulation;
 mod spec;
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! Rollouts step by step; whole fleets are in [`super::simulation`].
+//! Rollouts step by step; whole fleets are in `tests/simulation`.
 
 use std::time::{Duration, SystemTime};
 

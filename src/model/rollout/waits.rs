@@ -4,8 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::advance::{self, Clock};
-use super::{Census, Member, RebootPolicy, Rollout, Standing, Status};
-use crate::model::machine::MachineId;
+use super::{Census, RebootPolicy, Rollout, Standing, Status};
 
 /// One thing a rollout waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,19 +61,20 @@ pub fn waits(rollout: &Rollout, census: &Census, clock: Clock) -> Vec<Wait> {
     let of_batch = rollout.count(|member| member.batch == place);
     let is_last = place + 1 >= rollout.spec.batches.len();
     if of_batch < opened.size || is_last {
+        let fleet = advance::fleet(rollout, census);
         let (mut off, mut closed, mut ready) = (0, 0, 0);
-        for (_, view) in advance::candidates(rollout, batch, census) {
+        for (_, view, _) in advance::candidates(rollout, batch, &fleet) {
             match (view.is_on, rollout.spec.is_open(&view.labels, clock.now)) {
                 (false, _) => off += 1,
                 (true, false) => closed += 1,
                 (true, true) => ready += 1,
             }
         }
-        let is_failed = |member: &Member| matches!(member.standing, Standing::Failed(_));
-        let is_broken = |(machine, member): &(&MachineId, &Member)| {
-            is_failed(member) && census.get(*machine).is_some_and(|view| advance::is_unavailable(Some(member), view))
+        let is_broken = |(_, view, member): &&advance::Place<'_>| {
+            let is_failed = member.is_some_and(|member| matches!(member.standing, Standing::Failed(_)));
+            is_failed && advance::is_unavailable(*member, view)
         };
-        let failed = rollout.members.iter().filter(is_broken).count();
+        let failed = fleet.iter().filter(is_broken).count();
         for (count, wait) in
             [(ready, Wait::Room { waiting: ready, failed }), (closed, Wait::Hours(closed)), (off, Wait::Off(off))]
         {

@@ -4,16 +4,17 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::{Duration, SystemTime};
 
-use super::super::{
+use bivouac_simulation::model::boot_guard::DEFAULT_ATTEMPTS;
+use bivouac_simulation::model::ledger::{Entry, Fact, Ledger, Refusal};
+use bivouac_simulation::model::machine::MachineId;
+use bivouac_simulation::model::rollout::{
     Boot, Census, Clock, Health, Member, Release, Rollout, Spec, Standing, Status, Step, View, advance, wish,
 };
-use super::chance::Chance;
-use super::limit::{Limit, Place};
-use super::machine::{Fate, Happens, Machine};
-use super::{MINUTE, epoch, follows, release};
-use crate::model::boot_guard::DEFAULT_ATTEMPTS;
-use crate::model::ledger::{Entry, Fact, Ledger, Refusal};
-use crate::model::machine::MachineId;
+
+use crate::chance::Chance;
+use crate::limit::{Limit, Place};
+use crate::machine::{Fate, Happens, Machine};
+use crate::{MINUTE, epoch, follows, release};
 
 /// How often the server looks when nothing happened: hours begin and end, and batches have been watched.
 const IDLE_TICK: u64 = 20 * MINUTE;
@@ -24,7 +25,7 @@ const SMALL: usize = 100;
 
 /// What goes wrong besides the machines that do not boot.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Trouble {
+pub struct Trouble {
     /// After how many of a hundred decisions the server is killed.
     restarts: u64,
     /// Whether somebody halts the rollout, lets it go on, ends it or has it go back.
@@ -32,23 +33,23 @@ pub(super) struct Trouble {
 }
 
 impl Trouble {
-    pub(super) fn draw(chance: &mut Chance) -> Self {
+    pub fn draw(chance: &mut Chance) -> Self {
         Self { restarts: chance.one_of(&[0, 0, 1, 10, 100]), is_meddled_with: chance.percent(40) }
     }
 }
 
-pub(super) struct World {
+pub struct World {
     chance: Chance,
     /// Seconds since the beginning.
     now: u64,
     /// How far the server's clock is off.
     skew: i64,
     heap: BinaryHeap<Reverse<(u64, usize, Happens)>>,
-    pub(super) machines: Vec<Machine>,
+    pub machines: Vec<Machine>,
     census: Census,
     limits: Vec<Limit>,
-    pub(super) log: Vec<Entry>,
-    pub(super) ledger: Ledger,
+    pub log: Vec<Entry>,
+    pub ledger: Ledger,
     /// What a server makes of the log that reads it now, as it is written in the database.
     read_back: Ledger,
     listening_since: SystemTime,
@@ -60,7 +61,7 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, size: usize, broken: u64, trouble: Option<Trouble>) -> Self {
+    pub fn new(seed: u64, size: usize, broken: u64, trouble: Option<Trouble>) -> Self {
         let mut chance = Chance(seed);
         let asleep = chance.below(60);
         let (mut machines, mut census, mut heap) = (Vec::new(), Census::new(), BinaryHeap::new());
@@ -98,7 +99,7 @@ impl World {
     }
 
     /// As in the database: whoever did not know the last entry adds none.
-    pub(super) fn append(&mut self, known: u64, fact: Fact) -> bool {
+    pub fn append(&mut self, known: u64, fact: Fact) -> bool {
         if known != self.ledger.last() {
             return false;
         }
@@ -116,18 +117,18 @@ impl World {
         true
     }
 
-    pub(super) fn rollout(&self) -> &Rollout {
+    pub fn rollout(&self) -> &Rollout {
         self.ledger.rollouts().next_back().unwrap()
     }
 
-    pub(super) fn start(&mut self, spec: Spec) {
+    pub fn start(&mut self, spec: Spec) {
         self.limits = spec.budgets.iter().map(|budget| Limit::of(budget, &self.census)).collect();
         let fact = self.ledger.start(spec, &self.census).unwrap();
         assert!(self.append(self.ledger.last(), fact));
     }
 
     /// Everything the server decides now, with the properties that hold at every decision.
-    pub(super) fn tick(&mut self) {
+    pub fn tick(&mut self) {
         let clock = Clock { now: self.time(), listening_since: self.listening_since };
         let (known, mut first) = (self.ledger.last(), None);
         loop {
@@ -373,7 +374,7 @@ impl World {
     }
 
     /// Somebody ends it, twice, which is no more than once.
-    pub(super) fn abort(&mut self) {
+    pub fn abort(&mut self) {
         let fact = match self.ledger.abort(1) {
             Ok(fact) => fact.unwrap(),
             Err(Refusal::GoesBack(_)) => return,
@@ -397,7 +398,7 @@ impl World {
     }
 
     /// Runs until the rollout is over, or halts, or nothing is left to wait for.
-    pub(super) fn run(&mut self) {
+    pub fn run(&mut self) {
         let mut next_tick = 0;
         while self.now < LAST && !self.rollout().status.is_over() {
             if matches!(self.rollout().status, Status::Stopped(_)) && !self.is_told_to_go_on() {
@@ -447,7 +448,7 @@ impl World {
 
     /// Everybody is switched off and on again as often as it takes: each ends with a release that boots. Who reads the log
     /// from its beginning knows what the server knows.
-    pub(super) fn settle(&mut self) {
+    pub fn settle(&mut self) {
         let mut again = Ledger::default();
         self.log.iter().for_each(|entry| again.apply(entry));
         assert_eq!(again, self.ledger);

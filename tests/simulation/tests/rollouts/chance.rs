@@ -1,7 +1,7 @@
 //! What happens by chance, the same for the same number.
 
 /// SplitMix64: the same numbers on every computer and for every version of every crate.
-pub(super) struct Chance(pub(super) u64);
+pub struct Chance(pub u64);
 
 impl Chance {
     fn next(&mut self) -> u64 {
@@ -12,20 +12,20 @@ impl Chance {
         z ^ (z >> 31)
     }
 
-    pub(super) fn below(&mut self, end: u64) -> u64 {
+    pub fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 
-    pub(super) fn between(&mut self, from: u64, to: u64) -> u64 {
+    pub fn between(&mut self, from: u64, to: u64) -> u64 {
         from + self.below(to - from + 1)
     }
 
-    pub(super) fn percent(&mut self, share: u64) -> bool {
+    pub fn percent(&mut self, share: u64) -> bool {
         self.below(100) < share
     }
 
     /// One of several.
-    pub(super) fn one_of<T: Copy>(&mut self, several: &[T]) -> T {
+    pub fn one_of<T: Copy>(&mut self, several: &[T]) -> T {
         several[usize::try_from(self.below(several.len() as u64)).unwrap()]
     }
 }

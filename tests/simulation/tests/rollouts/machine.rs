@@ -1,15 +1,16 @@
 //! A machine of a simulated fleet, and what can become of it.
 
-use super::super::{Boot, Health, Release, View};
-use super::chance::Chance;
-use super::{MINUTE, epoch, follows, labels, release};
-use crate::model::boot_guard::Attempts;
-use crate::model::machine::MachineId;
-use crate::model::manifest::BundleId;
+use bivouac_simulation::model::boot_guard::Attempts;
+use bivouac_simulation::model::machine::MachineId;
+use bivouac_simulation::model::manifest::BundleId;
+use bivouac_simulation::model::rollout::{Boot, Health, Release, View};
+
+use crate::chance::Chance;
+use crate::{MINUTE, epoch, follows, labels, release};
 
 /// What the new release does to a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub enum Fate {
     Fine,
     /// It comes up after the time limit.
     Slow,
@@ -21,7 +22,7 @@ pub(super) enum Fate {
 
 /// What happens to a machine at some moment. The number is that of the boot in which it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Happens {
+pub enum Happens {
     /// Somebody switches it on, or off and on again.
     PowerCycle,
     PowerOff,
@@ -30,24 +31,24 @@ pub(super) enum Happens {
     CheckIn(u32),
 }
 
-pub(super) struct Machine {
-    pub(super) id: MachineId,
-    pub(super) fate: Fate,
-    pub(super) boots: u32,
-    pub(super) attempts: Attempts,
+pub struct Machine {
+    pub id: MachineId,
+    pub fate: Fate,
+    pub boots: u32,
+    pub attempts: Attempts,
     /// The last bundle it came up with.
-    pub(super) good: BundleId,
+    pub good: BundleId,
     /// What its last script names.
-    pub(super) given: BundleId,
+    pub given: BundleId,
     /// Whether the rollout has given it the new release.
-    pub(super) is_granted: bool,
+    pub is_granted: bool,
     /// Whether it had the new release's script.
-    pub(super) had_new: bool,
+    pub had_new: bool,
 }
 
 impl Machine {
     /// A machine that has the old release, of a fleet of `size` of which `broken` of a hundred do not boot the new one.
-    pub(super) fn new(number: usize, size: usize, broken: u64, chance: &mut Chance) -> (Self, View) {
+    pub fn new(number: usize, size: usize, broken: u64, chance: &mut Chance) -> (Self, View) {
         let mut texts = vec![format!("room={}", number / 20), format!("site=s{}", number % 3)];
         if number.is_multiple_of((size / 5).max(1)) {
             texts.push("canary".to_owned());
@@ -67,12 +68,12 @@ impl Machine {
     }
 
     /// The place of a machine in its fleet.
-    pub(super) fn number(id: &MachineId) -> usize {
-        id.as_str().trim_start_matches('m').parse().unwrap()
+    pub fn number(id: &MachineId) -> usize {
+        id.as_str()[1..].parse().unwrap()
     }
 
     /// How long after its script a machine checks in; nothing when it never does.
-    pub(super) fn comes_up_after(&self, chance: &mut Chance) -> Option<u64> {
+    pub fn comes_up_after(&self, chance: &mut Chance) -> Option<u64> {
         match (self.given == release(2).bundle, self.fate) {
             (true, Fate::Hangs) => None,
             (true, Fate::Slow) => Some(chance.between(16 * MINUTE, 40 * MINUTE)),

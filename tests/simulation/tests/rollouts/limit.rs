@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::super::{Budget, Census};
+use bivouac_simulation::model::rollout::{Budget, Census};
 
 /// A budget over a fleet whose labels stay as they are.
-pub(super) struct Limit {
+pub struct Limit {
     budget: Budget,
     /// The group of each machine, in the order of the census.
     group_of: Vec<usize>,
@@ -14,7 +14,7 @@ pub(super) struct Limit {
 
 /// What a machine is to a budget at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub enum Place {
     /// It is in order, or off.
     Up,
     /// It is unavailable.
@@ -24,7 +24,7 @@ pub(super) enum Place {
 }
 
 impl Limit {
-    pub(super) fn of(budget: &Budget, census: &Census) -> Self {
+    pub fn of(budget: &Budget, census: &Census) -> Self {
         let (mut numbers, mut group_of, mut sizes) = (BTreeMap::new(), Vec::new(), Vec::new());
         for view in census.values() {
             let group = budget.by.as_ref().and_then(|key| view.labels.get(key)).map(|value| value.as_str());
@@ -40,7 +40,7 @@ impl Limit {
     }
 
     /// A group may have more machines down than the budget allows, if they went down by themselves; but then none is taken.
-    pub(super) fn check(&self, places: &[Place]) {
+    pub fn check(&self, places: &[Place]) {
         let mut groups = vec![(0, false); self.sizes.len()];
         for (group, place) in self.group_of.iter().zip(places) {
             let (down, is_taken) = &mut groups[*group];
