@@ -459,6 +459,14 @@ pub(super) enum MachinesCommand {
         #[command(flatten)]
         reason: Reason,
     },
+    /// Say that machines in conflict are as they are meant to be: a clone is a machine of its own, a dock is shared
+    Settle {
+        /// Which: an address, a host name, a serial number, or labels
+        #[arg(value_name = "WHO")]
+        whom: String,
+        #[command(flatten)]
+        reason: Reason,
+    },
     /// Forget machines with their labels, assignments and boots; one that boots again is there anew
     Forget {
         /// Which: an address, a host name, a serial number, or labels

@@ -1,5 +1,6 @@
 //! Which machines a person means, and who that person is.
 
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use anyhow::{Context as _, bail};
@@ -16,6 +17,15 @@ use crate::model::name::nearest;
 use crate::model::rollout::Census;
 use crate::store::Store;
 
+/// Takes the conflicts of machines away that people settled, and those with a machine that was forgotten since.
+pub(super) fn leave_out_settled(machines: &mut [Machine], ledger: &Ledger) {
+    let known: BTreeSet<Mac> = machines.iter().map(|machine| machine.identity.mac).collect();
+    for Machine { identity, conflicts, .. } in machines {
+        let id = MachineId::from(identity.mac);
+        conflicts.retain(|conflict| known.contains(&conflict.with) && !ledger.is_settled(&id, &conflict.with.into()));
+    }
+}
+
 /// The fleet as a command finds it.
 pub(super) struct Found {
     pub(super) fleet: Onlooker,
@@ -27,8 +37,9 @@ impl Found {
     /// Opens the fleet's database and reads all of it.
     pub(super) async fn read(settings: &Settings) -> anyhow::Result<Self> {
         let fleet = Fleet::look_on(&settings.fleet()).await?;
-        let machines = fleet.machines_with_reports().await?;
+        let mut machines = fleet.machines_with_reports().await?;
         let ledger = fleet.book().read().await?;
+        leave_out_settled(&mut machines, &ledger);
         let census = census_of(settings, &machines, &ledger);
         Ok(Self { fleet, machines, census })
     }

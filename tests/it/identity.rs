@@ -96,6 +96,44 @@ fn a_clone_and_a_shared_dock_are_conflicts_and_said_once() {
 }
 
 #[test]
+fn a_conflict_ends_when_somebody_settles_it_or_one_of_its_machines_is_gone() {
+    let (site, server) = served();
+    let three = "52:54:00:00:00:03";
+    for mac in [ONE, TWO, three] {
+        server.get(&format!("/script?mac={mac}&uuid={UUID}&cards=-,{mac}"));
+    }
+    let conflicts = |machine: &Value| machine["conflicts"].as_array().unwrap().len();
+    let counts = |machines: &[Value]| machines.iter().map(conflicts).collect::<Vec<_>>();
+    // Of two machines that have the same name, the first one is asked about.
+    until(&site, |machines| counts(machines) == [2, 1, 1]);
+    let shown = run(&site, &["machines", "show", TWO]);
+    assert!(shown.contains(&format!("`bivouac machines settle {TWO}`")), "{shown}");
+    let said = run(&site, &["machines", "settle", TWO, "--why", "a copy for the other room"]);
+    assert_eq!(said, format!("settle what {TWO} shares with {ONE}\n"));
+    until(&site, |machines| counts(machines) == [1, 0, 1]);
+    assert!(!run(&site, &["machines", "show", TWO]).contains("CONFLICT"));
+    assert!(run(&site, &["events"]).contains("a copy for the other room"));
+    let again = site.run(&["machines", "settle", TWO]);
+    assert!(again.code == Some(2) && again.err.contains("is in no conflict"), "{}", again.err);
+    run(&site, &["machines", "forget", three]);
+    until(&site, |machines| counts(machines) == [0, 0]);
+    // Somebody else who says to be the first one is another matter.
+    let four = "52:54:00:00:00:04";
+    server.get(&format!("/script?mac={four}&uuid={UUID}&cards=-,{four}"));
+    until(&site, |machines| counts(machines) == [1, 0, 1]);
+    // A shared dock is settled alike.
+    let dock = "52:54:00:00:00:0d";
+    for uuid in [OTHER, &OTHER.replace('5', "6")] {
+        server.get(&format!("/script?mac={dock}&uuid={uuid}&cards=-,{dock}"));
+    }
+    until(&site, |machines| counts(machines) == [1, 0, 1, 1]);
+    let said = run(&site, &["machines", "settle", dock]);
+    assert_eq!(said, format!("settle that several computers boot with the card {dock}\n"));
+    server.get(&format!("/script?mac={dock}&uuid={OTHER}&cards=-,{dock}"));
+    until(&site, |machines| counts(machines) == [1, 0, 1, 0]);
+}
+
+#[test]
 fn labels_by_rule_are_there_and_what_people_say_wins() {
     let site = Site::published();
     let rules = "[[label]]\nset = { site = \"here\", room = \"1\" }\nsubnet = \"127.0.0.0/8\"\n\

@@ -1,4 +1,4 @@
-//! `bivouac machines label`, `set`, `forget`, `reboot` and `message`, and `bivouac assign`: what people say of machines
+//! `bivouac machines label`, `set`, `settle`, `forget`, `reboot` and `message`, and `bivouac assign`: what people say of machines
 //! and ask of them, which goes into the ledger.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +14,7 @@ use crate::config::Settings;
 use crate::model::label::{Label, LabelKey, Labels};
 use crate::model::ledger::{Fact, Ledger, Request, Target};
 use crate::model::mac::Mac;
+use crate::model::machine::MachineId;
 use crate::store::Store;
 
 /// Writes facts, and shows them.
@@ -83,6 +84,27 @@ pub(super) async fn set(
     let [machine] = <[_; 1]>::try_from(found.whom(whom)?)
         .map_err(|several| anyhow::anyhow!("`{whom}` means {} machines; values are of one", several.len()))?;
     write(&found, vec![Fact::Valued { machine, set, removed }], why, out).await
+}
+
+/// Settles every conflict of machines.
+pub(super) async fn settle(
+    settings: &Settings,
+    whom: &str,
+    why: Option<&str>,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let found = Found::read(settings).await?;
+    let meant = found.whom(whom)?;
+    let mut facts = Vec::new();
+    for machine in &found.machines {
+        let id = MachineId::from(machine.identity.mac);
+        if meant.contains(&id) && !machine.conflicts.is_empty() {
+            let with: BTreeSet<MachineId> = machine.conflicts.iter().map(|conflict| conflict.with.into()).collect();
+            facts.push(Fact::Settled { machine: id, with: with.into_iter().collect() });
+        }
+    }
+    anyhow::ensure!(!facts.is_empty(), "`{whom}` is in no conflict; `bivouac machines` shows who is");
+    write(&found, facts, why, out).await
 }
 
 /// Forgets machines.

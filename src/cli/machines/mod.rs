@@ -28,6 +28,9 @@ pub(super) async fn machines(settings: &Settings, arguments: MachinesArgs, out: 
         Some(MachinesCommand::Set { whom, values, reason }) => {
             change::set(settings, &whom, &values, reason.why.as_deref(), out).await
         }
+        Some(MachinesCommand::Settle { whom, reason }) => {
+            change::settle(settings, &whom, reason.why.as_deref(), out).await
+        }
         Some(MachinesCommand::Forget { whom, reason }) => {
             change::forget(settings, &whom, reason.why.as_deref(), out).await
         }

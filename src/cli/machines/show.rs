@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::list::{describe, labels_in, state};
 use crate::cli::args::ShowMachineArgs;
 use crate::cli::report::{plain, size, table, time};
-use crate::cli::whom::{census_of, named, names};
+use crate::cli::whom::{census_of, leave_out_settled, named, names};
 use crate::config::Settings;
 use crate::fleet::{Event, Fleet, FleetError, Machine, Onlooker, Session};
 use crate::model::boot::Step;
@@ -30,7 +30,9 @@ pub(super) async fn show(settings: &Settings, asked: &ShowMachineArgs, out: &mut
     let place = settings.fleet();
     anyhow::ensure!(!place.is_absent(), "no machine has asked to boot yet; `bivouac serve` answers them");
     let fleet = Fleet::look_on(&place).await?;
-    let machines = fleet.machines_with_reports().await?;
+    let mut machines = fleet.machines_with_reports().await?;
+    let ledger = fleet.book().read().await?;
+    leave_out_settled(&mut machines, &ledger);
     let found = find(&machines, &asked.machine);
     if asked.follow {
         // A machine that has never been seen may be switched on now.
@@ -39,7 +41,6 @@ pub(super) async fn show(settings: &Settings, asked: &ShowMachineArgs, out: &mut
     }
     let machine = found?;
     let mac = machine.identity.mac;
-    let ledger = fleet.book().read().await?;
     let census = census_of(settings, std::slice::from_ref(machine), &ledger);
     let labels = labels_in(&census, machine);
     let mut boots = boots(News::of(mac).read(&fleet).await?);
@@ -101,6 +102,11 @@ fn hardware(machine: &Machine) -> Vec<String> {
     let facts: Vec<String> = facts.into_iter().flatten().collect();
     let mut lines: Vec<String> = if facts.is_empty() { Vec::new() } else { vec![facts.join("; ") + "."] };
     lines.extend(machine.conflicts.iter().map(|conflict| format!("CONFLICT: {conflict}.")));
+    if !machine.conflicts.is_empty() {
+        lines.push(format!(
+            "`bivouac machines settle {mac}` says that it is meant to be so, `bivouac machines forget` that a machine is gone."
+        ));
+    }
     lines
 }
 

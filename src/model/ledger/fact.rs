@@ -109,6 +109,14 @@ pub enum Fact {
         /// For which rollout.
         rollout: RolloutNumber,
     },
+    /// What a machine shares with others that only one of them can have, such as a dock or the UUID of a clone, is as it
+    /// is meant to be.
+    Settled {
+        /// Which machine.
+        machine: MachineId,
+        /// With which others; itself where several computers boot with its card.
+        with: Vec<MachineId>,
+    },
     /// Nothing of what was said of a machine counts any more.
     Forgotten {
         /// Which machine.
@@ -264,6 +272,7 @@ impl Fact {
             | Self::Valued { machine, .. }
             | Self::Virtual { machine, .. }
             | Self::Rebooting { machine, .. }
+            | Self::Settled { machine, .. }
             | Self::Forgotten { machine }
             | Self::Alarm { machine, .. } => std::slice::from_ref(machine),
             Self::Rollout { step, .. } => step.machines(),
@@ -301,6 +310,10 @@ impl fmt::Display for Fact {
             Self::Rebooting { machine, rollout } => {
                 write!(f, "rollout {rollout}: the virtual machine {machine} is rebooted")
             }
+            Self::Settled { machine, with } if *with == [machine.clone()] => {
+                write!(f, "settle that several computers boot with the card {machine}")
+            }
+            Self::Settled { machine, with } => write!(f, "settle what {machine} shares with {}", named(with)),
             Self::Forgotten { machine } => write!(f, "forget {machine}"),
             Self::Floor { profile, release, is_one: true } => {
                 write!(f, "no machine may jump over {profile}@{release}")

@@ -49,6 +49,8 @@ pub struct Ledger {
     last: u64,
     records: BTreeMap<MachineId, Record>,
     rollouts: BTreeMap<RolloutNumber, Rollout>,
+    /// Machines between which nothing is in doubt, the smaller id first; twice the same for a shared card.
+    settled: BTreeSet<(MachineId, MachineId)>,
     /// Releases that no machine may jump over.
     floors: BTreeMap<ProfileName, BTreeSet<u64>>,
 }
@@ -69,6 +71,13 @@ impl Ledger {
     /// Every machine something was said of.
     pub fn records(&self) -> impl Iterator<Item = (&MachineId, &Record)> {
         self.records.iter()
+    }
+
+    /// Whether somebody said that what two machines share is as it is meant to be; of one machine, that several computers
+    /// boot with its card.
+    #[must_use]
+    pub fn is_settled(&self, one: &MachineId, other: &MachineId) -> bool {
+        self.settled.contains(&pair(one, other))
     }
 
     /// Every rollout, oldest first.
@@ -170,8 +179,12 @@ impl Ledger {
                 }
                 rebooted.1.push(at);
             }
+            Fact::Settled { machine, with } => {
+                self.settled.extend(with.iter().map(|other| pair(machine, other)));
+            }
             Fact::Forgotten { machine } => {
                 self.records.remove(machine);
+                self.settled.retain(|(one, other)| one != machine && other != machine);
             }
             Fact::Floor { profile, release, is_one } => {
                 let floors = self.floors.entry(profile.clone()).or_default();
@@ -208,4 +221,9 @@ impl Ledger {
     pub fn next_rollout(&self) -> RolloutNumber {
         self.rollouts.last_key_value().map_or(1, |(number, _)| number + 1)
     }
+}
+
+/// Two machines in the order of their ids.
+fn pair(one: &MachineId, other: &MachineId) -> (MachineId, MachineId) {
+    (one.min(other).clone(), one.max(other).clone())
 }
