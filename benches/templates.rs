@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use bivouac::build::{BaseAccounts, Overlay, Recipe};
 use bivouac::model::digest::Digest;
 use bivouac::model::identity::Identity;
+use bivouac::model::label::Labels;
 use bivouac::model::mac::Mac;
 use bivouac::model::template::Vars;
 use bivouac::serve::own_files::kit::Kit;
@@ -60,7 +61,7 @@ fn make(kit: &Kit, of: impl Fn(u32) -> Identity) -> usize {
     let mut known = HashMap::new();
     let own = Vars::new();
     for number in 0..MACHINES {
-        let content = kit.render(&of(number), &own).unwrap();
+        let content = kit.render(&of(number), &Labels::new(), &own).unwrap();
         let digest = Digest::of(content.to_text().as_bytes());
         known.entry(digest).or_insert_with(|| kit.initrd(&content).unwrap());
     }

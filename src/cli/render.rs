@@ -12,6 +12,8 @@ use crate::build::{BaseAccounts, Finding, Recipe};
 use crate::config::Settings;
 use crate::fleet::Fleet;
 use crate::model::identity::Identity;
+use crate::model::label::rule::labels_of;
+use crate::model::ledger::Record;
 use crate::model::mac::Mac;
 use crate::model::name::{ProfileName, nearest};
 use crate::model::template::{Renderer, SUFFIX, Vars};
@@ -23,8 +25,8 @@ pub(super) struct RenderArgs {
     profile: ProfileName,
     /// The file on the machine, such as etc/hostname; every file with a template when absent
     file: Option<String>,
-    /// The machine, by the address of its network card. What it said of itself when it booted last is known, and its
-    /// `vars` are those of the site file
+    /// The machine, by the address of its network card. What it said of itself when it booted last is known, and so are
+    /// its labels and its values: `vars` of the site file, and what `machines set` says
     #[arg(long, value_name = "MAC")]
     machine: Mac,
     /// A value of a variable, instead of the machine's or the profile's; may be repeated. A list has commas
@@ -59,10 +61,10 @@ pub(super) async fn render(settings: &Settings, args: RenderArgs, out: &mut dyn 
         bail!("profile `{profile}` has no templates; a file of a root/ folder whose name ends in `{SUFFIX}` is one");
     }
     let wanted = bare.map(|file| place(&renderer, file)).transpose()?;
-    let own = values(settings, &profile, &machine, &vars, &renderer)?;
-    let known = Fleet::read(&settings.fleet()).await?.into_iter().map(|machine| machine.identity);
-    let identity = known.into_iter().find(|it| it.mac == machine).unwrap_or_else(|| Identity::of(machine));
-    let made = renderer.render(&identity, &own).with_context(|| format!("machine {machine} has no files"))?;
+    let (identity, record) = known(settings, machine).await?;
+    let own = values(settings, &profile, (&machine, &record), &vars, &renderer)?;
+    let labels = labels_of(&settings.assignments.labels, &identity, Some(&record.labels));
+    let made = renderer.render(&identity, &labels, &own).with_context(|| format!("machine {machine} has no files"))?;
     let shown: Vec<_> = made
         .iter()
         .filter(|made| wanted.is_none_or(|wanted| made.template == wanted))
@@ -94,6 +96,18 @@ pub(super) async fn render(settings: &Settings, args: RenderArgs, out: &mut dyn 
     Ok(())
 }
 
+/// What a machine said of itself, and what people said of it.
+async fn known(settings: &Settings, mac: Mac) -> anyhow::Result<(Identity, Record)> {
+    let place = settings.fleet();
+    if place.is_absent() {
+        return Ok((Identity::of(mac), Record::default()));
+    }
+    let fleet = Fleet::look_on(&place).await?;
+    let found = fleet.machines().await?.into_iter().map(|machine| machine.identity).find(|known| known.mac == mac);
+    let record = fleet.book().read().await?.record(&mac.into()).cloned();
+    Ok((found.unwrap_or_else(|| Identity::of(mac)), record.unwrap_or_default()))
+}
+
 /// The path of a file, which may be written with a slash before it or with the template's name.
 fn bare_path(file: &str) -> &str {
     let path = file.trim_start_matches('/');
@@ -111,11 +125,11 @@ fn place(renderer: &Renderer, wanted: &str) -> anyhow::Result<usize> {
     })
 }
 
-/// The values of a machine: those of the site file, then those of the command line.
+/// The values of a machine: those of the site file, then those of `machines set`, then those of the command line.
 fn values(
     settings: &Settings,
     profile: &ProfileName,
-    machine: &Mac,
+    (machine, record): (&Mac, &Record),
     written: &[String],
     renderer: &Renderer,
 ) -> anyhow::Result<Vars> {
@@ -125,6 +139,7 @@ fn values(
         // Its values are for another profile.
         own.retain(|name, _| renderer.set().vars.contains_key(name));
     }
+    own.extend(renderer.read(&record.vars));
     vars::add(&mut own, written, renderer)?;
     renderer.accepts(&own)?;
     Ok(own)

@@ -14,10 +14,11 @@ use super::{App, lock};
 use crate::fleet::Made;
 use crate::model::digest::Digest;
 use crate::model::identity::Identity;
+use crate::model::label::Labels;
+use crate::model::label::rule::labels_of;
 use crate::model::mac::Mac;
 use crate::model::manifest::BundleId;
 use crate::model::plan::{Assignments, Plan, Published};
-use crate::model::profile::variable::Value;
 use crate::model::template::{TemplateError, Vars};
 
 /// How many bundles with templates are kept in memory.
@@ -45,6 +46,7 @@ pub(super) struct Told {
 struct Asked {
     bundle: BundleId,
     machine: Identity,
+    labels: Labels,
     /// Values that the site file gives it.
     vars: Vars,
     /// Values that people gave it.
@@ -93,7 +95,7 @@ impl App {
             return Ok(Told { plan, own_files: None, alarm: None });
         }
         let vars = visit.rules.assignments.vars.get(&visit.named).cloned().unwrap_or_default();
-        let why = match self.make(visit.machine, vars, &plan).await {
+        let why = match self.make(visit, vars, &plan).await {
             Ok(digest) => return Ok(Told { plan, own_files: Some(digest), alarm: None }),
             Err(error) => chain(&error),
         };
@@ -144,11 +146,13 @@ impl App {
         wrong
     }
 
-    async fn make(&self, machine: &Identity, mut vars: Vars, plan: &Plan) -> Result<Digest, KitError> {
-        let bundle = plan.published.bundle;
+    async fn make(&self, visit: &Visit<'_>, mut vars: Vars, plan: &Plan) -> Result<Digest, KitError> {
+        let (bundle, machine) = (plan.published.bundle, visit.machine);
         let ledger = self.fleet.book().known();
-        let written = ledger.record(&machine.mac.into()).map(|record| record.vars.clone()).unwrap_or_default();
-        let asked = Asked { bundle, machine: machine.clone(), vars: vars.clone(), written };
+        let record = ledger.record(visit.id);
+        let written = record.map(|record| record.vars.clone()).unwrap_or_default();
+        let labels = labels_of(&visit.rules.assignments.labels, machine, record.map(|record| &record.labels));
+        let asked = Asked { bundle, machine: machine.clone(), labels, vars: vars.clone(), written };
         let before = lock(&self.own_files.asked).get(&machine.mac).cloned();
         if let Some((_, digest)) = before.filter(|(last, _)| *last == asked)
             && lock(&self.own_files.made).initrds.contains_key(&digest)
@@ -156,15 +160,8 @@ impl App {
             return Ok(digest);
         }
         let kit = self.kit(bundle).await?;
-        let declared = &kit.renderer().set().vars;
-        for (name, text) in &asked.written {
-            // What this profile does not declare is for another one; what does not fit is refused by the template.
-            if let Some(declaration) = declared.get(name) {
-                let value = declaration.kind.read(text).unwrap_or_else(|| Value::String(text.clone()));
-                vars.insert(name.clone(), value);
-            }
-        }
-        let content = kit.render(machine, &vars)?;
+        vars.extend(kit.renderer().read(&asked.written));
+        let content = kit.render(machine, &asked.labels, &vars)?;
         let text: Arc<str> = content.to_text().into();
         let digest = Digest::of(text.as_bytes());
         let is_made = lock(&self.own_files.made).initrds.contains_key(&digest);

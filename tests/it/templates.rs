@@ -1,6 +1,7 @@
 //! Files that are made from templates, through the front door: what each machine is given, and what when they fail.
 
 use std::io::Read as _;
+use std::time::{Duration, Instant};
 
 use bivouac::wire::cpio::Reader;
 
@@ -98,6 +99,26 @@ fn each_machine_gets_its_own_files_and_machines_with_the_same_share_them() {
     {
         assert!(server.get(&path).starts_with("HTTP/1.0 404"), "{path}");
     }
+}
+
+#[test]
+fn a_machine_gets_files_by_its_labels_and_others_when_they_change() {
+    const MACS: [&str; 2] = ["52:54:00:00:00:01", "52:54:00:00:00:02"];
+    let site = site(&[("etc/where", "{{ machine.labels.site }} {{ machine.labels.room|default('-') }}\n")]);
+    let rules = "[[label]]\nmachines = [\"52:54:00\"]\nset = { site = \"berlin\" }\n";
+    let server = site.serve_with(rules, &["--dhcp", "off", "--default-profile", "desk"]);
+    let said = |mac: &str| file(&overlay(&server, &initrd(&script(&server, mac))), "etc/where");
+    assert_eq!(MACS.map(said), ["berlin -\n", "berlin -\n"]);
+    let ran = site.run(&["machines", "label", MACS[0], "room=12", "site=bonn"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    // The server looks once a second for what people said.
+    let begun = Instant::now();
+    while said(MACS[0]) != "bonn 12\n" {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{}", said(MACS[0]));
+    }
+    assert_eq!(said(MACS[1]), "berlin -\n");
+    let shown = site.run(&["render", "desk", "--site", "serve.toml", "--machine", MACS[0], "etc/where"]);
+    assert_eq!((shown.out.as_str(), shown.code), ("bonn 12\n", Some(0)), "{}", shown.err);
 }
 
 #[test]

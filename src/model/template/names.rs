@@ -11,6 +11,9 @@ use crate::model::name::nearest;
 pub(super) const MACHINE: [&str; 9] =
     ["mac", "uuid", "serial", "platform", "buildarch", "board_serial", "asset", "manufacturer", "product"];
 
+/// The name of a machine's labels beside those. Which labels there are is not known before a machine asks.
+pub(super) const LABELS: &str = "labels";
+
 /// The three things templates know.
 const ROOTS: [&str; 3] = ["machine", "profile", "vars"];
 
@@ -23,7 +26,7 @@ pub(super) fn check(
     used: &BTreeSet<String>,
 ) -> Result<(), TemplateError> {
     let known: BTreeMap<&str, Vec<&str>> = BTreeMap::from([
-        ("machine", MACHINE.to_vec()),
+        ("machine", MACHINE.into_iter().chain([LABELS]).collect()),
         ("profile", set.profile.keys().map(String::as_str).collect()),
         ("vars", set.vars.keys().map(String::as_str).collect()),
     ]);

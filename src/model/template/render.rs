@@ -1,14 +1,17 @@
 //! Making the files of one machine.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Enumerator, Object};
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value as Known};
 
-use super::names::{self, MACHINE};
+use super::names::{self, LABELS, MACHINE};
 use super::program::{Program, Refusal};
 use super::{Template, TemplateError, TemplateSet, Vars, limits, meter};
 use crate::model::identity::{Hardware, HardwareTexts, Identity};
+use crate::model::label::Labels;
 use crate::model::profile::variable::{Declaration, Required, Value};
 
 /// The largest file a template may make, in bytes.
@@ -82,7 +85,7 @@ impl Renderer {
         for (file, program) in self.set.files.iter().zip(&self.programs) {
             names::check(&self.set, &self.environment, &file.path, &file.text, program.names())?;
         }
-        let trials = [self.trial(&fullest(), true), self.trial(&barest(), false)];
+        let trials = [self.trial(&fullest(), every_label(), true), self.trial(&barest(), no_label(), false)];
         let mistake = trials.iter().flatten().find(|(_, is_mistake)| *is_mistake);
         let hopeless = || trials.iter().flatten().next().filter(|_| trials.iter().all(Option::is_some));
         match mistake.or_else(hopeless) {
@@ -97,7 +100,7 @@ impl Renderer {
     /// When it cannot be made for such a machine, though it may be for others.
     pub fn sample(&self) -> Result<Vec<Rendered>, TemplateError> {
         let vars = self.trial_vars(true);
-        self.all(&fullest(), vars).map_err(|(error, _)| error)
+        self.all(&fullest(), every_label(), vars).map_err(|(error, _)| error)
     }
 
     /// The templates whose file is the same on every machine, whatever it is and whatever values it gives, and the
@@ -111,6 +114,17 @@ impl Renderer {
             self.set.files.iter().cloned().zip(&self.programs).partition(|(_, program)| is_common(program));
         let files = |list: Vec<(Template, &Program)>| list.into_iter().map(|(file, _)| file).collect();
         (files(common), files(own))
+    }
+
+    /// The values that people wrote for a machine, each of the kind its declaration says. What the profile does not declare
+    /// is for another one; what is of another kind is refused when files are made.
+    #[must_use]
+    pub fn read(&self, written: &BTreeMap<String, String>) -> Vars {
+        let read = |(name, text): (&String, &String)| {
+            let kind = self.set.vars.get(name)?.kind;
+            Some((name.clone(), kind.read(text).unwrap_or_else(|| Value::String(text.clone()))))
+        };
+        written.iter().filter_map(read).collect()
     }
 
     /// Whether a machine's values fit: each variable is declared, and of the kind the declaration says.
@@ -128,13 +142,13 @@ impl Renderer {
         Ok(())
     }
 
-    /// The files of a machine, in the order of their templates. `own` are its values, which win over the profile's;
+    /// The files of a machine with these labels, in the order of their templates. `own` are its values, which win over the profile's;
     /// those of variables this set does not have are not looked at.
     ///
     /// # Errors
-    /// When a value is missing or of the wrong kind, a template does not get along with the machine's values, makes too
-    /// much or takes too long.
-    pub fn render(&self, machine: &Identity, own: &Vars) -> Result<Vec<Rendered>, TemplateError> {
+    /// When a value or label is missing, or a value of the wrong kind, a template does not get along with the machine's
+    /// values, makes too much or takes too long.
+    pub fn render(&self, machine: &Identity, labels: &Labels, own: &Vars) -> Result<Vec<Rendered>, TemplateError> {
         let mut vars = BTreeMap::new();
         for (name, declaration) in &self.set.vars {
             let value = match own.get(name) {
@@ -153,12 +167,12 @@ impl Renderer {
             };
             vars.insert(name.clone(), known(&value));
         }
-        self.all(machine, vars).map_err(|(error, _)| error)
+        self.all(machine, known_labels(labels), vars).map_err(|(error, _)| error)
     }
 
     /// The error of a trial, and whether it is the template's mistake whatever a machine's values are.
-    fn trial(&self, machine: &Identity, is_full: bool) -> Option<(TemplateError, bool)> {
-        self.all(machine, self.trial_vars(is_full)).err()
+    fn trial(&self, machine: &Identity, labels: Known, is_full: bool) -> Option<(TemplateError, bool)> {
+        self.all(machine, labels, self.trial_vars(is_full)).err()
     }
 
     fn trial_vars(&self, is_full: bool) -> BTreeMap<String, Known> {
@@ -170,10 +184,15 @@ impl Renderer {
         self.set.vars.iter().map(|(name, declaration)| (name.clone(), value(declaration))).collect()
     }
 
-    fn all(&self, machine: &Identity, vars: BTreeMap<String, Known>) -> Result<Vec<Rendered>, (TemplateError, bool)> {
+    fn all(
+        &self,
+        machine: &Identity,
+        labels: Known,
+        vars: BTreeMap<String, Known>,
+    ) -> Result<Vec<Rendered>, (TemplateError, bool)> {
         let mut rendered = Vec::with_capacity(self.set.files.len());
         let context = Known::from(BTreeMap::from([
-            ("machine".to_owned(), facts(machine)),
+            ("machine".to_owned(), facts(machine, labels)),
             ("profile".to_owned(), self.profile.clone()),
             ("vars".to_owned(), Known::from(vars)),
         ]));
@@ -214,14 +233,42 @@ fn known(value: &Value) -> Known {
     }
 }
 
-/// What a template knows of a machine: texts, empty where the machine does not say.
-fn facts(machine: &Identity) -> Known {
+/// What a template knows of a machine: texts, empty where the machine does not say, and its labels.
+fn facts(machine: &Identity, labels: Known) -> Known {
     let Identity { mac, uuid, serial, platform, buildarch, hardware } = machine;
     let Hardware { board_serial, asset, manufacturer, product, cards: _, address: _, relay: _ } = hardware;
     let address = Some(mac.to_string());
     let said = [&address, uuid, serial, platform, buildarch, board_serial, asset, manufacturer, product]
         .map(|text| Known::from(text.as_deref().unwrap_or_default()));
-    Known::from(MACHINE.iter().map(|name| (*name).to_owned()).zip(said).collect::<BTreeMap<_, _>>())
+    let said = MACHINE.into_iter().zip(said).chain([(LABELS, labels)]);
+    Known::from(said.map(|(name, value)| (name.to_owned(), value)).collect::<BTreeMap<_, _>>())
+}
+
+fn known_labels(labels: &Labels) -> Known {
+    let texts = labels.iter().map(|(key, value)| (key.as_str().to_owned(), Known::from(value.as_str())));
+    Known::from(texts.collect::<BTreeMap<_, _>>())
+}
+
+/// The labels of a machine that has every label anybody asks for. Its texts are numbers where a template may want one.
+#[derive(Debug)]
+struct EveryLabel;
+
+impl Object for EveryLabel {
+    fn get_value(self: &Arc<Self>, _: &Known) -> Option<Known> {
+        Some(Known::from("7"))
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Empty
+    }
+}
+
+fn every_label() -> Known {
+    Known::from_object(EveryLabel)
+}
+
+fn no_label() -> Known {
+    known_labels(&Labels::new())
 }
 
 /// A machine that says all there is. Its texts are numbers where a template may want one.

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::model::identity::Identity;
+use crate::model::label::Labels;
 use crate::model::manifest::{BundleId, FileEntry};
 use crate::model::template::{Renderer, SetError, TemplateError, TemplateSet, Vars};
 use crate::store::{Store, StoreError};
@@ -119,12 +120,12 @@ impl Kit {
         &self.renderer
     }
 
-    /// Makes the files of a machine, to which `own` are the values it gives itself.
+    /// Makes the files of a machine with these labels, to which `own` are the values it gives itself.
     ///
     /// # Errors
     /// When a template fails.
-    pub fn render(&self, machine: &Identity, own: &Vars) -> Result<Content, KitError> {
-        let files = self.renderer.render(machine, own)?;
+    pub fn render(&self, machine: &Identity, labels: &Labels, own: &Vars) -> Result<Content, KitError> {
+        let files = self.renderer.render(machine, labels, own)?;
         Ok(Content { bundle: self.bundle, files: files.into_iter().map(|file| file.text).collect() })
     }
 

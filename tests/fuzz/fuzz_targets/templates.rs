@@ -2,6 +2,7 @@
 #![no_main]
 
 use bivouac::model::identity::Identity;
+use bivouac::model::label::{Label, Labels};
 use bivouac::model::template::{Renderer, TemplateSet, Vars};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
@@ -10,5 +11,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Ok(renderer) = Renderer::new(set) else { return };
     // Only that it returns counts.
     let _ = renderer.check();
-    let _ = renderer.render(&Identity::of("52:54:00:00:00:01".parse().expect("an address")), &Vars::new());
+    let machine = Identity::of("52:54:00:00:00:01".parse().expect("an address"));
+    let Label { key, value } = "site=berlin".parse().expect("a label");
+    let _ = renderer.render(&machine, &Labels::from([(key, value)]), &Vars::new());
 });

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::label::Label;
 use crate::model::profile::variable::Kind;
 
 fn declared(kind: Kind, value: Option<Value>, required: Required) -> Declaration {
@@ -38,14 +39,44 @@ fn machine() -> Identity {
 
 fn rendered(text: &str, own: &[(&str, Value)]) -> Result<String, TemplateError> {
     let own = own.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-    Ok(renderer(text)?.render(&machine(), &own)?.remove(0).text)
+    Ok(renderer(text)?.render(&machine(), &Labels::new(), &own)?.remove(0).text)
+}
+
+#[test]
+fn labels_are_known_beside_what_a_machine_says_of_itself() {
+    let labels = ["site=berlin", "room/left=12", "canary"].map(|text| text.parse::<Label>().unwrap());
+    let labels: Labels = labels.into_iter().map(|label| (label.key, label.value)).collect();
+    let made = |text: &str, labels: &Labels| {
+        renderer(text)?.render(&machine(), labels, &Vars::new()).map(|mut it| it.remove(0).text)
+    };
+    for (text, with, without) in [
+        ("{{ machine.labels.site }}", "berlin", None),
+        ("{{ machine.labels['room/left']|int + 1 }}", "13", None),
+        ("{{ machine.labels.site|default('nowhere') }}", "berlin", Some("nowhere")),
+        ("{{ 'canary' in machine.labels }}", "True", Some("False")),
+        ("{% if machine.labels.canary is defined %}first{% endif %}", "first", Some("")),
+        ("{% for key in machine.labels %}{{ key }} {% endfor %}", "canary room/left site ", Some("")),
+    ] {
+        assert_eq!(made(text, &labels).unwrap(), with, "{text}");
+        let error = |error: TemplateError| error.to_string();
+        match (made(text, &Labels::new()).map_err(error), without) {
+            (Ok(text), Some(without)) => assert_eq!(text, without),
+            (Err(error), None) => assert!(error.starts_with("etc/x.tmpl, line 1: "), "{error}"),
+            (other, _) => panic!("{text}: {other:?}"),
+        }
+    }
+    let error = renderer("{{ machine.label.site }}").unwrap_err().to_string();
+    assert!(error.contains("did you mean `machine.labels`?"), "{error}");
 }
 
 #[test]
 fn a_filter_makes_no_more_than_a_file_may_have_whatever_a_machine_says() {
     let serial = |text: &str| Identity::from_texts("52:54:00:00:00:01".parse().unwrap(), "", text, "efi", "x86_64");
     let made = |text: &str, machine: &Identity| {
-        Renderer::new(set(&[("etc/x", text)])).unwrap().render(machine, &Vars::new()).map(|mut it| it.remove(0).text)
+        Renderer::new(set(&[("etc/x", text)]))
+            .unwrap()
+            .render(machine, &Labels::new(), &Vars::new())
+            .map(|mut it| it.remove(0).text)
     };
     for (text, usual) in [
         ("{{ \"a\nb\"|indent(machine.serial|int) }}", "a\n  b"),
@@ -109,7 +140,7 @@ fn what_only_some_machines_cannot_have_is_no_mistake_and_fails_for_those() {
     let error = rendered(text, &[]).unwrap_err().to_string();
     assert!(error.starts_with("etc/x.tmpl, line 1: "), "{error}");
     let numbered = Identity { serial: Some("41".to_owned()), ..machine() };
-    assert_eq!(renderer(text).unwrap().render(&numbered, &Vars::new()).unwrap()[0].text, "42");
+    assert_eq!(renderer(text).unwrap().render(&numbered, &Labels::new(), &Vars::new()).unwrap()[0].text, "42");
 }
 
 #[test]
@@ -118,7 +149,7 @@ fn a_value_every_machine_has_to_give_is_missed_by_name() {
     set.vars.insert("seat".to_owned(), declared(Kind::String, None, Required::Machine));
     let renderer = Renderer::new(set).unwrap();
     renderer.check().unwrap();
-    let error = renderer.render(&machine(), &Vars::new()).unwrap_err().to_string();
+    let error = renderer.render(&machine(), &Labels::new(), &Vars::new()).unwrap_err().to_string();
     assert!(error.starts_with("the variable `seat` has no value for this machine; write one into"), "{error}");
 }
 
@@ -217,9 +248,9 @@ fn what_a_template_makes_is_what_minijinja_makes_of_it_without_the_meter() {
         "{% set machine.x = 1 %}",
     ] {
         let renderer = Renderer::new(set(&[("etc/x", text)]));
-        let known = Known::from(BTreeMap::from([("machine", facts(&machine()))]));
+        let known = Known::from(BTreeMap::from([("machine", facts(&machine(), no_label()))]));
         let plain = plain(text, &known);
-        let made = renderer.and_then(|renderer| renderer.render(&machine(), &Vars::new()));
+        let made = renderer.and_then(|renderer| renderer.render(&machine(), &Labels::new(), &Vars::new()));
         match (made, plain) {
             (Ok(mut made), Ok(plain)) => assert_eq!(made.remove(0).text, plain, "{text}"),
             (Err(TemplateError::Template { line, .. }), Err(plain)) => {
@@ -291,7 +322,7 @@ proptest! {
         let text: String = words.into_iter().flat_map(|word| [WORDS[word], " "]).collect();
         if let Ok(renderer) = Renderer::new(set(&[("etc/x", &text)])) {
             let _ = renderer.check();
-            let _ = renderer.render(&machine(), &Vars::new());
+            let _ = renderer.render(&machine(), &Labels::new(), &Vars::new());
         }
     }
 }
