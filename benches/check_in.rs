@@ -1,11 +1,14 @@
 //! What a fleet costs that checks in: five thousand machines, each once a minute, against the whole server, while a
-//! rollout is under way. Says how much
-//! of a processor the server takes for it, and how long the slowest hundredth of the machines waits for its answer.
+//! rollout is under way, with its database in a file and in PostgreSQL. Says how much of a processor the server takes for
+//! it, and how long the slowest hundredth of the machines waits for its answer.
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark")]
 
 #[path = "../tests/it/support/large.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the tests' own")]
 mod large;
+#[path = "../tests/it/support/postgres.rs"]
+#[allow(dead_code, clippy::redundant_pub_crate, reason = "the tests' own")]
+mod postgres;
 mod servers;
 
 use std::net::SocketAddr;
@@ -22,6 +25,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use large::{PROFILE, noise, publish_large};
+use postgres::Postgres;
 use servers::{Running, serve};
 
 const MACHINES: usize = 5000;
@@ -41,7 +45,24 @@ const WAIT: Duration = Duration::from_millis(20);
 fn main() -> ExitCode {
     // `cargo bench` adds `--bench`.
     let seconds = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(60);
+    let postgres = Postgres::start();
+    let databases = [("SQLite", Some(None)), ("PostgreSQL", postgres.as_ref().map(|server| Some(server.database())))];
+    let is_well = databases.into_iter().fold(true, |is_well, (name, database)| match database {
+        Some(url) => {
+            println!("{name}:");
+            measure(url.as_deref(), Duration::from_secs(seconds)) && is_well
+        }
+        None => is_well,
+    });
+    if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Whether a server whose fleet is in that database, or in a file, is quick enough and takes little enough.
+fn measure(database: Option<&str>, duration: Duration) -> bool {
     let folder = tempfile::tempdir().unwrap();
+    let place = database.map_or_else(String::new, |url| format!("database = \"{url}\"\n"));
+    let site = format!("[fleet]\ncheck-in-interval = \"1m\"\n{place}[tftp]\nenabled = false\n");
+    std::fs::write(folder.path().join("bivouac.toml"), site).unwrap();
     let store = Store::open(&folder.path().join("store")).unwrap();
     let bundle = publish_large(&store, &noise(1000));
     publish_large(&store, &noise(2000));
@@ -51,8 +72,7 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let machines = runtime.block_on(boot(server.address, bundle));
     run(folder.path(), &["rollout", "start", PROFILE, "--to", "2", "--batch", "10%", "--max-unavailable", "20%"]);
-    let waits = runtime.block_on(go_on(&server, machines, Duration::from_secs(seconds)));
-    if waits { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    runtime.block_on(go_on(&server, machines, duration))
 }
 
 /// A command of a person.
@@ -64,11 +84,9 @@ fn run(folder: &Path, arguments: &[&str]) {
 
 /// The program as people run it.
 fn start(folder: &Path) -> Running {
-    let site = folder.join("bivouac.toml");
-    std::fs::write(&site, "[fleet]\ncheck-in-interval = \"1m\"\n[tftp]\nenabled = false\n").unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_bivouac"));
     command.args(["serve", "--http", "127.0.0.1:0", "--dhcp", "off", "--default-profile", PROFILE, "--site"]);
-    serve(command.arg(site).arg("--state").arg(folder))
+    serve(command.arg(folder.join("bivouac.toml")).arg("--state").arg(folder))
 }
 
 /// A machine that is up.
