@@ -1,7 +1,5 @@
 //! The kernel command line of a diskless boot (alpine.md, section 1.9).
 
-use std::fmt;
-
 /// Arguments Bivouac writes itself, exactly once each. `root` ends diskless mode, so it is not for a profile either.
 /// Nor are those that keep the machine from ever reaching its check-in: another init, and init's words for a shell (INIT-2).
 const RESERVED: [&str; 15] = [
@@ -107,7 +105,7 @@ pub struct CommandLine<'a> {
     pub modloop: String,
     /// Path of the overlay inside the initramfs (INIT-20, form c).
     pub apkovl: String,
-    /// Where the machine checks in.
+    /// Where the machine checks in; the token of the boot comes right after it.
     pub check_in: String,
     /// The bundle this boot is of, which the machine reports back.
     pub bundle: String,
@@ -121,27 +119,24 @@ impl CommandLine<'_> {
     pub fn length(written: &str) -> usize {
         written.len() + CARD.len() - BOOTIF.len()
     }
-}
 
-impl fmt::Display for CommandLine<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for name in &self.initrds {
-            write!(f, "initrd={name} ")?;
-        }
-        write!(
-            f,
-            "modules=loop,squashfs ip=dhcp BOOTIF=01-{BOOTIF} alpine_repo={} modloop={} apkovl={}",
-            self.alpine_repo, self.modloop, self.apkovl
-        )?;
-        write!(f, " bivouac={} bivouac_bundle={}", self.check_in, self.bundle)?;
+    /// The line up to where the token of the boot comes, and what comes after it.
+    #[must_use]
+    pub fn around_token(&self) -> [String; 2] {
+        let mut before: String = self.initrds.iter().map(|name| format!("initrd={name} ")).collect();
+        before += &format!(
+            "modules=loop,squashfs ip=dhcp BOOTIF=01-{BOOTIF} alpine_repo={} modloop={} apkovl={} bivouac={}",
+            self.alpine_repo, self.modloop, self.apkovl, self.check_in
+        );
+        let mut after = format!(" bivouac_bundle={}", self.bundle);
         // The last occurrence wins (INIT-1): a profile may write its own `panic=` or `modules=`.
         if !self.profile.iter().any(|argument| argument.starts_with("panic=")) {
-            f.write_str(" panic=10")?;
+            after += " panic=10";
         }
         for argument in self.profile {
-            write!(f, " {argument}")?;
+            after.extend([" ", argument]);
         }
-        Ok(())
+        [before, after]
     }
 }
 
@@ -183,12 +178,12 @@ mod tests {
             alpine_repo: "http://10.0.0.1/b/x/packages".to_owned(),
             modloop: "http://10.0.0.1/b/x/modloop-virt".to_owned(),
             apkovl: "/vdi.apkovl.tar.gz".to_owned(),
-            check_in: "http://10.0.0.1/check-in/t".to_owned(),
+            check_in: "http://10.0.0.1/check-in/".to_owned(),
             bundle: "x".to_owned(),
             profile: &profile,
         };
         assert_eq!(
-            line.to_string(),
+            line.around_token().join("t"),
             "initrd=initramfs-virt initrd=site.img modules=loop,squashfs ip=dhcp \
              BOOTIF=01-${netX/mac:hexhyp} alpine_repo=http://10.0.0.1/b/x/packages \
              modloop=http://10.0.0.1/b/x/modloop-virt apkovl=/vdi.apkovl.tar.gz \

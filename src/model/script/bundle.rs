@@ -48,17 +48,15 @@ pub enum ScriptError {
 /// The script that boots a bundle, for every machine that boots it with the same files: all but the token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BootScript {
-    text: String,
-    /// Where the token comes.
-    place: usize,
+    before: String,
+    after: String,
 }
 
 impl BootScript {
     /// The script of one boot, which checks in with `token`.
     #[must_use]
     pub fn with(&self, token: &str) -> String {
-        let (before, after) = self.text.split_at(self.place);
-        [before, token, after].concat()
+        [&self.before, token, &self.after].concat()
     }
 }
 
@@ -83,13 +81,12 @@ pub fn boot(boot: &Boot<'_>) -> Result<BootScript, ScriptError> {
     };
     let kernel = &manifest.kernel.name;
     let initramfs = &manifest.initramfs.name;
-    let check_in = format!("{base}/check-in/");
     let line = CommandLine {
         initrds: vec![initramfs, SITE_INITRD],
         alpine_repo: format!("{bundle}/packages"),
         modloop: format!("{bundle}/{}", manifest.modloop.name),
         apkovl: format!("/{}", manifest.apkovl.name),
-        check_in: check_in.clone(),
+        check_in: format!("{base}/check-in/"),
         bundle: id.clone(),
         profile: &manifest.kernel_args,
     };
@@ -97,12 +94,12 @@ pub fn boot(boot: &Boot<'_>) -> Result<BootScript, ScriptError> {
     for word in names.into_iter().chain(&manifest.kernel_args) {
         Word::of(word).ok_or_else(|| ScriptError::Word(word.chars().take(80).collect()))?;
     }
-    let line = line.to_string();
-    let length = CommandLine::length(&line) + TOKEN;
+    let [start, rest] = line.around_token();
+    let length = CommandLine::length(&start) + TOKEN + rest.len();
     if length > limit {
         return Err(ScriptError::TooLong { length, limit });
     }
-    let text = format!(
+    let before = format!(
         "#!ipxe\n\
          # Bivouac: profile {profile}, bundle {id}\n\
          :anew\n\
@@ -110,7 +107,11 @@ pub fn boot(boot: &Boot<'_>) -> Result<BootScript, ScriptError> {
          set pause:int32 1\n\
          :again\n\
          imgfree\n\
-         kernel {bundle}/{kernel} {line} || goto failed\n\
+         kernel {bundle}/{kernel} {start}",
+        profile = manifest.profile,
+    );
+    let after = format!(
+        "{rest} || goto failed\n\
          initrd {bundle}/{initramfs} || goto failed\n\
          initrd {site} || goto failed\n\
          boot || goto failed\n\
@@ -128,12 +129,8 @@ pub fn boot(boot: &Boot<'_>) -> Result<BootScript, ScriptError> {
          echo Bivouac: {base} does not answer; trying again in {LONG_PAUSE} seconds\n\
          sleep {LONG_PAUSE}\n\
          goto anew\n",
-        profile = manifest.profile,
     );
-    // A URL has no blank, so this is where it stands as an argument of the kernel.
-    let at = format!(" bivouac={check_in} ");
-    let place = text.find(&at).map_or(text.len(), |found| found + at.len() - 1);
-    Ok(BootScript { text, place })
+    Ok(BootScript { before, after })
 }
 
 #[cfg(test)]
@@ -163,6 +160,20 @@ mod tests {
         for line in script.lines().filter(|line| line.starts_with("kernel") || line.starts_with("initrd")) {
             assert!(line.ends_with("|| goto failed"), "{line}");
         }
+    }
+
+    #[test]
+    fn the_token_has_its_place_whatever_else_looks_like_the_check_in() {
+        let mut manifest = sample("vdi");
+        manifest.kernel_args.push("bivouac_debug=http://10.0.0.1/check-in/".to_owned());
+        let id = &manifest.id();
+        // An address that has the argument in it, as nobody sane would choose it.
+        let base = "http://10.0.0.1/?x=%20bivouac=http://10.0.0.1";
+        let boot = Boot { base, bundle: id, manifest: &manifest, own_files: None, limit: MAX_LENGTH };
+        let script = super::boot(&boot).unwrap();
+        let [empty, marked] = ["", "TOKEN"].map(|token| script.with(token));
+        assert_eq!(marked.replacen("TOKEN", "", 1), empty);
+        assert!(marked.contains(&format!(" bivouac={base}/check-in/TOKEN bivouac_bundle={id} ")), "{marked}");
     }
 
     #[test]
