@@ -335,16 +335,9 @@ pub(super) enum Command {
     ///
     /// Needs no root and no network: the machine has a network of its own, which leads to a server of its own on this
     /// computer and, without `--network open`, nowhere else. It gets the very bundle that other machines get; nothing is
-    /// published. Ends with 0 when the machine runs
-    /// what it was told to and its required health checks are well; with 1 when not, and says which step is missing; with
-    /// 2 when it could not be tried.
+    /// published. Ends with 0 when the machine runs what it was told to and its required health checks are well; with 1
+    /// when not, and says which step is missing; with 2 when it could not be tried.
     Try(TryArgs),
-    /// Join standard input, a socket, to a port of this computer: what `try` has QEMU start for each connection
-    #[command(hide = true)]
-    Join {
-        /// The address and port
-        server: SocketAddr,
-    },
     /// Say what keeps machines from booting, and what to do about it
     ///
     /// Looks at interfaces, ports, loaders, disk, clock, the store and the database; asks a running server for its script

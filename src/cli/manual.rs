@@ -37,8 +37,34 @@ mod tests {
     /// Calls `see` with each command that help shows, and what its page is called.
     fn each(command: &clap::Command, page: &str, see: &mut impl FnMut(&clap::Command, &str)) {
         see(command, page);
-        for below in command.get_subcommands().filter(|it| !it.is_hide_set() && it.get_name() != "help") {
+        for below in command.get_subcommands().filter(|it| it.get_name() != "help") {
             each(below, &format!("{page}-{}", below.get_name()), see);
+        }
+    }
+
+    /// What is hidden from help is not hidden from completions, so nothing is.
+    #[test]
+    fn nothing_is_hidden_that_completions_and_pages_would_offer() {
+        fn look(command: &clap::Command) {
+            let hidden = command.get_arguments().filter(|it| it.is_hide_set()).map(|it| it.get_id().as_str());
+            assert_eq!((command.is_hide_set(), hidden.collect::<Vec<_>>()), (false, vec![]), "{}", command.get_name());
+            command.get_subcommands().for_each(look);
+        }
+        look(&Args::command());
+    }
+
+    #[test]
+    fn every_shell_is_offered_each_command_and_nothing_that_only_the_program_itself_starts() {
+        for shell in [Shell::Bash, Shell::Fish, Shell::Zsh] {
+            let mut text = Vec::new();
+            completions(shell, &mut text).unwrap();
+            // A word of fish.
+            let text = String::from_utf8(text).unwrap().replace("string join", "");
+            let words: BTreeSet<&str> = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').collect();
+            for command in Args::command().get_subcommands() {
+                assert!(words.contains(command.get_name()), "{shell}: {}", command.get_name());
+            }
+            assert!(!words.contains("join"), "{shell}");
         }
     }
 
@@ -52,7 +78,7 @@ mod tests {
         each(&command, "bivouac", &mut |command, page| {
             let file = format!("{page}.1");
             let text = std::fs::read_to_string(folder.path().join(&file)).unwrap();
-            for option in command.get_opts().filter(|it| !it.is_hide_set()).filter_map(|it| it.get_long()) {
+            for option in command.get_opts().filter_map(|it| it.get_long()) {
                 assert!(text.contains(&format!("\\-\\-{}", option.replace('-', "\\-"))), "{file}: --{option}");
             }
             for section in [".SH NAME", ".SH SYNOPSIS", ".SH DESCRIPTION"] {

@@ -52,7 +52,7 @@ use clap::Parser;
 
 use args::{Args, Command};
 use fetch::Look;
-use log::Level;
+use log::{Level, LogFormat};
 use output::Output;
 
 /// How long work on other threads may go on after a command ended.
@@ -71,6 +71,15 @@ enum Outcome {
 /// failed.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Some(server) = trial::joins() {
+        return match trial::join(server) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                LogFormat::default().fail(&error);
+                ExitCode::from(2)
+            }
+        };
+    }
     let args = Args::parse();
     let format = args.log_format;
     // `try` tells the same in its own words.
@@ -97,7 +106,6 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
     // These say the same whatever the site is, and also where it cannot be read.
     match &args.command {
         Command::Man { folder } => return manual::man(folder, out).map(|()| Outcome::Done),
-        Command::Join { server } => return trial::join(*server).map(|()| Outcome::Done),
         Command::Completions { shell } => return manual::completions(*shell, out).map(|()| Outcome::Done),
         _ => {}
     }
@@ -183,7 +191,7 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
             Command::Promote(arguments) => rollout::promote(&settings, arguments, out).await?,
             Command::Events(arguments) => events::events(&settings, &arguments, out).await?,
             Command::Proxmox(arguments) => proxmox::proxmox(&settings, arguments, out).await?,
-            Command::Man { .. } | Command::Completions { .. } | Command::Join { .. } => {}
+            Command::Man { .. } | Command::Completions { .. } => {}
         }
         Ok(Outcome::Done)
     });

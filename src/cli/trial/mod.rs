@@ -2,7 +2,7 @@
 //!
 //! The bundle is the very one that machines get, from a server of its own on the loopback ([`site`]), whose store, fleet
 //! and assignments vanish afterwards; nothing is published and nobody else is served. The machine reaches that server
-//! through [`join()`], and nothing else. [`verdict`] says what came of it.
+//! through [`join`], and nothing else. [`verdict`] says what came of it.
 
 mod join;
 mod site;
@@ -37,7 +37,7 @@ use crate::serve::loaders::Loaders;
 use crate::serve::own_files::kit::Kit;
 use crate::store::Store;
 use crate::vm::{self, Accelerator, Console, Display, End, Firmware, Flash, Hardware, Machine, Memory, Reach};
-pub(super) use join::join;
+pub(super) use join::{join, wanted as joins};
 use site::{Place, Server};
 use verdict::Verdict;
 
@@ -278,6 +278,7 @@ impl Trial<'_> {
         let http = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("this computer has no port left")?;
         let at = http.local_addr().context("the port for the machine is not known")?;
         let program = std::env::current_exe().context("this program does not know where it is")?;
+        let [word, address] = join::arguments(at);
         let hardware = Hardware {
             qemu: &self.tools.qemu,
             accelerator,
@@ -288,7 +289,7 @@ impl Trial<'_> {
             uuid: UUID,
             serial: SERIAL,
             tftp: &self.place.tftp(&self.tools.loaders)?,
-            server: &[program.into(), "join".into(), at.to_string().into()],
+            server: &[program.into(), word, address],
             reach: match args.network {
                 NetworkWord::Closed => Reach::Server,
                 NetworkWord::Open => Reach::Everything,
