@@ -71,7 +71,9 @@ enum Outcome {
 /// failed.
 #[must_use]
 pub fn main() -> ExitCode {
+    serve::keep_hangup();
     if let Some(server) = trial::joins() {
+        serve::let_hangup_come();
         return match trial::join(server) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -81,6 +83,10 @@ pub fn main() -> ExitCode {
         };
     }
     let args = Args::parse();
+    // Only a server is asked something by it.
+    if !matches!(args.command, Command::Serve(_) | Command::Up { .. }) {
+        serve::let_hangup_come();
+    }
     let format = args.log_format;
     // `try` tells the same in its own words.
     format.begin(match args.command {

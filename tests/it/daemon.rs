@@ -6,6 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -72,6 +73,45 @@ fn a_site_file_that_is_wrong_changes_nothing_and_is_said() {
     site.write("serve.toml", ANYWHERE);
     server.wait_for_log("read again and in force");
     assert!(boots_bundle(&server));
+}
+
+/// A server that reads its settings from a pipe is in its first moments for as long as somebody wants.
+fn hung_up_before_it_has_read_anything(command: &str) {
+    let site = Site::published();
+    let pipe = site.path("early.toml");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut server = Serving::start_quietly(
+        site.command(&[command, "--site", "early.toml", "--log-format", "json"]).stdout(Stdio::null()),
+    );
+    // This waits until the server has opened the other end.
+    let mut settings = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+    let text = format!("{ANYWHERE}[http]\nlisten = \"127.0.0.1:0\"\n[tftp]\nenabled = false\n");
+    site.write("early.toml.new", &text);
+    std::fs::rename(site.path("early.toml.new"), &pipe).unwrap();
+    server.signal("HUP");
+    settings.write_all(text.as_bytes()).unwrap();
+    drop(settings);
+    server.wait_for_log("\"message\":\"ready\"");
+    let said = server.wait_for_log("read again and in force");
+    assert!(said.contains("\"why\":\"asked to\""), "{said}");
+    server.stop();
+}
+
+#[test]
+fn a_server_that_is_hung_up_in_its_first_moments_reads_its_site_file_again_when_it_runs() {
+    hung_up_before_it_has_read_anything("serve");
+    hung_up_before_it_has_read_anything("up");
+}
+
+#[test]
+fn a_command_that_serves_nobody_ends_when_it_is_hung_up() {
+    let site = Site::new();
+    let pipe = site.path("early.toml");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut child = site.command(&["list", "--site", "early.toml"]).spawn().unwrap();
+    let _settings = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+    assert!(Command::new("kill").args(["-s", "HUP", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().signal(), Some(1));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `bivouac serve`.
 
+mod hangup;
 mod looks;
 mod manager;
 mod rebuild;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use rustls::ServerConfig;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tracing::{info, warn};
 
 use super::log::LogFormat;
@@ -30,6 +31,7 @@ use crate::serve::loaders::Loaders;
 use crate::serve::rules::{InForce, Rules};
 use crate::serve::{App, Options, Server, Stop};
 use crate::store::Store;
+pub(super) use hangup::{keep as keep_hangup, let_come as let_hangup_come};
 use looks::Looks;
 pub(super) use rebuild::Rebuild;
 use reload::Reloader;
@@ -59,7 +61,7 @@ enum Tls {
 /// Checks everything and opens every port. `coming` are profiles that will be published before the server runs.
 pub(super) async fn bind(source: Source, settings: &Settings, coming: &[ProfileName]) -> anyhow::Result<Ready> {
     // A signal before everything is ready means the same as later.
-    let hangup = signal(SignalKind::hangup()).context("cannot listen for signals")?;
+    let hangup = hangup::listen().context("cannot listen for signals")?;
     let stop = stopping::on_signal()?;
     let store = Store::open(&settings.store())?;
     let https = settings.http.https.as_ref();
