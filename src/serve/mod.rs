@@ -445,9 +445,11 @@ impl Server {
                 }
             }
         });
-        let is_drained = at_once.run_until_cancelled(drained).await.is_some_and(|drained| drained.is_ok());
-        if !is_drained {
-            warn!("transfers were still running and are cut off; machines ask again");
+        match at_once.run_until_cancelled(drained).await {
+            Some(Ok(())) => {}
+            Some(Err(_)) => warn!("transfers were still running and are cut off; machines ask again"),
+            // As somebody wanted it.
+            None => info!("what was still running is cut off; machines ask again"),
         }
         app.fleet.flush().await;
         if let Some(mirror) = &app.mirror {
