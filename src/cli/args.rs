@@ -83,8 +83,8 @@ pub(super) enum Command {
     /// Build what changed, publish it, and serve: everything in one
     ///
     /// Profiles and overlays that change meanwhile, and all of them on SIGHUP, are built and published again; machines boot
-    /// the new release the next time. A profile that cannot be built keeps its release, and the log says why. Everything else
-    /// is as `serve` does it.
+    /// the new release the next time. A profile that cannot be built keeps its release, and the log says why; one whose
+    /// channel a rollout moves is published when that is over. Everything else is as `serve` does it.
     Up {
         /// Profiles to build; all when none is named
         profiles: Vec<ProfileName>,

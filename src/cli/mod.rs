@@ -146,11 +146,11 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
             Command::Serve(_) => serve::bind(source, &settings, &[]).await?.run(args.log_format, out).await?,
             Command::Up { profiles, how, .. } => {
                 // What somebody edits from here on is built once more.
-                let rebuild = serve::Rebuild::new(&settings, &profiles, how.how()).await;
+                let mut rebuild = serve::Rebuild::new(&settings, &profiles, how.how()).await;
                 // Ports before bundles: who cannot serve must not publish what another server then hands out.
                 let names = pipeline::meant(&settings, &profiles)?;
                 let server = serve::bind(source, &settings, &names).await?;
-                pipeline::build_and_publish(&settings, &names, how.how(), out).await?;
+                rebuild.first(&names, out).await?;
                 server.rebuilding(rebuild).run(args.log_format, out).await?;
             }
             Command::List { json } => show::list(&settings, json, out)?,

@@ -1,5 +1,6 @@
 //! `build`, `publish` and `up`: joins the workshop and the store.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::SystemTime;
 
@@ -8,7 +9,7 @@ use anyhow::Context as _;
 use super::lock;
 use super::progress::say;
 use super::report::{plain, size};
-use super::rollout::refuse_under_way;
+use super::rollout::{UnderWay, refuse_under_way};
 use super::site_key::SiteKey;
 use super::to_publish::ToPublish;
 use super::unchanged::{Made, Profile, known};
@@ -21,6 +22,7 @@ use crate::model::digest::Digest;
 use crate::model::lock::Lock;
 use crate::model::manifest::{FileEntry, Manifest};
 use crate::model::name::{ChannelName, ProfileName};
+use crate::model::rollout::RolloutNumber;
 use crate::model::script::SITE_INITRD;
 use crate::store::{Publication, SiteParts, Store, StoreError};
 
@@ -86,16 +88,28 @@ pub(super) fn meant(settings: &Settings, named: &[ProfileName]) -> anyhow::Resul
     Ok(names)
 }
 
-/// What `bivouac up` does before it serves, and again when profiles change: build and publish.
+/// What `bivouac up` does before it serves, and again when profiles change: build all and publish, but for profiles whose
+/// channel a rollout moves; those, with the rollout.
 pub(super) async fn build_and_publish(
     settings: &Settings,
     profiles: &[ProfileName],
     how: How,
     out: &mut dyn Write,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<BTreeMap<ProfileName, RolloutNumber>> {
     build_all(settings, profiles, how, out).await?;
-    let built: Vec<ToPublish> = profiles.iter().cloned().map(ToPublish::Staged).collect();
-    publish(settings, &built, &ChannelName::default_channel(), out).await
+    let (channel, mut waiting) = (ChannelName::default_channel(), BTreeMap::new());
+    for name in profiles {
+        let published = publish(settings, &[ToPublish::Staged(name.clone())], &channel, out).await;
+        match published.map_err(anyhow::Error::downcast) {
+            Ok(()) => {}
+            Err(Ok(UnderWay { rollout, .. })) => {
+                writeln!(out, "{name} is published when rollout {rollout}, which moves {name}:{channel}, is over")?;
+                waiting.insert(name.clone(), rollout);
+            }
+            Err(Err(problem)) => return Err(problem),
+        }
+    }
+    Ok(waiting)
 }
 
 async fn build_all(settings: &Settings, profiles: &[ProfileName], how: How, out: &mut dyn Write) -> anyhow::Result<()> {

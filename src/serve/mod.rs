@@ -58,6 +58,7 @@ use crate::mirror::Mirror;
 use crate::model::alpine::Arch;
 use crate::model::boot::Step;
 use crate::model::identity::{Hardware, Identity, Relay};
+use crate::model::ledger::Ledger;
 use crate::model::mac::Mac;
 use crate::model::manifest::BundleId;
 use crate::model::net::TransferPorts;
@@ -219,6 +220,12 @@ impl App {
         let mut attempts = lock(&self.attempts);
         attempts.reached(mac);
         attempts.arrived(mac);
+    }
+
+    /// What people and rollouts decided, as it was last read: within a second of what it is.
+    #[must_use]
+    pub fn ledger(&self) -> Arc<Ledger> {
+        self.fleet.book().known()
     }
 
     /// The architectures that published bundles are for, in Alpine's words.

@@ -98,7 +98,19 @@ fn release_of(store: &Store, reference: &BundleRef) -> anyhow::Result<Release> {
     Ok(Release { number: found.number, bundle: found.bundle })
 }
 
-/// Refuses to move a channel of which a rollout is under way; `reference` may be anything that is to be published.
+/// A rollout is under way that moves a channel.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "rollout {rollout} moves {profile}:{channel}, and nobody else may; publish to another channel (`--channel beta`), or \
+     end it with `bivouac rollout abort {rollout}` or `bivouac rollout rollback {rollout}`"
+)]
+pub(super) struct UnderWay {
+    pub(super) rollout: RolloutNumber,
+    profile: ProfileName,
+    channel: ChannelName,
+}
+
+/// Refuses to move a channel of which a rollout is under way, by [`UnderWay`].
 pub(super) async fn refuse_under_way(
     settings: &Settings,
     profile: &ProfileName,
@@ -109,11 +121,8 @@ pub(super) async fn refuse_under_way(
     }
     let ledger = open(settings).await?.book().read().await?;
     if let Some(rollout) = ledger.rollout_of(profile, channel).filter(|rollout| !rollout.status.is_over()) {
-        let number = rollout.spec.number;
-        bail!(
-            "rollout {number} moves {profile}:{channel}, and nobody else may; publish to another channel (`--channel \
-             beta`), or end it with `bivouac rollout abort {number}` or `bivouac rollout rollback {number}`"
-        );
+        let rollout = rollout.spec.number;
+        return Err(UnderWay { rollout, profile: profile.clone(), channel: channel.clone() }.into());
     }
     Ok(())
 }

@@ -1,15 +1,19 @@
 //! Profiles that change while `up` serves are built and published again.
 //!
 //! Who serves never waits for that: builds run on a thread of their own, one after the other. A profile that cannot be
-//! built or published keeps its release, and no other profile from being built.
+//! built or published keeps its release, and no other profile from being built. One whose channel a rollout moves is
+//! published when that is over.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::looks::{Looks, Watch};
 use super::reload::Why;
@@ -17,6 +21,12 @@ use crate::cli::pipeline::{How, all_or, build_and_publish};
 use crate::cli::unchanged::known;
 use crate::config::Settings;
 use crate::model::name::ProfileName;
+use crate::model::rollout::{Rollout, RolloutNumber, Status};
+use crate::serve::App;
+use crate::store::Store;
+
+/// How often it is looked whether a rollout is over that profiles wait for.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What to build again, and how.
 pub(in crate::cli) struct Rebuild {
@@ -29,26 +39,46 @@ pub(in crate::cli) struct Rebuild {
     seen: Looks,
     /// The profiles that could not be built or published the last time.
     failed: BTreeSet<ProfileName>,
+    /// The profiles that are built, and published when a rollout is over.
+    waiting: BTreeMap<ProfileName, RolloutNumber>,
 }
 
 impl Rebuild {
     /// Builds the `named` profiles, or all there are, when they look different from now.
     pub(in crate::cli) async fn new(settings: &Settings, named: &[ProfileName], how: How) -> Self {
         let seen = Looks::of(Vec::new(), folders(settings)).await;
-        Self { settings: settings.clone(), named: named.to_vec(), how, seen, failed: BTreeSet::new() }
+        let (settings, named) = (settings.clone(), named.to_vec());
+        Self { settings, named, how, seen, failed: BTreeSet::new(), waiting: BTreeMap::new() }
+    }
+
+    /// Builds and publishes before the server runs.
+    ///
+    /// # Errors
+    /// When one cannot be built or published, other than for a rollout that is under way.
+    pub(in crate::cli) async fn first(&mut self, names: &[ProfileName], out: &mut dyn Write) -> anyhow::Result<()> {
+        self.waiting = build_and_publish(&self.settings, names, self.how, out).await?;
+        Ok(())
     }
 
     /// Waits for work until `stop`.
-    pub(super) fn begin(mut self, stop: CancellationToken) -> Workers {
+    pub(super) fn begin(mut self, app: Arc<App>, stop: CancellationToken) -> Workers {
         let (folders, watch) = (folders(&self.settings), Watch::from(std::mem::take(&mut self.seen)));
         // What comes while something is built is one more build after it, whatever came.
         let (wake, mut woken) = watch::channel(Why::Changed);
         // Reading profiles and packing archives would keep a thread from whoever is answered by it.
         tokio::task::spawn_blocking(move || {
             Handle::current().block_on(stop.run_until_cancelled(async {
-                while woken.changed().await.is_ok() {
-                    let why = *woken.borrow_and_update();
-                    self.run(why).await;
+                loop {
+                    tokio::select! {
+                        changed = woken.changed() => {
+                            let why = *woken.borrow_and_update();
+                            match changed {
+                                Ok(()) => self.run(why).await,
+                                Err(_) => break,
+                            }
+                        }
+                        () = tokio::time::sleep(LOOK), if !self.waiting.is_empty() => self.wait(&app).await,
+                    }
                 }
             }))
         });
@@ -64,14 +94,43 @@ impl Rebuild {
             }
         };
         for name in names {
-            let made = known(&self.settings, &name).filter(|_| !self.failed.contains(&name));
+            let is_published = !self.failed.contains(&name) && !self.waiting.contains_key(&name);
+            let made = known(&self.settings, &name).filter(|_| is_published);
             match (made, why) {
                 // Nor is it published: somebody may have gone back to another release meanwhile.
-                (Some(_), Why::Changed) => {}
+                (Some(_), Why::Changed | Why::RolloutOver) => {}
                 (Some(made), Why::Asked) => info!("{name} is unchanged: {}", made.outcome),
                 (None, _) => self.build(&name, why).await,
             }
         }
+    }
+
+    /// Publishes what waited for rollouts that are over now.
+    async fn wait(&mut self, app: &App) {
+        let ledger = app.ledger();
+        let over = |number: &RolloutNumber| ledger.rollout(*number).filter(|rollout| rollout.status.is_over());
+        let over: Vec<_> =
+            self.waiting.iter().filter_map(|(name, number)| Some((name.clone(), over(number)?))).collect();
+        for (name, rollout) in over {
+            if self.was_refused(&name, rollout) {
+                self.waiting.remove(&name);
+                let number = rollout.spec.number;
+                warn!(
+                    "{name} keeps its release until its profile changes: what is built is what rollout {number} did not \
+                     bring to all machines; `bivouac publish {name}` does"
+                );
+            } else {
+                self.build(&name, Why::RolloutOver).await;
+            }
+        }
+    }
+
+    /// Whether what is built of a profile is the very bundle that somebody, or its failures, kept a rollout from bringing to
+    /// all machines.
+    fn was_refused(&self, name: &ProfileName, rollout: &Rollout) -> bool {
+        let staged = Store::look_into(&self.settings.store()).staged_id(name).ok().flatten();
+        let is_built = known(&self.settings, name).is_some();
+        is_built && rollout.status != Status::Finished && staged == Some(rollout.spec.to.bundle)
     }
 
     async fn build(&mut self, name: &ProfileName, why: Why) {
@@ -79,9 +138,11 @@ impl Rebuild {
         let mut said = Vec::new();
         let built = build_and_publish(&self.settings, std::slice::from_ref(name), self.how, &mut said).await;
         String::from_utf8_lossy(&said).lines().for_each(|line| info!("{line}"));
+        self.waiting.remove(name);
         match built {
-            Ok(()) => {
+            Ok(waiting) => {
                 self.failed.remove(name);
+                self.waiting.extend(waiting);
             }
             Err(problem) => {
                 self.failed.insert(name.clone());

@@ -33,6 +33,8 @@ pub(super) enum Why {
     Asked,
     /// It looks different.
     Changed,
+    /// A rollout is over that kept it from being published.
+    RolloutOver,
 }
 
 impl Why {
@@ -41,6 +43,7 @@ impl Why {
         match self {
             Self::Asked => "asked to",
             Self::Changed => "changed",
+            Self::RolloutOver => "the rollout is over",
         }
     }
 }
@@ -73,7 +76,7 @@ impl Reloader {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut watch = Watch::from(std::mem::take(&mut self.seen));
-        let mut workers = self.rebuild.take().map(|rebuild| rebuild.begin(stop.clone()));
+        let mut workers = self.rebuild.take().map(|rebuild| rebuild.begin(Arc::clone(&self.app), stop.clone()));
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,

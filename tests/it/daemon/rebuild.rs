@@ -100,6 +100,58 @@ fn a_mirror_that_is_down_keeps_nobody_from_booting_and_is_asked_again() {
     assert_ne!(bundle(&server), before);
 }
 
+/// Starts a rollout of `hello` that waits for its machines.
+fn roll_out(site: &Site, to: &str) {
+    let ran = site.run(&["rollout", "start", "hello", "--to", to, "--batch", "100%"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+}
+
+#[test]
+fn what_is_edited_during_a_rollout_is_published_when_that_is_over() {
+    let (site, mut server) = up();
+    let first = bundle(&server);
+    site.write("profiles/hello/root/etc/motd", "two\n");
+    server.wait_for_log("hello@2 published");
+    roll_out(&site, "hello@1");
+    site.write("profiles/hello/root/etc/motd", "three\n");
+    server.wait_for_log("hello is built again");
+    let said = server.wait_for_log("hello is published when rollout 1");
+    assert!(said.contains("INFO") && said.contains("which moves hello:stable, is over"), "{said}");
+    assert_eq!(site.run(&["rollout", "abort"]).code, Some(0));
+    let said = server.wait_for_log("hello is built again");
+    assert!(said.contains("why=\"the rollout is over\""), "{said}");
+    assert!(server.wait_for_log(" published: bundle ").contains("hello@3"));
+    assert_ne!(bundle(&server), first);
+    let log = server.stop();
+    assert!(!log.contains("built again") && !log.contains("ERROR"), "once is enough: {log}");
+}
+
+#[test]
+fn a_server_starts_in_the_middle_of_a_rollout_and_what_that_did_not_bring_to_all_stays_away_from_them() {
+    let (site, server) = up();
+    let first = bundle(&server);
+    server.stop();
+    site.write("profiles/hello/root/etc/motd", "two\n");
+    for arguments in [&["build", "hello"][..], &["publish", "hello", "--channel", "beta"]] {
+        assert_eq!(site.run(arguments).code, Some(0));
+    }
+    roll_out(&site, "beta");
+    let mut server = site.up(&["hello"]);
+    assert!(
+        server.lines.iter().any(|line| line.starts_with("hello is published when rollout 1")),
+        "{:?}",
+        server.lines
+    );
+    assert_eq!(bundle(&server), first);
+    assert_eq!(site.run(&["rollout", "abort"]).code, Some(0));
+    let said = server.wait_for_log("hello keeps its release until its profile changes");
+    assert!(said.contains("what rollout 1 did not bring to all machines; `bivouac publish hello` does"), "{said}");
+    assert_eq!(bundle(&server), first);
+    site.write("profiles/hello/root/etc/motd", "three\n");
+    server.wait_for_log("hello@3 published");
+    assert_ne!(bundle(&server), first);
+}
+
 #[test]
 fn a_release_somebody_went_back_to_stays_until_its_profile_changes() {
     let (site, mut server) = up();
