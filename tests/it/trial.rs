@@ -214,6 +214,10 @@ fn a_screen_is_told_where_to_look_at_and_stays_on() {
     kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGINT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(1));
     assert!(!runs(machine));
+    // Nothing is said of the server, which ended twice as it was meant to.
+    let mut warned = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut warned).unwrap();
+    assert!(!warned.contains("transfers") && !warned.contains("WARN"), "{warned}");
 }
 
 #[test]
