@@ -27,6 +27,10 @@ pub struct Due {
 impl Ledger {
     /// The rollout that wants a machine rebooted at once, whoever uses it: it gave it a release, or takes one away, and the
     /// machine runs another.
+    ///
+    /// With `idle` and hours of a `window` it is left to the machine: whether somebody uses it only the machine knows, and a
+    /// moment of the hours each machine chooses for itself, so that not all of them boot at once. One that does not check in
+    /// cannot be told, but looks as one that somebody has stopped, which nobody means to start.
     #[must_use]
     pub fn wants_reboot(&self, machine: &MachineId, view: &View, now: SystemTime) -> Option<&Rollout> {
         let rollout = self.rollouts().rev().find(|rollout| rollout.members.contains_key(machine))?;
@@ -77,7 +81,10 @@ mod tests {
     }
 
     fn ledger(reboot: RebootPolicy, facts: &[(u32, Fact)]) -> Ledger {
-        let spec = spec(reboot);
+        ledger_of(spec(reboot), facts)
+    }
+
+    fn ledger_of(spec: Spec, facts: &[(u32, Fact)]) -> Ledger {
         let (machine, vm) =
             (machine(), VirtualMachine { id: "105".parse().unwrap(), name: "a".into(), uuid: None, serial: None });
         let begun = [
@@ -128,6 +135,9 @@ mod tests {
         assert_eq!(due(&force(&[]), "new", 2), None, "it runs it already");
         assert_eq!(due(&ledger(RebootPolicy::Natural, &[]), "old", 2), None);
         assert_eq!(due(&ledger(RebootPolicy::Idle(MINUTE), &[]), "old", 2), None, "only the machine knows");
+        assert_eq!(due(&ledger(RebootPolicy::Window, &[]), "old", 2), Some(0), "without hours that is at once");
+        let within = Spec { windows: vec!["10:00-11:00".parse().unwrap()], ..spec(RebootPolicy::Window) };
+        assert_eq!(due(&ledger_of(within, &[]), "old", 2), None, "the machine chooses its moment");
         assert_eq!(due(&force(&[rebooting(2)]), "old", 6), None, "it has time to boot");
         assert_eq!(due(&force(&[rebooting(2)]), "old", 7), Some(1));
         assert_eq!(due(&force(&[rebooting(2), rebooting(7), rebooting(12)]), "old", 60), None, "enough");
