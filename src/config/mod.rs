@@ -28,7 +28,7 @@ pub use label::LabelTable;
 pub use loader::Loader;
 pub use menu::{EntryTable, LocalDisk, MenuTable};
 pub use mirror::MirrorSettings;
-pub use proxmox::{HardwareTable, ProxmoxSettings, ProxmoxTable, ProxmoxTrust};
+pub use proxmox::{HardwareError, HardwareTable, ProxmoxSettings, ProxmoxTable, ProxmoxTrust};
 
 use crate::model::check::Check;
 use crate::model::database::{DatabasePlace, ServerUrlError};
@@ -82,6 +82,9 @@ pub enum ConfigError {
         /// What would be right.
         why: String,
     },
+    /// A virtual machine cannot be made so.
+    #[error(transparent)]
+    Hardware(#[from] HardwareError),
     /// The fleet's database cannot be there. Its URL is not shown: it may have a password.
     #[error("`fleet.database` cannot be used")]
     Database(#[from] ServerUrlError),

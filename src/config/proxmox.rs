@@ -124,6 +124,23 @@ pub enum ProxmoxTrust {
     Certificate(Fingerprint),
 }
 
+/// A value that no virtual machine can be made with.
+#[derive(Debug, thiserror::Error)]
+#[error("`{place}{key}` cannot be `{value}`: {why}")]
+pub struct HardwareError {
+    /// What stands before the key: the table it is in, or what makes a flag of it.
+    place: String,
+    key: &'static str,
+    value: String,
+    why: String,
+}
+
+impl HardwareError {
+    fn at(self, place: String) -> Self {
+        Self { place, ..self }
+    }
+}
+
 impl HardwareTable {
     /// These values where they are set, `other`'s elsewhere.
     #[must_use]
@@ -143,35 +160,34 @@ impl HardwareTable {
         }
     }
 
-    fn check(self) -> Result<Hardware, ConfigError> {
+    fn check(self) -> Result<Hardware, HardwareError> {
+        let wrong = |key, value, why: &str| HardwareError { place: String::new(), key, value, why: why.to_owned() };
         let memory = self.memory.unwrap_or(DEFAULT_MEMORY);
         if memory < LEAST_MEMORY {
             let why = format!("Alpine does not boot from the network in less than {LEAST_MEMORY} MiB");
-            return Err(ConfigError::Value { key: "proxmox.defaults.memory", value: memory.to_string(), why });
+            return Err(wrong("memory", memory.to_string(), &why));
         }
         let cores = self.cores.unwrap_or(2);
         if cores == 0 {
-            let why = "a machine has at least one core".to_owned();
-            return Err(ConfigError::Value { key: "proxmox.defaults.cores", value: "0".to_owned(), why });
+            return Err(wrong("cores", "0".to_owned(), "a machine has at least one core"));
         }
         if let Some(vlan) = self.vlan.filter(|vlan| !(1..=4094).contains(vlan)) {
-            let why = "VLANs have numbers from 1 to 4094".to_owned();
-            return Err(ConfigError::Value { key: "proxmox.defaults.vlan", value: vlan.to_string(), why });
+            return Err(wrong("vlan", vlan.to_string(), "VLANs have numbers from 1 to 4094"));
         }
         let display = self.display.unwrap_or_default();
         Ok(Hardware {
             memory,
             cores,
-            cpu: self.cpu.map(|cpu| word("proxmox.defaults.cpu", cpu)).transpose()?,
-            bridge: word("proxmox.defaults.bridge", self.bridge.unwrap_or_else(|| DEFAULT_BRIDGE.to_owned()))?,
+            cpu: self.cpu.map(|cpu| word("cpu", cpu)).transpose()?,
+            bridge: word("bridge", self.bridge.unwrap_or_else(|| DEFAULT_BRIDGE.to_owned()))?,
             vlan: self.vlan,
-            pool: self.pool.map(|pool| path("proxmox.defaults.pool", pool)).transpose()?,
+            pool: self.pool.map(|pool| path("pool", pool)).transpose()?,
             nodes: self
                 .node
                 .map(OneOrMore::into_list)
                 .unwrap_or_default()
                 .into_iter()
-                .map(|node| word("proxmox.defaults.node", node))
+                .map(|node| word("node", node))
                 .collect::<Result<_, _>>()?,
             firmware: self.firmware.unwrap_or_default(),
             display,
@@ -217,9 +233,10 @@ impl ProxmoxSettings {
             profiles: table.profiles.unwrap_or_default(),
         };
         // What is wrong in a table is said now, and not when a machine is made of it.
-        settings.defaults.clone().check()?;
-        for profile in settings.profiles.keys() {
-            settings.hardware(profile, HardwareTable::default())?;
+        settings.defaults.clone().check().map_err(|error| error.at("proxmox.defaults.".to_owned()))?;
+        for (profile, own) in &settings.profiles {
+            let both = own.clone().or(settings.defaults.clone());
+            both.check().map_err(|error| error.at(format!("proxmox.profiles.{profile}.")))?;
         }
         Ok(settings)
     }
@@ -228,10 +245,10 @@ impl ProxmoxSettings {
     /// all.
     ///
     /// # Errors
-    /// The first value that cannot be used.
-    pub fn hardware(&self, profile: &ProfileName, flags: HardwareTable) -> Result<Hardware, ConfigError> {
+    /// The first value of the flags that cannot be used; those of the site file were checked.
+    pub fn hardware(&self, profile: &ProfileName, flags: HardwareTable) -> Result<Hardware, HardwareError> {
         let own = self.profiles.get(profile).cloned().unwrap_or_default();
-        flags.or(own).or(self.defaults.clone()).check()
+        flags.or(own).or(self.defaults.clone()).check().map_err(|error| error.at("--".to_owned()))
     }
 }
 
@@ -273,16 +290,16 @@ fn tag(key: &'static str, text: String) -> Result<String, ConfigError> {
 }
 
 /// A name that stands in a path of the API, or in a setting among others.
-fn word(key: &'static str, text: String) -> Result<String, ConfigError> {
+fn word(key: &'static str, value: String) -> Result<String, HardwareError> {
     let begins = |b: u8| b.is_ascii_alphanumeric();
     let goes_on = |b: u8| begins(b) || matches!(b, b'-' | b'_' | b'.' | b'+');
-    let is_word = text.len() <= 64 && text.bytes().next().is_some_and(begins) && text.bytes().all(goes_on);
+    let is_word = value.len() <= 64 && value.bytes().next().is_some_and(begins) && value.bytes().all(goes_on);
     let why = "a name is of letters, digits, `-`, `_`, `.` and `+`, and begins with a letter or digit".to_owned();
-    if is_word { Ok(text) } else { Err(ConfigError::Value { key, value: text, why }) }
+    if is_word { Ok(value) } else { Err(HardwareError { place: String::new(), key, value, why }) }
 }
 
 /// The same with levels.
-fn path(key: &'static str, text: String) -> Result<String, ConfigError> {
+fn path(key: &'static str, text: String) -> Result<String, HardwareError> {
     for part in text.split('/') {
         word(key, part.to_owned())?;
     }
@@ -340,7 +357,8 @@ mod tests {
             ("fingerprint = \"AB:CD\"".to_owned(), "pvenode cert info"),
             ("tag = \"Our VMs\"".to_owned(), "a tag is of a-z"),
             ("task-time = \"0s\"".to_owned(), "from 1s to 1h"),
-            ("[proxmox.defaults]\nmemory = 64".to_owned(), "less than 256 MiB"),
+            ("[proxmox.defaults]\nmemory = 64".to_owned(), "`proxmox.defaults.memory` cannot be `64`: Alpine does not"),
+            ("[proxmox.profiles.vdi]\nmemory = 64".to_owned(), "`proxmox.profiles.vdi.memory` cannot be `64`"),
             ("[proxmox.defaults]\nvlan = 4095".to_owned(), "from 1 to 4094"),
             ("[proxmox.profiles.vdi]\nbridge = \"vmbr0,tag=1\"".to_owned(), "a name is of letters"),
             ("[proxmox.profiles.vdi]\nfirmware = \"bios\"".to_owned(), "expected `seabios` or `ovmf`"),
@@ -348,6 +366,9 @@ mod tests {
             let error = check(&format!("[proxmox]\n{text}")).unwrap_err();
             assert!(error.contains(said), "{text}: {error}");
         }
-        assert!(check(&format!("[proxmox]\nfingerprint = \"{pin}\"")).is_ok());
+        let settings = check(&format!("[proxmox]\nfingerprint = \"{pin}\"")).unwrap();
+        let flags = HardwareTable { cores: Some(0), ..HardwareTable::default() };
+        let error = settings.hardware(&"vdi".parse().unwrap(), flags).unwrap_err().to_string();
+        assert_eq!(error, "`--cores` cannot be `0`: a machine has at least one core");
     }
 }
