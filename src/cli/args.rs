@@ -21,7 +21,7 @@ use super::solve::SolveArgs;
 use super::to_publish::ToPublish;
 use super::trial::TryArgs;
 use super::workshop::Access;
-use crate::config::{Dhcp, File, Http, OneOrMore, Tftp, Verify};
+use crate::config::{Dhcp, File, Http, OneOrMore, Tftp, Verify, address_and_port};
 use crate::model::alpine::{Arch, ReleaseSpec};
 use crate::model::name::{BundleRef, ChannelName, DEFAULT_CHANNEL, ProfileName};
 use crate::model::net::DhcpMode;
@@ -650,11 +650,11 @@ pub(super) struct ServeFlags {
     dns: Vec<Ipv4Addr>,
 
     /// Address and port of HTTP [default: 0.0.0.0:80]
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = address_and_port)]
     http: Option<SocketAddr>,
 
     /// Address and port of TFTP [default: HTTP's address, port 69]
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = address_and_port)]
     tftp: Option<SocketAddr>,
 
     /// Base URL machines are told, when it is not the address they reach

@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use super::dhcp::Dhcp;
 use super::label::LabelTable;
@@ -188,12 +189,14 @@ pub struct SiteTable {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Http {
     /// Address and port to listen on; `0.0.0.0:80` when absent.
+    #[serde(default, deserialize_with = "written_address")]
     pub listen: Option<SocketAddr>,
     /// Base URL machines are told, when it is not the address they reached.
     pub advertise: Option<String>,
     /// How many large files are sent at once, above 1 MiB each; 256 when absent.
     pub transfers: Option<usize>,
     /// Address and port to listen on with TLS; HTTP's address and port 443 when absent and there is a certificate.
+    #[serde(default, deserialize_with = "written_address")]
     pub tls_listen: Option<SocketAddr>,
     /// PEM file with the certificate of this server, and the ones that lead to its authority.
     pub certificate: Option<PathBuf>,
@@ -208,6 +211,7 @@ pub struct Tftp {
     /// Whether loaders are served by TFTP; yes when absent.
     pub enabled: Option<bool>,
     /// Address and port to listen on; HTTP's address and port 69 when absent.
+    #[serde(default, deserialize_with = "written_address")]
     pub listen: Option<SocketAddr>,
     /// Whether files come from the port that was asked and not from ports of their own; no when absent. For containers and
     /// networks behind address translation.
@@ -317,4 +321,16 @@ fn both<T>(first: Option<T>, second: Option<T>, join: impl FnOnce(T, T) -> T) ->
         (Some(first), Some(second)) => Some(join(first, second)),
         (first, second) => first.or(second),
     }
+}
+
+/// Reads an address with its port, as one writes it in the site file or on the command line.
+///
+/// # Errors
+/// What to write instead.
+pub fn address_and_port(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("`{text}` is no address with a port; write both, such as 0.0.0.0:80 or [::]:80"))
+}
+
+fn written_address<'de, D: Deserializer<'de>>(written: D) -> Result<Option<SocketAddr>, D::Error> {
+    address_and_port(&String::deserialize(written)?).map(Some).map_err(D::Error::custom)
 }

@@ -39,7 +39,9 @@ use crate::model::name::{ChannelName, ProfileName, nearest};
 use crate::model::net::{PlanError, SubnetError, TransferPorts};
 use crate::model::plan::{Assignment, Assignments};
 use crate::model::url::without_login;
-pub use file::{CachingMirror, Fetch, File, FleetTable, Follow, Http, OneOrMore, SiteTable, Tftp, Verify};
+pub use file::{
+    CachingMirror, Fetch, File, FleetTable, Follow, Http, OneOrMore, SiteTable, Tftp, Verify, address_and_port,
+};
 
 /// The name of the site file, looked for in the working folder.
 pub const FILE_NAME: &str = "bivouac.toml";

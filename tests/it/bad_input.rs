@@ -141,7 +141,8 @@ fn the_site_file_is_read_strictly() {
     for (text, parts) in [
         ("stroe = \"x\"", &["cannot parse bivouac.toml", "unknown field `stroe`", "line 1"][..]),
         ("[dhcp]\nmode = \"full\"", &["set `dhcp.pool` (or --pool)"]),
-        ("[http]\nlisten = \"eighty\"", &["cannot parse bivouac.toml", "invalid socket address"]),
+        ("[http]\nlisten = \"eighty\"", &["cannot parse bivouac.toml", "`eighty` is no address with a port"]),
+        ("[tftp]\nlisten = \"10.0.0.1\"", &["line 2", "`10.0.0.1` is no address with a port; write both, such as"]),
         ("[machines.\"52:54\"]\nprofile = \"hello\"", &["`machines` cannot be `52:54`"]),
     ] {
         site.write("bivouac.toml", text);
