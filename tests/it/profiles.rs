@@ -193,6 +193,9 @@ fn what_a_profile_says_is_in_the_files_of_its_machines() {
             &["SYSLOGD_OPTS=\"-t -L -R log.example.net:1514\""],
         ),
         ("rescue", "etc/conf.d/syslog", &[], &["SYSLOGD_OPTS=\"-t\""]),
+        // An address of IPv6 has colons of its own.
+        ("rescue", "etc/conf.d/syslog", &["log_server=fd00::1"], &["SYSLOGD_OPTS=\"-t -L -R [fd00::1]:514\""]),
+        ("rescue", "etc/conf.d/syslog", &["log_server=[fd00::1]"], &["SYSLOGD_OPTS=\"-t -L -R [fd00::1]:514\""]),
         ("vdi", "etc/asound.conf", &["audio_card=PCH"], &["defaults.pcm.card PCH", "defaults.ctl.card PCH"]),
         ("vdi", "etc/conf.d/audio", &["volume=40"], &["volume=40"]),
         ("vdi", "etc/cups/client.conf", &["cups_server=print.example.net"], &["ServerName print.example.net"]),
@@ -207,6 +210,19 @@ fn what_a_profile_says_is_in_the_files_of_its_machines() {
             "etc/chromium/policies/managed/kiosk.json",
             &["url=https://board.example.net:8443/today", "sites=login.example.net"],
             &["  \"URLAllowlist\": [\"board.example.net:8443\", \"login.example.net\"],"],
+        ),
+        // As people type it.
+        (
+            "kiosk",
+            "etc/chromium/policies/managed/kiosk.json",
+            &["url=board.example.net"],
+            &["  \"URLAllowlist\": [\"board.example.net\"],"],
+        ),
+        (
+            "kiosk",
+            "etc/chromium/policies/managed/kiosk.json",
+            &["url=http://[fd00::1]:8080?from=//elsewhere#top"],
+            &["  \"URLAllowlist\": [\"[fd00::1]:8080\"],"],
         ),
     ] {
         let mut render = Command::new(env!("CARGO_BIN_EXE_bivouac"));
