@@ -249,6 +249,17 @@ fn another_server_is_asked_when_one_is_away() {
 }
 
 #[test]
+fn what_is_no_name_of_a_server_is_said_to_be_none() {
+    let cluster = Cluster::start(vec![running()]);
+    for host in ["https://pve1.example.net", "127.0.0.1:8006", "pve1:"] {
+        let mut seat = Seat::new(&cluster, &[&format!("pve_hosts={host}")]);
+        seat.run(&[known(), Yes]);
+        let said = &seat.dialogs()[1];
+        assert!(said.contains(&format!("\"{host}\" is not the name of a server. Please tell")), "{said}");
+    }
+}
+
+#[test]
 fn a_server_that_goes_away_is_waited_for_and_nobody_logs_in_again() {
     let mut cluster = Cluster::start(vec![running()]);
     let mut seat = Seat::new(&cluster, &[]);
