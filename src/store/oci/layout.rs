@@ -196,14 +196,16 @@ fn members_up_to(
     archive: impl Read + Seek,
     length: u64,
 ) -> Result<BTreeMap<String, Member>, LayoutError> {
-    let unreadable = |error: io::Error| other(place, format!("it cannot be read as a tar archive: {error}"));
+    let unreadable = |error: io::Error| other(place, format!("it cannot be read as a tar archive{}", reason(&error)));
     let mut last: Option<Vec<u8>> = None;
     let mut archive = tar::Archive::new(archive);
     let mut members = BTreeMap::new();
     // Raw, because otherwise what is in extension headers is read whole, however long it is.
     for (count, entry) in archive.entries_with_seek().map_err(unreadable)?.raw(true).enumerate() {
         let entry = entry.map_err(|error| match &last {
-            Some(last) => refuse(place, last, &format!("is the last that can be read: {error}; copy it again")),
+            Some(last) => {
+                refuse(place, last, &format!("is the last that can be read{}; copy it again", reason(&error)))
+            }
             None => unreadable(error),
         })?;
         let raw = entry.path_bytes().into_owned();
@@ -232,6 +234,15 @@ fn members_up_to(
         last = Some(raw);
     }
     Ok(members)
+}
+
+/// Why an archive cannot be read further, when the computer says so. What the reader of archives says of a header has
+/// whatever stands there instead of one, such as lines of a text that is none of an archive.
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::Other => String::new(),
+        _ => format!(": {error}"),
+    }
 }
 
 /// What may have such a name.
@@ -359,6 +370,10 @@ mod tests {
         for bytes in [[7; 2000], [b'a'; 2000]] {
             assert!(names(&bytes).unwrap_err().starts_with("FILE does not hold exported bundles: it cannot be read"));
         }
+        // Nothing of a text that is taken for a header stands in the error.
+        let text = "root:x:0:0:root:/root:/bin/sh\n".repeat(40);
+        let error = names(text.as_bytes()).unwrap_err();
+        assert_eq!(error, "FILE does not hold exported bundles: it cannot be read as a tar archive");
         let mut header = Header::new_gnu();
         header.as_old_mut().name[..10].copy_from_slice(b"index.json");
         header.set_size(u64::MAX - 600);
