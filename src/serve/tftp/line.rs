@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
+use std::time::Instant;
 
 use nix::net::if_::if_indextoname;
 use nix::sys::socket::{getsockopt, sockopt};
@@ -12,6 +13,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::UdpSocket;
 use tracing::debug;
 
+use super::alert::{Alertness, LOOK};
 use super::place::Datagrams;
 use super::transfer::{Blocks, Sending};
 use crate::serve::udp::{self, Outgoing, Received, Route};
@@ -50,7 +52,7 @@ enum Socket {
     ///
     /// Waited for only to be readable. A window is far smaller than the buffer for sending, and who waits for that one too
     /// is woken a second time for each packet, when it has left.
-    Own(AsyncFd<std::net::UdpSocket>),
+    Own(AsyncFd<std::net::UdpSocket>, Alertness),
     /// The server's, with the address that the client asked.
     Shared { socket: Arc<UdpSocket>, from: Option<IpAddr>, datagrams: Datagrams },
 }
@@ -65,7 +67,12 @@ impl Line {
             (local, _) => SocketAddr::new(local, 0),
         };
         let socket = std::net::UdpSocket::bind(address)?;
-        Ok(Self { socket: Socket::Own(udp::readable(socket)?), client: asked.peer, segments, strangers: 0 })
+        Ok(Self {
+            socket: Socket::Own(udp::readable(socket)?, Alertness::default()),
+            client: asked.peer,
+            segments,
+            strangers: 0,
+        })
     }
 
     /// With the server's port; `datagrams` is what arrives there from this client.
@@ -111,7 +118,7 @@ impl Line {
 
     async fn send_parts(&self, parts: &[IoSlice<'_>], segment: Option<u16>) -> io::Result<()> {
         match &self.socket {
-            Socket::Own(socket) => {
+            Socket::Own(socket, _) => {
                 let route = Route { from: None, to: self.client };
                 udp::send_now(socket.get_ref(), &Outgoing { parts, segment, route })
             }
@@ -123,10 +130,12 @@ impl Line {
     }
 
     /// The next datagram of the client. Strangers are told that this port is none of theirs, and the transfer goes on.
-    pub(super) async fn receive<'b>(&mut self, buffer: &'b mut [u8]) -> io::Result<&'b [u8]> {
+    ///
+    /// While the transfer `is_alone`, its thread may stay awake for it.
+    pub(super) async fn receive<'b>(&mut self, buffer: &'b mut [u8], is_alone: bool) -> io::Result<&'b [u8]> {
         let length = match &mut self.socket {
-            Socket::Own(socket) => loop {
-                let (length, from) = socket.async_io(Interest::READABLE, |socket| socket.recv_from(buffer)).await?;
+            Socket::Own(socket, alertness) => loop {
+                let (length, from) = receive_alert(socket, buffer, alertness, is_alone).await?;
                 if from == self.client {
                     break length;
                 }
@@ -152,6 +161,31 @@ impl Line {
         };
         Ok(buffer.get(..length).unwrap_or_default())
     }
+}
+
+/// Looks for a datagram, or sleeps until there is one.
+async fn receive_alert(
+    socket: &AsyncFd<std::net::UdpSocket>,
+    buffer: &mut [u8],
+    alertness: &mut Alertness,
+    is_alone: bool,
+) -> io::Result<(usize, SocketAddr)> {
+    let started = Instant::now();
+    if is_alone && alertness.is_awake() {
+        while started.elapsed() < LOOK {
+            match socket.get_ref().recv_from(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::hint::spin_loop(),
+                received => {
+                    alertness.seen();
+                    return received;
+                }
+            }
+        }
+        alertness.missed();
+    }
+    let received = socket.async_io(Interest::READABLE, |socket| socket.recv_from(buffer)).await?;
+    alertness.woken(started.elapsed());
+    Ok(received)
 }
 
 /// The largest block that makes no fragments on the way to the client, as far as the first network goes.

@@ -14,6 +14,7 @@
 //! answers from an address that the kernel chooses. None of it can be mended from outside. So it is the peer that
 //! `scripts/bench tftp` measures, and nothing else.
 
+mod alert;
 mod line;
 mod pace;
 mod place;

@@ -157,6 +157,11 @@ impl Place {
         }
     }
 
+    /// Whether there is no other transfer.
+    pub(super) fn is_alone(&self) -> bool {
+        self.room.lock().total == 1
+    }
+
     /// Ends when the client answers another transfer.
     pub(super) async fn replaced(&self) {
         self.stop.cancelled().await;

@@ -79,7 +79,7 @@ impl Session {
             }
             tokio::select! {
                 biased;
-                received = line.receive(&mut buffer) => {
+                received = line.receive(&mut buffer, place.is_alone()) => {
                     if let Ok(packet) = Packet::decode(received?) {
                         transfer.receive(&packet, Instant::now().into_std());
                     }
