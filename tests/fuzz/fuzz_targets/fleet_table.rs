@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use bivouac::model::label::Labels;
 use bivouac::model::ledger::Record;
 use bivouac::wire::fleet_table::{decode, encode};
 
@@ -14,8 +15,8 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         let record = Record { labels, vars, ..Record::default() };
         let again = decode(&encode(&[(&said.mac.into(), &record)]).expect("it can be written")).expect("it is a table");
         let again = again.into_iter().next().expect("a line").said.expect("it can be read");
-        let with = |labels: BTreeMap<_, _>| labels.into_iter().filter(|(_, value)| value.is_some()).collect::<Vec<_>>();
-        assert_eq!(with(again.labels), with(said.labels));
+        let kept = again.labels.into_iter().filter_map(|(key, value)| Some((key, value?))).collect::<Labels>();
+        assert_eq!(kept, record.labels);
         let kept = again.vars.into_iter().filter_map(|(name, value)| Some((name, value?))).collect::<BTreeMap<_, _>>();
         assert_eq!(kept, record.vars);
     }
