@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use super::lock;
 use super::progress::say;
 use super::report::{plain, size};
-use super::rollout::{UnderWay, refuse_under_way};
+use super::rollout::{UnderWay, kept_back, refuse_under_way};
 use super::site_key::SiteKey;
 use super::to_publish::ToPublish;
 use super::unchanged::{Made, Profile, known};
@@ -89,7 +89,7 @@ pub(super) fn meant(settings: &Settings, named: &[ProfileName]) -> anyhow::Resul
 }
 
 /// What `bivouac up` does before it serves, and again when profiles change: build all and publish, but for profiles whose
-/// channel a rollout moves; those, with the rollout.
+/// channel a rollout moves; those, with the rollout. What the last rollout of a channel went back from stays away from it.
 pub(super) async fn build_and_publish(
     settings: &Settings,
     profiles: &[ProfileName],
@@ -98,7 +98,20 @@ pub(super) async fn build_and_publish(
 ) -> anyhow::Result<BTreeMap<ProfileName, RolloutNumber>> {
     build_all(settings, profiles, how, out).await?;
     let (channel, mut waiting) = (ChannelName::default_channel(), BTreeMap::new());
+    let store = Store::open(&settings.store())?;
     for name in profiles {
+        let staged = store.staged_id(name)?;
+        let is_there = store.channel(name, &channel).is_ok_and(|release| Some(release.bundle) == staged);
+        if let Some(bundle) = staged.filter(|_| !is_there)
+            && let Some(rollout) = kept_back(settings, name, &channel, &bundle).await?
+        {
+            writeln!(
+                out,
+                "{name} keeps its release until its profile changes: what is built is what rollout {rollout} did not \
+                 bring to all machines; `bivouac publish {name}` does"
+            )?;
+            continue;
+        }
         let published = publish(settings, &[ToPublish::Staged(name.clone())], &channel, out).await;
         match published.map_err(anyhow::Error::downcast) {
             Ok(()) => {}

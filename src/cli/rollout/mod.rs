@@ -16,8 +16,9 @@ use super::whom::{by, person, refusal};
 use crate::config::Settings;
 use crate::fleet::{Fleet, Onlooker};
 use crate::model::ledger::{Fact, Ledger, Refusal};
+use crate::model::manifest::BundleId;
 use crate::model::name::{BundleRef, ChannelName, ProfileName};
-use crate::model::rollout::{Release, RolloutNumber};
+use crate::model::rollout::{Release, Rollout, RolloutNumber, Status};
 use crate::store::Store;
 
 /// Runs a command about rollouts.
@@ -116,15 +117,33 @@ pub(super) async fn refuse_under_way(
     profile: &ProfileName,
     channel: &ChannelName,
 ) -> anyhow::Result<()> {
-    if settings.fleet().is_absent() {
-        return Ok(());
-    }
-    let ledger = open(settings).await?.book().read().await?;
-    if let Some(rollout) = ledger.rollout_of(profile, channel).filter(|rollout| !rollout.status.is_over()) {
+    if let Some(rollout) = last_of(settings, profile, channel).await?.filter(|rollout| !rollout.status.is_over()) {
         let rollout = rollout.spec.number;
         return Err(UnderWay { rollout, profile: profile.clone(), channel: channel.clone() }.into());
     }
     Ok(())
+}
+
+/// The last rollout of a channel, if somebody, or what failed, kept it from bringing this bundle to all machines.
+pub(super) async fn kept_back(
+    settings: &Settings,
+    profile: &ProfileName,
+    channel: &ChannelName,
+    bundle: &BundleId,
+) -> anyhow::Result<Option<RolloutNumber>> {
+    let last = last_of(settings, profile, channel).await?;
+    let is_kept_back = |rollout: &Rollout| {
+        rollout.status.is_over() && rollout.status != Status::Finished && rollout.spec.to.bundle == *bundle
+    };
+    Ok(last.filter(is_kept_back).map(|rollout| rollout.spec.number))
+}
+
+async fn last_of(settings: &Settings, profile: &ProfileName, channel: &ChannelName) -> anyhow::Result<Option<Rollout>> {
+    if settings.fleet().is_absent() {
+        return Ok(None);
+    }
+    let ledger = open(settings).await?.book().read().await?;
+    Ok(ledger.rollout_of(profile, channel).cloned())
 }
 
 /// Moves a channel at once.

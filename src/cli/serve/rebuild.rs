@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::looks::{Looks, Watch};
 use super::reload::Why;
@@ -21,9 +21,8 @@ use crate::cli::pipeline::{How, all_or, build_and_publish};
 use crate::cli::unchanged::known;
 use crate::config::Settings;
 use crate::model::name::ProfileName;
-use crate::model::rollout::{Rollout, RolloutNumber, Status};
+use crate::model::rollout::RolloutNumber;
 use crate::serve::App;
-use crate::store::Store;
 
 /// How often it is looked whether a rollout is over that profiles wait for.
 const LOOK: Duration = Duration::from_secs(1);
@@ -108,29 +107,12 @@ impl Rebuild {
     /// Publishes what waited for rollouts that are over now.
     async fn wait(&mut self, app: &App) {
         let ledger = app.ledger();
-        let over = |number: &RolloutNumber| ledger.rollout(*number).filter(|rollout| rollout.status.is_over());
-        let over: Vec<_> =
-            self.waiting.iter().filter_map(|(name, number)| Some((name.clone(), over(number)?))).collect();
-        for (name, rollout) in over {
-            if self.was_refused(&name, rollout) {
-                self.waiting.remove(&name);
-                let number = rollout.spec.number;
-                warn!(
-                    "{name} keeps its release until its profile changes: what is built is what rollout {number} did not \
-                     bring to all machines; `bivouac publish {name}` does"
-                );
-            } else {
-                self.build(&name, Why::RolloutOver).await;
-            }
+        let is_over = |number: &RolloutNumber| ledger.rollout(*number).is_some_and(|rollout| rollout.status.is_over());
+        let over: Vec<ProfileName> =
+            self.waiting.iter().filter(|(_, number)| is_over(number)).map(|(name, _)| name.clone()).collect();
+        for name in over {
+            self.build(&name, Why::RolloutOver).await;
         }
-    }
-
-    /// Whether what is built of a profile is the very bundle that somebody, or its failures, kept a rollout from bringing to
-    /// all machines.
-    fn was_refused(&self, name: &ProfileName, rollout: &Rollout) -> bool {
-        let staged = Store::look_into(&self.settings.store()).staged_id(name).ok().flatten();
-        let is_built = known(&self.settings, name).is_some();
-        is_built && rollout.status != Status::Finished && staged == Some(rollout.spec.to.bundle)
     }
 
     async fn build(&mut self, name: &ProfileName, why: Why) {

@@ -147,6 +147,11 @@ fn a_server_starts_in_the_middle_of_a_rollout_and_what_that_did_not_bring_to_all
     let said = server.wait_for_log("hello keeps its release until its profile changes");
     assert!(said.contains("what rollout 1 did not bring to all machines; `bivouac publish hello` does"), "{said}");
     assert_eq!(bundle(&server), first);
+    server.stop();
+    let mut server = site.up(&["hello"]);
+    let keeps = |line: &String| line.starts_with("hello keeps its release until its profile changes");
+    assert!(server.lines.iter().any(keeps), "{:?}", server.lines);
+    assert_eq!(bundle(&server), first, "no start of a server brings it to anybody");
     site.write("profiles/hello/root/etc/motd", "three\n");
     server.wait_for_log("hello@3 published");
     assert_ne!(bundle(&server), first);
