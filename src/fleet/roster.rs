@@ -21,6 +21,7 @@ use crate::model::identity::evidence::Conflict;
 use crate::model::mac::Mac;
 use crate::model::manifest::BundleId;
 use crate::model::name::ProfileName;
+use crate::model::pairing::PairingCode;
 use crate::model::plan::Plan;
 
 /// What the database keeps of a time.
@@ -307,10 +308,13 @@ impl Roster {
         Change { machine: &self.machines[&mac], forgotten, events }
     }
 
-    /// Begins a boot; what was not written down yet of the one before is to be.
+    /// Begins a boot; what was not written down yet of the one before is to be. A machine that waits to be approved keeps
+    /// its code: it begins anew every half minute, and somebody may be about to type it.
     fn begin(&mut self, mac: Mac, session: Session) -> Vec<Event> {
         let events = self.journal.begin(mac, session.started);
-        self.replace(mac, session);
+        let before = self.machines.get(&mac).and_then(|machine| machine.session.sent_to.clone());
+        let sent_to = before.filter(|sent_to| PairingCode::of_sent_to(sent_to).is_some());
+        self.replace(mac, Session { sent_to, ..session });
         events
     }
 

@@ -188,6 +188,8 @@ fn an_unknown_machine_waits_with_a_code_until_it_is_approved() {
     let script = script_with(&site, &server, ONE, "Its code is ");
     assert!(script.contains("sleep 30") && !script.contains("bivouac_bundle="), "{script}");
     let code = code_of(&script);
+    // As a machine asks that waits: what its script tells it to load again is the first script.
+    server.get("/boot.ipxe");
     assert_eq!(code_of(&script_with(&site, &server, ONE, "Its code is ")), code, "it does not change");
     assert_ne!(code_of(&script_with(&site, &server, TWO, "Its code is ")), code);
     until(&site, |machines| machines.len() == 3);
