@@ -61,7 +61,8 @@ impl Difference {
         said
     }
 
-    /// The bytes of both files, when they differ; a side that has nothing there has none, and where one has something else there are none.
+    /// The bytes of both files, when they differ; a side that has nothing there has none, and where one has something
+    /// else there are none.
     #[must_use]
     pub fn contents(&self) -> Option<(&[u8], &[u8])> {
         let is_other = |entry: &Entry| !matches!(entry.node, Node::File(_));

@@ -183,14 +183,14 @@ pub(super) enum Command {
     },
     /// Serve published bundles by DHCP, TFTP and HTTP
     ///
-    /// Releases that are published meanwhile are seen at once. The site file, its certificate and the loaders are read again
-    /// when they change and on SIGHUP, without a break: who boots what, menus, labels, loader rules, DHCP networks and quirks
-    /// hold from the next answer on; the log names what waits for a restart, such as ports and interfaces. A file with a
-    /// mistake changes nothing.
+    /// Releases that are published meanwhile are seen at once. The site file, its certificate and the loaders are read
+    /// again when they change and on SIGHUP, without a break: who boots what, menus, labels, loader rules, DHCP
+    /// networks and quirks hold from the next answer on; the log names what waits for a restart, such as ports and
+    /// interfaces. A file with a mistake changes nothing.
     ///
-    /// SIGTERM and Ctrl-C let transfers end for 15 seconds, and a second signal ends at once. systemd is told of readiness,
-    /// reloads and the end (Type=notify), and may have opened the sockets: FileDescriptorName= is http, https, tftp, dhcp or
-    /// pxe.
+    /// SIGTERM and Ctrl-C let transfers end for 15 seconds, and a second signal ends at once. systemd is told of
+    /// readiness, reloads and the end (Type=notify), and may have opened the sockets: FileDescriptorName= is http,
+    /// https, tftp, dhcp or pxe.
     Serve(ServeFlags),
     /// List profiles, their releases and what channels point at
     List {
@@ -264,9 +264,10 @@ pub(super) enum Command {
     /// files, owners and modes. What became a setting, what was left out and why is said. Host keys and other secrets go
     /// to secrets/NAME beside the folder of profiles, and into no bundle.
     ///
-    /// The bundles of an export are ready to publish then. Every byte is verified; an archive of which anything is missing or different is refused. What is in the store
-    /// already is not copied again, so an import that was stopped goes on. Compare the ids it prints with those the
-    /// export printed: an archive says what it holds, not who made it.
+    /// The bundles of an export are ready to publish then. Every byte is verified; an archive of which anything is
+    /// missing or different is refused. What is in the store already is not copied again, so an import that was stopped
+    /// goes on. Compare the ids it prints with those the export printed: an archive says what it holds, not who made
+    /// it.
     Import {
         /// The archive; of `export --oci`, the folder
         file: PathBuf,
@@ -304,7 +305,8 @@ pub(super) enum Command {
     /// Remove what is not needed any more from the cache, the caching mirror and the store
     ///
     /// From the cache and the mirror: releases, packages and indexes that nothing has used for a while, unfinished
-    /// downloads, and what crashes left. From the store: blobs that no bundle names. Bundles, releases and channels all stay.
+    /// downloads, and what crashes left. From the store: blobs that no bundle names. Bundles, releases and channels all
+    /// stay.
     Gc {
         /// How long something in the cache may lie unused, such as 12h, 30d, 0s
         #[arg(long, value_name = "AGE", default_value = "30d")]
@@ -362,8 +364,9 @@ pub(super) enum Command {
     Events(EventsArgs),
     /// Make and look after virtual machines without disks on a Proxmox VE cluster
     ///
-    /// `[proxmox]` in the site file says where its API is: `server`, `token-file` with USER@REALM!NAME=SECRET, and `ca` or
-    /// `fingerprint` to know its certificate by. Only virtual machines with the tag of the site (`bivouac`) are ever touched.
+    /// `[proxmox]` in the site file says where its API is: `server`, `token-file` with USER@REALM!NAME=SECRET, and `ca`
+    /// or `fingerprint` to know its certificate by. Only virtual machines with the tag of the site (`bivouac`) are ever
+    /// touched.
     Proxmox(ProxmoxArgs),
     /// Write the manual pages of all commands into a folder
     Man {

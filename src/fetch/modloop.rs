@@ -42,8 +42,9 @@ pub enum ModloopError {
     },
 }
 
-/// Checks the modloop at `path`, which machines know as `name`, against the signatures its initramfs brings (ML-4), and says which key signed it; nothing when the
-/// initramfs brings no signature at all, which is how a site's own kernels come.
+/// Checks the modloop at `path`, which machines know as `name`, against the signatures its initramfs brings (ML-4), and
+/// says which key signed it; nothing when the initramfs brings no signature at all, which is how a site's own kernels
+/// come.
 ///
 /// # Errors
 /// When a signature is wrong, or none is by a key of the initramfs.

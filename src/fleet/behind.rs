@@ -17,8 +17,9 @@ use crate::model::mac::Mac;
 /// How many changes may wait for the database, in order; a machine that finds no room is written later, as it is then.
 pub(super) const QUEUE: usize = 8192;
 
-/// How many machines are written at once that were given scripts or went a step further from there. With the pause after it, this
-/// leaves the processors to those who answer while a fleet is turned on, which is on disk some seconds later.
+/// How many machines are written at once that were given scripts or went a step further from there. With the pause
+/// after it, this leaves the processors to those who answer while a fleet is turned on, which is on disk some seconds
+/// later.
 const MACHINES_AT_ONCE: usize = 512;
 
 /// The same for events, which wait by themselves, so that a flood of packets takes no change's place.
@@ -44,9 +45,9 @@ const DUE_AT_ONCE: usize = 512;
 /// How often the database is asked what other servers wrote.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How many machines that nobody knew are written each time: all that are left at their firmware of a fleet, within a minute
-/// or two. Most are known before their turn comes, and a flood of addresses that somebody invents costs the database no more
-/// than this.
+/// How many machines that nobody knew are written each time: all that are left at their firmware of a fleet, within a
+/// minute or two. Most are known before their turn comes, and a flood of addresses that somebody invents costs the
+/// database no more than this.
 const CLAIMED_AT_ONCE: usize = 64;
 
 /// How long writing or reading may take before the connection is given up: a computer that was unplugged says nothing.
@@ -99,8 +100,8 @@ impl Known {
         lock(&self.due).insert(mac);
     }
 
-    /// A machine that nobody knew asked, or says it is one: it is written down when its turn comes, unless it has its script
-    /// before.
+    /// A machine that nobody knew asked, or says it is one: it is written down when its turn comes, unless it has its
+    /// script before.
     pub(super) fn claimed(&self, mac: Mac) {
         lock(&self.claimed).insert(mac);
     }

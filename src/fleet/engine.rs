@@ -69,8 +69,8 @@ impl Engine {
             .await
     }
 
-    /// The places of the values of so many rows: `(?, ?), (?, ?)`, and `($1, $2), ($3, $4)` for a server. A number is a name
-    /// to SQLite, which looks for each among all before it: thousands of them take longer than the rows.
+    /// The places of the values of so many rows: `(?, ?), (?, ?)`, and `($1, $2), ($3, $4)` for a server. A number is a
+    /// name to SQLite, which looks for each among all before it: thousands of them take longer than the rows.
     pub(super) fn places(&self, rows: usize, columns: usize) -> String {
         let mut text = String::with_capacity(rows * columns * "$12345, ".len());
         for place in 0..rows * columns {

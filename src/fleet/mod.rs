@@ -1,11 +1,12 @@
 //! Machines, their boot sessions and check-ins.
 //!
-//! [`Roster`] is the truth in memory, changed by pure methods with the time as an argument; [`Fleet`] puts a lock and
-//! a database around it, SQLite or PostgreSQL. What happens at each boot, step by step, is kept as events, from which a
-//! [`Timeline`](crate::model::timeline::Timeline) is read. Answers to machines come from memory; the database is written behind them by one
-//! task, so a locked or lost database delays no boot (DESIGN 4.5). Machines that go on checking in, and those that are not yet
-//! at their scripts, are written down every few seconds, each once and as it is then. A machine that nobody knows is a claim
-//! that anybody can make, as long as it has no script: of these, few are written at a time.
+//! [`Roster`] is the truth in memory, changed by pure methods with the time as an argument; [`Fleet`] puts a lock and a
+//! database around it, SQLite or PostgreSQL. What happens at each boot, step by step, is kept as events, from which a
+//! [`Timeline`](crate::model::timeline::Timeline) is read. Answers to machines come from memory; the database is
+//! written behind them by one task, so a locked or lost database delays no boot (DESIGN 4.5). Machines that go on
+//! checking in, and those that are not yet at their scripts, are written down every few seconds, each once and as it is
+//! then. A machine that nobody knows is a claim that anybody can make, as long as it has no script: of these, few are
+//! written at a time.
 
 #[cfg(test)]
 mod bed;

@@ -144,7 +144,8 @@ type Unseen = (bool, SystemTime, Mac);
 /// What came of something that was seen.
 #[derive(Debug, Default, PartialEq)]
 pub struct Reached<'a> {
-    /// Whether it belongs to a boot. What comes from an address alone and fits none may belong to one that is not known yet.
+    /// Whether it belongs to a boot. What comes from an address alone and fits none may belong to one that is not known
+    /// yet.
     pub is_taken: bool,
     /// The machine, when its boot is further than before.
     pub news: Option<&'a Machine>,

@@ -16,8 +16,8 @@ use crate::model::boot::Step;
 use crate::model::mac::Mac;
 use crate::model::timeline::Stage;
 
-/// How many rows one statement writes. Few kinds of statements stay prepared; of as many rows as there happen to be, to read
-/// a statement would take as long as to do it.
+/// How many rows one statement writes. Few kinds of statements stay prepared; of as many rows as there happen to be, to
+/// read a statement would take as long as to do it.
 const SIZES: [usize; 5] = [256, 64, 16, 4, 1];
 
 /// How many machines are named in one statement.

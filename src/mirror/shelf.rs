@@ -1,8 +1,8 @@
 //! The files that are held: named by what they are, within a size, the ones used least recently going first.
 //!
 //! When a file was used last is known exactly while the program runs and after it ended in good order, and to the hour
-//! after a crash: the time of the file says it, and is not set for each request. Other processes may put files here and take some away; what they did
-//! is noticed when the next file is put.
+//! after a crash: the time of the file says it, and is not set for each request. Other processes may put files here and
+//! take some away; what they did is noticed when the next file is put.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs;

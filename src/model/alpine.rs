@@ -16,7 +16,8 @@ pub struct AlpineNameError {
     expected: &'static str,
 }
 
-/// The longest [`Arch`], [`Flavor`] or [`RepositoryName`]; far above any that Alpine uses, low enough for every path and boot script.
+/// The longest [`Arch`], [`Flavor`] or [`RepositoryName`]; far above any that Alpine uses, low enough for every path
+/// and boot script.
 const LONGEST_NAME: usize = 32;
 
 /// An architecture as Alpine's folders name it: `x86_64`, `aarch64`, `armv7` …; any name of that form, because Alpine

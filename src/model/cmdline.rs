@@ -1,7 +1,8 @@
 //! The kernel command line of a diskless boot (alpine.md, section 1.9).
 
 /// Arguments Bivouac writes itself, exactly once each. `root` ends diskless mode, so it is not for a profile either.
-/// Nor are those that keep the machine from ever reaching its check-in: another init, and init's words for a shell (INIT-2).
+/// Nor are those that keep the machine from ever reaching its check-in: another init, and init's words for a shell
+/// (INIT-2).
 const RESERVED: [&str; 15] = [
     "initrd",
     "ip",

@@ -138,8 +138,8 @@ fn grub_cpu(firmware: Firmware) -> Option<&'static str> {
     })
 }
 
-/// The configuration of PXELINUX: starts iPXE from `server`, which need not be where PXELINUX itself came from, and says how
-/// to do without PXELINUX.
+/// The configuration of PXELINUX: starts iPXE from `server`, which need not be where PXELINUX itself came from, and
+/// says how to do without PXELINUX.
 #[must_use]
 pub fn pxelinux(server: &str, loaders: &[(Firmware, &str)]) -> String {
     let mut text = String::from("# Bivouac boots machines with iPXE. Where PXELINUX can start it, it does.\n");

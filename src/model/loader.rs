@@ -92,7 +92,8 @@ impl fmt::Display for LoaderRule {
     }
 }
 
-/// The machines that may go back from iPXE to their firmware: their policy leads to their own disk, or lets somebody choose it.
+/// The machines that may go back from iPXE to their firmware: their policy leads to their own disk, or lets somebody
+/// choose it.
 ///
 /// They get an iPXE with the firmware's drivers, unless a rule says otherwise: one with its own takes the card away from
 /// the firmware, and some firmware hangs when it gets the card back (OVMF with a virtio card does).

@@ -75,8 +75,9 @@ impl Assignments {
         (!is_known).then_some(self.unknown)
     }
 
-    /// The address under which the site file names a machine that boots from `mac`: that one, or else the first of its other
-    /// cards that is named, or the address under which the machine is kept; that one when none is (netboot.md, C13).
+    /// The address under which the site file names a machine that boots from `mac`: that one, or else the first of its
+    /// other cards that is named, or the address under which the machine is kept; that one when none is (netboot.md,
+    /// C13).
     #[must_use]
     pub fn named(&self, mac: Mac, machine: &Identity) -> Mac {
         let cards = machine.hardware.cards.iter().chain([&machine.mac]);

@@ -55,7 +55,8 @@ pub struct CheckInCounters {
 }
 
 /// What the TFTP server did with datagrams to its port. Every datagram received is started, refused, malformed or
-/// ignored, or belongs to a transfer that shares the port; every transfer started ends as one of completed, cancelled or lost.
+/// ignored, or belongs to a transfer that shares the port; every transfer started ends as one of completed, cancelled
+/// or lost.
 #[derive(Debug, Default)]
 pub struct TftpCounters {
     /// Datagrams that arrived on the server port.

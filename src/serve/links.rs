@@ -1,4 +1,5 @@
-//! Which machine is behind an address, and which relay a machine is behind: learnt when it fetched its script, or from DHCP.
+//! Which machine is behind an address, and which relay a machine is behind: learnt when it fetched its script, or from
+//! DHCP.
 //!
 //! TFTP and the first script come from an address nobody may know yet: beside another DHCP server the machine's address
 //! is that one's business. Such sightings are kept for a while, and belong to the machine that asks for its script from

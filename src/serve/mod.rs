@@ -1,8 +1,8 @@
 //! Bind, run, drain: DHCP, TFTP and HTTP, which all end in one decision (DESIGN 3.4).
 //!
-//! [`Server::bind`] opens every port or none, those that were [`given`] excepted; [`Server::run`] serves until it is told to
-//! stop. What machines are told comes from memory: [`App`] holds the channels, the files of bundles and the fleet, and the
-//! [`rules`] of the site, which may change while it runs.
+//! [`Server::bind`] opens every port or none, those that were [`given`] excepted; [`Server::run`] serves until it is
+//! told to stop. What machines are told comes from memory: [`App`] holds the channels, the files of bundles and the
+//! fleet, and the [`rules`] of the site, which may change while it runs.
 
 pub mod bind;
 mod blobs;

@@ -85,8 +85,8 @@ impl Contents {
 }
 
 impl App {
-    /// Makes the files of a machine that `plan` says a bundle for. Where that fails, the machine gets the last ones that could
-    /// be made: for this bundle, or else with the bundle of this profile they were made for.
+    /// Makes the files of a machine that `plan` says a bundle for. Where that fails, the machine gets the last ones
+    /// that could be made: for this bundle, or else with the bundle of this profile they were made for.
     ///
     /// # Errors
     /// When there are none, with a text for the machine's screen.

@@ -55,8 +55,8 @@ pub const HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 /// The card that the user-mode network gives to that address; whatever else answers there had better have the same.
 pub const HOST_CARD: Mac = Mac([0x52, 0x55, 10, 0, 2, 2]);
 
-/// The address whose port 80 is the machine's server. ([`HOST`] cannot be: what the user-mode network answers for itself, it
-/// joins to nothing.)
+/// The address whose port 80 is the machine's server. ([`HOST`] cannot be: what the user-mode network answers for
+/// itself, it joins to nothing.)
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 100);
 
 /// The program.

@@ -307,7 +307,8 @@ impl Lab {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    /// Waits until the machine has checked in, and says how long it took from power-on; otherwise says which step was missing, with console and log.
+    /// Waits until the machine has checked in, and says how long it took from power-on; otherwise says which step was
+    /// missing, with console and log.
     #[expect(clippy::print_stdout, reason = "how long a boot takes is worth knowing and must not be asserted")]
     pub fn expect_check_in(&self, state: &Path, server: &mut Process, machine: &mut Process) -> serde_json::Value {
         if !server.saw(" check-in ", PATIENCE) {

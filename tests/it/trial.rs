@@ -62,8 +62,8 @@ impl Site {
     }
 }
 
-/// Answers what QEMU is asked first, and then where its screen is; its control is standard output. As if the processor could
-/// not run it, where it is asked to.
+/// Answers what QEMU is asked first, and then where its screen is; its control is standard output. As if the processor
+/// could not run it, where it is asked to.
 const SHOWN: &str = "case \"$*\" in *'-accel kvm'*) exit 1; esac
     echo $$ >\"$0.pid\"; read -r greeting <&1; read -r question <&1
     echo '{\"return\": {\"host\": \"127.0.0.1\", \"service\": \"5907\", \"enabled\": true}, \"id\": 2}' >&1

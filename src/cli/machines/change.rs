@@ -1,5 +1,5 @@
-//! `bivouac machines label`, `set`, `settle`, `forget`, `reboot` and `message`, and `bivouac assign`: what people say of machines
-//! and ask of them, which goes into the ledger.
+//! `bivouac machines label`, `set`, `settle`, `forget`, `reboot` and `message`, and `bivouac assign`: what people say
+//! of machines and ask of them, which goes into the ledger.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;

@@ -45,8 +45,9 @@ pub(super) enum ProxmoxCommand {
     /// Make virtual machines that need no disk, so that N of them are there, and start them
     ///
     /// They are called NAME-01 to NAME-N. Those that are there already are left as they are, so running it again makes
-    /// what is missing and no second one; more than N are left too. Each has a virtio network card to boot from, a random number generator, a UUID
-    /// and serial number, and the tag of the site, and is known to the fleet, with what it boots, before it is started.
+    /// what is missing and no second one; more than N are left too. Each has a virtio network card to boot from, a
+    /// random number generator, a UUID and serial number, and the tag of the site, and is known to the fleet, with what
+    /// it boots, before it is started.
     #[command(after_help = CREATE_EXAMPLES)]
     Create(CreateArgs),
     /// List the virtual machines that are ours, with the machine each is and how that is

@@ -6,8 +6,8 @@ use std::io;
 use nix::sys::signal::{SigSet, Signal};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Keeps SIGHUP back: in this thread and those it starts, so before there are any. What cannot be kept back ends the program
-/// as before.
+/// Keeps SIGHUP back: in this thread and those it starts, so before there are any. What cannot be kept back ends the
+/// program as before.
 pub(in crate::cli) fn keep() {
     let _ = hangup().thread_block();
 }

@@ -72,8 +72,8 @@ In CI, where no terminal and no /dev/kvm are, and nobody is root:
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct TryArgs {
-    /// PROFILE, which is built if it changed; or PROFILE@NUMBER, PROFILE:CHANNEL, or a bundle id or its beginning: that very
-    /// bundle
+    /// PROFILE, which is built if it changed; or PROFILE@NUMBER, PROFILE:CHANNEL, or a bundle id or its beginning: that
+    /// very bundle
     #[arg(value_name = "PROFILE|REF")]
     what: ToPublish,
     /// What starts the machine: SeaBIOS with iPXE in the network card, UEFI by PXE, or UEFI by HTTP
@@ -88,8 +88,8 @@ pub(super) struct TryArgs {
     /// A value of a variable, as a machine has it of its own; may be repeated. A list has commas
     #[arg(long = "var", value_name = "NAME=VALUE")]
     vars: Vec<String>,
-    /// What the machine reaches besides its server: nothing, or whatever this computer reaches, which then sees it as one of
-    /// its machines
+    /// What the machine reaches besides its server: nothing, or whatever this computer reaches, which then sees it as
+    /// one of its machines
     #[arg(long, value_enum, default_value = "closed")]
     network: NetworkWord,
     /// How long it may take to come up [default: 3m, and 10m without /dev/kvm]

@@ -119,8 +119,8 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Serves the bundle to the machine, which is at the other end of `cable` and comes by `http`, and to whoever else is on
-    /// this computer.
+    /// Serves the bundle to the machine, which is at the other end of `cable` and comes by `http`, and to whoever else
+    /// is on this computer.
     pub(super) async fn start(
         place: &Place,
         loaders: &Arc<Loaders>,

@@ -28,17 +28,17 @@ impl Ledger {
     /// The rollout that wants a machine rebooted at once, whoever uses it: it gave it a release, or takes one away, and the
     /// machine runs another.
     ///
-    /// With `idle` and hours of a `window` it is left to the machine: whether somebody uses it only the machine knows, and a
-    /// moment of the hours each machine chooses for itself, so that not all of them boot at once. One that does not check in
-    /// cannot be told, but looks as one that somebody has stopped, which nobody means to start.
+    /// With `idle` and hours of a `window` it is left to the machine: whether somebody uses it only the machine knows,
+    /// and a moment of the hours each machine chooses for itself, so that not all of them boot at once. One that does
+    /// not check in cannot be told, but looks as one that somebody has stopped, which nobody means to start.
     #[must_use]
     pub fn wants_reboot(&self, machine: &MachineId, view: &View, now: SystemTime) -> Option<&Rollout> {
         let rollout = self.rollouts().rev().find(|rollout| rollout.members.contains_key(machine))?;
         (wish(rollout, machine, view, now) == Some(Wish::Now)).then_some(rollout)
     }
 
-    /// Whether a machine is virtual and wanted to be rebooted at once, and was not rebooted for that within `pause`, nor too
-    /// often.
+    /// Whether a machine is virtual and wanted to be rebooted at once, and was not rebooted for that within `pause`,
+    /// nor too often.
     ///
     /// A rollout gives a release to no more machines than its budgets allow, so nothing more has to be counted here.
     #[must_use]

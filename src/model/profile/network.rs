@@ -125,8 +125,8 @@ pub fn parts(name: &str) -> (&str, Option<u16>) {
     }
 }
 
-/// Notes names that no card has, gateways that no address can use, name servers and domains that are none. Whether the addresses of
-/// all layers go together is for the lint.
+/// Notes names that no card has, gateways that no address can use, name servers and domains that are none. Whether the
+/// addresses of all layers go together is for the lint.
 pub(super) fn mistakes(network: &Network, found: &mut Mistakes) {
     for (key, interface) in &network.interfaces {
         if let Err(why) = check_card(key, interface) {

@@ -276,7 +276,8 @@ impl<'a> Use<'a> {
 
     /// Takes places for machines in every budget, in the rollout's order, for at most so many of them.
     fn take_in_order(&mut self, wanted: impl Iterator<Item = Place<'a>>, most: usize) -> Vec<MachineId> {
-        // Budgets only fill up, so who has no room before the first is taken has none later and needs no place in the order.
+        // Budgets only fill up, so who has no room before the first is taken has none later and needs no place in the
+        // order.
         let mut placed: Vec<([u8; 32], Place<'a>)> = wanted
             .filter(|(_, view, member)| is_unavailable(*member, view) || self.has_room(view))
             .map(|place| (place_of(self.rollout, place.0), place))

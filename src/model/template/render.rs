@@ -142,8 +142,8 @@ impl Renderer {
         Ok(())
     }
 
-    /// The files of a machine with these labels, in the order of their templates. `own` are its values, which win over the profile's;
-    /// those of variables this set does not have are not looked at.
+    /// The files of a machine with these labels, in the order of their templates. `own` are its values, which win over
+    /// the profile's; those of variables this set does not have are not looked at.
     ///
     /// # Errors
     /// When a value or label is missing, or a value of the wrong kind, a template does not get along with the machine's

@@ -40,8 +40,9 @@ pub struct Read {
     pub implied: BTreeSet<String>,
 }
 
-/// Reads a compressed overlay archive piece by piece, so that memory holds what it unpacks to and no more: as lbu makes them (alpine.md 2.3), by GNU tar, bsdtar, or a genapkovl script.
-/// GNU, POSIX (with and without PAX) and older headers are understood; times and owner names are passed over.
+/// Reads a compressed overlay archive piece by piece, so that memory holds what it unpacks to and no more: as lbu makes
+/// them (alpine.md 2.3), by GNU tar, bsdtar, or a genapkovl script. GNU, POSIX (with and without PAX) and older headers
+/// are understood; times and owner names are passed over.
 ///
 /// # Errors
 /// When it is no such archive, is damaged, leads out of its folder, or holds more than `limits` allow. What is merely

@@ -1,5 +1,5 @@
-//! A Proxmox VE server as far as a desktop needs one: the calls of `overlays/vdi-client`, with the answers, status lines and
-//! error bodies of the real one, over TLS on the loopback. What it is asked is written down.
+//! A Proxmox VE server as far as a desktop needs one: the calls of `overlays/vdi-client`, with the answers, status
+//! lines and error bodies of the real one, over TLS on the loopback. What it is asked is written down.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

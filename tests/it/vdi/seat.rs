@@ -1,5 +1,5 @@
-//! A machine that runs the session of `overlays/vdi-client`: its files are in a folder, and the programs it shows people are
-//! scripts that write down what they are told, and answer what a test says.
+//! A machine that runs the session of `overlays/vdi-client`: its files are in a folder, and the programs it shows
+//! people are scripts that write down what they are told, and answer what a test says.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
