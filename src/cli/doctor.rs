@@ -83,6 +83,7 @@ fn show(findings: &[Finding], runs: bool, out: &mut dyn Write) -> anyhow::Result
 
 fn replay(settings: &Settings, path: &Path, as_json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    anyhow::ensure!(!file.metadata()?.is_dir(), "{} is a folder; name a capture in it", path.display());
     let address = own_address(settings);
     let base = settings.http.advertise.clone();
     let base =

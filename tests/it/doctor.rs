@@ -125,4 +125,6 @@ fn a_capture_is_answered_packet_by_packet() {
     assert!(ran.err.contains("boot.pcap") && ran.err.contains("no capture of tcpdump or Wireshark"), "{}", ran.err);
     let ran = site.run(&["doctor", "--replay", "nowhere.pcap"]);
     assert!(ran.code == Some(2) && ran.err.contains("cannot open nowhere.pcap"), "{}", ran.err);
+    let ran = site.run(&["doctor", "--replay", "loaders"]);
+    assert!(ran.code == Some(2) && ran.err.contains("loaders is a folder; name a capture in it"), "{}", ran.err);
 }

@@ -207,6 +207,8 @@ fn render_shows_what_a_machine_will_get_before_anything_is_built() {
     assert_eq!(render(&["52:54:00:00:00:01", "etc/host"]).out, "pve for 52:54:00:00:00:01");
     assert_eq!(render(&["52:54:00:00:00:02", "/etc/host.tmpl"]).out, "other for 52:54:00:00:00:02");
     assert_eq!(render(&["52-54-00-00-00-02", "etc/host", "--var", "host=x"]).out, "x for 52:54:00:00:00:02");
+    assert_eq!(site.run(&["machines", "set", "52:54:00:00:00:01", "host=said"]).code, Some(0));
+    assert_eq!(render(&["52:54:00:00:00:01", "etc/host"]).out, "said for 52:54:00:00:00:01");
     assert_eq!(
         render(&["52:54:00:00:00:02"]).out,
         "==> etc/host (mode 0600, owner 0:0) <==\nother for 52:54:00:00:00:02\n\n\

@@ -27,6 +27,7 @@ fn the_commands_are_a_script_of_a_shell_and_need_no_site_file() {
     let site = Site::new();
     let ran = site.run(&["proxmox", "recipe", "2", "--profile", "hello", "--display", "serial0"]);
     assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(ran.err.contains("profile `hello` has no release; run `bivouac publish hello`"), "{}", ran.err);
     assert!(ran.out.contains("id=$(pvesh get /cluster/nextid)\nqm create \"$id\" --name hello-01"), "{}", ran.out);
     // Run with stand-ins for the three programs, it calls each as it is meant.
     let stubs = "bivouac() { echo bivouac $#; }\npvesh() { echo 100; }\nqm() { echo qm $1 $2 $(($# % 2)); }\n";
