@@ -57,8 +57,8 @@ const TIMES: usize = 4;
 /// Over how many connections.
 const ASKING: usize = 16;
 
-/// A server that used no processor for so long is idle. It looks at its database four times a second.
-const IDLE: Duration = Duration::from_millis(400);
+/// A server that used no processor for so long is idle: what it writes rests for no longer in between.
+const IDLE: Duration = Duration::from_millis(2200);
 
 /// How many transfers are open when memory is looked at.
 const OPEN: usize = 1000;

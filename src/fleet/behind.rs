@@ -17,16 +17,14 @@ use crate::model::mac::Mac;
 /// How many changes may wait for the database, in order; a machine that finds no room is written later, as it is then.
 pub(super) const QUEUE: usize = 8192;
 
-/// How many machines are written at once that were given scripts or went a step further from there. With the pause
-/// after it, this leaves the processors to those who answer while a fleet is turned on, which is on disk some seconds
-/// later.
+/// How many machines are written at once that were given scripts or went a step further from there.
 const MACHINES_AT_ONCE: usize = 512;
 
 /// The same for events, which wait by themselves, so that a flood of packets takes no change's place.
 pub(super) const MAX_EVENTS: usize = 16_384;
 
 /// How many events are written at once, so that a check-in that waits for the disk does not wait long.
-const EVENTS_AT_ONCE: usize = 512;
+const EVENTS_AT_ONCE: usize = 1024;
 
 /// How often it is looked for boots that fell quiet, and events are written of which no machine has to be: a server that
 /// has nothing to do does next to nothing.
@@ -34,6 +32,13 @@ const EVENTS_EVERY: Duration = Duration::from_secs(1);
 
 /// How long a change waits for others, when some were written just before it.
 const GATHER: Duration = Duration::from_millis(100);
+
+/// After what nobody waits for was written, the next of it rests so many times as long as that took. This leaves the
+/// processors to those who answer while a fleet is turned on, which is on disk some seconds later.
+const REST: u32 = 8;
+
+/// It rests no longer than this: a database that was locked for a while took long for little.
+const LONGEST_REST: Duration = Duration::from_secs(2);
 
 /// How often machines are written that only went on: they checked in, not for the first time in their boot, or their
 /// firmware took a step. Of each, as it is then.
@@ -182,6 +187,13 @@ impl Known {
         self.keep(quiet);
     }
 
+    /// Wakes the task that writes, when there is more for it than it took.
+    fn wake_for_more(&self) {
+        if !lock(&self.soon).is_empty() || lock(&self.events).len() >= EVENTS_AT_ONCE {
+            self.wake.notify_one();
+        }
+    }
+
     /// Some of the events that wait to be written, or all.
     fn take_events(&self, all: bool) -> Vec<Event> {
         let mut waiting = lock(&self.events);
@@ -230,42 +242,52 @@ impl Write {
 ///
 /// The first change after a pause is written at once. What follows gathers for a while, whoever waits for it: of a fleet
 /// that is turned on at once everything happens hundreds of times a second, and a transaction for each would take a
-/// processor of its own.
+/// processor of its own. What nobody waits for has but a part of the time.
 pub(super) async fn write_behind(database: Arc<Database>, known: Arc<Known>, mut queue: mpsc::Receiver<Write>) {
     let mut batch = Vec::new();
     let mut is_open = true;
+    let mut rested = Instant::now();
     let mut rows_due = Instant::now() + DUE_EVERY;
     let mut claimed_due = rows_due;
     let mut quiet_due = Instant::now() + EVENTS_EVERY;
     let mut look_due = Instant::now() + LOOK_EVERY;
     while is_open {
+        let woken = async {
+            known.wake.notified().await;
+            tokio::time::sleep_until(rested).await;
+        };
         tokio::select! {
             biased;
             received = queue.recv_many(&mut batch, QUEUE) => is_open = received > 0,
-            () = known.wake.notified() => {}
+            () = woken => {}
             () = tokio::time::sleep(EVENTS_EVERY) => {}
         }
         let is_last = !is_open || batch.iter().any(|write| matches!(write, Write::Flush(_)));
         let most = |at_once| if is_last { usize::MAX } else { at_once };
-        // After what came in order: machines are written as they are now.
-        batch.extend(known.take_rows(&known.soon, most(MACHINES_AT_ONCE)));
-        if is_last || Instant::now() >= rows_due {
-            batch.extend(known.take_rows(&known.due, most(DUE_AT_ONCE)));
-            // What is left over goes with the next ones.
-            if lock(&known.due).is_empty() {
-                rows_due = Instant::now() + DUE_EVERY;
+        let is_rested = is_last || Instant::now() >= rested;
+        let mut events = Vec::new();
+        if is_rested {
+            // After what came in order: machines are written as they are now.
+            batch.extend(known.take_rows(&known.soon, most(MACHINES_AT_ONCE)));
+            if is_last || Instant::now() >= rows_due {
+                batch.extend(known.take_rows(&known.due, most(DUE_AT_ONCE)));
+                // What is left over goes with the next ones.
+                if lock(&known.due).is_empty() {
+                    rows_due = Instant::now() + DUE_EVERY;
+                }
             }
+            if is_last || Instant::now() >= claimed_due {
+                claimed_due = Instant::now() + DUE_EVERY;
+                batch.extend(known.take_claimed(most(CLAIMED_AT_ONCE)));
+            }
+            if is_last || Instant::now() >= quiet_due {
+                quiet_due = Instant::now() + EVENTS_EVERY;
+                known.settle(is_last);
+            }
+            events = known.take_events(is_last);
         }
-        if is_last || Instant::now() >= claimed_due {
-            claimed_due = Instant::now() + DUE_EVERY;
-            batch.extend(known.take_claimed(most(CLAIMED_AT_ONCE)));
-        }
-        if is_last || Instant::now() >= quiet_due {
-            quiet_due = Instant::now() + EVENTS_EVERY;
-            known.settle(is_last);
-        }
-        let events = known.take_events(is_last);
         if batch.is_empty() && events.is_empty() {
+            known.wake_for_more();
             if Instant::now() >= look_due {
                 look_due = Instant::now() + LOOK_EVERY;
                 let looked = in_time(database.look()).await;
@@ -274,14 +296,18 @@ pub(super) async fn write_behind(database: Arc<Database>, known: Arc<Known>, mut
             }
             continue;
         }
-        loop {
+        let took = loop {
+            let began = Instant::now();
             let saved = in_time(database.save(&batch, &events)).await;
             known.went(saved.as_ref().map(drop));
             if let Ok(theirs) = saved {
                 known.learn(theirs);
-                break;
+                break began.elapsed();
             }
             tokio::time::sleep(RETRY).await;
+        };
+        if is_rested {
+            rested = Instant::now() + rest_after(took);
         }
         for write in batch.drain(..) {
             let done = match write {
@@ -295,10 +321,13 @@ pub(super) async fn write_behind(database: Arc<Database>, known: Arc<Known>, mut
             }
         }
         tokio::time::sleep(GATHER).await;
-        if !lock(&known.soon).is_empty() {
-            known.wake.notify_one();
-        }
+        known.wake_for_more();
     }
+}
+
+/// How long what nobody waits for rests when writing some of it took so long.
+fn rest_after(took: Duration) -> Duration {
+    (took * REST).clamp(GATHER, LONGEST_REST)
 }
 
 /// What the database answers, unless it takes too long.
@@ -337,5 +366,10 @@ mod tests {
         assert_eq!(known.take_events(true).len(), 2 * 99);
         let is_bare = known.roster().reached(mac(1), &asks(Step::Loader), now).is_bare;
         assert!(!is_bare, "it is like any other machine from then on");
+    }
+    #[test]
+    fn what_nobody_waits_for_takes_a_small_part_of_the_time() {
+        let rest = |took| rest_after(Duration::from_millis(took)).as_millis();
+        assert_eq!((rest(1), rest(50), rest(9_000)), (100, 400, 2_000));
     }
 }
