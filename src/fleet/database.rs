@@ -1,6 +1,6 @@
 //! The fleet in its database: one row for each machine, one for each of its boots, and what happened at each.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sqlx::any::AnyRow;
@@ -66,7 +66,7 @@ impl Row {
             first_seen: *first_seen,
             last_seen: *last_seen,
             session: session.clone(),
-            earlier: Vec::new(),
+            earlier: VecDeque::new(),
             good: None,
             attempts: attempts.clone(),
             rounds: Vec::new(),
@@ -342,7 +342,7 @@ async fn load(connection: &mut AnyConnection, report: &str, whose: &str) -> Resu
         let machine = machine(row)?;
         match machines.last_mut().filter(|last| last.identity.mac == machine.identity.mac) {
             Some(last) if last.earlier.len() < EARLIER && !machine.session.token.is_empty() => {
-                last.earlier.push(Session { report: None, vitals: None, ..machine.session });
+                last.earlier.push_back(Session { report: None, vitals: None, ..machine.session });
             }
             Some(_) => {}
             None => machines.push(machine),
@@ -489,7 +489,7 @@ fn machine(row: &AnyRow) -> Result<Machine, sqlx::Error> {
             vitals,
             inventory: None,
         },
-        earlier: Vec::new(),
+        earlier: VecDeque::new(),
         good: None,
         attempts: attempts.unwrap_or_default(),
         conflicts: conflicts.unwrap_or_default(),

@@ -167,10 +167,12 @@ async fn open_file(path: &Path) -> Result<AnyPool, sqlx::Error> {
     let mut first = AnyConnection::connect_with(&options).await?;
     sqlx::raw_sql(AssertSqlSafe(pragmas.clone())).execute(&mut first).await?;
     first.close().await?;
-    let pool = AnyPoolOptions::new().max_connections(1).after_connect(move |connection, _| {
-        let pragmas = AssertSqlSafe(pragmas.clone());
-        Box::pin(async move { sqlx::raw_sql(pragmas).execute(connection).await.map(drop) })
-    });
+    // A file does not hang up, so a connection need not be tried before each use.
+    let pool =
+        AnyPoolOptions::new().max_connections(1).test_before_acquire(false).after_connect(move |connection, _| {
+            let pragmas = AssertSqlSafe(pragmas.clone());
+            Box::pin(async move { sqlx::raw_sql(pragmas).execute(connection).await.map(drop) })
+        });
     pool.connect_with(options).await
 }
 

@@ -88,7 +88,8 @@ impl Journal {
     /// A machine that nobody knew began to boot, which anybody can claim: nothing is written of it until it is released, or
     /// has its script.
     pub(super) fn wait(&mut self, mac: Mac, began: SystemTime) {
-        self.boots.insert(mac, Boot { began, pages: Vec::new(), waits: true });
+        // Room for what firmware does: there may be many that nobody knew.
+        self.boots.insert(mac, Boot { began, pages: Vec::with_capacity(2), waits: true });
     }
 
     /// Whether a machine is one of these.

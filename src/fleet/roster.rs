@@ -1,10 +1,11 @@
 //! What is known of every machine, in memory. Pure: the time is an argument.
 
 mod check_in;
+mod forget;
 mod kin;
 mod learn;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, SystemTime};
 
 use super::journal::{Event, Journal, Seen, Sighting};
@@ -33,9 +34,6 @@ const CLOSE: Duration = Duration::from_secs(1);
 /// How many machines are remembered; addresses are free to invent, memory is not.
 pub(super) const MAX_MACHINES: usize = 20_000;
 
-/// For how many newcomers it is looked at once who makes room for them.
-const FORGOTTEN_AT_ONCE: usize = 256;
-
 /// How many earlier boots of a machine may still check in: a script that somebody only looked at must not make the boot
 /// under way look lost.
 const MAX_EARLIER: usize = 3;
@@ -61,7 +59,7 @@ pub struct Machine {
     /// Its last boot.
     pub session: Session,
     /// Boots before that which had a script, newest first.
-    pub earlier: Vec<Session>,
+    pub earlier: VecDeque<Session>,
     /// What it last came up with as it was told to.
     pub good: Option<Told>,
     /// How often it was given the script of a bundle and did not come up with it.
@@ -110,7 +108,7 @@ pub struct Session {
     /// When it first was good.
     pub first_good: Option<SystemTime>,
     /// How the machine was when it last checked in; of its last boot only.
-    pub vitals: Option<Vitals>,
+    pub vitals: Option<Box<Vitals>>,
     /// The list of packages it last sent; in a running server only.
     pub inventory: Option<Listed>,
 }
@@ -135,11 +133,8 @@ pub struct Roster {
     /// The number of the last boot that was given a token.
     turns: u64,
     /// Who is forgotten next when there is no room, the first one last.
-    unseen: Vec<Unseen>,
+    unseen: Vec<forget::Unseen>,
 }
-
-/// By what a machine is forgotten before others: whether it ever came up, when it was last seen, and who it is.
-type Unseen = (bool, SystemTime, Mac);
 
 /// What came of something that was seen.
 #[derive(Debug, Default, PartialEq)]
@@ -324,50 +319,13 @@ impl Roster {
         let Some(machine) = self.machines.get_mut(&mac) else { return };
         let before = std::mem::replace(&mut machine.session, session);
         if !before.token.is_empty() {
-            machine.earlier.insert(0, Session { vitals: None, ..before });
-            for dropped in machine.earlier.drain(MAX_EARLIER.min(machine.earlier.len())..) {
+            if machine.earlier.len() >= MAX_EARLIER
+                && let Some(dropped) = machine.earlier.pop_back()
+            {
                 self.tokens.remove(&dropped.token);
             }
+            machine.earlier.push_front(Session { vitals: None, ..before });
         }
-    }
-
-    fn forget_one(&mut self) -> Option<Mac> {
-        loop {
-            if self.unseen.is_empty() {
-                self.unseen = self.longest_unseen();
-            }
-            let unseen = self.unseen.pop()?;
-            // It may have come back.
-            if self.machines.get(&unseen.2).is_some_and(|machine| machine.unseen() == unseen) {
-                self.forget(&unseen.2);
-                return Some(unseen.2);
-            }
-        }
-    }
-
-    /// Some of the machines that were seen longest ago, the very longest last: whoever invents a machine for each request
-    /// must not have the server look through all of them each time. Only of those that never came up, if there are any.
-    fn longest_unseen(&self) -> Vec<Unseen> {
-        let mut all: Vec<Unseen> = self.machines.values().map(|machine| machine.unseen()).collect();
-        if all.len() > FORGOTTEN_AT_ONCE {
-            all.select_nth_unstable(FORGOTTEN_AT_ONCE);
-            all.truncate(FORGOTTEN_AT_ONCE);
-        }
-        all.sort_unstable();
-        let first = all.first().map(|(came_up, ..)| *came_up);
-        all.retain(|(came_up, ..)| Some(*came_up) == first);
-        all.reverse();
-        all
-    }
-
-    /// A machine is remembered no more; its boot under way cannot check in.
-    pub fn forget(&mut self, mac: &Mac) {
-        let Some(machine) = self.machines.remove(mac) else { return };
-        self.index.remove(&machine.identity);
-        for session in machine.sessions() {
-            self.tokens.remove(&session.token);
-        }
-        self.journal.forget(mac);
     }
 
     /// Every machine that is known.
@@ -435,21 +393,12 @@ impl Machine {
             first_seen: now,
             last_seen: now,
             session: Session::begin(step, now),
-            earlier: Vec::new(),
+            earlier: VecDeque::new(),
             good: None,
             attempts: Attempts::default(),
             rounds: Vec::new(),
             conflicts: Vec::new(),
         }
-    }
-
-    /// Whether it ever did, so that it is no invention.
-    fn came_up(&self) -> bool {
-        self.good.is_some() || self.session.step == Step::CheckIn
-    }
-
-    fn unseen(&self) -> Unseen {
-        (self.came_up(), self.last_seen, self.identity.mac)
     }
 
     /// Its boots, the last one first.
@@ -492,174 +441,4 @@ impl Session {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::model::checkin::Differences;
-    use crate::model::manifest::tests::sample;
-    use crate::model::plan::Published;
-
-    const MAC: &str = "52:54:00:00:00:01";
-
-    fn at(seconds: u64) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 + seconds)
-    }
-
-    fn plan() -> Plan {
-        let manifest = sample("vdi");
-        let published = Published { release: 12, bundle: manifest.id(), manifest: Arc::new(manifest) };
-        Plan { profile: "vdi".parse().unwrap(), published }
-    }
-
-    fn seen(step: Step, seen: Seen) -> Sighting {
-        Sighting { step, seen, sent: None, remark: String::new() }
-    }
-
-    /// Nothing differs from what was to be booted.
-    fn well() -> Differences {
-        Differences { boot: Vec::new(), packages: Some(Vec::new()) }
-    }
-
-    fn report() -> Report {
-        let text = format!("bundle {}\nhostname vdi\nmodloop mounted\n", plan().published.bundle);
-        Report::parse(text.as_bytes()).unwrap()
-    }
-
-    #[test]
-    fn a_boot_goes_from_the_first_packet_to_the_check_in() {
-        let mac: Mac = MAC.parse().unwrap();
-        let mut roster = Roster::default();
-        assert_eq!(
-            roster.reached(mac, &seen(Step::Discover, Seen::ByMac), at(0)).news.unwrap().session.step,
-            Step::Discover
-        );
-        roster.reached(mac, &seen(Step::Loader, Seen::ByAddress), at(2));
-        // iPXE asks DHCP again; that is not news.
-        assert!(roster.reached(mac, &seen(Step::Discover, Seen::ByMac), at(3)).news.is_none());
-        let machine = roster.scripted(&Identity::of(mac), &plan(), "t1".to_owned(), at(4)).machine;
-        assert_eq!((machine.session.started, machine.session.step), (at(0), Step::Script));
-        roster.reached(mac, &seen(Step::Kernel, Seen::ByAddress), at(5));
-        let (machine, outcome, _) = roster.check_in("t1", report(), well(), at(30)).unwrap();
-        assert_eq!((machine.session.step, machine.session.step_at), (Step::CheckIn, at(30)));
-        assert_eq!(outcome.bundle, plan().published.bundle);
-    }
-
-    #[test]
-    fn a_firmware_that_asks_again_after_its_script_begins_a_new_boot() {
-        let mac: Mac = MAC.parse().unwrap();
-        let mut roster = Roster::default();
-        roster.scripted(&Identity::of(mac), &plan(), "t1".to_owned(), at(0));
-        let session = &roster.reached(mac, &seen(Step::Discover, Seen::ByMac), at(60)).news.unwrap().session;
-        assert_eq!((session.step, session.told.is_none()), (Step::Discover, true));
-    }
-
-    #[test]
-    fn what_comes_from_an_address_begins_no_boot() {
-        let mac: Mac = MAC.parse().unwrap();
-        let mut roster = Roster::default();
-        assert!(roster.reached(mac, &seen(Step::Loader, Seen::ByAddress), at(0)).news.is_none());
-        roster.scripted(&Identity::of(mac), &plan(), "t1".to_owned(), at(0));
-        roster.check_in("t1", report(), well(), at(1)).unwrap();
-        assert!(roster.reached(mac, &seen(Step::Loader, Seen::ByAddress), at(2)).news.is_none());
-        assert_eq!(roster.machines[&mac].session.step, Step::CheckIn);
-    }
-
-    #[test]
-    fn a_script_somebody_looked_at_does_not_end_the_boot_under_way() {
-        let mac: Mac = MAC.parse().unwrap();
-        let mut roster = Roster::default();
-        for (number, token) in ["t1", "t2", "t3", "t4", "t5"].into_iter().enumerate() {
-            roster.scripted(&Identity::of(mac), &plan(), token.to_owned(), at(number as u64));
-        }
-        assert_eq!(roster.check_in("t1", report(), well(), at(9)).unwrap_err(), CheckInError::UnknownToken);
-        let (machine, ..) = roster.check_in("t2", report(), well(), at(9)).unwrap();
-        assert_eq!((machine.session.token.as_str(), machine.session.step), ("t2", Step::CheckIn));
-        assert!(roster.check_in("t5", report(), well(), at(10)).is_ok());
-    }
-
-    #[test]
-    fn a_machine_that_was_refused_is_remembered_with_the_reason() {
-        let mut roster = Roster::default();
-        let change = roster.refused(&Identity::of(MAC.parse().unwrap()), "no profile".to_owned(), at(0));
-        assert_eq!(change.machine.session.problems, ["no profile"]);
-    }
-
-    #[test]
-    fn a_machine_that_comes_back_again_and_again_boots_in_a_circle() {
-        let identity = Identity::of(MAC.parse().unwrap());
-        let mut roster = Roster::default();
-        let round = |roster: &mut Roster, seconds: u64| {
-            roster.reached(identity.mac, &seen(Step::Discover, Seen::ByMac), at(seconds));
-            roster.sent_to(&identity, "local disk".to_owned(), at(seconds + 1));
-            roster.circles(&identity.mac, at(seconds + 2))
-        };
-        assert!((0..5).all(|number| !round(&mut roster, number * 10)));
-        assert!(round(&mut roster, 50), "six times in a minute");
-        assert!(!roster.circles(&identity.mac, at(200)), "it may try again");
-        for number in 0..20 {
-            roster.scripted(&identity, &plan(), format!("t{number}"), at(300 + number));
-        }
-        assert!(!roster.circles(&identity.mac, at(330)), "a script alone is no boot");
-    }
-
-    #[test]
-    fn what_was_chosen_from_a_menu_is_part_of_the_same_boot() {
-        let identity = Identity::of(MAC.parse().unwrap());
-        let mut roster = Roster::default();
-        roster.reached(identity.mac, &seen(Step::Ipxe, Seen::ByMac), at(0));
-        roster.sent_to(&identity, "menu".to_owned(), at(5));
-        let session = &roster.scripted(&identity, &plan(), "t1".to_owned(), at(15)).machine.session;
-        assert_eq!((session.started, session.sent_to.as_deref()), (at(0), None));
-    }
-
-    #[test]
-    fn a_machine_falls_back_to_what_it_or_another_came_up_with() {
-        let told = |release: u64, bundle: &[u8]| -> Told { ("vdi".parse().unwrap(), release, Digest::of(bundle)) };
-        let mut roster = Roster::default();
-        for (last, good) in [(1, told(3, b"3")), (2, told(5, b"5")), (3, told(7, b"7"))] {
-            let mac = Mac([2, 0, 0, 0, 0, last]);
-            roster.scripted(&Identity::of(mac), &plan(), format!("t{last}"), at(0));
-            roster.machines.get_mut(&mac).unwrap().good = Some(good);
-        }
-        let fallback = |last: u8, failed: &[u8]| {
-            roster.last_good(&Mac([2, 0, 0, 0, 0, last]), &"vdi".parse().unwrap(), &Digest::of(failed))
-        };
-        assert_eq!(fallback(1, b"7"), Some(told(3, b"3")), "its own");
-        assert_eq!(fallback(3, b"7"), Some(told(5, b"5")), "the newest of the others");
-        assert_eq!(fallback(9, b"x"), Some(told(7, b"7")), "it never came up with any");
-        assert_eq!(roster.last_good(&Mac([2; 6]), &"other".parse().unwrap(), &Digest::of(b"x")), None);
-    }
-
-    #[test]
-    fn an_invented_token_is_refused() {
-        let mut roster = Roster::default();
-        let refused = roster.check_in("t", report(), well(), at(0));
-        assert_eq!(refused.unwrap_err().to_string(), "no boot was given this token");
-    }
-
-    #[test]
-    fn invented_addresses_do_not_fill_the_memory() {
-        let mac = |number: u64| {
-            let bytes = number.to_be_bytes();
-            Mac([2, 0, bytes[4], bytes[5], bytes[6], bytes[7]])
-        };
-        let mut roster = Roster::default();
-        roster.scripted(&Identity::of(mac(0)), &plan(), "up".to_owned(), at(0));
-        roster.check_in("up", report(), well(), at(0)).unwrap();
-        for number in 1..=MAX_MACHINES as u64 {
-            roster.reached(mac(number), &seen(Step::Discover, Seen::ByMac), at(number));
-        }
-        assert_eq!(roster.machines.len(), MAX_MACHINES);
-        let newcomer = mac(MAX_MACHINES as u64 + 7);
-        let change = roster.scripted(&Identity::of(newcomer), &plan(), "new".to_owned(), at(1));
-        assert_eq!(change.forgotten, Some(mac(1)), "the longest unseen that never checked in");
-        assert_eq!(roster.machines.len(), MAX_MACHINES);
-        assert!(roster.told("up").is_some());
-        roster.scripted(&Identity::of(mac(0)), &plan(), "again".to_owned(), at(0));
-        for number in 0..MAX_MACHINES as u64 {
-            roster.sent_to(&Identity::of(mac(1_000_000 + number)), "inbox, code KXRTMB".to_owned(), at(2));
-        }
-        assert!(roster.told("again").is_some(), "one that came up before and boots again is no invention");
-    }
-}
+mod tests;

@@ -141,7 +141,8 @@ written_in_hexadecimal!(Digest512, 64, "SHA-512");
 #[must_use]
 pub fn hexadecimal(bytes: &[u8]) -> String {
     let mut digits = vec![0; 2 * bytes.len()];
-    digits_of(bytes, &mut digits).to_owned()
+    digits_of(bytes, &mut digits);
+    String::from_utf8(digits).expect("digits are ASCII")
 }
 
 /// The digits of `bytes`, written into `digits`, of which there are twice as many. Every URL of a boot has some, so they

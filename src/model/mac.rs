@@ -51,18 +51,20 @@ impl FromStr for Mac {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let bad = || MacError(text.chars().take(40).collect());
-        let separator = if text.contains('-') { '-' } else { ':' };
+        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let separator = if text.as_bytes().get(2) == Some(&b'-') { b'-' } else { b':' };
         let mut bytes = [0; 6];
-        let mut parts = text.split(separator);
-        for byte in &mut bytes {
-            let part = parts.next().ok_or_else(bad)?;
-            // `from_str_radix` alone would take `+1` too.
-            if part.len() != 2 || !part.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        if text.len() != 3 * bytes.len() - 1 {
+            return Err(bad());
+        }
+        for (byte, part) in bytes.iter_mut().zip(text.as_bytes().chunks(3)) {
+            let [high, low, rest @ ..] = part else { return Err(bad()) };
+            if rest.iter().any(|byte| *byte != separator) {
                 return Err(bad());
             }
-            *byte = u8::from_str_radix(part, 16).map_err(|_| bad())?;
+            *byte = digit(*high).zip(digit(*low)).map(|(high, low)| high << 4 | low).ok_or_else(bad)?;
         }
-        if parts.next().is_some() { Err(bad()) } else { Ok(Self(bytes)) }
+        Ok(Self(bytes))
     }
 }
 

@@ -215,8 +215,7 @@ impl App {
     }
 
     /// A machine came as far as its script, so that its loader does what it shall.
-    fn arrived(&self, peer: IpAddr, mac: Mac) {
-        self.links.learn(peer, mac);
+    fn arrived(&self, mac: Mac) {
         let mut attempts = lock(&self.attempts);
         attempts.reached(mac);
         attempts.arrived(mac);

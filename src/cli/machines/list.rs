@@ -123,7 +123,7 @@ pub(in crate::cli) fn state(machine: &Machine) -> String {
 }
 
 fn remarks(machine: &Machine) -> Vec<String> {
-    machine.session.vitals.as_ref().map(Vitals::remarks).unwrap_or_default()
+    machine.session.vitals.as_deref().map(Vitals::remarks).unwrap_or_default()
 }
 
 /// A machine with its last boot, as JSON.

@@ -24,7 +24,7 @@ use crate::serve::rules::InForce;
 use crate::store::Store;
 
 /// How often it is looked for changes.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_secs(2);
 
 /// What makes the server read something again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -156,7 +156,7 @@ mod tests {
             is_good: vitals.is_some() && problems.is_empty(),
             health_since: NOW,
             first_good: None,
-            vitals,
+            vitals: vitals.map(Box::new),
             inventory: None,
         }
     }

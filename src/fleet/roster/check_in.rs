@@ -97,7 +97,7 @@ impl Roster {
         }
         session.problems = shown;
         session.inventory = inventory;
-        session.vitals = Some(report.vitals.clone());
+        session.vitals = Some(Box::new(report.vitals.clone()));
         session.report = matches!(report.inventory, Inventory::Here(_)).then(|| Box::new(report));
         let (started, turn) = (session.started, session.turn);
         let mut events = Vec::new();
@@ -118,10 +118,10 @@ impl Machine {
     /// Makes the boot with this token the machine's last one; whether it was an earlier one.
     fn take_up(&mut self, token: &str) -> bool {
         let Some(place) = self.earlier.iter().position(|session| session.token == token) else { return false };
-        let session = self.earlier.remove(place);
+        let Some(session) = self.earlier.remove(place) else { return false };
         let newer = std::mem::replace(&mut self.session, session);
         if !newer.token.is_empty() {
-            self.earlier.insert(0, newer);
+            self.earlier.push_front(newer);
         }
         true
     }

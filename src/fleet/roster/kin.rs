@@ -50,7 +50,7 @@ impl Index {
         self.cards.get(card).copied()
     }
 
-    /// Every machine that shares something with a visitor, the one at its own address first.
+    /// Every machine that shares something with a visitor who is not known by the card it boots with.
     fn kin(&self, visitor: &Identity) -> Vec<Mac> {
         let others = visitor.hardware.cards.iter().filter(|card| **card != visitor.mac);
         let cards = std::iter::once(&visitor.mac).chain(others);
@@ -97,13 +97,14 @@ impl Roster {
         if !identity.hardware.cards.contains(&booted) {
             identity.hardware.cards.push(booted);
         }
-        let verdict = {
-            let known = self.index.kin(&identity).into_iter().filter_map(|mac| self.machine(&mac));
-            let known: Vec<Kin<'_>> = known
-                .filter(|machine| !is_bare(machine))
-                .map(|machine| Kin { identity: &machine.identity, may_be_on: may_be_on(machine, patience, now) })
-                .collect();
-            judge(&identity, &known)
+        let kin = |mac: &Mac| {
+            let machine = self.machine(mac).filter(|machine| !is_bare(machine))?;
+            Some(Kin { identity: &machine.identity, may_be_on: may_be_on(machine, patience, now) })
+        };
+        // Most are known by the card they boot with, and then nobody else matters.
+        let verdict = match kin(&booted) {
+            Some(own) => judge(&identity, &[own]),
+            None => judge(&identity, &self.index.kin(&identity).iter().filter_map(kin).collect::<Vec<_>>()),
         };
         let mut recognised = Recognised { identity, forgotten: None, other: None, alarm: None, events: Vec::new() };
         match verdict {

@@ -37,8 +37,8 @@ const MAX_DATAGRAM: usize = 2048;
 /// Rest after a socket error, so that a broken one does not turn a processor.
 const BACKOFF: Duration = Duration::from_millis(100);
 
-/// How long a thread waits for a packet until it looks whether it is to stop.
-const LOOK: Duration = Duration::from_millis(250);
+/// How long a thread waits for a packet until it looks whether it is to stop: that is how long a stop may take.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Room for the packets of a fleet that is turned on at once: some five thousand.
 const BUFFER: usize = 8 << 20;

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, State};
-use axum::http::{Method, StatusCode, Uri, header};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
@@ -150,7 +150,7 @@ pub(super) async fn script(
     };
     match app.answer(&visit, &asking.choice, &asking.failed).await {
         Ok(text) => {
-            app.arrived(link.peer.ip(), mac);
+            app.arrived(mac);
             ipxe(text)
         }
         Err(why) => {
@@ -162,6 +162,9 @@ pub(super) async fn script(
 }
 
 fn ipxe(script: impl Into<Body>) -> Response {
-    let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
     (headers, script.into()).into_response()
 }
