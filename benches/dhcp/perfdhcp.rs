@@ -3,12 +3,9 @@
 use super::servers::{DEVICES, inside};
 use super::{Lab, Mode, SERVER};
 
-/// Clients that want an address: fewer than the pool has.
-const CLIENTS: &str = "50000";
-
-/// Clients that want to boot: three times what the largest sites have, so that none of them asks more often than a
+/// How many clients there are: fewer than the pool has addresses, and so many that none of them asks more often than a
 /// machine that boots, even at the rates at which perfdhcp can send.
-const MACHINES: &str = "16000";
+const CLIENTS: &str = "50000";
 
 /// What perfdhcp said.
 pub struct Run {
@@ -16,6 +13,8 @@ pub struct Run {
     pub rate: f64,
     /// The larger share of requests without an answer.
     pub drops: f64,
+    /// How many were begun.
+    pub asked: f64,
     /// How many were completed.
     pub exchanges: f64,
     /// Milliseconds to each answer, when asked for.
@@ -28,7 +27,7 @@ impl Lab {
         let mut perfdhcp = inside(&self.clients, "perfdhcp");
         perfdhcp.args(["-4", "-l", DEVICES[1], "-W", "1000000"]);
         perfdhcp.args(["-r", &rate.to_string(), "-p", &seconds.to_string()]);
-        perfdhcp.args(["-R", if mode == Mode::Proxy { MACHINES } else { CLIENTS }]);
+        perfdhcp.args(["-R", CLIENTS]);
         if mode == Mode::Proxy {
             let class: String = b"PXEClient:Arch:00007:UNDI:003016".iter().map(|byte| format!("{byte:02x}")).collect();
             perfdhcp.args(["-i", "-o", &format!("60,{class}"), "-o", "93,0007", "-o", "94,010310"]);
@@ -43,6 +42,15 @@ impl Lab {
     }
 }
 
+impl Lab {
+    /// How many packets came back to the clients so far, whether perfdhcp was quick enough to take them or not.
+    pub fn come_back(&self) -> f64 {
+        let file = format!("/sys/class/net/{}/statistics/rx_packets", DEVICES[1]);
+        let output = inside(&self.clients, "cat").arg(file).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).trim().parse().unwrap()
+    }
+}
+
 impl Run {
     fn read(said: &str) -> Option<Self> {
         let after = |name: &str| {
@@ -51,11 +59,12 @@ impl Run {
             values.collect::<Vec<f64>>()
         };
         let drops = after("drops ratio: ").into_iter().fold(0.0, f64::max) / 100.0;
+        let asked = *after("sent packets: ").first()?;
         let exchanges = after("received packets: ").into_iter().last()?;
         let delays = said.lines().filter_map(|line| {
             let (sent, received) = line.strip_prefix("sent / received: ")?.split_once(" / ")?;
             Some((received.trim().parse::<f64>().ok()? - sent.trim().parse::<f64>().ok()?) * 1e3)
         });
-        Some(Self { rate: *after("Rate: ").first()?, drops, exchanges, delays: delays.collect() })
+        Some(Self { rate: *after("Rate: ").first()?, drops, asked, exchanges, delays: delays.collect() })
     }
 }
