@@ -1,12 +1,16 @@
 //! The log of the program, on standard error: text for people, or one JSON object a line for programs.
 
+mod patient;
+
 use std::io::{self, IsTerminal as _, Write as _};
 
 use clap::ValueEnum;
 use nix::sys::stat::fstat;
 use tracing::error;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
+use self::patient::{LastWord, Patient};
 use super::{progress, report};
 
 /// What the log looks like: lines for people, or one JSON object a line. (A help of its own for each value would make the
@@ -29,16 +33,27 @@ pub(super) enum Level {
     More,
 }
 
+/// A log that was begun. What waits to be written is, when this goes away.
+#[must_use]
+#[derive(Debug, Default)]
+pub(super) struct Begun(#[expect(dead_code, reason = "it is there to be dropped")] Option<LastWord>);
+
 impl LogFormat {
-    /// Begins the log. `RUST_LOG` overrides what is said; libraries stay quiet unless asked.
-    pub(super) fn begin(self, level: Level) {
+    /// Begins the log. `RUST_LOG` overrides what is said; libraries stay quiet unless asked. The log of a server waits for
+    /// nobody.
+    pub(super) fn begin(self, level: Level, is_server: bool) -> Begun {
         let default = match level {
             Level::Warnings => "warn",
             Level::Usual => "bivouac=info,warn",
             Level::More => "bivouac=debug,warn",
         };
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+        // Where no thread can be had, the server says why it does not start.
+        let (writer, last_word) = match is_server.then(Patient::start) {
+            Some(Ok((patient, last_word))) => (BoxMakeWriter::new(patient), Some(last_word)),
+            Some(Err(_)) | None => (BoxMakeWriter::new(io::stderr), None),
+        };
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_target(false);
         match self {
             // It has the time of each line.
             Self::Text if is_journal() => log.with_ansi(false).without_time().init(),
@@ -49,12 +64,16 @@ impl LogFormat {
                 std::panic::set_hook(Box::new(|panic| error!(%panic, "the program has a defect")));
             }
         }
+        Begun(last_word)
     }
 
-    /// Says why the program failed.
-    pub(super) fn fail(self, failure: &anyhow::Error) {
+    /// Says why the program failed, after all else that was said.
+    pub(super) fn fail(self, failure: &anyhow::Error, log: Begun) {
         match self {
-            Self::Text => report::error(failure, &mut io::stderr().lock()),
+            Self::Text => {
+                drop(log);
+                report::error(failure, &mut io::stderr().lock());
+            }
             Self::Json => {
                 let mut text = Vec::new();
                 report::error(failure, &mut text);

@@ -52,7 +52,7 @@ use clap::Parser;
 
 use args::{Args, Command};
 use fetch::Look;
-use log::{Level, LogFormat};
+use log::{Begun, Level, LogFormat};
 use output::Output;
 
 /// How long work on other threads may go on after a command ended.
@@ -77,23 +77,25 @@ pub fn main() -> ExitCode {
         return match trial::join(server) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                LogFormat::default().fail(&error);
+                LogFormat::default().fail(&error, Begun::default());
                 ExitCode::from(2)
             }
         };
     }
     let args = Args::parse();
+    let is_server = matches!(args.command, Command::Serve(_) | Command::Up { .. });
     // Only a server is asked something by it.
-    if !matches!(args.command, Command::Serve(_) | Command::Up { .. }) {
+    if !is_server {
         serve::let_hangup_come();
     }
     let format = args.log_format;
-    // `try` tells the same in its own words.
-    format.begin(match args.command {
+    let level = match args.command {
         _ if args.verbose => Level::More,
+        // It tells the same in its own words.
         Command::Try(_) => Level::Warnings,
         _ => Level::Usual,
-    });
+    };
+    let log = format.begin(level, is_server);
     // Results go to standard output; progress, errors and the log to standard error.
     let mut out = Output::new(io::stdout());
     match run(args, &mut out) {
@@ -101,7 +103,7 @@ pub fn main() -> ExitCode {
         Ok(Outcome::Refused) => ExitCode::from(1),
         Err(_) if out.is_closed() => ExitCode::SUCCESS,
         Err(error) => {
-            format.fail(&error);
+            format.fail(&error, log);
             ExitCode::from(2)
         }
     }

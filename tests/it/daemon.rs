@@ -14,6 +14,7 @@ use bivouac::store::Store;
 use bivouac::wire::dhcp::{Packet, code};
 use socket2::{Domain, Socket, Type};
 
+use crate::serving::{bytes, loaders};
 use crate::support::large::{LARGE, noise, publish_large};
 use crate::support::site::{Serving, Site};
 
@@ -289,6 +290,7 @@ fn sockets_that_are_given_are_used() {
 #[test]
 fn dhcp_answers_on_sockets_of_an_interface_that_are_given() {
     let site = Site::published();
+    loaders(&site);
     site.write("serve.toml", "");
     let on_loopback = || {
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
@@ -299,13 +301,10 @@ fn dhcp_answers_on_sockets_of_an_interface_that_are_given() {
     let (dhcp, pxe) = (on_loopback(), on_loopback());
     let port = pxe.local_addr().unwrap().port();
     let full = ["--dhcp", "full", "--interface", "lo", "--pool", "127.0.0.50-127.0.0.60", "--netmask", "255.0.0.0"];
-    let arguments = [&["--http", "127.0.0.1:0", "--tftp", "127.0.0.1:0"], &full[..]].concat();
+    let arguments = [&["--http", "127.0.0.1:0", "--tftp", "127.0.0.1:0", "--loaders", "loaders"], &full[..]].concat();
     let mut server = given(&site, "dhcp:pxe", [dhcp.into(), pxe.into()], &arguments);
     server.wait_for_log("\"message\":\"ready\"");
-    let digits: Vec<u8> = OVMF.bytes().filter(u8::is_ascii_hexdigit).collect();
-    let digit = |byte: u8| u8::try_from(char::from(byte).to_digit(16).unwrap()).unwrap();
-    let bytes: Vec<u8> = digits.chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect();
-    let mut request = Packet::decode(&bytes).unwrap();
+    let mut request = Packet::decode(&bytes(OVMF)).unwrap();
     request.options.put(code::MESSAGE_TYPE, &[3]);
     let socket = client();
     socket.send_to(&request.encode(1472), ("127.0.0.1", port)).unwrap();
@@ -340,6 +339,31 @@ fn client() -> UdpSocket {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     socket
+}
+
+#[test]
+fn a_server_whose_log_nobody_reads_answers_all_the_same_and_says_later_that_lines_were_lost() {
+    let site = Site::published();
+    site.write("serve.toml", ANYWHERE);
+    let mut command =
+        site.command(&["serve", "--site", "serve.toml", "--http", "127.0.0.1:0", "--tftp", "127.0.0.1:0"]);
+    let (mut log, end) = std::io::pipe().unwrap();
+    command.stderr(end).env("RUST_LOG", "bivouac=debug");
+    let server = Serving::start_logging_elsewhere(command);
+    // Each is a line of 4 kB, and all are more than the pipe holds and what waits for it.
+    let path = format!("/script?mac={MAC}&product={}", "x".repeat(4000));
+    for _ in 0..500 {
+        assert!(server.get(&path).contains("bivouac_bundle="));
+    }
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        log.read_to_string(&mut text).unwrap();
+        text
+    });
+    server.stop();
+    let log = reader.join().unwrap();
+    assert!(log.contains("lines of the log are lost"), "{}", &log[log.len().saturating_sub(4000)..]);
+    assert!(log.contains("stopped"), "{}", &log[log.len().saturating_sub(4000)..]);
 }
 
 #[test]

@@ -11,7 +11,8 @@ use crate::support::site::{Serving, Site};
 const OVMF: &str = include_str!("../../src/wire/dhcp/testdata/ovmf-discover.hex");
 const IPXE: &str = include_str!("../../src/wire/dhcp/testdata/ipxe-discover.hex");
 
-fn bytes(hex: &str) -> Vec<u8> {
+/// The bytes of a packet that is written down in hexadecimal.
+pub fn bytes(hex: &str) -> Vec<u8> {
     let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
     digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }
@@ -34,7 +35,7 @@ fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> (usize, SocketAddr) {
 }
 
 /// A loader folder with a BIOS loader and an x86_64 UEFI one, as far as anybody looks.
-fn loaders(site: &Site) {
+pub fn loaders(site: &Site) {
     let mut efi = vec![0; 0x200];
     efi[..2].copy_from_slice(b"MZ");
     efi[0x3c] = 0x80;

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 use bivouac::apk::{Index, KeyLength, PackageFile, PackageWriter, PkgInfo, SigningKey, write_index};
 use tokio::runtime::Runtime;
@@ -44,7 +46,8 @@ pub struct Ran {
 pub struct Serving {
     child: Child,
     out: Box<dyn BufRead>,
-    err: Box<dyn BufRead>,
+    /// Its log, line by line, as it comes.
+    log: Receiver<String>,
     /// What listens where, as the program said it.
     pub lines: Vec<String>,
 }
@@ -336,6 +339,26 @@ impl Ran {
     }
 }
 
+/// How long a server may take until it says something.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What comes from there, read as soon as it comes, as a service manager does.
+fn lines_of(log: Option<ChildStderr>) -> Receiver<String> {
+    let (sender, lines) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut log = BufReader::new(log?);
+        loop {
+            let mut line = Vec::new();
+            if log.read_until(b'\n', &mut line).unwrap() == 0 {
+                return Some(());
+            }
+            // Nobody may be left who wants it.
+            let _ = sender.send(String::from_utf8_lossy(&line).into_owned());
+        }
+    });
+    lines
+}
+
 impl Serving {
     /// Starts a server, and waits until it is ready.
     pub fn start(mut command: Command) -> Self {
@@ -347,32 +370,27 @@ impl Serving {
     pub fn start_logging_elsewhere(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut out: Box<dyn BufRead> = Box::new(BufReader::new(child.stdout.take().unwrap()));
-        let mut err: Box<dyn BufRead> = match child.stderr.take() {
-            Some(err) => Box::new(BufReader::new(err)),
-            None => Box::new(std::io::empty()),
-        };
+        let log = lines_of(child.stderr.take());
         let mut lines = Vec::new();
         while !lines.last().is_some_and(|line: &String| line.starts_with("ready")) {
             let mut line = String::new();
             if out.read_line(&mut line).unwrap() == 0 {
-                let mut log = String::new();
-                err.read_to_string(&mut log).unwrap();
-                panic!("the server did not start: {lines:?}\n{log}");
+                panic!("the server did not start: {lines:?}\n{}", log.iter().collect::<String>());
             }
             lines.push(line.trim_end().to_owned());
         }
-        Self { child, out, err, lines }
+        Self { child, out, log, lines }
     }
 
     /// Starts a server that says nothing but its log.
     pub fn start_quietly(command: &mut Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let err = Box::new(BufReader::new(child.stderr.take().unwrap()));
+        let log = lines_of(child.stderr.take());
         let out: Box<dyn BufRead> = match child.stdout.take() {
             Some(out) => Box::new(BufReader::new(out)),
             None => Box::new(std::io::empty()),
         };
-        Self { child, out, err, lines: Vec::new() }
+        Self { child, out, log, lines: Vec::new() }
     }
 
     /// Where `what` listens: `HTTP`, `TFTP`, `DHCP` or `PXE boot server`.
@@ -389,6 +407,7 @@ impl Serving {
 
     fn raw_http(&self, request: &str) -> Vec<u8> {
         let mut stream = std::net::TcpStream::connect(self.address("HTTP")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
@@ -428,10 +447,10 @@ impl Serving {
     pub fn wait_for_log(&mut self, text: &str) -> String {
         let mut log = String::new();
         loop {
-            let from = log.len();
-            assert!(self.err.read_line(&mut log).unwrap() > 0, "the server ended without saying {text:?}: {log}");
-            if log[from..].contains(text) {
-                return log[from..].trim_end().to_owned();
+            match self.log.recv_timeout(PATIENCE) {
+                Ok(line) if line.contains(text) => return line.trim_end().to_owned(),
+                Ok(line) => log.push_str(&line),
+                Err(error) => panic!("the server did not say {text:?} ({error}): {log}"),
             }
         }
     }
@@ -444,8 +463,7 @@ impl Serving {
 
     /// Waits until it ends by itself, and returns what it logged.
     pub fn wait(mut self) -> String {
-        let mut log = String::new();
-        self.err.read_to_string(&mut log).unwrap();
+        let mut log: String = self.log.iter().collect();
         self.out.read_to_string(&mut log).unwrap();
         assert_eq!(self.child.wait().unwrap().code(), Some(0), "{log}");
         log
