@@ -2,7 +2,7 @@
 
 mod patient;
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 
 use clap::ValueEnum;
 use nix::sys::stat::fstat;
@@ -10,8 +10,10 @@ use tracing::error;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
-use self::patient::{LastWord, Patient};
-use super::{progress, report};
+use self::patient::LastWord;
+pub(super) use self::patient::Patient;
+use super::progress::{self, Told};
+use super::report;
 
 /// What the log looks like: lines for people, or one JSON object a line. (A help of its own for each value would make the
 /// help of every command twice as long.)
@@ -36,7 +38,7 @@ pub(super) enum Level {
 /// A log that was begun. What waits to be written is, when this goes away.
 #[must_use]
 #[derive(Debug, Default)]
-pub(super) struct Begun(#[expect(dead_code, reason = "it is there to be dropped")] Option<LastWord>);
+pub(super) struct Begun(Option<(Patient, LastWord)>);
 
 impl LogFormat {
     /// Begins the log. `RUST_LOG` overrides what is said; libraries stay quiet unless asked. The log of a server waits for
@@ -49,31 +51,36 @@ impl LogFormat {
         };
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
         // Where no thread can be had, the server says why it does not start.
-        let (writer, last_word) = match is_server.then(Patient::start) {
-            Some(Ok((patient, last_word))) => (BoxMakeWriter::new(patient), Some(last_word)),
-            Some(Err(_)) | None => (BoxMakeWriter::new(io::stderr), None),
+        let patient = is_server.then(Patient::start).and_then(Result::ok);
+        let writer = match &patient {
+            Some((patient, _)) => BoxMakeWriter::new(patient.clone()),
+            None => BoxMakeWriter::new(io::stderr),
         };
         let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_target(false);
         match self {
             // It has the time of each line.
             Self::Text if is_journal() => log.with_ansi(false).without_time().init(),
             Self::Text => log.with_ansi(io::stderr().is_terminal()).init(),
-            Self::Json => {
-                progress::tell_the_log();
-                log.json().flatten_event(true).with_current_span(false).with_span_list(false).init();
-                std::panic::set_hook(Box::new(|panic| error!(%panic, "the program has a defect")));
-            }
+            Self::Json => log.json().flatten_event(true).with_current_span(false).with_span_list(false).init(),
         }
-        Begun(last_word)
+        match (self, &patient) {
+            (Self::Json, _) => progress::tell(Told::InTheLog),
+            (Self::Text, Some((patient, _))) => progress::tell(Told::AmongItsLines(patient.clone())),
+            (Self::Text, None) => {}
+        }
+        if self == Self::Json || is_server {
+            std::panic::set_hook(Box::new(|panic| error!(%panic, "the program has a defect")));
+        }
+        Begun(patient)
     }
 
     /// Says why the program failed, after all else that was said.
     pub(super) fn fail(self, failure: &anyhow::Error, log: Begun) {
         match self {
-            Self::Text => {
-                drop(log);
-                report::error(failure, &mut io::stderr().lock());
-            }
+            Self::Text => match &log.0 {
+                Some((patient, _)) => report::error(failure, &mut { patient }),
+                None => report::error(failure, &mut io::stderr().lock()),
+            },
             Self::Json => {
                 let mut text = Vec::new();
                 report::error(failure, &mut text);
@@ -81,8 +88,7 @@ impl LogFormat {
                 error!("{}", text.trim_start_matches("error: ").trim_end());
             }
         }
-        // Nobody is left to tell when standard error is closed.
-        let _ = io::stderr().flush();
+        drop(log);
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tracing::info;
 
+use super::log::Patient;
 use super::report::size;
 use crate::fetch::Progress;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -18,21 +18,30 @@ const WORTH_A_LINE: u64 = 1 << 20;
 /// How often work without a known end is drawn.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Whether whoever reads standard error reads the log and nothing else.
-static IS_LOG_ALONE: AtomicBool = AtomicBool::new(false);
+/// Where progress is told, when that is not standard error itself.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// As entries of the log: a program that reads one JSON object a line is not to stumble over anything else.
+    InTheLog,
+    /// As lines between those of a server's log, which wait for nobody: a profile may be built while machines boot.
+    AmongItsLines(Patient),
+}
 
-/// From here on, progress is told in the log: a program that reads one JSON object a line is not to stumble over it.
-pub(super) fn tell_the_log() {
-    IS_LOG_ALONE.store(true, Ordering::Relaxed);
+static TOLD: OnceLock<Told> = OnceLock::new();
+
+/// From here on, progress is told there. The first place stays the place.
+pub(super) fn tell(told: Told) {
+    TOLD.get_or_init(|| told);
 }
 
 /// A line for the person who waits; not a result, so it goes to standard error.
 pub(super) fn say(line: &str) {
-    if IS_LOG_ALONE.load(Ordering::Relaxed) {
-        return info!("{line}");
-    }
     // A line nobody reads is no reason to stop.
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = match TOLD.get() {
+        Some(Told::InTheLog) => return info!("{line}"),
+        Some(Told::AmongItsLines(log)) => { log }.write_all(format!("{line}\n").as_bytes()),
+        None => writeln!(io::stderr(), "{line}"),
+    };
 }
 
 /// Shows downloads as they go.
@@ -47,7 +56,7 @@ impl Progress for Shown {
         if total.is_some_and(|total| total < WORTH_A_LINE) {
             return;
         }
-        if IS_LOG_ALONE.load(Ordering::Relaxed) || !io::stderr().is_terminal() {
+        if matches!(TOLD.get(), Some(Told::InTheLog)) || !io::stderr().is_terminal() {
             say(&total.map_or_else(|| what.to_owned(), |total| format!("{what}, {}", size(total))));
             return;
         }

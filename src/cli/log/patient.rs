@@ -16,7 +16,7 @@ const LAST_WAIT: Duration = Duration::from_secs(2);
 
 /// Takes lines without ever waiting.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Patient(Arc<Shared>);
+pub(in crate::cli) struct Patient(Arc<Shared>);
 
 /// Writes what still waits when it goes away.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! `up`: what becomes of profiles and overlays that somebody edits while it serves.
 
 use std::io::Read as _;
+use std::time::{Duration, Instant};
 
 use super::{MAC, begin};
 use crate::support::site::{Serving, Site};
@@ -41,6 +42,31 @@ fn what_is_edited_is_what_machines_boot_next() {
     server.wait_for_log("other@1 published");
     let log = server.stop();
     assert!(!log.contains("hello") && !log.contains("ERROR"), "{log}");
+}
+
+#[test]
+fn what_a_build_remarks_on_waits_for_no_reader_of_the_log() {
+    let site = Site::new();
+    site.write("bivouac.toml", QUIET);
+    let mut command = site.command(&["up"]);
+    let (log, end) = std::io::pipe().unwrap();
+    command.stderr(end).env("RUST_LOG", "bivouac=debug");
+    let server = Serving::start_logging_elsewhere(command);
+    // More than the pipe holds.
+    let path = format!("/script?mac={MAC}&product={}", "x".repeat(4000));
+    for _ in 0..50 {
+        server.get(&path);
+    }
+    let first = bundle(&server);
+    // This is warned of.
+    let text = "overlays = [\"base\", \"network\", \"check-in\"]\nkernel.args = [\"nomodeset\"]\n";
+    site.write("profiles/hello/profile.toml", text);
+    let end = Instant::now() + Duration::from_secs(120);
+    while bundle(&server) == first {
+        assert!(Instant::now() < end, "what was edited is not published");
+    }
+    drop(log);
+    server.stop();
 }
 
 #[test]
