@@ -4,6 +4,7 @@
 //! happens: at once at first, then at doubling distances, and once more when the boot goes on or falls quiet. What firmware
 //! does before the machine has its script is written a moment later, with what it does next.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
@@ -99,18 +100,29 @@ impl Journal {
 
     /// The machine is written down; so is what it did until now, and what it does from now on.
     pub(super) fn release(&mut self, mac: Mac) -> Vec<Event> {
-        if let Some(boot) = self.boots.get_mut(&mac) {
-            boot.waits = false;
-        }
-        self.write(mac, |_| true)
+        let Some(boot) = self.boots.get_mut(&mac) else { return Vec::new() };
+        boot.waits = false;
+        self.unwritten.remove(&mac);
+        boot.write(mac, |_| true)
     }
 
     /// A boot began; what is known of the one before is written down, unless the machine still waits.
     pub(super) fn begin(&mut self, mac: Mac, began: SystemTime) -> Vec<Event> {
-        let waits = self.waits(&mac);
-        let events = if waits { Vec::new() } else { self.write(mac, |_| true) };
-        self.boots.insert(mac, Boot { began, pages: Vec::new(), waits });
-        events
+        let mut before = match self.boots.entry(mac) {
+            Entry::Vacant(place) => {
+                place.insert(Boot { began, pages: Vec::new(), waits: false });
+                return Vec::new();
+            }
+            Entry::Occupied(mut place) => {
+                let waits = place.get().waits;
+                place.insert(Boot { began, pages: Vec::new(), waits })
+            }
+        };
+        if before.waits || before.is_written() {
+            return Vec::new();
+        }
+        self.unwritten.remove(&mac);
+        before.write(mac, |_| true)
     }
 
     /// Something was seen of the boot that began at `began`. Returns what is to be written down.
@@ -123,6 +135,7 @@ impl Journal {
                 boot.pages.len() - 1
             }
         };
+        let was_written = boot.waits || boot.is_written();
         let Some(page) = boot.pages.get_mut(place) else { return Vec::new() };
         page.add(sighting, now);
         boot.waits &= sighting.step < Step::Script;
@@ -130,19 +143,29 @@ impl Journal {
             return Vec::new();
         }
         let (is_new, is_due) = (page.notes == 0 && sighting.step >= Step::Script, page.is_due(now));
-        self.unwritten.insert(mac);
-        if !is_new && !is_due {
-            return Vec::new();
-        }
         // What happened before a new step is at its end, mostly.
-        self.write(mac, |page| is_new || is_due && page.stage.step == sighting.step)
+        let events = boot.write(mac, |page| is_new || is_due && page.stage.step == sighting.step);
+        match (was_written, boot.is_written()) {
+            (true, false) => self.unwritten.insert(mac),
+            (false, true) => self.unwritten.remove(&mac),
+            _ => false,
+        };
+        events
     }
 
     /// What is to be written down of steps that fell quiet, and of all of them when `all`.
     pub(super) fn quiet(&mut self, now: SystemTime, all: bool) -> Vec<Event> {
         let macs: Vec<Mac> = self.unwritten.iter().copied().collect();
         let is_quiet = |page: &Page| all || now.duration_since(page.stage.last).unwrap_or_default() >= QUIET;
-        macs.into_iter().flat_map(|mac| self.write(mac, is_quiet)).collect()
+        let mut events = Vec::new();
+        for mac in macs {
+            let Some(boot) = self.boots.get_mut(&mac) else { continue };
+            events.extend(boot.write(mac, is_quiet));
+            if boot.is_written() {
+                self.unwritten.remove(&mac);
+            }
+        }
+        events
     }
 
     /// The machine is remembered no more.
@@ -150,12 +173,19 @@ impl Journal {
         self.boots.remove(mac);
         self.unwritten.remove(mac);
     }
+}
 
+impl Boot {
+    /// Whether nothing is to be written down of it.
+    fn is_written(&self) -> bool {
+        self.pages.iter().all(|page| page.is_written)
+    }
+
+    /// Writes these pages down.
     fn write(&mut self, mac: Mac, wanted: impl Fn(&Page) -> bool) -> Vec<Event> {
-        let Some(boot) = self.boots.get_mut(&mac) else { return Vec::new() };
-        let began = boot.began;
+        let began = self.began;
         let mut events = Vec::new();
-        for page in boot.pages.iter_mut().filter(|page| !page.is_written && wanted(page)) {
+        for page in self.pages.iter_mut().filter(|page| !page.is_written && wanted(page)) {
             page.is_written = true;
             if page.notes < MAX_NOTES {
                 page.notes += 1;
@@ -164,9 +194,6 @@ impl Journal {
                 events.push(Event { mac, boot: began, stage: Stage { remark, ..page.stage.clone() } });
             }
             page.stage.remark = None;
-        }
-        if boot.pages.iter().all(|page| page.is_written) {
-            self.unwritten.remove(&mac);
         }
         events
     }
