@@ -19,6 +19,7 @@ use crate::model::identity::Identity;
 use crate::model::ledger::Entry;
 use crate::model::mac::Mac;
 use crate::model::timeline::Stage;
+use crate::model::token::Token;
 
 /// What makes the database, step by step, in words that both kinds of databases know, or that [`Engine`] translates.
 const MIGRATIONS: [&str; 7] = [
@@ -136,10 +137,10 @@ impl Database {
     }
 
     /// The machine of which a boot was given this token, by whichever server.
-    pub(super) async fn machine_with(&self, token: &str) -> Result<Option<Machine>, sqlx::Error> {
+    pub(super) async fn machine_with(&self, token: Token) -> Result<Option<Machine>, sqlx::Error> {
         let mut connection = self.engine.pool.acquire().await?;
         let found = sqlx::query_scalar("SELECT mac FROM sessions WHERE token = $1 AND bundle IS NOT NULL");
-        let found: Option<String> = found.bind(token).fetch_optional(&mut *connection).await?;
+        let found: Option<String> = found.bind(token.to_string()).fetch_optional(&mut *connection).await?;
         let Some(mac) = found else { return Ok(None) };
         let mac: Mac = parsed("mac", &mac)?;
         Ok(load(&mut connection, NO_REPORT, &format!("mac = '{mac}'")).await?.pop())
@@ -341,7 +342,7 @@ async fn load(connection: &mut AnyConnection, report: &str, whose: &str) -> Resu
     for row in &rows {
         let machine = machine(row)?;
         match machines.last_mut().filter(|last| last.identity.mac == machine.identity.mac) {
-            Some(last) if last.earlier.len() < EARLIER && !machine.session.token.is_empty() => {
+            Some(last) if last.earlier.len() < EARLIER && machine.session.token.is_some() => {
                 last.earlier.push_back(Session { report: None, vitals: None, ..machine.session });
             }
             Some(_) => {}
@@ -455,7 +456,8 @@ fn machine(row: &AnyRow) -> Result<Machine, sqlx::Error> {
     let attempts = optional("attempts")?.map(|text| serde_json::from_str(&text)).transpose().map_err(json)?;
     let hardware = optional("hardware")?.map(|text| serde_json::from_str(&text)).transpose().map_err(json)?;
     let conflicts = optional("conflicts")?.map(|text| serde_json::from_str(&text)).transpose().map_err(json)?;
-    let token = text("token")?;
+    // What a boot has in its place that was given none is a name.
+    let token = if told.is_some() { Some(parsed("token", &text("token")?)?) } else { None };
     // Older programs wrote neither.
     let started = time("started")?;
     let step_at = time("step_at")?;
@@ -471,7 +473,7 @@ fn machine(row: &AnyRow) -> Result<Machine, sqlx::Error> {
         first_seen: time("first_seen")?,
         last_seen: time("last_seen")?,
         session: Session {
-            token: if told.is_some() { token } else { String::new() },
+            token,
             started,
             turn: 0,
             told,

@@ -58,6 +58,7 @@ use crate::model::name::ProfileName;
 use crate::model::pairing::PairingCode;
 use crate::model::plan::{Assignments, Plan};
 use crate::model::rollout::{Census, View};
+use crate::model::token::Token;
 use behind::{Known, QUEUE, Write, write_behind};
 use database::{Database, Row};
 
@@ -274,9 +275,10 @@ impl Fleet {
             let recognised = roster.recognise(identity, patience, now);
             let mac = recognised.identity.mac;
             let known = roster.machine(&mac);
+            let circles = known.is_some_and(|machine| machine.circles(now));
             let good = known.and_then(|machine| machine.good.clone());
             let attempts = known.map(|machine| machine.attempts.clone()).unwrap_or_default();
-            (recognised, roster.circles(&mac, now), good, attempts)
+            (recognised, circles, good, attempts)
         };
         let Recognised { identity, forgotten, other, alarm, events } = recognised;
         self.known.keep(events);
@@ -296,7 +298,7 @@ impl Fleet {
     /// A machine was told to boot `plan` and checks in with `token`. Returns at once: it is on disk long before the machine
     /// has its kernel, and a machine must boot with a dead database too.
     /// An `alarm` is something wrong that a person should know of although the machine boots.
-    pub fn scripted(&self, identity: &Identity, plan: &Plan, token: String, alarm: Option<String>, now: SystemTime) {
+    pub fn scripted(&self, identity: &Identity, plan: &Plan, token: Token, alarm: Option<String>, now: SystemTime) {
         let forgotten = {
             let mut roster = self.lock();
             let Change { forgotten, events, .. } = roster.scripted(identity, plan, token, now);
@@ -379,13 +381,13 @@ impl Fleet {
 
     /// The bundle the boot with `token` was told to load.
     #[must_use]
-    pub fn told(&self, token: &str) -> Option<BundleId> {
+    pub fn told(&self, token: Token) -> Option<BundleId> {
         self.lock().told(token)
     }
 
     /// The bundle the boot with `token` was told to load, by whichever server on this database. A token that is not known
     /// here is looked for in the database, if that can be asked and was not asked too often.
-    pub async fn told_by_any(&self, token: &str) -> Option<BundleId> {
+    pub async fn told_by_any(&self, token: Token) -> Option<BundleId> {
         if let Some(bundle) = self.told(token) {
             return Some(bundle);
         }
@@ -408,7 +410,7 @@ impl Fleet {
     /// When no boot was given that token or the boot is over, and when the report is to list its packages and does not.
     pub async fn check_in(
         &self,
-        token: &str,
+        token: Token,
         report: Report,
         found: Differences,
         now: SystemTime,

@@ -13,6 +13,7 @@ use sqlx::{AnyConnection, AssertSqlSafe};
 
 use super::Machine;
 use crate::model::mac::Mac;
+use crate::model::token::Token;
 
 /// How many machines one statement touches.
 const TOUCHED_AT_ONCE: usize = 1000;
@@ -33,7 +34,7 @@ pub(super) struct Others {
 struct Ahead {
     last_seen: SystemTime,
     /// Each boot that has a token, by it, with how far it was.
-    boots: HashMap<String, Reached>,
+    boots: HashMap<Token, Reached>,
 }
 
 /// How far a boot is: when it last checked in, and when it reached its step.
@@ -86,8 +87,8 @@ impl Others {
     pub(super) fn note(&self, machines: &[Machine]) {
         let mut ahead = self.ahead();
         for machine in machines {
-            let boots = machine.sessions().filter(|session| !session.token.is_empty());
-            let boots = boots.map(|session| (session.token.clone(), (session.last_check_in, session.step_at)));
+            let boots = machine.sessions();
+            let boots = boots.filter_map(|session| Some((session.token?, (session.last_check_in, session.step_at))));
             ahead.insert(machine.identity.mac, Ahead { last_seen: machine.last_seen, boots: boots.collect() });
         }
     }
@@ -100,7 +101,7 @@ impl Others {
         let reached = (session.last_check_in, session.step_at);
         Fresh {
             machine: machine.last_seen >= theirs.last_seen,
-            session: theirs.boots.get(&session.token).is_none_or(|theirs| reached >= *theirs),
+            session: session.token.and_then(|token| theirs.boots.get(&token)).is_none_or(|theirs| reached >= *theirs),
         }
     }
 

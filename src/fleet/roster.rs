@@ -24,6 +24,7 @@ use crate::model::manifest::BundleId;
 use crate::model::name::ProfileName;
 use crate::model::pairing::PairingCode;
 use crate::model::plan::Plan;
+use crate::model::token::Token;
 
 /// What the database keeps of a time.
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -76,8 +77,8 @@ pub type Told = (ProfileName, u64, BundleId);
 /// One boot of one machine.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Session {
-    /// What the machine checks in with; also the session's name in the database. Empty until there is a script.
-    pub token: String,
+    /// What the machine checks in with; also the session's name in the database. None until there is a script.
+    pub token: Option<Token>,
     /// When it began.
     pub started: SystemTime,
     /// Of two boots that were given tokens, the later one has the greater number, also when the clock was set back.
@@ -127,7 +128,7 @@ pub struct Listed {
 pub struct Roster {
     /// In boxes: a table that grows while a fleet is turned on moves what is in it.
     machines: HashMap<Mac, Box<Machine>>,
-    tokens: HashMap<String, Mac>,
+    tokens: HashMap<Token, Mac>,
     journal: Journal,
     index: kin::Index,
     /// The number of the last boot that was given a token.
@@ -154,7 +155,7 @@ pub struct Reached<'a> {
 #[derive(Debug, PartialEq)]
 pub struct Change<'a> {
     /// The machine.
-    pub machine: &'a Machine,
+    pub machine: &'a mut Machine,
     /// Who is remembered no more.
     pub forgotten: Option<Mac>,
     /// What is to be written down.
@@ -168,18 +169,15 @@ impl Roster {
         let mut machines: HashMap<Mac, Box<Machine>> =
             machines.into_iter().map(|machine| (machine.identity.mac, Box::new(machine))).collect();
         let sessions = machines.values_mut().flat_map(|machine| machine.sessions_mut());
-        let mut sessions: Vec<&mut Session> = sessions.filter(|session| !session.token.is_empty()).collect();
+        let mut sessions: Vec<&mut Session> = sessions.filter(|session| session.token.is_some()).collect();
         sessions.sort_by_key(|session| session.started);
         let mut turns = 0;
         for session in sessions {
             turns += 1;
             session.turn = turns;
         }
-        let tokens = machines
-            .values()
-            .flat_map(|machine| machine.sessions().map(|session| (session.token.clone(), machine.identity.mac)))
-            .filter(|(token, _)| !token.is_empty())
-            .collect();
+        let tokens =
+            machines.values().flat_map(|machine| machine.tokens().map(|token| (token, machine.identity.mac))).collect();
         let mut index = kin::Index::default();
         let mut known: Vec<&Machine> = machines.values().map(Box::as_ref).collect();
         known.sort_by_key(|machine| (machine.first_seen, machine.identity.mac));
@@ -232,21 +230,16 @@ impl Roster {
     ///
     /// When the memory is full, the machine that was seen longest ago is forgotten, of those that never checked in if
     /// there is one.
-    pub fn scripted(&mut self, identity: &Identity, plan: &Plan, token: String, now: SystemTime) -> Change<'_> {
+    pub fn scripted(&mut self, identity: &Identity, plan: &Plan, token: Token, now: SystemTime) -> Change<'_> {
         let told = (plan.profile.clone(), plan.published.release, plan.published.bundle);
         let remark = format!("{} release {}, bundle {}", told.0, told.1, told.2.short());
-        self.tokens.insert(token.clone(), identity.mac);
+        self.tokens.insert(token, identity.mac);
         self.turns += 1;
-        let turn = self.turns;
-        // Before `answered`, which hands the machine out; a machine that is new to us has tried nothing yet.
-        let mut attempts = self.machines.get(&identity.mac).map(|known| known.attempts.clone()).unwrap_or_default();
-        attempts.begin(told.2);
-        let session = Session { token, turn, told: Some(told), ..Session::begin(Step::Script, now) };
-        let Change { forgotten, events, .. } = self.answered(identity, session, remark, now);
-        let begin = || Box::new(Machine::begin(identity.clone(), Step::Script, now));
-        let machine = self.machines.entry(identity.mac).or_insert_with(begin);
-        machine.attempts = attempts;
-        Change { machine, forgotten, events }
+        let (turn, bundle) = (self.turns, told.2);
+        let session = Session { token: Some(token), turn, told: Some(told), ..Session::begin(Step::Script, now) };
+        let change = self.answered(identity, session, remark, now);
+        change.machine.attempts.begin(bundle);
+        change
     }
 
     /// The machine was sent to something that is no bundle.
@@ -273,12 +266,13 @@ impl Roster {
         let mac = identity.mac;
         let is_full = self.machines.len() >= MAX_MACHINES && !self.machines.contains_key(&mac);
         let forgotten = if is_full { self.forget_one() } else { None };
+        let Self { machines, tokens, journal, index, .. } = self;
         let begin = || Box::new(Machine::begin(Identity::of(mac), Step::Discover, now));
-        let machine = self.machines.entry(mac).or_insert_with(begin);
+        let machine = machines.entry(mac).or_insert_with(begin);
         if machine.identity != *identity {
-            self.index.remove(&machine.identity);
+            index.remove(&machine.identity);
             machine.identity = identity.clone();
-            self.index.add(identity);
+            index.add(identity);
         }
         machine.last_seen = now;
         let is_firmware = machine.session.step < Step::Script;
@@ -297,35 +291,27 @@ impl Roster {
             }
             machine.rounds.push(now);
         }
-        let mut events = if goes_on { Vec::new() } else { self.journal.begin(mac, started) };
-        self.replace(mac, Session { started, ..session });
+        if let Some(over) = machine.replace(Session { started, ..session }) {
+            tokens.remove(&over);
+        }
+        let mut events = if goes_on { Vec::new() } else { journal.begin(mac, started) };
         let sighting = Sighting { step: Step::Script, seen: Seen::ByMac, sent: None, remark };
-        events.extend(self.journal.note(mac, started, &sighting, now));
-        Change { machine: &self.machines[&mac], forgotten, events }
+        events.extend(journal.note(mac, started, &sighting, now));
+        Change { machine, forgotten, events }
     }
 
     /// Begins a boot; what was not written down yet of the one before is to be. A machine that waits to be approved keeps
     /// its code: it begins anew every half minute, and somebody may be about to type it.
     fn begin(&mut self, mac: Mac, session: Session) -> Vec<Event> {
         let events = self.journal.begin(mac, session.started);
-        let before = self.machines.get(&mac).and_then(|machine| machine.session.sent_to.clone());
-        let sent_to = before.filter(|sent_to| PairingCode::of_sent_to(sent_to).is_some());
-        self.replace(mac, Session { sent_to, ..session });
-        events
-    }
-
-    /// Puts a new boot in the place of the last one, which may check in for a while yet.
-    fn replace(&mut self, mac: Mac, session: Session) {
-        let Some(machine) = self.machines.get_mut(&mac) else { return };
-        let before = std::mem::replace(&mut machine.session, session);
-        if !before.token.is_empty() {
-            if machine.earlier.len() >= MAX_EARLIER
-                && let Some(dropped) = machine.earlier.pop_back()
-            {
-                self.tokens.remove(&dropped.token);
+        if let Some(machine) = self.machines.get_mut(&mac) {
+            let before = machine.session.sent_to.clone();
+            let sent_to = before.filter(|sent_to| PairingCode::of_sent_to(sent_to).is_some());
+            if let Some(over) = machine.replace(Session { sent_to, ..session }) {
+                self.tokens.remove(&over);
             }
-            machine.earlier.push_front(Session { vitals: None, ..before });
         }
+        events
     }
 
     /// Every machine that is known.
@@ -358,15 +344,6 @@ impl Roster {
         self.journal.quiet(now, all)
     }
 
-    /// Whether a machine boots in a circle: it began boot after boot in a short time, and loaded nothing.
-    #[must_use]
-    pub fn circles(&self, mac: &Mac, now: SystemTime) -> bool {
-        self.machines.get(mac).is_some_and(|machine| {
-            let is_recent = |at: &&SystemTime| now.duration_since(**at).is_ok_and(|age| age <= ROUNDS_WITHIN);
-            machine.rounds.iter().filter(is_recent).count() >= MAX_ROUNDS
-        })
-    }
-
     /// What a machine that cannot load `failed` had better boot: what it last came up with, or else the newest release
     /// of that profile that any machine came up with.
     #[must_use]
@@ -379,9 +356,9 @@ impl Roster {
 
     /// The bundle the boot with `token` was told to load.
     #[must_use]
-    pub fn told(&self, token: &str) -> Option<BundleId> {
-        let machine = self.machines.get(self.tokens.get(token)?)?;
-        let session = machine.sessions().find(|session| session.token == token)?;
+    pub fn told(&self, token: Token) -> Option<BundleId> {
+        let machine = self.machines.get(self.tokens.get(&token)?)?;
+        let session = machine.sessions().find(|session| session.token == Some(token))?;
         session.told.as_ref().map(|(_, _, bundle)| *bundle)
     }
 }
@@ -401,9 +378,32 @@ impl Machine {
         }
     }
 
+    /// Whether it boots in a circle: it began boot after boot in a short time, and loaded nothing.
+    #[must_use]
+    pub fn circles(&self, now: SystemTime) -> bool {
+        let is_recent = |at: &&SystemTime| now.duration_since(**at).is_ok_and(|age| age <= ROUNDS_WITHIN);
+        self.rounds.iter().filter(is_recent).count() >= MAX_ROUNDS
+    }
+
+    /// Puts a new boot in the place of the last one, which may check in for a while yet. The token of a boot that may not
+    /// any more, because there are too many since.
+    fn replace(&mut self, session: Session) -> Option<Token> {
+        let before = std::mem::replace(&mut self.session, session);
+        before.token?;
+        let is_full = self.earlier.len() >= MAX_EARLIER;
+        let over = if is_full { self.earlier.pop_back() } else { None };
+        self.earlier.push_front(Session { vitals: None, ..before });
+        over.and_then(|session| session.token)
+    }
+
     /// Its boots, the last one first.
     pub(super) fn sessions(&self) -> impl Iterator<Item = &Session> {
         std::iter::once(&self.session).chain(&self.earlier)
+    }
+
+    /// What its boots check in with that had a script.
+    pub(super) fn tokens(&self) -> impl Iterator<Item = Token> {
+        self.sessions().filter_map(|session| session.token)
     }
 
     fn sessions_mut(&mut self) -> impl Iterator<Item = &mut Session> {
@@ -419,7 +419,7 @@ impl Machine {
 impl Session {
     fn begin(step: Step, now: SystemTime) -> Self {
         Self {
-            token: String::new(),
+            token: None,
             started: now,
             turn: 0,
             told: None,

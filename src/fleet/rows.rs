@@ -124,7 +124,7 @@ pub(super) async fn save_sessions(
     for machines in pieces(machines) {
         // Before its script a boot has no token; machine and start name it, and the row is replaced when the script comes.
         let firmware = |machine: &Machine| format!("{} {}", machine.identity.mac, millis(machine.session.started));
-        let scripted = machines.iter().filter(|machine| !machine.session.token.is_empty());
+        let scripted = machines.iter().filter(|machine| machine.session.token.is_some());
         let scripted: Vec<String> = scripted.map(|machine| firmware(machine)).collect();
         for names in pieces(&scripted) {
             let statement = format!("DELETE FROM sessions WHERE token IN {}", engine.places(1, names.len()));
@@ -147,7 +147,7 @@ pub(super) async fn save_sessions(
         let mut insert = sqlx::query(AssertSqlSafe(statement));
         for machine in machines.iter().copied() {
             let session = &machine.session;
-            let token = if session.token.is_empty() { firmware(machine) } else { session.token.clone() };
+            let token = session.token.map_or_else(|| firmware(machine), |token| token.to_string());
             let told = session.told.as_ref();
             insert = insert
                 .bind(token)

@@ -12,6 +12,7 @@ use crate::model::checkin::orders::{Reboot, heard};
 use crate::model::manifest::tests::sample;
 use crate::model::plan::Published;
 use crate::model::timeline::Stage;
+use crate::model::token::tests::token;
 
 on_both! {
     of_two_boots_in_one_millisecond_the_second_is_the_last,
@@ -46,7 +47,7 @@ async fn what_was_said_is_there_when_the_database_is_opened_again(bed: &Bed) {
     let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_181_304_123);
     let fleet = Fleet::open(&bed.place).await.unwrap();
     fleet.reached(identity.mac, &sighting(Step::Discover), now);
-    fleet.scripted(&identity, &plan(), "t1".to_owned(), Some("a template failed".to_owned()), now);
+    fleet.scripted(&identity, &plan(), token(1), Some("a template failed".to_owned()), now);
     fleet.reached(identity.mac, &sighting(Step::Kernel), now);
     fleet.flush().await;
     let machines = Fleet::read(&bed.place).await.unwrap();
@@ -56,7 +57,7 @@ async fn what_was_said_is_there_when_the_database_is_opened_again(bed: &Bed) {
     assert_eq!(machines[0].session.told.as_ref().unwrap().1, 12);
     assert_eq!(machines[0].session.problems, ["a template failed"]);
     let again = Fleet::open(&bed.place).await.unwrap();
-    assert_eq!(again.told("t1"), Some(plan().published.bundle));
+    assert_eq!(again.told(token(1)), Some(plan().published.bundle));
 }
 
 async fn the_last_good_files_of_a_machine_survive_a_restart_and_shared_ones_are_kept_once(bed: &Bed) {
@@ -84,18 +85,18 @@ async fn a_locked_database_keeps_no_machine_from_its_script(bed: &Bed) {
     let fleet = Fleet::open(&bed.place).await.unwrap();
     let lock = bed.lock().await;
     let identity = Identity::of("52:54:00:00:00:01".parse().unwrap());
-    fleet.scripted(&identity, &plan(), "t1".to_owned(), None, SystemTime::now());
-    assert_eq!(fleet.told("t1"), Some(plan().published.bundle));
+    fleet.scripted(&identity, &plan(), token(1), None, SystemTime::now());
+    assert_eq!(fleet.told(token(1)), Some(plan().published.bundle));
     lock.rollback().await.unwrap();
     fleet.flush().await;
     assert_eq!(Fleet::read(&bed.place).await.unwrap().len(), 1, "written once the lock was gone");
 }
 
-/// A fleet with one machine that was told to boot and given the token `t1`, and what it reports.
+/// A fleet with one machine that was told to boot and given the token `token(1)`, and what it reports.
 async fn one_machine(place: &DatabasePlace) -> (Fleet, Identity, Report) {
     let fleet = Fleet::open(place).await.unwrap();
     let identity = Identity::of("52:54:00:00:00:01".parse().unwrap());
-    fleet.scripted(&identity, &plan(), "t1".to_owned(), None, SystemTime::now());
+    fleet.scripted(&identity, &plan(), token(1), None, SystemTime::now());
     let text = format!("bundle {}\nhostname vdi\nuptime 7\n", plan().published.bundle);
     (fleet, identity, Report::parse(text.as_bytes()).unwrap())
 }
@@ -105,12 +106,12 @@ async fn check_ins_after_the_first_wait_for_no_database_and_the_last_one_is_writ
     let list = Digest::of(b"list");
     let well = || Differences { boot: Vec::new(), packages: Some(Vec::new()) };
     report.inventory = Inventory::Here(Some(list));
-    fleet.check_in("t1", report.clone(), well(), SystemTime::now()).await.unwrap();
+    fleet.check_in(token(1), report.clone(), well(), SystemTime::now()).await.unwrap();
     let lock = bed.lock().await;
     report.inventory = Inventory::Earlier(list);
     for second in 0..QUEUE as u64 + 1000 {
         report.vitals.uptime = Some(Duration::from_secs(second));
-        let check_in = fleet.check_in("t1", report.clone(), Differences::default(), SystemTime::now());
+        let check_in = fleet.check_in(token(1), report.clone(), Differences::default(), SystemTime::now());
         assert!(check_in.now_or_never().expect("nothing is waited for").is_ok());
     }
     assert!(fleet.writes.capacity() > QUEUE / 2, "they take no place in the queue");
@@ -134,7 +135,7 @@ async fn a_list_of_packages_is_kept_though_its_machine_is_written_again_at_once(
     // The first waits for the database, so that the others come while it is being written.
     for report in [listing("vi-9-r0"), listing("vim-9-r0"), earlier] {
         let found = Differences { boot: Vec::new(), packages: Some(Vec::new()) };
-        fleet.check_in("t1", report, found, SystemTime::now()).await.unwrap();
+        fleet.check_in(token(1), report, found, SystemTime::now()).await.unwrap();
     }
     lock.rollback().await.unwrap();
     fleet.flush().await;
@@ -148,16 +149,16 @@ async fn an_order_stands_until_it_is_done_whatever_the_clock_says(bed: &Bed) {
     let now = SystemTime::now();
     fleet.order(mac, Order::Reboot(Reboot::Now));
     fleet.order(mac, Order::Message("hello".to_owned()));
-    fleet.check_in("t1", report.clone(), Differences::default(), now).await.unwrap();
+    fleet.check_in(token(1), report.clone(), Differences::default(), now).await.unwrap();
     let orders = Orders { interval: DEFAULT_INTERVAL, reboot: Some(Reboot::Now), message: Some("hello".to_owned()) };
     assert_eq!(fleet.orders(&mac), orders);
     // The server's clock was wrong.
     let before = now - Duration::from_secs(7200);
-    fleet.scripted(&identity, &plan(), "t2".to_owned(), None, before);
+    fleet.scripted(&identity, &plan(), token(2), None, before);
     let heard = Report { heard: Some(heard("hello")), ..report };
-    fleet.check_in("t2", heard.clone(), Differences::default(), before).await.unwrap();
+    fleet.check_in(token(2), heard.clone(), Differences::default(), before).await.unwrap();
     assert_eq!(fleet.orders(&mac), Orders { reboot: None, message: None, ..orders });
-    let over = fleet.check_in("t1", heard, Differences::default(), now).await.unwrap_err();
+    let over = fleet.check_in(token(1), heard, Differences::default(), now).await.unwrap_err();
     assert_eq!(over, CheckInError::Over(mac));
 }
 
@@ -194,13 +195,14 @@ async fn of_two_boots_in_one_millisecond_the_second_is_the_last(bed: &Bed) {
     let fleet = Fleet::open(&bed.place).await.unwrap();
     let identity = Identity::of("52:54:00:00:00:01".parse().unwrap());
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_181_304);
-    for token in ["t9", "t1", "t5"] {
-        fleet.scripted(&identity, &plan(), token.to_owned(), None, now);
+    for number in [9, 1, 5] {
+        fleet.scripted(&identity, &plan(), token(number), None, now);
     }
     fleet.flush().await;
     let machines = Fleet::read(&bed.place).await.unwrap();
     let last = &machines[0].session;
-    assert_eq!((last.token.as_str(), last.step_at, last.started), ("t5", last.started, now + Duration::from_millis(2)));
+    let then = now + Duration::from_millis(2);
+    assert_eq!((last.token, last.step_at, last.started), (Some(token(5)), then, then));
 }
 
 async fn the_events_of_a_machine_are_read_in_order_and_the_oldest_go(bed: &Bed) {
@@ -209,7 +211,7 @@ async fn the_events_of_a_machine_are_read_in_order_and_the_oldest_go(bed: &Bed) 
     let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_181_304);
     for boot in 0..1000 {
         let now = start + Duration::from_secs(boot);
-        fleet.scripted(&identity, &plan(), format!("t{boot}"), None, now);
+        fleet.scripted(&identity, &plan(), token(boot), None, now);
     }
     fleet.flush().await;
     let onlooker = Fleet::look_on(&bed.place).await.unwrap();
@@ -230,7 +232,7 @@ async fn steps_that_are_written_together_are_read_one_by_one(bed: &Bed) {
     fleet.reached(identity.mac, &sighting(Step::Offer), start + Duration::from_millis(1));
     let sent = Some(Sent { bytes: 70_000, of: 70_000, took: Duration::from_millis(40) });
     fleet.reached(identity.mac, &Sighting { sent, ..sighting(Step::Loader) }, start + Duration::from_millis(60));
-    fleet.scripted(&identity, &plan(), "t1".to_owned(), None, start + Duration::from_millis(70));
+    fleet.scripted(&identity, &plan(), token(1), None, start + Duration::from_millis(70));
     fleet.flush().await;
     let events = Fleet::look_on(&bed.place).await.unwrap().events(&identity.mac, 0).await.unwrap();
     let stages: Vec<&Stage> = events.iter().map(|(_, event)| &event.stage).collect();
@@ -255,7 +257,7 @@ async fn a_transaction_that_has_to_be_repeated_removes_what_is_old_all_the_same(
     let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_181_304);
     for boot in 0..60 {
         let now = start + Duration::from_secs(boot);
-        let machine = roster.scripted(&identity, &plan(), format!("t{boot:02}"), now).machine;
+        let machine = roster.scripted(&identity, &plan(), token(boot), now).machine;
         let write = [Write::Seen(Box::new(Row::of(machine)))];
         if boot == 59 {
             // What is written after what is old has been removed.
@@ -267,7 +269,7 @@ async fn a_transaction_that_has_to_be_repeated_removes_what_is_old_all_the_same(
     }
     let kept: Vec<String> =
         sqlx::query_scalar("SELECT token FROM sessions ORDER BY token").fetch_all(&other).await.unwrap();
-    assert_eq!((kept.len(), kept[0].as_str()), (50, "t10"));
+    assert_eq!((kept.len(), kept[0].as_str()), (50, token(10).to_string().as_str()));
 }
 
 async fn invented_addresses_fill_neither_the_memory_nor_the_queue_nor_delay_anybody(bed: &Bed) {
@@ -294,7 +296,7 @@ async fn invented_addresses_fill_neither_the_memory_nor_the_queue_nor_delay_anyb
     assert!(events <= 2 * MAX_EVENTS as i64, "{events}");
 }
 
-/// Two servers on one database, of which the first has a machine that was given the token `t1`.
+/// Two servers on one database, of which the first has a machine that was given the token `token(1)`.
 async fn two_servers(bed: &Bed) -> (Fleet, Fleet, Identity, Report) {
     let (one, identity, report) = one_machine(&bed.place).await;
     let other = Fleet::open(&bed.place).await.unwrap();
@@ -305,16 +307,16 @@ async fn two_servers(bed: &Bed) -> (Fleet, Fleet, Identity, Report) {
 async fn what_one_server_saw_the_other_knows(bed: &Bed) {
     let (one, other, identity, report) = two_servers(bed).await;
     let mac = identity.mac;
-    assert_eq!(other.told_by_any("t0").await, None);
-    assert_eq!(other.told_by_any("t1").await, Some(plan().published.bundle));
-    let first = other.check_in("t1", report.clone(), Differences::default(), SystemTime::now()).await.unwrap();
+    assert_eq!(other.told_by_any(token(0)).await, None);
+    assert_eq!(other.told_by_any(token(1)).await, Some(plan().published.bundle));
+    let first = other.check_in(token(1), report.clone(), Differences::default(), SystemTime::now()).await.unwrap();
     assert!(first.is_first);
     assert_eq!(other.lock().machine(&mac).unwrap().good, plan_told());
     // Whoever writes finds out what the others wrote.
     one.flush().await;
     let known = one.lock().machine(&mac).cloned().unwrap();
     assert_eq!((known.good, known.attempts.is_empty()), (plan_told(), true));
-    let second = one.check_in("t1", report, Differences::default(), SystemTime::now()).await.unwrap();
+    let second = one.check_in(token(1), report, Differences::default(), SystemTime::now()).await.unwrap();
     assert!(!second.is_first && !second.is_change);
 }
 
@@ -327,8 +329,8 @@ async fn what_is_older_is_not_written_over_what_another_server_wrote(bed: &Bed) 
     let (one, other, identity, report) = two_servers(bed).await;
     let row = one.lock().machine(&identity.mac).map(Row::of).unwrap();
     let later = SystemTime::now() + Duration::from_secs(5);
-    assert!(other.told_by_any("t1").await.is_some());
-    other.check_in("t1", report, Differences::default(), later).await.unwrap();
+    assert!(other.told_by_any(token(1)).await.is_some());
+    other.check_in(token(1), report, Differences::default(), later).await.unwrap();
     other.flush().await;
     // As if it had waited in the queue while the database was away.
     one.save(row, None);
@@ -341,12 +343,12 @@ async fn what_is_older_is_not_written_over_what_another_server_wrote(bed: &Bed) 
 
 async fn a_machine_that_is_forgotten_meanwhile_stops_no_writing(bed: &Bed) {
     let (one, other, identity, report) = two_servers(bed).await;
-    one.scripted(&identity, &plan(), "t2".to_owned(), None, SystemTime::now());
+    one.scripted(&identity, &plan(), token(2), None, SystemTime::now());
     let row = one.lock().machine(&identity.mac).map(Row::of).unwrap();
     one.flush().await;
     let later = SystemTime::now() + Duration::from_secs(5);
-    assert!(other.told_by_any("t2").await.is_some());
-    other.check_in("t2", report, Differences::default(), later).await.unwrap();
+    assert!(other.told_by_any(token(2)).await.is_some());
+    other.check_in(token(2), report, Differences::default(), later).await.unwrap();
     one.flush().await;
     Fleet::look_on(&bed.place).await.unwrap().forget(&identity.mac).await.unwrap();
     // As if it had waited in the queue: older than what the other one wrote, of a boot that is in no row any more.
@@ -358,17 +360,17 @@ async fn a_machine_that_is_forgotten_meanwhile_stops_no_writing(bed: &Bed) {
 async fn a_boot_that_another_server_began_ends_the_one_before(bed: &Bed) {
     let (one, other, identity, report) = two_servers(bed).await;
     let (now, well) = (SystemTime::now(), Differences::default);
-    one.check_in("t1", report.clone(), well(), now).await.unwrap();
+    one.check_in(token(1), report.clone(), well(), now).await.unwrap();
     let later = now + Duration::from_secs(60);
-    other.scripted(&identity, &plan(), "t2".to_owned(), None, later);
+    other.scripted(&identity, &plan(), token(2), None, later);
     other.flush().await;
     one.flush().await;
-    one.check_in("t2", report.clone(), well(), later + Duration::from_secs(60)).await.unwrap();
-    let over = one.check_in("t1", report.clone(), well(), later + Duration::from_secs(120)).await;
+    one.check_in(token(2), report.clone(), well(), later + Duration::from_secs(60)).await.unwrap();
+    let over = one.check_in(token(1), report.clone(), well(), later + Duration::from_secs(120)).await;
     assert_eq!(over, Err(CheckInError::Over(identity.mac)));
     one.flush().await;
     other.flush().await;
-    assert_eq!(other.check_in("t1", report, well(), later).await, Err(CheckInError::Over(identity.mac)));
+    assert_eq!(other.check_in(token(1), report, well(), later).await, Err(CheckInError::Over(identity.mac)));
 }
 
 #[tokio::test]
@@ -380,14 +382,14 @@ async fn a_database_that_is_gone_stops_no_boot_and_has_everything_once_it_is_bac
     server.order("stop");
     let refused = Fleet::read(&bed.place).await.unwrap_err();
     assert!(refused.to_string().starts_with("cannot use the fleet database postgres://bivouac@localhost/fleet0"));
-    fleet.check_in("t1", report.clone(), Differences::default(), SystemTime::now()).await.unwrap();
+    fleet.check_in(token(1), report.clone(), Differences::default(), SystemTime::now()).await.unwrap();
     for last in 0..100 {
-        let (identity, token) = (Identity::of(Mac([2, 0, 0, 0, 1, last])), format!("gone{last}"));
-        fleet.scripted(&identity, &plan(), token.clone(), None, SystemTime::now());
+        let (identity, token) = (Identity::of(Mac([2, 0, 0, 0, 1, last])), token(1000 + u64::from(last)));
+        fleet.scripted(&identity, &plan(), token, None, SystemTime::now());
         // It waits for the disk only until it is known that there is none.
-        fleet.check_in(&token, report.clone(), Differences::default(), SystemTime::now()).await.unwrap();
+        fleet.check_in(token, report.clone(), Differences::default(), SystemTime::now()).await.unwrap();
     }
-    assert_eq!(fleet.told_by_any("nobody's").await, None);
+    assert_eq!(fleet.told_by_any(token(7)).await, None);
     server.order("start");
     while fleet.known.is_lost() {
         tokio::time::sleep(Duration::from_millis(50)).await;

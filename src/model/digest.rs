@@ -39,7 +39,8 @@ impl Digest {
     /// The first twelve digits: enough for a person to tell bundles apart, not a name.
     #[must_use]
     pub fn short(&self) -> String {
-        hexadecimal(self.0.first_chunk::<6>().expect("there are 32"))
+        let first = self.0.first_chunk::<6>().expect("there are 32");
+        digits_of(first, &mut [0; 12]).to_owned()
     }
 
     /// The 32 bytes themselves.
@@ -137,17 +138,9 @@ macro_rules! written_in_hexadecimal {
 written_in_hexadecimal!(Digest, 32, "SHA-256");
 written_in_hexadecimal!(Digest512, 64, "SHA-512");
 
-/// Bytes as lower-case hexadecimal digits, two for each.
-#[must_use]
-pub fn hexadecimal(bytes: &[u8]) -> String {
-    let mut digits = vec![0; 2 * bytes.len()];
-    digits_of(bytes, &mut digits);
-    String::from_utf8(digits).expect("digits are ASCII")
-}
-
-/// The digits of `bytes`, written into `digits`, of which there are twice as many. Every URL of a boot has some, so they
-/// are not formatted one by one.
-fn digits_of<'a>(bytes: &[u8], digits: &'a mut [u8]) -> &'a str {
+/// The lower-case hexadecimal digits of `bytes`, written into `digits`, of which there are twice as many. Every URL of a
+/// boot has some, so they are not formatted one by one.
+pub(super) fn digits_of<'a>(bytes: &[u8], digits: &'a mut [u8]) -> &'a str {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let (pairs, _) = digits.as_chunks_mut::<2>();
     for (pair, byte) in pairs.iter_mut().zip(bytes) {
@@ -157,7 +150,7 @@ fn digits_of<'a>(bytes: &[u8], digits: &'a mut [u8]) -> &'a str {
 }
 
 /// Fills `bytes` from exactly twice as many lower-case digits. Upper case is refused, so that one digest has one name.
-fn decode(text: &str, bytes: &mut [u8]) -> Option<()> {
+pub(super) fn decode(text: &str, bytes: &mut [u8]) -> Option<()> {
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     if pairs.len() != bytes.len() || !rest.is_empty() {
         return None;

@@ -32,5 +32,6 @@ pub mod rollout;
 pub mod script;
 pub mod template;
 pub mod timeline;
+pub mod token;
 pub mod url;
 pub mod virtual_machine;

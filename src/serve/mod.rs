@@ -149,8 +149,8 @@ pub struct App {
     /// When the store was asked last.
     asked: Mutex<Option<Instant>>,
     bundles: Bundles,
-    /// What boots a bundle, without the token, by the base URL in it; of bundles that need no files of a machine's own.
-    scripts: Mutex<HashMap<(BundleId, String), BootScript>>,
+    /// What boots each bundle, without the token, by the base URL in it; of bundles that need no files of a machine's own.
+    scripts: Mutex<HashMap<BundleId, HashMap<String, BootScript>>>,
     blobs: Blobs,
     links: Links,
     own_files: OwnFiles,

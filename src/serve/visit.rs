@@ -1,5 +1,6 @@
 //! What a machine is sent that asks for its script: its bundle, a menu, its local disk, or what somebody chose.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -11,7 +12,7 @@ use super::rules::Rules;
 use super::{App, lock};
 use crate::fleet::{SERVER, Told as Good, Visitor};
 use crate::model::boot_guard::Attempts;
-use crate::model::digest::{Digest, hexadecimal};
+use crate::model::digest::Digest;
 use crate::model::identity::Identity;
 use crate::model::ledger::Fact;
 use crate::model::mac::Mac;
@@ -23,6 +24,7 @@ use crate::model::pairing::{PairingCode, UnknownPolicy};
 use crate::model::plan::{Asking, Catalog, Plan, Published, Refusal, Wanted, decide, follow, run};
 use crate::model::rollout::Release;
 use crate::model::script::{self, Boot, Offer};
+use crate::model::token::Token;
 use crate::store::{Store, StoreError};
 
 /// How many scripts are kept in memory: of a few bundles, at each of the addresses of this server.
@@ -362,18 +364,25 @@ impl App {
             error!(%mac, "the system gives no random numbers, so no machine can be given a token");
             return Err("the server has no random numbers, see its log".to_owned());
         };
-        let text = self.script(visit.base, &plan, &token, own_files.as_ref()).await?;
+        let text = self.script(visit.base, &plan, token, own_files.as_ref()).await?;
         let Published { release, bundle, .. } = &plan.published;
         info!(%mac, profile = %plan.profile, release, bundle = %bundle.short(), "script");
         self.fleet.scripted(visit.machine, &plan, token, alarm, SystemTime::now());
         Ok(text)
     }
 
-    async fn script(&self, base: &str, plan: &Plan, token: &str, own_files: Option<&Digest>) -> Result<String, String> {
+    async fn script(
+        &self,
+        base: &str,
+        plan: &Plan,
+        token: Token,
+        own_files: Option<&Digest>,
+    ) -> Result<String, String> {
         let Published { bundle, manifest, .. } = &plan.published;
         // Most machines boot what the one before them did.
-        let name = (*bundle, base.to_owned());
-        if let Some(script) = lock(&self.scripts).get(&name).filter(|_| own_files.is_none()) {
+        if own_files.is_none()
+            && let Some(script) = lock(&self.scripts).get(bundle).and_then(|by_base| by_base.get(base))
+        {
             return Ok(script.with(token));
         }
         let limit = self.bundles.command_line_limit(&self.store, *bundle).await.map_err(|error| error.to_string())?;
@@ -382,10 +391,10 @@ impl App {
         let text = script.with(token);
         if own_files.is_none() {
             let mut scripts = lock(&self.scripts);
-            if scripts.len() >= MAX_SCRIPTS {
+            if scripts.values().map(HashMap::len).sum::<usize>() >= MAX_SCRIPTS {
                 scripts.clear();
             }
-            scripts.insert(name, script);
+            scripts.entry(*bundle).or_default().insert(base.to_owned(), script);
         }
         Ok(text)
     }
@@ -402,9 +411,9 @@ fn new_code() -> Result<PairingCode, aws_lc_rs::error::Unspecified> {
     Ok(PairingCode::of_bits(u64::from_le_bytes(bytes)))
 }
 
-/// 128 random bits in hex: what only this boot knows.
-fn new_token() -> Result<String, aws_lc_rs::error::Unspecified> {
-    let mut bytes = [0; 16];
-    aws_lc_rs::rand::fill(&mut bytes)?;
-    Ok(hexadecimal(&bytes))
+/// What only this boot knows.
+fn new_token() -> Result<Token, aws_lc_rs::error::Unspecified> {
+    let mut bits = [0; 16];
+    aws_lc_rs::rand::fill(&mut bits)?;
+    Ok(Token::of_bits(bits))
 }

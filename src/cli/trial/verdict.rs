@@ -141,7 +141,7 @@ mod tests {
     /// A boot of which these problems are known; with vitals when it has checked in.
     fn session(problems: &[&str], vitals: Option<Vitals>) -> Session {
         Session {
-            token: String::new(),
+            token: None,
             started: NOW,
             turn: 1,
             told: None,

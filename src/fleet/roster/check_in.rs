@@ -8,6 +8,7 @@ use crate::model::boot::Step;
 use crate::model::checkin::{Differences, Inventory, Report};
 use crate::model::mac::Mac;
 use crate::model::manifest::BundleId;
+use crate::model::token::Token;
 
 /// What a check-in showed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,14 +50,15 @@ impl Roster {
     /// listed before. Nothing changes then.
     pub fn check_in(
         &mut self,
-        token: &str,
+        token: Token,
         report: Report,
         found: Differences,
         now: SystemTime,
     ) -> Result<(&mut Machine, Outcome, Vec<Event>), CheckInError> {
-        let mac = *self.tokens.get(token).ok_or(CheckInError::UnknownToken)?;
+        let mac = *self.tokens.get(&token).ok_or(CheckInError::UnknownToken)?;
         let machine = self.machines.get_mut(&mac).ok_or(CheckInError::UnknownToken)?;
-        let session = machine.sessions().find(|session| session.token == token).ok_or(CheckInError::UnknownToken)?;
+        let session =
+            machine.sessions().find(|session| session.token == Some(token)).ok_or(CheckInError::UnknownToken)?;
         let bundle = session.told.as_ref().map(|told| told.2).ok_or(CheckInError::UnknownToken)?;
         let is_later = |other: &Session| other.turn > session.turn && other.last_check_in.is_some();
         if machine.sessions().any(is_later) {
@@ -116,11 +118,11 @@ impl Roster {
 
 impl Machine {
     /// Makes the boot with this token the machine's last one; whether it was an earlier one.
-    fn take_up(&mut self, token: &str) -> bool {
-        let Some(place) = self.earlier.iter().position(|session| session.token == token) else { return false };
+    fn take_up(&mut self, token: Token) -> bool {
+        let Some(place) = self.earlier.iter().position(|session| session.token == Some(token)) else { return false };
         let Some(session) = self.earlier.remove(place) else { return false };
         let newer = std::mem::replace(&mut self.session, session);
-        if !newer.token.is_empty() {
+        if newer.token.is_some() {
             self.earlier.push_front(newer);
         }
         true

@@ -47,8 +47,8 @@ impl Roster {
     pub fn forget(&mut self, mac: &Mac) {
         let Some(machine) = self.machines.remove(mac) else { return };
         self.index.remove(&machine.identity);
-        for session in machine.sessions() {
-            self.tokens.remove(&session.token);
+        for token in machine.tokens() {
+            self.tokens.remove(&token);
         }
         self.journal.forget(mac);
     }

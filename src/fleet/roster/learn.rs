@@ -16,16 +16,15 @@ impl Roster {
         let mut machine = match self.machines.remove(&mac) {
             Some(ours) => {
                 self.index.remove(&ours.identity);
-                for session in ours.sessions() {
-                    self.tokens.remove(&session.token);
+                for token in ours.tokens() {
+                    self.tokens.remove(&token);
                 }
                 together(*ours, theirs)
             }
             None => theirs,
         };
         self.count(&mut machine);
-        let tokens = machine.sessions().map(|session| session.token.clone()).filter(|token| !token.is_empty());
-        self.tokens.extend(tokens.map(|token| (token, mac)));
+        self.tokens.extend(machine.tokens().map(|token| (token, mac)));
         self.index.add(&machine.identity);
         self.machines.insert(mac, Box::new(machine));
     }
@@ -36,7 +35,7 @@ impl Roster {
         let counted = machine.sessions().filter(|session| session.turn > 0);
         let newest = counted.map(|session| session.scripted_at).max();
         let is_new = |session: &&mut Session| {
-            session.turn == 0 && !session.token.is_empty() && newest.is_none_or(|newest| session.scripted_at > newest)
+            session.turn == 0 && session.token.is_some() && newest.is_none_or(|newest| session.scripted_at > newest)
         };
         let mut new: Vec<&mut Session> = machine.sessions_mut().filter(is_new).collect();
         new.sort_by_key(|session| session.scripted_at);
@@ -64,7 +63,7 @@ fn together(ours: Machine, theirs: Machine) -> Machine {
     let mut sessions = sessions.into_iter();
     // There is one at least: every machine has a last boot.
     let session = sessions.next().unwrap_or_else(|| Session::begin(Step::Discover, last_seen));
-    let earlier = sessions.filter(|session| !session.token.is_empty()).take(MAX_EARLIER);
+    let earlier = sessions.filter(|session| session.token.is_some()).take(MAX_EARLIER);
     let earlier = earlier.map(|session| Session { vitals: None, ..session }).collect();
     let (identity, attempts, good) = if is_theirs_later {
         (theirs.identity, theirs.attempts, theirs.good.or(ours.good))
@@ -88,7 +87,7 @@ fn spoken(machine: &Machine) -> Option<SystemTime> {
 
 /// Whether two servers mean the same boot. Of firmware both hear the same broadcasts, each at its own time.
 fn is_same(ours: &Session, theirs: &Session) -> bool {
-    if !ours.token.is_empty() || !theirs.token.is_empty() {
+    if ours.token.is_some() || theirs.token.is_some() {
         return ours.token == theirs.token;
     }
     let apart = ours.started.max(theirs.started).duration_since(ours.started.min(theirs.started)).unwrap_or_default();

@@ -4,6 +4,7 @@ use super::{SITE_INITRD, WHO, Word};
 use crate::model::cmdline::CommandLine;
 use crate::model::digest::Digest;
 use crate::model::manifest::{BundleId, Manifest};
+use crate::model::token::{DIGITS, Token};
 
 /// How often a machine tries to load a bundle before it asks for another one. The pauses between are 1, 2, 4, 8 and 16
 /// seconds: half a minute together.
@@ -55,13 +56,10 @@ pub struct BootScript {
 impl BootScript {
     /// The script of one boot, which checks in with `token`.
     #[must_use]
-    pub fn with(&self, token: &str) -> String {
-        [&self.before, token, &self.after].concat()
+    pub fn with(&self, token: Token) -> String {
+        [&self.before, token.digits(&mut [0; DIGITS]), &self.after].concat()
     }
 }
-
-/// How long a token is: 128 bits in hexadecimal digits.
-const TOKEN: usize = 32;
 
 /// Writes the script.
 ///
@@ -95,7 +93,7 @@ pub fn boot(boot: &Boot<'_>) -> Result<BootScript, ScriptError> {
         Word::of(word).ok_or_else(|| ScriptError::Word(word.chars().take(80).collect()))?;
     }
     let [start, rest] = line.around_token();
-    let length = CommandLine::length(&start) + TOKEN + rest.len();
+    let length = CommandLine::length(&start) + DIGITS + rest.len();
     if length > limit {
         return Err(ScriptError::TooLong { length, limit });
     }
@@ -138,11 +136,12 @@ mod tests {
     use super::*;
     use crate::model::cmdline::MAX_LENGTH;
     use crate::model::manifest::tests::sample;
+    use crate::model::token::tests::token;
 
     fn written(manifest: &Manifest, own_files: Option<&Digest>, limit: usize) -> Result<String, ScriptError> {
         let id = &manifest.id();
         let script = boot(&Boot { base: "http://10.0.0.1", bundle: id, manifest, own_files, limit })?;
-        Ok(script.with("t0"))
+        Ok(script.with(token(0)))
     }
 
     #[test]
@@ -154,7 +153,7 @@ mod tests {
             assert!(script.contains(&format!("http://10.0.0.1/b/{id}/{file}")), "{file}");
         }
         assert!(script.contains("apkovl=/vdi.apkovl.tar.gz"));
-        assert!(script.contains("bivouac=http://10.0.0.1/check-in/t0"));
+        assert!(script.contains("bivouac=http://10.0.0.1/check-in/00000000000000000000000000000000"));
         assert!(script.contains("initrd=initramfs-virt initrd=site.img"));
         assert!(script.contains("BOOTIF=01-${netX/mac:hexhyp}"));
         for line in script.lines().filter(|line| line.starts_with("kernel") || line.starts_with("initrd")) {
@@ -171,9 +170,10 @@ mod tests {
         let base = "http://10.0.0.1/?x=%20bivouac=http://10.0.0.1";
         let boot = Boot { base, bundle: id, manifest: &manifest, own_files: None, limit: MAX_LENGTH };
         let script = super::boot(&boot).unwrap();
-        let [empty, marked] = ["", "TOKEN"].map(|token| script.with(token));
-        assert_eq!(marked.replacen("TOKEN", "", 1), empty);
-        assert!(marked.contains(&format!(" bivouac={base}/check-in/TOKEN bivouac_bundle={id} ")), "{marked}");
+        let [one, two] = [token(1), token(2)];
+        let marked = script.with(one);
+        assert_eq!(marked.replacen(&one.to_string(), &two.to_string(), 1), script.with(two));
+        assert!(marked.contains(&format!(" bivouac={base}/check-in/{one} bivouac_bundle={id} ")), "{marked}");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use tracing::{debug, info, warn};
 use super::{Link, plain};
 use crate::fleet::{CheckInError, Outcome};
 use crate::model::checkin::{self, Differences, FULL, Report};
+use crate::model::token::Token;
 use crate::serve::App;
 
 /// A check-in whose token is in the URL, as it stands on the machine's kernel command line.
@@ -23,8 +24,8 @@ pub(super) async fn by_url(
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
     match body {
-        Ok(body) => check_in(&app, link, &token, &body).await,
-        Err(why) => too_long(&app, link, why),
+        Ok(body) => check_in(&app, &link, &token, &body).await,
+        Err(why) => too_long(&app, &link, why),
     }
 }
 
@@ -36,17 +37,17 @@ pub(super) async fn by_report(
 ) -> Response {
     match body {
         Ok(body) => match checkin::token(&body) {
-            Some(token) => check_in(&app, link, token, &body).await,
+            Some(token) => check_in(&app, &link, token, &body).await,
             None => {
                 app.check_ins.malformed.add();
                 plain(StatusCode::BAD_REQUEST, "the first line of a report is `token`, and this one's is not\n")
             }
         },
-        Err(why) => too_long(&app, link, why),
+        Err(why) => too_long(&app, &link, why),
     }
 }
 
-async fn check_in(app: &App, link: Link, token: &str, body: &[u8]) -> Response {
+async fn check_in(app: &App, link: &Link, token: &str, body: &[u8]) -> Response {
     let peer = link.peer.ip();
     let report = match Report::parse(body) {
         Ok(report) => report,
@@ -56,7 +57,13 @@ async fn check_in(app: &App, link: Link, token: &str, body: &[u8]) -> Response {
             return plain(StatusCode::BAD_REQUEST, format!("{problem}\n"));
         }
     };
-    let found = match app.fleet.told_by_any(token).await {
+    // What is no token was given to nobody.
+    let token = token.parse::<Token>().ok();
+    let told = match token {
+        Some(token) => app.fleet.told_by_any(token).await,
+        None => None,
+    };
+    let found = match told {
         Some(bundle) => match app.bundles.manifest(&app.store, bundle).await {
             Ok(manifest) => report.differences(&bundle, &manifest),
             Err(_) => Differences { boot: vec!["its bundle cannot be read from the store".to_owned()], packages: None },
@@ -65,7 +72,11 @@ async fn check_in(app: &App, link: Link, token: &str, body: &[u8]) -> Response {
         None => Differences::default(),
     };
     let (hostname, now) = (report.hostname.clone(), SystemTime::now());
-    let outcome = match app.fleet.check_in(token, report, found, now).await {
+    let outcome = match token {
+        Some(token) => app.fleet.check_in(token, report, found, now).await,
+        None => Err(CheckInError::UnknownToken),
+    };
+    let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(CheckInError::Unlisted) => {
             app.check_ins.unlisted.add();
@@ -104,7 +115,7 @@ fn log(outcome: &Outcome, hostname: &str) {
 }
 
 /// A report that is longer than any is, or that its machine did not send to its end.
-fn too_long(app: &App, link: Link, why: BytesRejection) -> Response {
+fn too_long(app: &App, link: &Link, why: BytesRejection) -> Response {
     app.check_ins.malformed.add();
     debug!(peer = %link.peer.ip(), %why, "a check-in was refused");
     why.into_response()
