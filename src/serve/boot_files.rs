@@ -82,8 +82,7 @@ impl BootFiles {
     fn base(&self, client: Client) -> Option<String> {
         let local = if self.http.ip().is_unspecified() { client.asked? } else { self.http.ip() };
         let (peer, local) = (SocketAddr::new(client.address, 0), SocketAddr::new(local, self.http.port()));
-        let link = Link { peer, local, scheme: Scheme::Http };
-        Some(self.app.rules().base(&link))
+        Some(self.app.rules().base(&Link::new(peer, local, Scheme::Http)).to_owned())
     }
 }
 

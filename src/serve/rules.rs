@@ -36,8 +36,8 @@ pub struct Rules {
 
 impl Rules {
     /// The base URL this client is told.
-    pub(super) fn base(&self, link: &Link) -> String {
-        self.advertise.clone().unwrap_or_else(|| link.base())
+    pub(super) fn base<'a>(&'a self, link: &'a Link) -> &'a str {
+        self.advertise.as_deref().unwrap_or(&link.base)
     }
 }
 

@@ -106,7 +106,7 @@ pub(super) async fn entry(
         let (peer, detail) = (Some(link.peer.ip()), "first script".to_owned());
         app.observe(Observed { mac: None, peer, step: Step::Ipxe, detail, sent: None });
     }
-    ipxe(script::entry(&app.rules().base(&link)))
+    ipxe(script::entry(app.rules().base(&link)))
 }
 
 /// The machine's own script. Whoever may not boot gets a script too, so that a person at the machine can read why; only
@@ -136,18 +136,11 @@ pub(super) async fn script(
         let why = "it boots in a circle: asked again and again and loaded nothing";
         warn!(%mac, "a machine boots in a circle and is told to rest");
         app.fleet.refused(&machine, why.to_owned(), now);
-        return ipxe(script::circle(&base, MAX_ROUNDS));
+        return ipxe(script::circle(base, MAX_ROUNDS));
     }
     let (named, id) = (rules.assignments.named(mac, &machine), MachineId::from(machine.mac));
-    let visit = Visit {
-        base: &base,
-        rules: &rules,
-        named,
-        id: &id,
-        machine: &machine,
-        good: good.as_ref(),
-        attempts: &attempts,
-    };
+    let visit =
+        Visit { base, rules: &rules, named, id: &id, machine: &machine, good: good.as_ref(), attempts: &attempts };
     match app.answer(&visit, &asking.choice, &asking.failed).await {
         Ok(text) => {
             app.arrived(mac);
@@ -156,7 +149,7 @@ pub(super) async fn script(
         Err(why) => {
             warn!(%mac, %why, "a machine was not given a bundle");
             app.fleet.refused(&machine, why.clone(), SystemTime::now());
-            ipxe(script::notice(&base, &why))
+            ipxe(script::notice(base, &why))
         }
     }
 }

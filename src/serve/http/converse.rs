@@ -55,7 +55,7 @@ const MAX_STREAMS: u32 = 32;
 const LARGE: u64 = 1 << 20;
 
 /// What every connection needs.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct House {
     pub(super) router: Router,
     pub(super) admission: Arc<Admission>,
@@ -74,7 +74,7 @@ pub(super) enum Problem {
 }
 
 /// Serves one connection until its peer, an error or `stop` ends it.
-pub(super) async fn converse(stream: TcpStream, tls: Option<TlsAcceptor>, house: House) -> Result<(), Problem> {
+pub(super) async fn converse(stream: TcpStream, tls: Option<TlsAcceptor>, house: Arc<House>) -> Result<(), Problem> {
     let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http };
     let link = Link::new(stream.peer_addr()?, stream.local_addr()?, scheme);
     stream.set_nodelay(true)?;
@@ -92,9 +92,10 @@ pub(super) async fn converse(stream: TcpStream, tls: Option<TlsAcceptor>, house:
 }
 
 /// HTTP/1.0 and 1.1.
-async fn speak_1(stream: impl Read + Write + Unpin + 'static, link: Link, house: House) -> Result<(), Problem> {
-    let stop = house.stop.clone();
-    let service = service_fn(move |request: Request<Incoming>| answer(house.clone(), request.map(Body::new), link));
+async fn speak_1(stream: impl Read + Write + Unpin + 'static, link: Link, house: Arc<House>) -> Result<(), Problem> {
+    let stop = house.stop.child_token();
+    let service =
+        service_fn(move |request: Request<Incoming>| answer(Arc::clone(&house), request.map(Body::new), link.clone()));
     let mut connection = std::pin::pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
@@ -110,9 +111,14 @@ async fn speak_1(stream: impl Read + Write + Unpin + 'static, link: Link, house:
 }
 
 /// HTTP/2.
-async fn speak_2(stream: impl Read + Write + Unpin + Send + 'static, link: Link, house: House) -> Result<(), Problem> {
-    let stop = house.stop.clone();
-    let service = service_fn(move |request: Request<Incoming>| answer(house.clone(), request.map(Body::new), link));
+async fn speak_2(
+    stream: impl Read + Write + Unpin + Send + 'static,
+    link: Link,
+    house: Arc<House>,
+) -> Result<(), Problem> {
+    let stop = house.stop.child_token();
+    let service =
+        service_fn(move |request: Request<Incoming>| answer(Arc::clone(&house), request.map(Body::new), link.clone()));
     let mut connection = std::pin::pin!(
         http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -130,18 +136,19 @@ async fn speak_2(stream: impl Read + Write + Unpin + Send + 'static, link: Link,
 }
 
 /// One request, told who asks, bounded in time, and let in when its answer is a large file.
-async fn answer(house: House, mut request: Request<Body>, link: Link) -> Result<Response, Infallible> {
+async fn answer(house: Arc<House>, mut request: Request<Body>, link: Link) -> Result<Response, Infallible> {
+    let (peer, is_local) = (link.peer.ip(), link.is_local());
     request.extensions_mut().insert(ConnectInfo(link));
     let manner = manner(request.headers().get(header::USER_AGENT));
-    let Ok(Ok(response)) = timeout(ANSWER_TIME, house.router.oneshot(request)).await else {
+    let Ok(Ok(response)) = timeout(ANSWER_TIME, house.router.clone().oneshot(request)).await else {
         return Ok(plain(StatusCode::REQUEST_TIMEOUT, "the request took too long\n"));
     };
     // The answer to HEAD has no body here.
     if response.body().size_hint().lower() < LARGE || response.extensions().get::<Prompt>().is_some() {
         return Ok(response);
     }
-    let standing = if link.is_local() { Standing::Local } else { Standing::Machine };
-    let client = Client { address: link.peer.ip(), standing, manner };
+    let standing = if is_local { Standing::Local } else { Standing::Machine };
+    let client = Client { address: peer, standing, manner };
     match house.admission.admit(client).await {
         Ok(slot) => Ok(response.map(|body| Body::new(Admitted { body, slot: Some(slot) }))),
         Err(SentAway { retry_after }) => {

@@ -37,7 +37,7 @@ pub(super) async fn loader(
     let content = Content::new([loader.bytes.clone()]);
     let mut response = blob::respond(request, content, About::immutable(&loader.digest, kind::of(&name)));
     response.extensions_mut().insert(Prompt);
-    noted(&app, link, &method, (&name, Step::Loader), response)
+    noted(&app, &link, &method, (&name, Step::Loader), response)
 }
 
 /// A file of a bundle.
@@ -70,7 +70,7 @@ pub(super) async fn file(
     };
     let request = blob::Request { method: &method, headers: &headers };
     let response = blob::respond(request, Content::new([bytes]), About::immutable(&file.digest, kind::of(&path)));
-    noted(&app, link, &method, (&path, file.step), response)
+    noted(&app, &link, &method, (&path, file.step), response)
 }
 
 /// The initrd with the files of a machine that were made from templates.
@@ -89,11 +89,11 @@ pub(super) async fn own(
     };
     let request = blob::Request { method: &method, headers: &headers };
     let response = blob::respond(request, Content::new(pieces), About::immutable(&digest, kind::of(SITE_INITRD)));
-    noted(&app, link, &method, (SITE_INITRD, Step::SiteInitrd), response)
+    noted(&app, &link, &method, (SITE_INITRD, Step::SiteInitrd), response)
 }
 
 /// Tells that a machine takes a file, and once more when the transfer has ended or broken off.
-fn noted(app: &Arc<App>, link: Link, method: &Method, (path, step): (&str, Step), response: Response) -> Response {
+fn noted(app: &Arc<App>, link: &Link, method: &Method, (path, step): (&str, Step), response: Response) -> Response {
     debug!(peer = %link.peer.ip(), path, "file");
     if method != Method::GET || !response.status().is_success() {
         return response;

@@ -33,12 +33,12 @@ pub(super) struct Door {
 }
 
 /// Serves connections to all doors until the house stops; then lets answers under way end.
-pub(super) async fn serve(doors: Vec<Door>, house: House) {
+pub(super) async fn serve(doors: Vec<Door>, house: Arc<House>) {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS.min(open_files() / 2)));
     let guests = Arc::new(Guests::default());
     let mut open = JoinSet::new();
     for door in doors {
-        open.spawn(keep(door, house.clone(), Arc::clone(&permits), Arc::clone(&guests)));
+        open.spawn(keep(door, Arc::clone(&house), Arc::clone(&permits), Arc::clone(&guests)));
     }
     while let Some(ended) = open.join_next().await {
         if let Err(panic) = ended {
@@ -48,7 +48,7 @@ pub(super) async fn serve(doors: Vec<Door>, house: House) {
 }
 
 /// Serves connections to one door.
-async fn keep(door: Door, house: House, permits: Arc<Semaphore>, guests: Arc<Guests>) {
+async fn keep(door: Door, house: Arc<House>, permits: Arc<Semaphore>, guests: Arc<Guests>) {
     let stop = house.stop.clone();
     let mut connections = JoinSet::new();
     // The permit comes before the connection: what is over the limit waits in the kernel's queue.
@@ -70,7 +70,7 @@ async fn keep(door: Door, house: House, permits: Arc<Semaphore>, guests: Arc<Gue
             continue;
         };
         let tls = door.tls.as_ref().and_then(|rules| rules.now().tls.clone()).map(TlsAcceptor::from);
-        let house = house.clone();
+        let house = Arc::clone(&house);
         connections.spawn(async move {
             let _place = place;
             if let Err(problem) = converse(stream, tls, house).await {
@@ -165,7 +165,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let house = House { router: Router::new(), admission: Arc::new(Admission::new(1)), stop: stop.clone() };
-        let server = tokio::spawn(serve(vec![Door { listener, tls: None }], house));
+        let server = tokio::spawn(serve(vec![Door { listener, tls: None }], Arc::new(house)));
         let client = TcpStream::connect(address).await.unwrap();
         client.try_write(b"GET / HTTP/1.1\r\nHo").unwrap();
         // Time runs by itself as long as nothing else happens: the answer is the end of the connection.

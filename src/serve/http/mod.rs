@@ -63,33 +63,30 @@ pub enum Scheme {
 }
 
 /// Both ends of a connection: who asks, and which of our addresses it reached.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Link {
     /// The client.
     pub peer: SocketAddr,
     /// The address it connected to, which is the one to tell it in URLs.
     pub local: SocketAddr,
-    /// How it speaks to us, and is told to.
-    pub scheme: Scheme,
+    /// The base URL it is told, unless the site advertises another: by this address, and spoken to as it speaks to us.
+    pub base: Arc<str>,
 }
 
 impl Link {
     /// The ends of a connection. An IPv4 client of an IPv6 socket is still an IPv4 client.
-    fn new(peer: SocketAddr, local: SocketAddr, scheme: Scheme) -> Self {
+    pub(super) fn new(peer: SocketAddr, local: SocketAddr, scheme: Scheme) -> Self {
         let plain = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
-        Self { peer: plain(peer), local: plain(local), scheme }
-    }
-
-    /// The base URL this client is told, unless the site advertises another.
-    pub(super) fn base(&self) -> String {
-        let (scheme, usual) = match self.scheme {
+        let (peer, local) = (plain(peer), plain(local));
+        let (scheme, usual) = match scheme {
             Scheme::Http => ("http", 80),
             Scheme::Https => ("https", 443),
         };
-        match self.local {
+        let base = match local {
             SocketAddr::V4(local) if local.port() == usual => format!("{scheme}://{}", local.ip()),
             local => format!("{scheme}://{local}"),
-        }
+        };
+        Self { peer, local, base: base.into() }
     }
 
     /// Whether the client is a program of this computer, such as a proxy before us.
@@ -144,11 +141,8 @@ pub(super) struct Ports {
 
 /// Serves until `stop`, then lets running transfers end.
 pub(super) async fn run(ports: Ports, app: Arc<App>, stop: CancellationToken) {
-    let house = House {
-        router: router(Arc::clone(&app)),
-        admission: Arc::new(Admission::new(app.transfers)),
-        stop: stop.clone(),
-    };
+    let house = House { router: router(Arc::clone(&app)), admission: Arc::new(Admission::new(app.transfers)), stop };
+    let house = Arc::new(house);
     let mut doors = vec![Door { listener: ports.http, tls: None }];
     doors.extend(ports.https.map(|listener| Door { listener, tls: Some(app.rules.clone()) }));
     let close_idle = async {
