@@ -299,15 +299,15 @@ impl Fleet {
     /// has its kernel, and a machine must boot with a dead database too.
     /// An `alarm` is something wrong that a person should know of although the machine boots.
     pub fn scripted(&self, identity: &Identity, plan: &Plan, token: Token, alarm: Option<String>, now: SystemTime) {
-        let forgotten = {
+        let (forgotten, events) = {
             let mut roster = self.lock();
-            let Change { forgotten, events, .. } = roster.scripted(identity, plan, token, now);
-            self.known.keep(events);
+            let Change { machine, forgotten, events } = roster.scripted(identity, plan, token, now);
             if let Some(why) = alarm {
-                roster.alarm(&identity.mac, why);
+                machine.alarm(why);
             }
-            forgotten
+            (forgotten, events)
         };
+        self.known.keep(events);
         self.forget(forgotten);
         self.known.changed(identity.mac);
     }

@@ -248,14 +248,6 @@ impl Roster {
         self.answered(identity, session, what, now)
     }
 
-    /// Something is wrong with the machine's boot although it was told to go on; a check-in does not take that away.
-    pub fn alarm(&mut self, mac: &Mac, why: String) {
-        if let Some(machine) = self.machines.get_mut(mac) {
-            machine.session.problems.push(why.clone());
-            machine.session.alarm = Some(why);
-        }
-    }
-
     /// The machine asked for a script and may not have one; `why` is what it was shown.
     pub fn refused(&mut self, identity: &Identity, why: String, now: SystemTime) -> Change<'_> {
         let session = Session { problems: vec![why.clone()], ..Session::begin(Step::Script, now) };
@@ -376,6 +368,12 @@ impl Machine {
             rounds: Vec::new(),
             conflicts: Vec::new(),
         }
+    }
+
+    /// Something is wrong with its boot although it was told to go on; a check-in does not take that away.
+    pub(super) fn alarm(&mut self, why: String) {
+        self.session.problems.push(why.clone());
+        self.session.alarm = Some(why);
     }
 
     /// Whether it boots in a circle: it began boot after boot in a short time, and loaded nothing.

@@ -57,8 +57,7 @@ impl<'a> Asking<'a> {
         for pair in query.split('&') {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             if let Some(place) = asking.place(name) {
-                let is_plain = !value.contains('%');
-                *place = if is_plain { value.into() } else { percent_decode_str(value).decode_utf8_lossy() };
+                *place = unescaped(value);
             }
         }
         asking
@@ -94,6 +93,16 @@ impl<'a> Asking<'a> {
         let hardware = Hardware { address, ..Hardware::from_texts(texts, self.cards()) };
         Identity { hardware, ..Identity::from_texts(mac, uuid, serial, platform, arch) }
     }
+}
+
+/// A value without its escapes. It is not longer than with them, so there is room at once.
+fn unescaped(value: &str) -> Cow<'_, str> {
+    if !value.bytes().any(|byte| byte == b'%') {
+        return value.into();
+    }
+    let mut bytes = Vec::with_capacity(value.len());
+    bytes.extend(percent_decode_str(value));
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()).into()
 }
 
 /// The first script.
