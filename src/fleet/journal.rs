@@ -181,7 +181,7 @@ impl Boot {
         self.pages.iter().all(|page| page.is_written)
     }
 
-    /// Writes these pages down.
+    /// Writes these pages down, in the order in which something happened last: a step may go on after the next has begun.
     fn write(&mut self, mac: Mac, wanted: impl Fn(&Page) -> bool) -> Vec<Event> {
         let began = self.began;
         let mut events = Vec::new();
@@ -195,6 +195,7 @@ impl Boot {
             }
             page.stage.remark = None;
         }
+        events.sort_by_key(|event| event.stage.last);
         events
     }
 }
@@ -277,6 +278,18 @@ mod tests {
         let noted = journal.quiet(at(1300), false);
         assert_eq!((noted.len(), noted[0].stage.broken, noted[0].stage.files), (1, 1, 0));
         assert!(journal.quiet(at(9000), true).is_empty() && journal.unwritten.is_empty());
+    }
+
+    #[test]
+    fn what_is_written_together_is_in_the_order_of_time() {
+        let mut journal = Journal::default();
+        // iPXE asks DHCP, and then for its first script.
+        for (step, millis) in [(Step::Ipxe, 0), (Step::Offer, 1), (Step::Ipxe, 59)] {
+            assert!(journal.note(MAC, at(0), &seen(step, None), at(millis)).is_empty());
+        }
+        let noted = journal.note(MAC, at(0), &seen(Step::Script, None), at(77));
+        let steps: Vec<_> = noted.iter().map(|event| (event.stage.step, event.stage.asked)).collect();
+        assert_eq!(steps, [(Step::Offer, 1), (Step::Ipxe, 2), (Step::Script, 1)]);
     }
 
     #[test]
