@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Value as Json, json};
 
 use super::progress::say;
-use super::vars;
+use super::vars::{self, Assigned};
 use crate::build::{BaseAccounts, Finding, Recipe};
 use crate::config::Settings;
 use crate::fleet::Fleet;
@@ -31,7 +31,7 @@ pub(super) struct RenderArgs {
     machine: Mac,
     /// A value of a variable, instead of the machine's or the profile's; may be repeated. A list has commas
     #[arg(long = "var", value_name = "NAME=VALUE")]
-    vars: Vec<String>,
+    vars: Vec<Assigned>,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -130,7 +130,7 @@ fn values(
     settings: &Settings,
     profile: &ProfileName,
     (machine, record): (&Mac, &Record),
-    written: &[String],
+    written: &[Assigned],
     renderer: &Renderer,
 ) -> anyhow::Result<Vars> {
     let assignments = &settings.assignments;

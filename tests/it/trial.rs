@@ -153,7 +153,6 @@ fn values_that_each_machine_has_are_asked_for_before_anything_is_started() {
         (&[][..], "add --var doors=VALUE (list) and --var seat=VALUE (integer: where it stands)\n"),
         (&["--var", "doors=a,b"], "and this one has none; add --var seat=VALUE"),
         (&["--var", "seat=front", "--var", "doors="], "the variable `seat` is of type integer, and `front` is not"),
-        (&["--var", "seat"], "`seat` is no value; write NAME=VALUE"),
         (&["--var", "seat=1", "--var", "seet=1"], "did you mean `seat`"),
     ] {
         let ran = site.tried(&[&["room"], arguments].concat());
@@ -161,6 +160,13 @@ fn values_that_each_machine_has_are_asked_for_before_anything_is_started() {
         assert!(ran.err.contains(said), "{arguments:?}: {}", ran.err);
     }
     assert!(!site.path("bin/qemu-system-x86_64.pid").exists());
+}
+
+#[test]
+fn what_is_no_value_is_refused_before_anything_is_looked_for() {
+    let ran = Site::new().run(&["try", "room", "--var", "seat"]);
+    assert_eq!(ran.code, Some(2), "{}", ran.err);
+    assert!(ran.err.contains("`seat` is no value; write NAME=VALUE"), "{}", ran.err);
 }
 
 #[test]

@@ -24,7 +24,8 @@ use super::machines::{LOOK_EVERY, News, boots, line};
 use super::progress::say;
 use super::report::plain;
 use super::to_publish::ToPublish;
-use super::{Outcome, loaders, pipeline, serve, vars};
+use super::vars::{self, Assigned};
+use super::{Outcome, loaders, pipeline, serve};
 use crate::config::{File, Settings};
 use crate::disk;
 use crate::fleet::{Fleet, Session};
@@ -87,7 +88,7 @@ pub(super) struct TryArgs {
     display: DisplayWord,
     /// A value of a variable, as a machine has it of its own; may be repeated. A list has commas
     #[arg(long = "var", value_name = "NAME=VALUE")]
-    vars: Vec<String>,
+    vars: Vec<Assigned>,
     /// What the machine reaches besides its server: nothing, or whatever this computer reaches, which then sees it as
     /// one of its machines
     #[arg(long, value_enum, default_value = "closed")]
@@ -217,7 +218,7 @@ async fn bundle(settings: &Settings, args: &TryArgs, out: &mut dyn Write) -> any
 
 /// The values of the machine: those that are written, of variables the bundle has, and of all that each machine has to
 /// have of its own.
-fn values(manifest: &Manifest, place: &Place, written: &[String]) -> anyhow::Result<Vars> {
+fn values(manifest: &Manifest, place: &Place, written: &[Assigned]) -> anyhow::Result<Vars> {
     let (mut own, profile) = (Vars::new(), &manifest.profile);
     if manifest.templates.is_none() {
         anyhow::ensure!(
