@@ -6,10 +6,9 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::progress::{Shown, say};
+use super::progress::{say, shown};
 use super::report::size;
 use crate::config::Settings;
-use crate::fetch::Progress as _;
 use crate::model::manifest::Manifest;
 use crate::model::name::{BundleRef, DEFAULT_CHANNEL, ProfileName};
 use crate::store::oci::{Export, Import};
@@ -135,13 +134,4 @@ fn stage(store: &Store, manifest: &Manifest) -> anyhow::Result<()> {
 fn summary(manifest: &Manifest) -> String {
     let bytes = manifest.blobs().fold(0_u64, |sum, (_, size)| sum.saturating_add(size));
     format!("{} {}: {} packages, {}", manifest.profile, manifest.id(), manifest.packages.len(), size(bytes))
-}
-
-/// Does work that takes a while, and shows how far it is.
-fn shown<T, E>(what: &str, total: u64, work: impl FnOnce(&mut dyn FnMut(u64)) -> Result<T, E>) -> Result<T, E> {
-    let progress = Shown::default();
-    progress.started(what, Some(total));
-    let done = work(&mut |bytes| progress.advanced(what, bytes));
-    progress.finished(what);
-    done
 }

@@ -218,6 +218,18 @@ pub(super) enum Command {
         #[arg(value_name = "REF")]
         reference: BundleRef,
     },
+    /// Look whether what is in the store is still as it was put there
+    ///
+    /// Reads every file of the bundles, published, imported or just built, and compares its SHA-256 with the one it is
+    /// stored under; 1 when something is damaged or missing. For a disk that is in doubt, or a copy of the state folder.
+    Verify {
+        /// Only this bundle: PROFILE, PROFILE@NUMBER, PROFILE:CHANNEL, or a bundle id or its beginning
+        #[arg(value_name = "REF")]
+        reference: Option<BundleRef>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Make the folder of a new profile, ready to build
     New {
         /// Its name

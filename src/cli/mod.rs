@@ -40,6 +40,7 @@ mod to_publish;
 mod trial;
 mod unchanged;
 mod vars;
+mod verify;
 mod whom;
 mod workshop;
 
@@ -162,6 +163,9 @@ fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
             }
             Command::Solve(args) => return solve::run(&settings, args, out).await,
             Command::Sbom { reference } => sbom::sbom(&settings, &reference, out)?,
+            Command::Verify { reference, json } => {
+                return verify::verify(&settings, reference.as_ref(), json, out);
+            }
             Command::Export { references, file, oci } => {
                 let form = if oci { air_gap::Form::Folder } else { air_gap::Form::Archive };
                 air_gap::export(&settings, &references, &file, form, out)?;

@@ -95,3 +95,12 @@ impl Shown {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Does work that takes a while, and shows how far it is.
+pub(super) fn shown<T>(what: &str, total: u64, work: impl FnOnce(&mut dyn FnMut(u64)) -> T) -> T {
+    let progress = Shown::default();
+    progress.started(what, Some(total));
+    let done = work(&mut |bytes| progress.advanced(what, bytes));
+    progress.finished(what);
+    done
+}

@@ -21,10 +21,12 @@ mod blobs;
 mod clean;
 pub mod oci;
 mod release;
+mod verify;
 
 use std::path::{Path, PathBuf};
 
 pub use release::{Publication, Release, SiteParts};
+pub use verify::{Damage, Inventory};
 
 use crate::disk::{self, DiskError};
 use crate::model::digest::Digest;

@@ -217,7 +217,7 @@ impl Store {
         Ok(self.numbers(profile)?.last().copied().unwrap_or(0))
     }
 
-    fn numbers(&self, profile: &ProfileName) -> Result<Vec<u64>, StoreError> {
+    pub(super) fn numbers(&self, profile: &ProfileName) -> Result<Vec<u64>, StoreError> {
         let folder = self.profile_path(profile).join("releases");
         if !folder.exists() {
             return Ok(Vec::new());
@@ -251,7 +251,7 @@ impl Store {
         self.profile_path(profile).join("channels").join(channel.as_str())
     }
 
-    fn site_path(&self, bundle: &BundleId) -> PathBuf {
+    pub(super) fn site_path(&self, bundle: &BundleId) -> PathBuf {
         self.root.join("sites").join(format!("{bundle}.json"))
     }
 }

@@ -51,4 +51,5 @@ mod timeline;
 mod trial;
 mod unchanged;
 mod vdi;
+mod verify;
 mod walk_through;
