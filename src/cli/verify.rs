@@ -11,6 +11,14 @@ use crate::config::Settings;
 use crate::model::name::BundleRef;
 use crate::store::{Damage, Store};
 
+/// What to do about files that are damaged or missing. No bundle carries what the site adds when it publishes one.
+const AMONG_FILES: &str = "next: import the bundles again, which replaces what is damaged of them; or remove these \
+                           files, and build and publish their profiles again, which also makes anew what this site added";
+
+/// What to do about the rest.
+const UNREADABLE: &str = "next: what cannot be read, or is no bundle, release or channel any more, has to come from a \
+                          backup of the store; look at the disk and at who may read it first";
+
 /// Reads the files of a bundle, or of all of them, and compares each with what its name says.
 pub(super) fn verify(
     settings: &Settings,
@@ -37,11 +45,14 @@ pub(super) fn verify(
         let what = format!("{}, {}, {}", count(bundles, "bundle"), count(files, "file"), size(bytes));
         match damages.len() {
             0 => writeln!(out, "{what}: all as they were stored")?,
-            damaged => writeln!(
-                out,
-                "{what}: {damaged} damaged\nnext: import the bundles again, which replaces what is damaged; or remove \
-                 these files and build their profiles again"
-            )?,
+            damaged => writeln!(out, "{what}: {damaged} damaged")?,
+        }
+        let is_file = |damage: &Damage| matches!(damage, Damage::File { .. });
+        if damages.iter().any(is_file) {
+            writeln!(out, "{AMONG_FILES}")?;
+        }
+        if !damages.iter().all(is_file) {
+            writeln!(out, "{UNREADABLE}")?;
         }
     }
     Ok(if damages.is_empty() { Outcome::Done } else { Outcome::Refused })

@@ -57,16 +57,14 @@ impl Inventory {
         self.files.values().fold(0, |sum, file| sum.saturating_add(file.size))
     }
 
-    fn add(&mut self, manifest: &Manifest, site: &[FileEntry]) {
-        let id = manifest.id();
-        let of = format!("{} {}", manifest.profile, id.short());
+    fn add(&mut self, bundle: &BundleId, manifest: &Manifest, site: &[FileEntry]) {
+        let of = format!("{} {}", manifest.profile, bundle.short());
         let files = manifest.files().chain(site).map(|file| (file.sha256, file.size, file.name.clone()));
         let packages = manifest.packages.iter().map(|package| (package.sha256, package.size, package.file_name()));
         for (digest, size, name) in files.chain(packages) {
             let needed = self.files.entry(digest).or_insert_with(|| Needed { size, by: BTreeSet::new() });
             needed.by.insert(format!("{name} of {of}"));
         }
-        self.bundles.insert(id);
     }
 
     /// What can be read; what cannot is damage.
@@ -117,10 +115,14 @@ impl Store {
 
     fn take_stock(&self, manifest: &Manifest, inventory: &mut Inventory) {
         let bundle = manifest.id();
+        // What was built last is published, mostly.
+        if !inventory.bundles.insert(bundle) {
+            return;
+        }
         // One that was not published here has none.
         let site = if self.site_path(&bundle).exists() { inventory.take(self.site_parts(&bundle)) } else { None };
         let site: Vec<FileEntry> = site.into_iter().flat_map(|site| [site.initrd, site.index]).collect();
-        inventory.add(manifest, &site);
+        inventory.add(&bundle, manifest, &site);
     }
 
     /// Reads every file of an inventory, and tells `progress` how many bytes each should have; what is damaged.

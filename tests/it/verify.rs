@@ -82,6 +82,50 @@ fn what_is_removed_is_made_anew_by_a_build() {
 }
 
 #[test]
+fn what_the_site_added_is_found_too_and_is_made_anew_by_publishing() {
+    let site = Site::published();
+    let id = site.run(&["list"]).out.lines().nth(1).unwrap().split_whitespace().nth(1).unwrap().to_owned();
+    let parts = fs::read_dir(site.path("state/store/sites")).unwrap().next().unwrap().unwrap().path();
+    let list: Value = serde_json::from_str(&fs::read_to_string(&parts).unwrap()).unwrap();
+    let digest = list["initrd"]["sha256"].as_str().unwrap();
+    let initrd = site.path("state/store/blobs").join(&digest[..2]).join(digest);
+    spoil(&initrd);
+    let ran = verify(&site, &[]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.out.contains(&format!("    site.img of hello {id}\n")), "{}", ran.out);
+    fs::remove_file(&initrd).unwrap();
+    for command in ["build", "publish"] {
+        let ran = site.run(&[command, "hello"]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+    }
+    assert_eq!(verify(&site, &[]).code, Some(0));
+    // What was built last is what is published: its list is read, and told, once.
+    fs::write(&parts, "nonsense").unwrap();
+    let ran = verify(&site, &[]);
+    assert_eq!(
+        (ran.code, ran.out.matches(parts.file_name().unwrap().to_str().unwrap()).count()),
+        (Some(1), 1),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_told_with_what_to_do_and_hides_no_other() {
+    let site = Site::published();
+    let (kernel, modloop) = (blob(&site, "kernel"), blob(&site, "modloop"));
+    // Root may read whatever is a file.
+    fs::remove_file(&kernel).unwrap();
+    fs::create_dir(&kernel).unwrap();
+    let ran = verify(&site, &[]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let name = kernel.file_name().unwrap().to_str().unwrap();
+    assert!(ran.out.contains(name) && ran.out.contains(": 1 damaged\nnext: what cannot be read"), "{}", ran.out);
+    spoil(&modloop);
+    let ran = verify(&site, &[]);
+    assert!(ran.out.contains(": 2 damaged\nnext: import the bundles again"), "{}", ran.out);
+}
+
+#[test]
 fn a_damaged_bundle_or_channel_hides_no_other_and_one_that_does_not_exist_is_said() {
     let site = Site::published();
     let store = site.path("state/store");
@@ -92,8 +136,8 @@ fn a_damaged_bundle_or_channel_hides_no_other_and_one_that_does_not_exist_is_sai
     assert_eq!(ran.code, Some(1), "{ran:?}");
     let name = bundle.file_name().unwrap().to_str().unwrap();
     assert!(ran.out.contains(name) && ran.out.contains("channels/stable"), "{}", ran.out);
-    // What the build left is the same bundle.
-    assert!(ran.out.contains("1 bundle, "), "{}", ran.out);
+    // What the build left is the same bundle; nobody is told to remove records.
+    assert!(ran.out.contains("1 bundle, ") && !ran.out.contains("remove"), "{}", ran.out);
     let ran = verify(&site, &["hello@7"]);
     assert!(ran.code == Some(2) && ran.err.contains("has no release 7"), "{ran:?}");
 }
