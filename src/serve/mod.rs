@@ -22,6 +22,7 @@ pub mod port_owner;
 mod rollouts;
 pub mod rules;
 pub mod tftp;
+mod tokens;
 mod udp;
 mod virtual_machines;
 mod visit;
@@ -53,6 +54,7 @@ use self::own_files::OwnFiles;
 use self::port_owner::Protocol;
 use self::rules::{InForce, Rules};
 use self::tftp::TftpServer;
+use self::tokens::Tokens;
 use crate::fleet::{Fleet, Seen, Sighting};
 use crate::mirror::Mirror;
 use crate::model::alpine::Arch;
@@ -153,6 +155,7 @@ pub struct App {
     scripts: Mutex<HashMap<BundleId, HashMap<String, BootScript>>>,
     blobs: Blobs,
     links: Links,
+    tokens: Tokens,
     own_files: OwnFiles,
     mirror: Option<Mirror>,
     /// What clients of DHCP made of its answers.
@@ -182,6 +185,7 @@ impl App {
             scripts: Mutex::default(),
             blobs: Blobs::default(),
             links: Links::default(),
+            tokens: Tokens::default(),
             own_files: OwnFiles::default(),
             mirror: options.mirror.clone(),
             attempts: Arc::default(),

@@ -360,7 +360,7 @@ impl App {
         if let Some(alarm) = &alarm {
             warn!(%mac, bundle = %plan.published.bundle.short(), "{alarm}");
         }
-        let Ok(token) = new_token() else {
+        let Ok(token) = self.tokens.next() else {
             error!(%mac, "the system gives no random numbers, so no machine can be given a token");
             return Err("the server has no random numbers, see its log".to_owned());
         };
@@ -409,11 +409,4 @@ fn new_code() -> Result<PairingCode, aws_lc_rs::error::Unspecified> {
     let mut bytes = [0; 8];
     aws_lc_rs::rand::fill(&mut bytes)?;
     Ok(PairingCode::of_bits(u64::from_le_bytes(bytes)))
-}
-
-/// What only this boot knows.
-fn new_token() -> Result<Token, aws_lc_rs::error::Unspecified> {
-    let mut bits = [0; 16];
-    aws_lc_rs::rand::fill(&mut bits)?;
-    Ok(Token::of_bits(bits))
 }
