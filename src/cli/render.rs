@@ -1,6 +1,7 @@
 //! `bivouac render`: what templates make of a machine, from the working copy.
 
 use std::io::Write;
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -97,15 +98,15 @@ pub(super) async fn render(settings: &Settings, args: RenderArgs, out: &mut dyn 
 }
 
 /// What a machine said of itself, and what people said of it.
-async fn known(settings: &Settings, mac: Mac) -> anyhow::Result<(Identity, Record)> {
+async fn known(settings: &Settings, mac: Mac) -> anyhow::Result<(Arc<Identity>, Record)> {
     let place = settings.fleet();
     if place.is_absent() {
-        return Ok((Identity::of(mac), Record::default()));
+        return Ok((Identity::of(mac).into(), Record::default()));
     }
     let fleet = Fleet::look_on(&place).await?;
     let found = fleet.machines().await?.into_iter().map(|machine| machine.identity).find(|known| known.mac == mac);
     let record = fleet.book().read().await?.record(&mac.into()).cloned();
-    Ok((found.unwrap_or_else(|| Identity::of(mac)), record.unwrap_or_default()))
+    Ok((found.unwrap_or_else(|| Identity::of(mac).into()), record.unwrap_or_default()))
 }
 
 /// The path of a file, which may be written with a slash before it or with the template's name.

@@ -356,7 +356,7 @@ mod tests {
             }
             known.claimed(mac(last));
         }
-        let script = known.roster().sent_to(&Identity::of(mac(7)), "local disk".to_owned(), now).events.len();
+        let script = known.roster().sent_to(&Identity::of(mac(7)).into(), "local disk".to_owned(), now).events.len();
         assert_eq!(script, 3, "what its firmware did, and its script");
         known.settle(false);
         assert!(known.take_events(true).is_empty());

@@ -1,6 +1,7 @@
 //! The fleet in its database: one row for each machine, one for each of its boots, and what happened at each.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sqlx::any::AnyRow;
@@ -63,7 +64,7 @@ impl Row {
     pub(super) fn of(machine: &Machine) -> Self {
         let Machine { identity, first_seen, last_seen, session, attempts, conflicts, .. } = machine;
         Self(Machine {
-            identity: identity.clone(),
+            identity: Arc::clone(identity),
             first_seen: *first_seen,
             last_seen: *last_seen,
             session: session.clone(),
@@ -75,12 +76,12 @@ impl Row {
         })
     }
 
-    pub(super) const fn mac(&self) -> Mac {
+    pub(super) fn mac(&self) -> Mac {
         self.0.identity.mac
     }
 
     /// The boot it is of.
-    const fn boot(&self) -> (Mac, SystemTime) {
+    fn boot(&self) -> (Mac, SystemTime) {
         (self.0.identity.mac, self.0.session.started)
     }
 
@@ -469,7 +470,8 @@ fn machine(row: &AnyRow) -> Result<Machine, sqlx::Error> {
             platform: optional("platform")?,
             buildarch: optional("buildarch")?,
             hardware: hardware.unwrap_or_default(),
-        },
+        }
+        .into(),
         first_seen: time("first_seen")?,
         last_seen: time("last_seen")?,
         session: Session {

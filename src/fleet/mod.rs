@@ -158,7 +158,7 @@ pub struct Made {
 #[derive(Debug)]
 pub struct Visitor {
     /// Who it is: what it says, with the address under which it is kept.
-    pub identity: Identity,
+    pub identity: Arc<Identity>,
     /// What a person should look at, if nobody was told before.
     pub alarm: Option<String>,
     /// Whether it boots in a circle.
@@ -268,7 +268,7 @@ impl Fleet {
     }
 
     /// Who asks for a script, and what is remembered of it.
-    pub fn recognise(&self, identity: Identity, now: SystemTime) -> Visitor {
+    pub fn recognise(&self, identity: Arc<Identity>, now: SystemTime) -> Visitor {
         let patience = self.interval * census::MISSED;
         let (recognised, circles, good, attempts) = {
             let mut roster = self.lock();
@@ -291,14 +291,21 @@ impl Fleet {
 
     /// The machine that has a card, as it said of itself when it last booted.
     #[must_use]
-    pub fn machine_with(&self, card: &Mac) -> Option<Identity> {
-        self.lock().machine_with(card).map(|machine| machine.identity.clone())
+    pub fn machine_with(&self, card: &Mac) -> Option<Arc<Identity>> {
+        self.lock().machine_with(card).map(|machine| Arc::clone(&machine.identity))
     }
 
     /// A machine was told to boot `plan` and checks in with `token`. Returns at once: it is on disk long before the machine
     /// has its kernel, and a machine must boot with a dead database too.
     /// An `alarm` is something wrong that a person should know of although the machine boots.
-    pub fn scripted(&self, identity: &Identity, plan: &Plan, token: Token, alarm: Option<String>, now: SystemTime) {
+    pub fn scripted(
+        &self,
+        identity: &Arc<Identity>,
+        plan: &Plan,
+        token: Token,
+        alarm: Option<String>,
+        now: SystemTime,
+    ) {
         let (forgotten, events) = {
             let mut roster = self.lock();
             let Change { machine, forgotten, events } = roster.scripted(identity, plan, token, now);
@@ -313,12 +320,12 @@ impl Fleet {
     }
 
     /// A machine asked for a script and may not have one; `why` is what it was shown.
-    pub fn refused(&self, identity: &Identity, why: String, now: SystemTime) {
+    pub fn refused(&self, identity: &Arc<Identity>, why: String, now: SystemTime) {
         self.answered(self.lock().refused(identity, why, now));
     }
 
     /// A machine was sent to something that is no bundle: its menu, its local disk, an entry of the site's menu.
-    pub fn sent_to(&self, identity: &Identity, what: String, now: SystemTime) {
+    pub fn sent_to(&self, identity: &Arc<Identity>, what: String, now: SystemTime) {
         self.answered(self.lock().sent_to(identity, what, now));
     }
 

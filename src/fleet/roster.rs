@@ -6,6 +6,7 @@ mod kin;
 mod learn;
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::journal::{Event, Journal, Seen, Sighting};
@@ -52,7 +53,7 @@ const FIRMWARE_PATIENCE: Duration = Duration::from_secs(600);
 #[derive(Debug, Clone, PartialEq)]
 pub struct Machine {
     /// Who it says it is.
-    pub identity: Identity,
+    pub identity: Arc<Identity>,
     /// When it was first seen.
     pub first_seen: SystemTime,
     /// When it was last seen.
@@ -197,7 +198,7 @@ impl Roster {
             return Reached::default();
         }
         let machine =
-            self.machines.entry(mac).or_insert_with(|| Box::new(Machine::begin(Identity::of(mac), step, now)));
+            self.machines.entry(mac).or_insert_with(|| Box::new(Machine::begin(Identity::of(mac).into(), step, now)));
         machine.last_seen = now;
         let session = &mut machine.session;
         let idle = now.duration_since(session.step_at).unwrap_or_default();
@@ -230,7 +231,7 @@ impl Roster {
     ///
     /// When the memory is full, the machine that was seen longest ago is forgotten, of those that never checked in if
     /// there is one.
-    pub fn scripted(&mut self, identity: &Identity, plan: &Plan, token: Token, now: SystemTime) -> Change<'_> {
+    pub fn scripted(&mut self, identity: &Arc<Identity>, plan: &Plan, token: Token, now: SystemTime) -> Change<'_> {
         let told = (plan.profile.clone(), plan.published.release, plan.published.bundle);
         let remark = format!("{} release {}, bundle {}", told.0, told.1, told.2.short());
         self.tokens.insert(token, identity.mac);
@@ -243,29 +244,35 @@ impl Roster {
     }
 
     /// The machine was sent to something that is no bundle.
-    pub fn sent_to(&mut self, identity: &Identity, what: String, now: SystemTime) -> Change<'_> {
+    pub fn sent_to(&mut self, identity: &Arc<Identity>, what: String, now: SystemTime) -> Change<'_> {
         let session = Session { sent_to: Some(what.clone()), ..Session::begin(Step::Script, now) };
         self.answered(identity, session, what, now)
     }
 
     /// The machine asked for a script and may not have one; `why` is what it was shown.
-    pub fn refused(&mut self, identity: &Identity, why: String, now: SystemTime) -> Change<'_> {
+    pub fn refused(&mut self, identity: &Arc<Identity>, why: String, now: SystemTime) -> Change<'_> {
         let session = Session { problems: vec![why.clone()], ..Session::begin(Step::Script, now) };
         self.answered(identity, session, format!("refused: {why}"), now)
     }
 
-    fn answered(&mut self, identity: &Identity, mut session: Session, remark: String, now: SystemTime) -> Change<'_> {
+    fn answered(
+        &mut self,
+        identity: &Arc<Identity>,
+        mut session: Session,
+        remark: String,
+        now: SystemTime,
+    ) -> Change<'_> {
         let mac = identity.mac;
         let is_full = self.machines.len() >= MAX_MACHINES && !self.machines.contains_key(&mac);
         let forgotten = if is_full { self.forget_one() } else { None };
         let Self { machines, tokens, journal, index, .. } = self;
-        let begin = || Box::new(Machine::begin(Identity::of(mac), Step::Discover, now));
+        let begin = || Box::new(Machine::begin(Identity::of(mac).into(), Step::Discover, now));
         let machine = machines.entry(mac).or_insert_with(begin);
         if machine.identity != *identity {
             index.remove(&machine.identity);
-            machine.identity = identity.clone();
             index.add(identity);
         }
+        machine.identity = Arc::clone(identity);
         machine.last_seen = now;
         let is_firmware = machine.session.step < Step::Script;
         // What somebody chose from its menu is part of the boot that showed the menu.
@@ -356,7 +363,7 @@ impl Roster {
 }
 
 impl Machine {
-    fn begin(identity: Identity, step: Step, now: SystemTime) -> Self {
+    fn begin(identity: Arc<Identity>, step: Step, now: SystemTime) -> Self {
         Self {
             identity,
             first_seen: now,

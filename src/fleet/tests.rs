@@ -43,7 +43,8 @@ fn sighting(step: Step) -> Sighting {
 }
 
 async fn what_was_said_is_there_when_the_database_is_opened_again(bed: &Bed) {
-    let identity = Identity::from_texts("52:54:00:00:00:01".parse().unwrap(), "", "PC 7", "efi", "x86_64");
+    let identity: Arc<Identity> =
+        Identity::from_texts("52:54:00:00:00:01".parse().unwrap(), "", "PC 7", "efi", "x86_64").into();
     let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_181_304_123);
     let fleet = Fleet::open(&bed.place).await.unwrap();
     fleet.reached(identity.mac, &sighting(Step::Discover), now);
@@ -84,7 +85,7 @@ async fn the_last_good_files_of_a_machine_survive_a_restart_and_shared_ones_are_
 async fn a_locked_database_keeps_no_machine_from_its_script(bed: &Bed) {
     let fleet = Fleet::open(&bed.place).await.unwrap();
     let lock = bed.lock().await;
-    let identity = Identity::of("52:54:00:00:00:01".parse().unwrap());
+    let identity: Arc<Identity> = Identity::of("52:54:00:00:00:01".parse().unwrap()).into();
     fleet.scripted(&identity, &plan(), token(1), None, SystemTime::now());
     assert_eq!(fleet.told(token(1)), Some(plan().published.bundle));
     lock.rollback().await.unwrap();
@@ -93,9 +94,9 @@ async fn a_locked_database_keeps_no_machine_from_its_script(bed: &Bed) {
 }
 
 /// A fleet with one machine that was told to boot and given the token `token(1)`, and what it reports.
-async fn one_machine(place: &DatabasePlace) -> (Fleet, Identity, Report) {
+async fn one_machine(place: &DatabasePlace) -> (Fleet, Arc<Identity>, Report) {
     let fleet = Fleet::open(place).await.unwrap();
-    let identity = Identity::of("52:54:00:00:00:01".parse().unwrap());
+    let identity: Arc<Identity> = Identity::of("52:54:00:00:00:01".parse().unwrap()).into();
     fleet.scripted(&identity, &plan(), token(1), None, SystemTime::now());
     let text = format!("bundle {}\nhostname vdi\nuptime 7\n", plan().published.bundle);
     (fleet, identity, Report::parse(text.as_bytes()).unwrap())
@@ -193,7 +194,7 @@ async fn a_database_of_an_older_program_is_brought_up_to_date_and_keeps_what_it_
 
 async fn of_two_boots_in_one_millisecond_the_second_is_the_last(bed: &Bed) {
     let fleet = Fleet::open(&bed.place).await.unwrap();
-    let identity = Identity::of("52:54:00:00:00:01".parse().unwrap());
+    let identity: Arc<Identity> = Identity::of("52:54:00:00:00:01".parse().unwrap()).into();
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_181_304);
     for number in [9, 1, 5] {
         fleet.scripted(&identity, &plan(), token(number), None, now);
@@ -207,7 +208,7 @@ async fn of_two_boots_in_one_millisecond_the_second_is_the_last(bed: &Bed) {
 
 async fn the_events_of_a_machine_are_read_in_order_and_the_oldest_go(bed: &Bed) {
     let fleet = Fleet::open(&bed.place).await.unwrap();
-    let identity = Identity::of("52:54:00:00:00:01".parse().unwrap());
+    let identity: Arc<Identity> = Identity::of("52:54:00:00:00:01".parse().unwrap()).into();
     let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_181_304);
     for boot in 0..1000 {
         let now = start + Duration::from_secs(boot);
@@ -225,7 +226,7 @@ async fn the_events_of_a_machine_are_read_in_order_and_the_oldest_go(bed: &Bed) 
 
 async fn steps_that_are_written_together_are_read_one_by_one(bed: &Bed) {
     let fleet = Fleet::open(&bed.place).await.unwrap();
-    let identity = Identity::of("52:54:00:00:00:01".parse().unwrap());
+    let identity: Arc<Identity> = Identity::of("52:54:00:00:00:01".parse().unwrap()).into();
     let start = SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_181_304_123);
     let said = |step, remark: &str| Sighting { remark: remark.to_owned(), ..sighting(step) };
     fleet.reached(identity.mac, &said(Step::Discover, "BIOS by PXE"), start);
@@ -253,7 +254,7 @@ async fn a_transaction_that_has_to_be_repeated_removes_what_is_old_all_the_same(
     let database = Database::open(&bed.place).await.unwrap();
     let other = bed.other().await;
     let mut roster = Roster::default();
-    let identity = Identity::of("52:54:00:00:00:01".parse().unwrap());
+    let identity: Arc<Identity> = Identity::of("52:54:00:00:00:01".parse().unwrap()).into();
     let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_181_304);
     for boot in 0..60 {
         let now = start + Duration::from_secs(boot);
@@ -297,7 +298,7 @@ async fn invented_addresses_fill_neither_the_memory_nor_the_queue_nor_delay_anyb
 }
 
 /// Two servers on one database, of which the first has a machine that was given the token `token(1)`.
-async fn two_servers(bed: &Bed) -> (Fleet, Fleet, Identity, Report) {
+async fn two_servers(bed: &Bed) -> (Fleet, Fleet, Arc<Identity>, Report) {
     let (one, identity, report) = one_machine(&bed.place).await;
     let other = Fleet::open(&bed.place).await.unwrap();
     one.flush().await;
@@ -384,7 +385,7 @@ async fn a_database_that_is_gone_stops_no_boot_and_has_everything_once_it_is_bac
     assert!(refused.to_string().starts_with("cannot use the fleet database postgres://bivouac@localhost/fleet0"));
     fleet.check_in(token(1), report.clone(), Differences::default(), SystemTime::now()).await.unwrap();
     for last in 0..100 {
-        let (identity, token) = (Identity::of(Mac([2, 0, 0, 0, 1, last])), token(1000 + u64::from(last)));
+        let (identity, token) = (Identity::of(Mac([2, 0, 0, 0, 1, last])).into(), token(1000 + u64::from(last)));
         fleet.scripted(&identity, &plan(), token, None, SystemTime::now());
         // It waits for the disk only until it is known that there is none.
         fleet.check_in(token, report.clone(), Differences::default(), SystemTime::now()).await.unwrap();

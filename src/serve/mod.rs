@@ -19,6 +19,7 @@ pub mod loaders;
 pub mod observe;
 pub mod own_files;
 pub mod port_owner;
+mod questions;
 mod rollouts;
 pub mod rules;
 pub mod tftp;
@@ -52,6 +53,7 @@ use self::links::Links;
 use self::observe::{Observed, Observer};
 use self::own_files::OwnFiles;
 use self::port_owner::Protocol;
+use self::questions::Questions;
 use self::rules::{InForce, Rules};
 use self::tftp::TftpServer;
 use self::tokens::Tokens;
@@ -155,6 +157,7 @@ pub struct App {
     scripts: Mutex<HashMap<BundleId, HashMap<String, BootScript>>>,
     blobs: Blobs,
     links: Links,
+    questions: Questions,
     tokens: Tokens,
     own_files: OwnFiles,
     mirror: Option<Mirror>,
@@ -185,6 +188,7 @@ impl App {
             scripts: Mutex::default(),
             blobs: Blobs::default(),
             links: Links::default(),
+            questions: Questions::default(),
             tokens: Tokens::default(),
             own_files: OwnFiles::default(),
             mirror: options.mirror.clone(),
@@ -308,7 +312,7 @@ impl Observer for App {
     }
 
     fn hardware(&self, mac: &Mac) -> Option<Hardware> {
-        self.fleet.machine_with(mac).map(|machine| machine.hardware)
+        self.fleet.machine_with(mac).map(|machine| machine.hardware.clone())
     }
 
     fn is_ignored(&self, mac: &Mac) -> bool {
@@ -317,7 +321,7 @@ impl Observer for App {
         if assignments.unknown != UnknownPolicy::Ignore {
             return false;
         }
-        let machine = self.fleet.machine_with(mac).unwrap_or_else(|| Identity::of(*mac));
+        let machine = self.fleet.machine_with(mac).unwrap_or_else(|| Identity::of(*mac).into());
         let named = assignments.named(*mac, &machine);
         let unknown = assignments.unknown(&named, &machine.mac.into(), &self.fleet.book().known());
         unknown == Some(UnknownPolicy::Ignore)

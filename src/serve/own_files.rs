@@ -45,7 +45,7 @@ pub(super) struct Told {
 #[derive(Debug, Clone, PartialEq)]
 struct Asked {
     bundle: BundleId,
-    machine: Identity,
+    machine: Arc<Identity>,
     labels: Labels,
     /// Values that the site file gives it.
     vars: Vars,
@@ -94,6 +94,10 @@ impl App {
         if plan.published.manifest.templates.is_none() {
             return Ok(Told { plan, own_files: None, alarm: None });
         }
+        Box::pin(self.files_of_templates(visit, plan)).await
+    }
+
+    async fn files_of_templates(&self, visit: &Visit<'_>, plan: Plan) -> Result<Told, String> {
         let vars = visit.rules.assignments.vars.get(&visit.named).cloned().unwrap_or_default();
         let why = match self.make(visit, vars, &plan).await {
             Ok(digest) => return Ok(Told { plan, own_files: Some(digest), alarm: None }),
@@ -152,7 +156,7 @@ impl App {
         let record = ledger.record(visit.id);
         let written = record.map(|record| record.vars.clone()).unwrap_or_default();
         let labels = labels_of(&visit.rules.assignments.labels, machine, record.map(|record| &record.labels));
-        let asked = Asked { bundle, machine: machine.clone(), labels, vars: vars.clone(), written };
+        let asked = Asked { bundle, machine: Arc::clone(machine), labels, vars: vars.clone(), written };
         let before = lock(&self.own_files.asked).get(&machine.mac).cloned();
         if let Some((_, digest)) = before.filter(|(last, _)| *last == asked)
             && lock(&self.own_files.made).initrds.contains_key(&digest)

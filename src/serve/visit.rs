@@ -42,7 +42,7 @@ pub(super) struct Visit<'a> {
     /// What it is called in the ledger.
     pub(super) id: &'a MachineId,
     /// Who it is.
-    pub(super) machine: &'a Identity,
+    pub(super) machine: &'a Arc<Identity>,
     /// What it last came up with as it was told to.
     pub(super) good: Option<&'a Good>,
     /// How often it was given the script of each bundle since it last came up with that one.
@@ -62,8 +62,7 @@ impl<'a> Visit<'a> {
 
 impl App {
     /// Who a machine is that asks; what is in doubt goes into the ledger, once.
-    pub(super) fn recognise(&self, mut identity: Identity, now: SystemTime) -> Visitor {
-        identity.hardware.relay = self.links.relay(&identity.mac);
+    pub(super) fn recognise(&self, identity: Arc<Identity>, now: SystemTime) -> Visitor {
         let mut visitor = self.fleet.recognise(identity, now);
         if let Some(text) = visitor.alarm.take() {
             let mac = visitor.identity.mac;
@@ -97,12 +96,12 @@ impl App {
             }
         };
         if !choice.is_empty() {
-            return self.chosen(visit, choice, policy, &catalog).await;
+            return Box::pin(self.chosen(visit, choice, policy, &catalog)).await;
         }
         if let Ok(failed) = failed.parse::<BundleId>()
             && policy != Policy::LocalDisk
         {
-            return self.fall_back(visit, &failed, policy, &catalog).await;
+            return Box::pin(self.fall_back(visit, &failed, policy, &catalog)).await;
         }
         match policy {
             Policy::Boot => {
@@ -110,7 +109,7 @@ impl App {
                 self.boot_guarded(visit, plan).await
             }
             Policy::LocalDisk => Ok(self.local_disk(visit)),
-            Policy::Ask => self.menu(visit, &catalog).await,
+            Policy::Ask => Box::pin(self.menu(visit, &catalog)).await,
         }
     }
 

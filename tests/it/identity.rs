@@ -1,5 +1,6 @@
 //! Who a machine is, through the front door: boots that say who asks, and what people see of them.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -68,6 +69,29 @@ fn a_machine_that_boots_by_another_of_its_cards_is_the_same_one_after_a_restart_
     let machines = until(&site, |machines| !machines.is_empty());
     assert_eq!((machines.len(), machines[0]["mac"].as_str()), (1, Some(ONE)));
     assert_eq!(machines[0]["conflicts"], serde_json::json!([]));
+}
+
+#[test]
+fn who_asks_in_the_same_words_as_before_is_known_again_and_from_another_address_is_seen_there() {
+    let (site, server) = served();
+    let question = format!("/script?mac={ONE}&uuid={UUID}&serial=PC%207&cards=-,{ONE},{TWO}");
+    let other = question.replacen(ONE, TWO, 1);
+    for address in [[127, 0, 0, 1], [127, 0, 0, 9], [127, 0, 0, 1]].map(IpAddr::from) {
+        for asked in [&question, &question, &other, &other] {
+            let script = server.get_from(address, asked);
+            assert!(script.contains("bivouac_bundle="), "{script}");
+        }
+        let is_there = |machine: &Value| machine["address"] == address.to_string();
+        let machines = until(&site, |machines| machines.iter().all(is_there) && !machines.is_empty());
+        assert_eq!((machines.len(), &machines[0]["serial"]), (1, &"PC 7".into()));
+        assert_eq!(machines[0]["cards"], serde_json::json!([ONE, TWO]));
+    }
+    // What is not as it was is another question.
+    server.get(&question.replace("PC%207", "PC%208"));
+    until(&site, |machines| machines[0]["serial"] == "PC 8");
+    let refused = server.get(&format!("{question}&choice=local-disk"));
+    assert!(refused.contains("may not choose"), "{refused}");
+    assert!(server.get(&question).contains("bivouac_bundle="));
 }
 
 #[test]

@@ -84,7 +84,7 @@ pub(super) async fn show(settings: &Settings, asked: &ShowMachineArgs, out: &mut
 
 /// What a machine says of itself, and who it is mistaken for.
 fn hardware(machine: &Machine) -> Vec<String> {
-    let Identity { mac, uuid, serial, hardware, .. } = &machine.identity;
+    let Identity { mac, uuid, serial, hardware, .. } = &*machine.identity;
     let said = |word: &str, text: &Option<String>| text.as_ref().map(|text| format!("{word} {text}"));
     let model: Vec<&str> =
         [&hardware.manufacturer, &hardware.product].into_iter().flatten().map(String::as_str).collect();

@@ -1,6 +1,7 @@
 //! Who asks for a script, of the machines that are known.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::{Event, Machine, Roster, Session};
@@ -74,7 +75,7 @@ fn names(identity: &Identity) -> impl Iterator<Item = &str> {
 #[derive(Debug, PartialEq)]
 pub struct Recognised {
     /// What it says, with the address under which it is kept.
-    pub identity: Identity,
+    pub identity: Arc<Identity>,
     /// A record that was made for a card of this machine and is no more.
     pub forgotten: Option<Mac>,
     /// Another machine that is in conflict with it now.
@@ -92,11 +93,8 @@ impl Roster {
     }
 
     /// Who `identity` is that asks for a script. A machine that was heard of within `patience` may be on.
-    pub fn recognise(&mut self, mut identity: Identity, patience: Duration, now: SystemTime) -> Recognised {
+    pub fn recognise(&mut self, identity: Arc<Identity>, patience: Duration, now: SystemTime) -> Recognised {
         let booted = identity.mac;
-        if !identity.hardware.cards.contains(&booted) {
-            identity.hardware.cards.push(booted);
-        }
         let kin = |mac: &Mac| {
             let machine = self.machine(mac).filter(|machine| !is_bare(machine))?;
             Some(Kin { identity: &machine.identity, may_be_on: may_be_on(machine, patience, now) })
@@ -122,7 +120,7 @@ impl Roster {
 
     /// The boot that began at a card is one of the machine at `key`.
     fn join(&mut self, key: Mac, recognised: &mut Recognised, now: SystemTime) {
-        let booted = std::mem::replace(&mut recognised.identity.mac, key);
+        let booted = std::mem::replace(&mut Arc::make_mut(&mut recognised.identity).mac, key);
         let is_new_card = self.index.owner(&booted).is_none();
         // What the firmware did with that card before anybody knew whose it is.
         if let Some(bare) = self.machines.remove(&booted) {
@@ -143,7 +141,7 @@ impl Roster {
         let with = conflict.with;
         let is_news = self.machines.get_mut(&with).is_some_and(|machine| machine.note_conflict(other));
         if with != visitor.mac && self.machines.len() < super::MAX_MACHINES {
-            let begin = || Box::new(Machine::begin(Identity::of(visitor.mac), Step::Discover, now));
+            let begin = || Box::new(Machine::begin(Identity::of(visitor.mac).into(), Step::Discover, now));
             self.machines.entry(visitor.mac).or_insert_with(begin).note_conflict(conflict);
         }
         is_news.then_some(text)
@@ -196,14 +194,14 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 + seconds)
     }
 
-    fn machine(cards: &[u8], uuid: &str) -> Identity {
+    fn machine(cards: &[u8], uuid: &str) -> Arc<Identity> {
         let all = cards.iter().map(|last| mac(*last)).collect();
         let hardware = Hardware { cards: all, ..Hardware::default() };
-        Identity { hardware, ..Identity::from_texts(mac(cards[0]), uuid, "", "efi", "x86_64") }
+        Identity { hardware, ..Identity::from_texts(mac(cards[0]), uuid, "", "efi", "x86_64") }.into()
     }
 
     /// It asks for its script, and its firmware before that; the address under which it is kept, and the alarm.
-    fn boots(roster: &mut Roster, identity: Identity, seconds: u64) -> (Mac, Option<String>) {
+    fn boots(roster: &mut Roster, identity: Arc<Identity>, seconds: u64) -> (Mac, Option<String>) {
         let sighting = Sighting { step: Step::Discover, seen: Seen::ByMac, sent: None, remark: String::new() };
         roster.reached(identity.mac, &sighting, at(seconds));
         let Recognised { identity, alarm, .. } = roster.recognise(identity, PATIENCE, at(seconds + 1));

@@ -22,6 +22,7 @@ use crate::model::mac::Mac;
 use crate::model::machine::MachineId;
 use crate::model::script;
 use crate::serve::App;
+use crate::serve::links::Links;
 use crate::serve::observe::{Observed, Observer as _};
 use crate::serve::visit::Visit;
 
@@ -81,17 +82,47 @@ impl<'a> Asking<'a> {
         })
     }
 
-    fn cards(&self) -> Vec<Mac> {
+    /// The cards, the one that boots among them.
+    fn cards(&self, booted: Mac) -> Vec<Mac> {
         let cards = self.cards.split(',').filter_map(|text| text.parse().ok());
-        cards.filter(Mac::is_unicast).take(MAX_CARDS).collect()
+        let mut cards: Vec<Mac> = cards.filter(Mac::is_unicast).take(MAX_CARDS).collect();
+        if !cards.contains(&booted) {
+            cards.push(booted);
+        }
+        cards
     }
 
-    fn identity(&self, mac: Mac, peer: IpAddr) -> Identity {
+    /// Who asks from `address`, if it says which network card it boots from.
+    fn identity(&self, address: IpAddr, links: &Links) -> Option<Identity> {
         let Self { uuid, serial, platform, arch, board, asset, maker, product, .. } = self;
+        let mac = self.mac.parse::<Mac>().ok().filter(Mac::is_unicast)?;
         let texts = HardwareTexts { board_serial: board, asset, manufacturer: maker, product };
-        let address = Some(peer.to_canonical());
-        let hardware = Hardware { address, ..Hardware::from_texts(texts, self.cards()) };
-        Identity { hardware, ..Identity::from_texts(mac, uuid, serial, platform, arch) }
+        let (address, relay) = (Some(address), links.relay(&mac));
+        let hardware = Hardware { address, relay, ..Hardware::from_texts(texts, self.cards(mac)) };
+        Some(Identity { hardware, ..Identity::from_texts(mac, uuid, serial, platform, arch) })
+    }
+}
+
+/// A question as it was understood.
+struct Asked<'a> {
+    who: Arc<Identity>,
+    choice: Cow<'a, str>,
+    failed: Cow<'a, str>,
+}
+
+impl<'a> Asked<'a> {
+    /// Nothing when it does not say which network card boots.
+    fn of(question: &'a str, address: IpAddr, app: &App) -> Option<Self> {
+        if let Some(who) = app.questions.who(question, address, |mac| app.links.relay(mac)) {
+            return Some(Self { who, choice: "".into(), failed: "".into() });
+        }
+        let asking = Asking::of(question);
+        let who = Arc::new(asking.identity(address, &app.links)?);
+        let Asking { choice, failed, .. } = asking;
+        if choice.is_empty() && failed.is_empty() {
+            app.questions.remember(question, &who);
+        }
+        Some(Self { who, choice, failed })
     }
 }
 
@@ -128,19 +159,19 @@ pub(super) async fn script(
 ) -> Response {
     let rules = app.rules();
     let base = rules.base(&link);
-    let asking = Asking::of(uri.query().unwrap_or_default());
-    debug!(peer = %link.peer, ?asking, "script asked for");
-    let Some(mac) = asking.mac.parse::<Mac>().ok().filter(Mac::is_unicast) else {
+    let question = uri.query().unwrap_or_default();
+    debug!(peer = %link.peer, question, "script asked for");
+    let Some(Asked { who, choice, failed }) = Asked::of(question, link.peer.ip().to_canonical(), &app) else {
         return plain(StatusCode::BAD_REQUEST, "the script needs mac=, the address of the network card\n");
     };
+    let mac = who.mac;
     if method != Method::GET {
         // A look at the head begins no boot, so nothing is decided: how long the script would be is not known.
         return ipxe(Body::from_stream(futures_util::stream::empty::<Result<Bytes, Infallible>>()));
     }
     app.meet(link.peer.ip(), mac);
     let now = SystemTime::now();
-    let Visitor { identity: machine, circles, good, attempts, .. } =
-        app.recognise(asking.identity(mac, link.peer.ip()), now);
+    let Visitor { identity: machine, circles, good, attempts, .. } = app.recognise(who, now);
     if circles {
         let why = "it boots in a circle: asked again and again and loaded nothing";
         warn!(%mac, "a machine boots in a circle and is told to rest");
@@ -150,7 +181,7 @@ pub(super) async fn script(
     let (named, id) = (rules.assignments.named(mac, &machine), MachineId::from(machine.mac));
     let visit =
         Visit { base, rules: &rules, named, id: &id, machine: &machine, good: good.as_ref(), attempts: &attempts };
-    match app.answer(&visit, &asking.choice, &asking.failed).await {
+    match app.answer(&visit, &choice, &failed).await {
         Ok(text) => {
             app.arrived(mac);
             ipxe(text)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read as _, Write as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -10,6 +10,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use bivouac::apk::{Index, KeyLength, PackageFile, PackageWriter, PkgInfo, SigningKey, write_index};
+use socket2::{Domain, Socket, Type};
 use tokio::runtime::Runtime;
 
 use super::alpine::{files_of, members_trusting, release, signer, tarball};
@@ -406,7 +407,10 @@ impl Serving {
     }
 
     fn raw_http(&self, request: &str) -> Vec<u8> {
-        let mut stream = std::net::TcpStream::connect(self.address("HTTP")).unwrap();
+        Self::ask(std::net::TcpStream::connect(self.address("HTTP")).unwrap(), request)
+    }
+
+    fn ask(mut stream: std::net::TcpStream, request: &str) -> Vec<u8> {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = Vec::new();
@@ -424,6 +428,14 @@ impl Serving {
 
     pub fn get(&self, path: &str) -> String {
         self.http(&format!("GET {path} HTTP/1.0\r\n\r\n"))
+    }
+
+    /// The same, asked from one of the addresses of this computer.
+    pub fn get_from(&self, address: IpAddr, path: &str) -> String {
+        let socket = Socket::new(Domain::for_address((address, 0).into()), Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((address, 0)).into()).unwrap();
+        socket.connect(&self.address("HTTP").into()).unwrap();
+        String::from_utf8(Self::ask(socket.into(), &format!("GET {path} HTTP/1.0\r\n\r\n"))).unwrap()
     }
 
     pub fn post(&self, path: &str, body: &str) -> String {
