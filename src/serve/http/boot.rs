@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, State};
-use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
@@ -112,7 +112,9 @@ struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     /// Nothing when it does not say which network card boots.
-    fn of(question: &'a str, address: IpAddr, app: &App) -> Option<Self> {
+    fn of(uri: &'a Uri, link: &Link, app: &App) -> Option<Self> {
+        let (question, address) = (uri.query().unwrap_or_default(), link.peer.ip().to_canonical());
+        debug!(peer = %link.peer, question, "script asked for");
         if let Some(who) = app.questions.who(question, address, |mac| app.links.relay(mac)) {
             return Some(Self { who, choice: "".into(), failed: "".into() });
         }
@@ -137,38 +139,19 @@ fn unescaped(value: &str) -> Cow<'_, str> {
 }
 
 /// The first script.
-pub(super) async fn entry(
-    State(app): State<Arc<App>>,
-    ConnectInfo(link): ConnectInfo<Link>,
-    method: Method,
-) -> Response {
-    if method == Method::GET {
-        let (peer, detail) = (Some(link.peer.ip()), "first script".to_owned());
-        app.observe(Observed { mac: None, peer, step: Step::Ipxe, detail, sent: None });
-    }
-    ipxe(script::entry(app.rules().base(&link)))
+pub(super) fn first(app: &App, link: &Link) -> Response {
+    let (peer, detail) = (Some(link.peer.ip()), "first script".to_owned());
+    app.observe(Observed { mac: None, peer, step: Step::Ipxe, detail, sent: None });
+    ipxe(script::entry(app.rules().base(link)))
 }
 
 /// The machine's own script. Whoever may not boot gets a script too, so that a person at the machine can read why; only
 /// a request no iPXE makes gets an error.
-pub(super) async fn script(
-    State(app): State<Arc<App>>,
-    ConnectInfo(link): ConnectInfo<Link>,
-    method: Method,
-    uri: Uri,
-) -> Response {
+pub(super) async fn own(app: &Arc<App>, link: &Link, uri: &Uri) -> Response {
     let rules = app.rules();
-    let base = rules.base(&link);
-    let question = uri.query().unwrap_or_default();
-    debug!(peer = %link.peer, question, "script asked for");
-    let Some(Asked { who, choice, failed }) = Asked::of(question, link.peer.ip().to_canonical(), &app) else {
-        return plain(StatusCode::BAD_REQUEST, "the script needs mac=, the address of the network card\n");
-    };
+    let base = rules.base(link);
+    let Some(Asked { who, choice, failed }) = Asked::of(uri, link, app) else { return nobody() };
     let mac = who.mac;
-    if method != Method::GET {
-        // A look at the head begins no boot, so nothing is decided: how long the script would be is not known.
-        return ipxe(Body::from_stream(futures_util::stream::empty::<Result<Bytes, Infallible>>()));
-    }
     app.meet(link.peer.ip(), mac);
     let now = SystemTime::now();
     let Visitor { identity: machine, circles, good, attempts, .. } = app.recognise(who, now);
@@ -192,6 +175,25 @@ pub(super) async fn script(
             ipxe(script::notice(base, &why))
         }
     }
+}
+
+/// A look at the head of the first script, with which no boot begins.
+pub(super) async fn head_of_first(State(app): State<Arc<App>>, ConnectInfo(link): ConnectInfo<Link>) -> Response {
+    ipxe(script::entry(app.rules().base(&link)))
+}
+
+/// The same of a machine's own: nothing is decided, so how long the script would be is not known.
+pub(super) async fn head_of_own(
+    State(app): State<Arc<App>>,
+    ConnectInfo(link): ConnectInfo<Link>,
+    uri: Uri,
+) -> Response {
+    let unknown = futures_util::stream::empty::<Result<Bytes, Infallible>>();
+    Asked::of(&uri, &link, &app).map_or_else(nobody, |_| ipxe(Body::from_stream(unknown)))
+}
+
+fn nobody() -> Response {
+    plain(StatusCode::BAD_REQUEST, "the script needs mac=, the address of the network card\n")
 }
 
 fn ipxe(script: impl Into<Body>) -> Response {

@@ -8,9 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, HttpBody as _};
-use axum::extract::ConnectInfo;
 use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
@@ -24,10 +22,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
 
 use super::admission::{Admission, Client, Manner, SentAway, Slot, Standing};
-use super::{Link, Prompt, Scheme, plain};
+use super::{Link, Prompt, Routes, Scheme, plain};
 
 /// How long a client may take to send a request's head; also how long a connection may be idle between two.
 const HEAD_TIME: Duration = Duration::from_secs(20);
@@ -57,7 +54,7 @@ const LARGE: u64 = 1 << 20;
 /// What every connection needs.
 #[derive(Debug)]
 pub(super) struct House {
-    pub(super) router: Router,
+    pub(super) routes: Routes,
     pub(super) admission: Arc<Admission>,
     pub(super) stop: CancellationToken,
 }
@@ -136,11 +133,10 @@ async fn speak_2(
 }
 
 /// One request, told who asks, bounded in time, and let in when its answer is a large file.
-async fn answer(house: Arc<House>, mut request: Request<Body>, link: Link) -> Result<Response, Infallible> {
+async fn answer(house: Arc<House>, request: Request<Body>, link: Link) -> Result<Response, Infallible> {
     let (peer, is_local) = (link.peer.ip(), link.is_local());
-    request.extensions_mut().insert(ConnectInfo(link));
     let manner = manner(request.headers().get(header::USER_AGENT));
-    let Ok(Ok(response)) = timeout(ANSWER_TIME, house.router.clone().oneshot(request)).await else {
+    let Ok(response) = timeout(ANSWER_TIME, house.routes.answer(request, link)).await else {
         return Ok(plain(StatusCode::REQUEST_TIMEOUT, "the request took too long\n"));
     };
     // The answer to HEAD has no body here.

@@ -137,10 +137,10 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
-    use axum::Router;
     use tokio::net::TcpStream;
     use tokio_util::sync::CancellationToken;
 
+    use super::super::Routes;
     use super::super::admission::Admission;
     use super::*;
 
@@ -164,7 +164,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let house = House { router: Router::new(), admission: Arc::new(Admission::new(1)), stop: stop.clone() };
+        let house = House { routes: Routes::default(), admission: Arc::new(Admission::new(1)), stop: stop.clone() };
         let server = tokio::spawn(serve(vec![Door { listener, tls: None }], Arc::new(house)));
         let client = TcpStream::connect(address).await.unwrap();
         client.try_write(b"GET / HTTP/1.1\r\nHo").unwrap();

@@ -37,12 +37,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::body::Body;
+use axum::extract::{ConnectInfo, DefaultBodyLimit};
+use axum::http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, head, post};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 
 use self::admission::Admission;
 use self::converse::House;
@@ -100,11 +102,39 @@ impl Link {
 #[derive(Debug, Clone, Copy)]
 struct Prompt;
 
-/// Every route, ready to be served or called directly.
-pub fn router(app: Arc<App>) -> Router {
+/// Where requests go.
+#[derive(Debug, Default)]
+pub(super) struct Routes {
+    app: Option<Arc<App>>,
+    router: Router,
+}
+
+impl Routes {
+    /// Every route of a server.
+    fn new(app: Arc<App>) -> Self {
+        Self { router: router(Arc::clone(&app)), app: Some(app) }
+    }
+
+    /// Answers a request. The two that all machines make at once when a fleet is turned on do not go through the router,
+    /// which takes as long as their answers do.
+    async fn answer(&self, mut request: Request<Body>, link: Link) -> Response {
+        if let Some(app) = self.app.as_ref().filter(|_| request.method() == Method::GET) {
+            match request.uri().path() {
+                "/boot.ipxe" => return boot::first(app, &link),
+                "/script" => return boot::own(app, &link, request.uri()).await,
+                _ => {}
+            }
+        }
+        request.extensions_mut().insert(ConnectInfo(link));
+        let Ok(response) = self.router.clone().oneshot(request).await;
+        response
+    }
+}
+
+fn router(app: Arc<App>) -> Router {
     Router::new()
-        .route("/boot.ipxe", get(boot::entry))
-        .route("/script", get(boot::script))
+        .route("/boot.ipxe", head(boot::head_of_first))
+        .route("/script", head(boot::head_of_own))
         .route("/loader/{name}", get(files::loader))
         .route("/b/{bundle}/{*path}", get(files::file))
         .route("/m/{files}/site.img", get(files::own))
@@ -141,7 +171,8 @@ pub(super) struct Ports {
 
 /// Serves until `stop`, then lets running transfers end.
 pub(super) async fn run(ports: Ports, app: Arc<App>, stop: CancellationToken) {
-    let house = House { router: router(Arc::clone(&app)), admission: Arc::new(Admission::new(app.transfers)), stop };
+    let house =
+        House { routes: Routes::new(Arc::clone(&app)), admission: Arc::new(Admission::new(app.transfers)), stop };
     let house = Arc::new(house);
     let mut doors = vec![Door { listener: ports.http, tls: None }];
     doors.extend(ports.https.map(|listener| Door { listener, tls: Some(app.rules.clone()) }));
