@@ -339,6 +339,7 @@ async fn in_time<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fleet::Answer;
     use crate::fleet::journal::{Seen, Sighting};
     use crate::model::boot::Step;
     use crate::model::identity::Identity;
@@ -356,7 +357,11 @@ mod tests {
             }
             known.claimed(mac(last));
         }
-        let script = known.roster().sent_to(&Identity::of(mac(7)).into(), "local disk".to_owned(), now).events.len();
+        let script = known
+            .roster()
+            .answered(&Identity::of(mac(7)).into(), Answer::elsewhere("local disk".to_owned(), now))
+            .events
+            .len();
         assert_eq!(script, 3, "what its firmware did, and its script");
         known.settle(false);
         assert!(known.take_events(true).is_empty());

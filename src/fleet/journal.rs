@@ -103,54 +103,58 @@ impl Journal {
         let Some(boot) = self.boots.get_mut(&mac) else { return Vec::new() };
         boot.waits = false;
         self.unwritten.remove(&mac);
-        boot.write(mac, |_| true)
-    }
-
-    /// A boot began; what is known of the one before is written down, unless the machine still waits.
-    pub(super) fn begin(&mut self, mac: Mac, began: SystemTime) -> Vec<Event> {
-        let mut before = match self.boots.entry(mac) {
-            Entry::Vacant(place) => {
-                place.insert(Boot { began, pages: Vec::new(), waits: false });
-                return Vec::new();
-            }
-            Entry::Occupied(mut place) => {
-                let waits = place.get().waits;
-                place.insert(Boot { began, pages: Vec::new(), waits })
-            }
-        };
-        if before.waits || before.is_written() {
-            return Vec::new();
-        }
-        self.unwritten.remove(&mac);
-        before.write(mac, |_| true)
-    }
-
-    /// Something was seen of the boot that began at `began`. Returns what is to be written down.
-    pub(super) fn note(&mut self, mac: Mac, began: SystemTime, sighting: &Sighting, now: SystemTime) -> Vec<Event> {
-        let boot = self.boots.entry(mac).or_insert_with(|| Boot { began, pages: Vec::new(), waits: false });
-        let place = match boot.pages.iter().position(|page| page.stage.step == sighting.step) {
-            Some(place) => place,
-            None => {
-                boot.pages.push(Page::begin(sighting, now));
-                boot.pages.len() - 1
-            }
-        };
-        let was_written = boot.waits || boot.is_written();
-        let Some(page) = boot.pages.get_mut(place) else { return Vec::new() };
-        page.add(sighting, now);
-        boot.waits &= sighting.step < Step::Script;
-        if boot.waits {
-            return Vec::new();
-        }
-        let (is_new, is_due) = (page.notes == 0 && sighting.step >= Step::Script, page.is_due(now));
-        // What happened before a new step is at its end, mostly.
-        let events = boot.write(mac, |page| is_new || is_due && page.stage.step == sighting.step);
-        match (was_written, boot.is_written()) {
-            (true, false) => self.unwritten.insert(mac),
-            (false, true) => self.unwritten.remove(&mac),
-            _ => false,
-        };
+        let mut events = Vec::new();
+        boot.write(mac, |_| true, &mut events);
         events
+    }
+
+    /// A boot began. Adds to `events` what is to be written down of the one before: all that is not yet, unless the machine
+    /// still waits.
+    pub(super) fn begin(&mut self, mac: Mac, began: SystemTime, events: &mut Vec<Event>) {
+        self.begun(mac, began, events);
+    }
+
+    /// Something was seen of the boot that began at `began`. Adds to `events` what is to be written down.
+    pub(super) fn note(
+        &mut self,
+        mac: Mac,
+        began: SystemTime,
+        sighting: Sighting,
+        now: SystemTime,
+        events: &mut Vec<Event>,
+    ) {
+        let Self { boots, unwritten } = self;
+        boots.entry(mac).or_insert_with(|| Boot::begin(began, false)).note(mac, sighting, now, unwritten, events);
+    }
+
+    /// A boot began with something that was seen of it. Adds to `events` what is to be written down of both.
+    pub(super) fn begin_with(
+        &mut self,
+        mac: Mac,
+        began: SystemTime,
+        sighting: Sighting,
+        now: SystemTime,
+        events: &mut Vec<Event>,
+    ) {
+        let (boot, unwritten) = self.begun(mac, began, events);
+        boot.note(mac, sighting, now, unwritten, events);
+    }
+
+    fn begun(&mut self, mac: Mac, began: SystemTime, events: &mut Vec<Event>) -> (&mut Boot, &mut HashSet<Mac>) {
+        let Self { boots, unwritten } = self;
+        let boot = match boots.entry(mac) {
+            Entry::Vacant(place) => place.insert(Boot::begin(began, false)),
+            Entry::Occupied(place) => {
+                let boot = place.into_mut();
+                if !boot.waits && !boot.is_written() {
+                    unwritten.remove(&mac);
+                    boot.write(mac, |_| true, events);
+                }
+                *boot = Boot::begin(began, boot.waits);
+                boot
+            }
+        };
+        (boot, unwritten)
     }
 
     /// What is to be written down of steps that fell quiet, and of all of them when `all`.
@@ -160,7 +164,7 @@ impl Journal {
         let mut events = Vec::new();
         for mac in macs {
             let Some(boot) = self.boots.get_mut(&mac) else { continue };
-            events.extend(boot.write(mac, is_quiet));
+            boot.write(mac, is_quiet, &mut events);
             if boot.is_written() {
                 self.unwritten.remove(&mac);
             }
@@ -176,15 +180,47 @@ impl Journal {
 }
 
 impl Boot {
+    const fn begin(began: SystemTime, waits: bool) -> Self {
+        Self { began, pages: Vec::new(), waits }
+    }
+
+    fn note(
+        &mut self,
+        mac: Mac,
+        sighting: Sighting,
+        now: SystemTime,
+        unwritten: &mut HashSet<Mac>,
+        events: &mut Vec<Event>,
+    ) {
+        let step = sighting.step;
+        let was_written = self.waits || self.is_written();
+        let page = match self.pages.iter().position(|page| page.stage.step == step) {
+            Some(place) => &mut self.pages[place],
+            None => self.pages.push_mut(Page::begin(&sighting, now)),
+        };
+        page.add(sighting, now);
+        self.waits &= step < Step::Script;
+        if self.waits {
+            return;
+        }
+        let (is_new, is_due) = (page.notes == 0 && step >= Step::Script, page.is_due(now));
+        // What happened before a new step is at its end, mostly.
+        self.write(mac, |page| is_new || is_due && page.stage.step == step, events);
+        match (was_written, self.is_written()) {
+            (true, false) => unwritten.insert(mac),
+            (false, true) => unwritten.remove(&mac),
+            _ => false,
+        };
+    }
+
     /// Whether nothing is to be written down of it.
     fn is_written(&self) -> bool {
         self.pages.iter().all(|page| page.is_written)
     }
 
     /// Writes these pages down, in the order in which something happened last: a step may go on after the next has begun.
-    fn write(&mut self, mac: Mac, wanted: impl Fn(&Page) -> bool) -> Vec<Event> {
-        let began = self.began;
-        let mut events = Vec::new();
+    fn write(&mut self, mac: Mac, wanted: impl Fn(&Page) -> bool, events: &mut Vec<Event>) {
+        let (began, before) = (self.began, events.len());
         for page in self.pages.iter_mut().filter(|page| !page.is_written && wanted(page)) {
             page.is_written = true;
             if page.notes < MAX_NOTES {
@@ -195,8 +231,7 @@ impl Boot {
             }
             page.stage.remark = None;
         }
-        events.sort_by_key(|event| event.stage.last);
-        events
+        events[before..].sort_by_key(|event| event.stage.last);
     }
 }
 
@@ -206,7 +241,7 @@ impl Page {
         Self { stage: Stage::begin(sighting.step, began), notes: 0, noted: now, is_written: true }
     }
 
-    fn add(&mut self, sighting: &Sighting, now: SystemTime) {
+    fn add(&mut self, sighting: Sighting, now: SystemTime) {
         let stage = &mut self.stage;
         stage.last = now;
         match sighting.sent {
@@ -219,7 +254,7 @@ impl Page {
             }
         }
         if !sighting.remark.is_empty() {
-            stage.remark = Some(remark(&sighting.remark));
+            stage.remark = Some(remark(sighting.remark));
         }
         self.is_written = false;
     }
@@ -251,17 +286,23 @@ mod tests {
 
     const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
 
+    fn note(journal: &mut Journal, began: SystemTime, sighting: Sighting, now: SystemTime) -> Vec<Event> {
+        let mut events = Vec::new();
+        journal.note(MAC, began, sighting, now, &mut events);
+        events
+    }
+
     #[test]
     fn a_transfer_adds_up_and_the_next_step_writes_down_what_came_before() {
         let mut journal = Journal::default();
         let took = Duration::from_millis(200);
-        assert_eq!(journal.note(MAC, at(0), &seen(Step::Packages, None), at(0)).len(), 1);
+        assert_eq!(note(&mut journal, at(0), seen(Step::Packages, None), at(0)).len(), 1);
         for number in 0..30 {
             let sent = Sent { bytes: 1000, of: 1000, took };
-            let noted = journal.note(MAC, at(0), &seen(Step::Packages, Some(sent)), at(10 * number));
+            let noted = note(&mut journal, at(0), seen(Step::Packages, Some(sent)), at(10 * number));
             assert!(noted.is_empty(), "thirty packages in a third of a second are not thirty events");
         }
-        let noted = journal.note(MAC, at(0), &seen(Step::Modloop, None), at(400));
+        let noted = note(&mut journal, at(0), seen(Step::Modloop, None), at(400));
         let packages = &noted[0].stage;
         assert_eq!((packages.step, packages.files, packages.bytes), (Step::Packages, 30, 30_000));
         assert_eq!((packages.took, packages.last), (took * 30, at(290)));
@@ -271,9 +312,9 @@ mod tests {
     #[test]
     fn what_falls_quiet_is_written_down_once() {
         let mut journal = Journal::default();
-        journal.note(MAC, at(0), &seen(Step::Kernel, None), at(0));
+        note(&mut journal, at(0), seen(Step::Kernel, None), at(0));
         let part = Sent { bytes: 5, of: 9, took: Duration::from_millis(300) };
-        assert!(journal.note(MAC, at(0), &seen(Step::Kernel, Some(part)), at(300)).is_empty());
+        assert!(note(&mut journal, at(0), seen(Step::Kernel, Some(part)), at(300)).is_empty());
         assert!(journal.quiet(at(900), false).is_empty());
         let noted = journal.quiet(at(1300), false);
         assert_eq!((noted.len(), noted[0].stage.broken, noted[0].stage.files), (1, 1, 0));
@@ -285,11 +326,23 @@ mod tests {
         let mut journal = Journal::default();
         // iPXE asks DHCP, and then for its first script.
         for (step, millis) in [(Step::Ipxe, 0), (Step::Offer, 1), (Step::Ipxe, 59)] {
-            assert!(journal.note(MAC, at(0), &seen(step, None), at(millis)).is_empty());
+            assert!(note(&mut journal, at(0), seen(step, None), at(millis)).is_empty());
         }
-        let noted = journal.note(MAC, at(0), &seen(Step::Script, None), at(77));
+        let noted = note(&mut journal, at(0), seen(Step::Script, None), at(77));
         let steps: Vec<_> = noted.iter().map(|event| (event.stage.step, event.stage.asked)).collect();
         assert_eq!(steps, [(Step::Offer, 1), (Step::Ipxe, 2), (Step::Script, 1)]);
+    }
+
+    #[test]
+    fn a_boot_that_begins_with_its_script_ends_the_one_before() {
+        let mut journal = Journal::default();
+        note(&mut journal, at(0), seen(Step::Kernel, None), at(0));
+        assert!(note(&mut journal, at(0), seen(Step::Kernel, None), at(10)).is_empty());
+        let mut events = Vec::new();
+        journal.begin_with(MAC, at(900), seen(Step::Script, None), at(901), &mut events);
+        let written: Vec<_> = events.iter().map(|event| (event.boot, event.stage.step, event.stage.asked)).collect();
+        assert_eq!(written, [(at(0), Step::Kernel, 2), (at(900), Step::Script, 1)]);
+        assert!(journal.quiet(at(9000), true).is_empty() && journal.unwritten.is_empty());
     }
 
     #[test]
@@ -297,12 +350,12 @@ mod tests {
         let mut journal = Journal::default();
         let mut events = 0;
         for number in 0..10_000 {
-            events += journal.note(MAC, at(0), &seen(Step::Discover, None), at(number * 10)).len();
+            events += note(&mut journal, at(0), seen(Step::Discover, None), at(number * 10)).len();
             events += journal.quiet(at(number * 10), false).len();
         }
         assert!(events <= 9, "{events} in a hundred seconds");
         for number in 0..10_000 {
-            events += journal.note(MAC, at(0), &seen(Step::Discover, None), at(200_000 + number * 5_000)).len();
+            events += note(&mut journal, at(0), seen(Step::Discover, None), at(200_000 + number * 5_000)).len();
             events += journal.quiet(at(200_000 + number * 5_000 + 2_000), false).len();
         }
         assert_eq!(events, MAX_NOTES as usize, "and a slow one has an end too");
@@ -312,8 +365,8 @@ mod tests {
     fn a_loader_that_is_only_seen_at_its_end_began_when_it_began() {
         let mut journal = Journal::default();
         let sent = Sent { bytes: 9, of: 9, took: Duration::from_secs(2) };
-        journal.note(MAC, at(0), &seen(Step::Loader, Some(sent)), at(3000));
-        let noted = journal.note(MAC, at(0), &seen(Step::Script, None), at(3500));
+        note(&mut journal, at(0), seen(Step::Loader, Some(sent)), at(3000));
+        let noted = note(&mut journal, at(0), seen(Step::Script, None), at(3500));
         assert_eq!((noted[0].stage.began, noted[0].stage.last), (at(1000), at(3000)));
     }
 
@@ -323,12 +376,12 @@ mod tests {
         let steps =
             |noted: Vec<Event>| noted.iter().map(|event| (event.stage.step, event.stage.asked)).collect::<Vec<_>>();
         for (step, millis) in [(Step::Discover, 0), (Step::Offer, 1), (Step::Discover, 300), (Step::Offer, 301)] {
-            assert!(journal.note(MAC, at(0), &seen(step, None), at(millis)).is_empty());
+            assert!(note(&mut journal, at(0), seen(step, None), at(millis)).is_empty());
         }
-        let script = journal.note(MAC, at(0), &seen(Step::Script, None), at(900));
+        let script = note(&mut journal, at(0), seen(Step::Script, None), at(900));
         assert_eq!(steps(script), [(Step::Discover, 2), (Step::Offer, 2), (Step::Script, 1)]);
-        journal.begin(MAC, at(5000));
-        let mut flood = (0..).map(|number| journal.note(MAC, at(5000), &seen(Step::Discover, None), at(5000 + number)));
+        journal.begin(MAC, at(5000), &mut Vec::new());
+        let mut flood = (0..).map(|number| note(&mut journal, at(5000), seen(Step::Discover, None), at(5000 + number)));
         assert_eq!(flood.by_ref().take(1000).flatten().count(), 0);
         assert_eq!(steps(flood.next().unwrap()), [(Step::Discover, 1001)]);
     }

@@ -41,7 +41,7 @@ pub use orders::Order;
 use orders::Standing;
 use roster::MAX_MACHINES;
 pub use roster::{
-    Change, CheckInError, Listed, MAX_ROUNDS, Machine, Outcome, Reached, Recognised, Roster, Session, Told,
+    Answer, Change, CheckInError, Listed, MAX_ROUNDS, Machine, Outcome, Reached, Recognised, Roster, Session, Told,
 };
 
 use crate::model::boot::Step;
@@ -306,9 +306,10 @@ impl Fleet {
         alarm: Option<String>,
         now: SystemTime,
     ) {
+        let answer = Answer::boot(plan, token, now);
         let (forgotten, events) = {
             let mut roster = self.lock();
-            let Change { machine, forgotten, events } = roster.scripted(identity, plan, token, now);
+            let Change { machine, forgotten, events } = roster.answered(identity, answer);
             if let Some(why) = alarm {
                 machine.alarm(why);
             }
@@ -321,19 +322,23 @@ impl Fleet {
 
     /// A machine asked for a script and may not have one; `why` is what it was shown.
     pub fn refused(&self, identity: &Arc<Identity>, why: String, now: SystemTime) {
-        self.answered(self.lock().refused(identity, why, now));
+        self.answered(identity, Answer::refusal(why, now));
     }
 
     /// A machine was sent to something that is no bundle: its menu, its local disk, an entry of the site's menu.
     pub fn sent_to(&self, identity: &Arc<Identity>, what: String, now: SystemTime) {
-        self.answered(self.lock().sent_to(identity, what, now));
+        self.answered(identity, Answer::elsewhere(what, now));
     }
 
-    fn answered(&self, change: Change<'_>) {
-        let Change { machine, forgotten, events } = change;
+    fn answered(&self, identity: &Arc<Identity>, answer: Answer) {
+        let (forgotten, events) = {
+            let mut roster = self.lock();
+            let Change { forgotten, events, .. } = roster.answered(identity, answer);
+            (forgotten, events)
+        };
         self.known.keep(events);
         self.forget(forgotten);
-        self.known.changed(machine.identity.mac);
+        self.known.changed(identity.mac);
     }
 
     /// The code a machine shows that waits to be approved.

@@ -152,6 +152,13 @@ pub struct Reached<'a> {
     pub events: Vec<Event>,
 }
 
+/// What a machine is told that asks for its script. Made before the roster is asked, for which everybody waits.
+#[derive(Debug)]
+pub struct Answer {
+    session: Session,
+    remark: String,
+}
+
 /// A machine that changed, and one that had to be forgotten for it.
 #[derive(Debug, PartialEq)]
 pub struct Change<'a> {
@@ -209,7 +216,7 @@ impl Roster {
         let is_further = step > session.step && sighting.is_progress();
         let mut events = Vec::new();
         if anew {
-            events = self.begin(mac, Session::begin(step, now));
+            self.begin(mac, Session::begin(step, now), &mut events);
         } else if !is_known {
             self.journal.wait(mac, now);
         } else if is_further {
@@ -220,52 +227,29 @@ impl Roster {
             }
         }
         let Some(machine) = self.machines.get(&mac) else { return Reached::default() };
-        events.extend(self.journal.note(mac, machine.session.started, sighting, now));
+        self.journal.note(mac, machine.session.started, sighting.clone(), now, &mut events);
         let is_news = anew || is_further || !is_known;
         let is_bare = self.journal.waits(&mac);
         Reached { is_taken: true, news: is_news.then_some(machine), is_bare, events }
     }
 
-    /// The machine was told to boot `plan` and given `token`. One boot has one script: another script is another boot,
-    /// except that a machine still at its firmware's steps goes on.
+    /// A machine that asked for its script was answered. One boot has one script: another script is another boot, except
+    /// that a machine still at its firmware's steps goes on.
     ///
     /// When the memory is full, the machine that was seen longest ago is forgotten, of those that never checked in if
     /// there is one.
-    pub fn scripted(&mut self, identity: &Arc<Identity>, plan: &Plan, token: Token, now: SystemTime) -> Change<'_> {
-        let told = (plan.profile.clone(), plan.published.release, plan.published.bundle);
-        let remark = format!("{} release {}, bundle {}", told.0, told.1, told.2.short());
-        self.tokens.insert(token, identity.mac);
-        self.turns += 1;
-        let (turn, bundle) = (self.turns, told.2);
-        let session = Session { token: Some(token), turn, told: Some(told), ..Session::begin(Step::Script, now) };
-        let change = self.answered(identity, session, remark, now);
-        change.machine.attempts.begin(bundle);
-        change
-    }
-
-    /// The machine was sent to something that is no bundle.
-    pub fn sent_to(&mut self, identity: &Arc<Identity>, what: String, now: SystemTime) -> Change<'_> {
-        let session = Session { sent_to: Some(what.clone()), ..Session::begin(Step::Script, now) };
-        self.answered(identity, session, what, now)
-    }
-
-    /// The machine asked for a script and may not have one; `why` is what it was shown.
-    pub fn refused(&mut self, identity: &Arc<Identity>, why: String, now: SystemTime) -> Change<'_> {
-        let session = Session { problems: vec![why.clone()], ..Session::begin(Step::Script, now) };
-        self.answered(identity, session, format!("refused: {why}"), now)
-    }
-
-    fn answered(
-        &mut self,
-        identity: &Arc<Identity>,
-        mut session: Session,
-        remark: String,
-        now: SystemTime,
-    ) -> Change<'_> {
+    pub fn answered(&mut self, identity: &Arc<Identity>, answer: Answer) -> Change<'_> {
+        let Answer { mut session, remark } = answer;
+        let now = session.step_at;
         let mac = identity.mac;
         let is_full = self.machines.len() >= MAX_MACHINES && !self.machines.contains_key(&mac);
         let forgotten = if is_full { self.forget_one() } else { None };
-        let Self { machines, tokens, journal, index, .. } = self;
+        let Self { machines, tokens, journal, index, turns, .. } = self;
+        if let Some(token) = session.token {
+            tokens.insert(token, mac);
+            *turns += 1;
+            session.turn = *turns;
+        }
         let begin = || Box::new(Machine::begin(Identity::of(mac).into(), Step::Discover, now));
         let machine = machines.entry(mac).or_insert_with(begin);
         if machine.identity != *identity {
@@ -274,6 +258,9 @@ impl Roster {
         }
         machine.identity = Arc::clone(identity);
         machine.last_seen = now;
+        if let Some((_, _, bundle)) = &session.told {
+            machine.attempts.begin(*bundle);
+        }
         let is_firmware = machine.session.step < Step::Script;
         // What somebody chose from its menu is part of the boot that showed the menu.
         let goes_on = is_firmware || machine.session.sent_to.is_some();
@@ -293,16 +280,20 @@ impl Roster {
         if let Some(over) = machine.replace(Session { started, ..session }) {
             tokens.remove(&over);
         }
-        let mut events = if goes_on { Vec::new() } else { journal.begin(mac, started) };
         let sighting = Sighting { step: Step::Script, seen: Seen::ByMac, sent: None, remark };
-        events.extend(journal.note(mac, started, &sighting, now));
+        let mut events = Vec::new();
+        if goes_on {
+            journal.note(mac, started, sighting, now, &mut events);
+        } else {
+            journal.begin_with(mac, started, sighting, now, &mut events);
+        }
         Change { machine, forgotten, events }
     }
 
     /// Begins a boot; what was not written down yet of the one before is to be. A machine that waits to be approved keeps
     /// its code: it begins anew every half minute, and somebody may be about to type it.
-    fn begin(&mut self, mac: Mac, session: Session) -> Vec<Event> {
-        let events = self.journal.begin(mac, session.started);
+    fn begin(&mut self, mac: Mac, session: Session, events: &mut Vec<Event>) {
+        self.journal.begin(mac, session.started, events);
         if let Some(machine) = self.machines.get_mut(&mac) {
             let before = machine.session.sent_to.clone();
             let sent_to = before.filter(|sent_to| PairingCode::of_sent_to(sent_to).is_some());
@@ -310,7 +301,6 @@ impl Roster {
                 self.tokens.remove(&over);
             }
         }
-        events
     }
 
     /// Every machine that is known.
@@ -359,6 +349,31 @@ impl Roster {
         let machine = self.machines.get(self.tokens.get(&token)?)?;
         let session = machine.sessions().find(|session| session.token == Some(token))?;
         session.told.as_ref().map(|(_, _, bundle)| *bundle)
+    }
+}
+
+impl Answer {
+    /// To boot `plan`, and to check in with `token`.
+    #[must_use]
+    pub fn boot(plan: &Plan, token: Token, now: SystemTime) -> Self {
+        let told = (plan.profile.clone(), plan.published.release, plan.published.bundle);
+        let remark = format!("{} release {}, bundle {}", told.0, told.1, told.2.short());
+        let session = Session { token: Some(token), told: Some(told), ..Session::begin(Step::Script, now) };
+        Self { session, remark }
+    }
+
+    /// To go to something that is no bundle.
+    #[must_use]
+    pub fn elsewhere(what: String, now: SystemTime) -> Self {
+        let session = Session { sent_to: Some(what.clone()), ..Session::begin(Step::Script, now) };
+        Self { session, remark: what }
+    }
+
+    /// That it may not boot; `why` is what it was shown.
+    #[must_use]
+    pub fn refusal(why: String, now: SystemTime) -> Self {
+        let remark = format!("refused: {why}");
+        Self { session: Session { problems: vec![why], ..Session::begin(Step::Script, now) }, remark }
     }
 }
 

@@ -258,7 +258,7 @@ async fn a_transaction_that_has_to_be_repeated_removes_what_is_old_all_the_same(
     let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_181_304);
     for boot in 0..60 {
         let now = start + Duration::from_secs(boot);
-        let machine = roster.scripted(&identity, &plan(), token(boot), now).machine;
+        let machine = roster.answered(&identity, Answer::boot(&plan(), token(boot), now)).machine;
         let write = [Write::Seen(Box::new(Row::of(machine)))];
         if boot == 59 {
             // What is written after what is old has been removed.

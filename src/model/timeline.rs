@@ -77,10 +77,10 @@ impl Stage {
 
 /// A text that may come from the network, as it is kept: printable and bounded.
 #[must_use]
-pub fn remark(text: &str) -> String {
+pub fn remark(text: String) -> String {
     // As nearly every one is.
     if text.len() <= MAX_REMARK && !text.chars().any(char::is_control) {
-        return text.to_owned();
+        return text;
     }
     text.chars().filter(|c| !c.is_control()).take(MAX_REMARK).collect()
 }
@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn what_machines_say_is_bounded_and_printable() {
-        assert_eq!(remark("a\u{1b}[2J\nb"), "a[2Jb");
-        assert_eq!(remark(&"x".repeat(5000)).len(), MAX_REMARK);
+        assert_eq!(remark("a\u{1b}[2J\nb".to_owned()), "a[2Jb");
+        assert_eq!(remark("x".repeat(5000)).len(), MAX_REMARK);
     }
 }

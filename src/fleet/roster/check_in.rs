@@ -104,13 +104,13 @@ impl Roster {
         let (started, turn) = (session.started, session.turn);
         let mut events = Vec::new();
         if is_earlier {
-            events = self.journal.begin(mac, started);
+            self.journal.begin(mac, started, &mut events);
         }
         // A boot is at its end with its first check-in; of later ones, what changes is worth a line.
         if is_change || is_earlier {
             let remark = if problems.is_empty() { "as it was told to".to_owned() } else { problems.join("; ") };
             let sighting = Sighting { step: Step::CheckIn, seen: Seen::ByMac, sent: None, remark };
-            events.extend(self.journal.note(mac, started, &sighting, now));
+            self.journal.note(mac, started, sighting, now, &mut events);
         }
         Ok((machine, Outcome { mac, bundle, turn, problems, is_first, is_change }, events))
     }

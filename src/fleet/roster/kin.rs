@@ -128,7 +128,7 @@ impl Roster {
             recognised.forgotten = Some(booted);
             if self.machines.get(&key).is_some_and(|machine| machine.session.step >= Step::Script) {
                 let begun = Session { started: bare.session.started, ..Session::begin(bare.session.step, now) };
-                recognised.events = self.begin(key, begun);
+                self.begin(key, begun, &mut recognised.events);
             }
         }
         recognised.alarm = is_new_card.then(|| format!("it boots with card {booted}, which it did not have before"));
@@ -180,6 +180,7 @@ fn may_be_on(machine: &Machine, patience: Duration, now: SystemTime) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fleet::Answer;
     use crate::fleet::journal::{Seen, Sighting};
     use crate::model::identity::Hardware;
 
@@ -205,7 +206,7 @@ mod tests {
         let sighting = Sighting { step: Step::Discover, seen: Seen::ByMac, sent: None, remark: String::new() };
         roster.reached(identity.mac, &sighting, at(seconds));
         let Recognised { identity, alarm, .. } = roster.recognise(identity, PATIENCE, at(seconds + 1));
-        roster.sent_to(&identity, "local disk".to_owned(), at(seconds + 2));
+        roster.answered(&identity, Answer::elsewhere("local disk".to_owned(), at(seconds + 2)));
         (identity.mac, alarm)
     }
 

@@ -43,7 +43,7 @@ fn a_boot_goes_from_the_first_packet_to_the_check_in() {
     roster.reached(mac, &seen(Step::Loader, Seen::ByAddress), at(2));
     // iPXE asks DHCP again; that is not news.
     assert!(roster.reached(mac, &seen(Step::Discover, Seen::ByMac), at(3)).news.is_none());
-    let machine = roster.scripted(&Identity::of(mac).into(), &plan(), token(1), at(4)).machine;
+    let machine = roster.answered(&Identity::of(mac).into(), Answer::boot(&plan(), token(1), at(4))).machine;
     assert_eq!((machine.session.started, machine.session.step), (at(0), Step::Script));
     roster.reached(mac, &seen(Step::Kernel, Seen::ByAddress), at(5));
     let (machine, outcome, _) = roster.check_in(token(1), report(), well(), at(30)).unwrap();
@@ -55,7 +55,7 @@ fn a_boot_goes_from_the_first_packet_to_the_check_in() {
 fn a_firmware_that_asks_again_after_its_script_begins_a_new_boot() {
     let mac: Mac = MAC.parse().unwrap();
     let mut roster = Roster::default();
-    roster.scripted(&Identity::of(mac).into(), &plan(), token(1), at(0));
+    roster.answered(&Identity::of(mac).into(), Answer::boot(&plan(), token(1), at(0)));
     let session = &roster.reached(mac, &seen(Step::Discover, Seen::ByMac), at(60)).news.unwrap().session;
     assert_eq!((session.step, session.told.is_none()), (Step::Discover, true));
 }
@@ -65,7 +65,7 @@ fn what_comes_from_an_address_begins_no_boot() {
     let mac: Mac = MAC.parse().unwrap();
     let mut roster = Roster::default();
     assert!(roster.reached(mac, &seen(Step::Loader, Seen::ByAddress), at(0)).news.is_none());
-    roster.scripted(&Identity::of(mac).into(), &plan(), token(1), at(0));
+    roster.answered(&Identity::of(mac).into(), Answer::boot(&plan(), token(1), at(0)));
     roster.check_in(token(1), report(), well(), at(1)).unwrap();
     assert!(roster.reached(mac, &seen(Step::Loader, Seen::ByAddress), at(2)).news.is_none());
     assert_eq!(roster.machines[&mac].session.step, Step::CheckIn);
@@ -76,7 +76,7 @@ fn a_script_somebody_looked_at_does_not_end_the_boot_under_way() {
     let mac: Mac = MAC.parse().unwrap();
     let mut roster = Roster::default();
     for number in 1..=5 {
-        roster.scripted(&Identity::of(mac).into(), &plan(), token(number), at(number));
+        roster.answered(&Identity::of(mac).into(), Answer::boot(&plan(), token(number), at(number)));
     }
     assert_eq!(roster.check_in(token(1), report(), well(), at(9)).unwrap_err(), CheckInError::UnknownToken);
     let (machine, ..) = roster.check_in(token(2), report(), well(), at(9)).unwrap();
@@ -87,7 +87,8 @@ fn a_script_somebody_looked_at_does_not_end_the_boot_under_way() {
 #[test]
 fn a_machine_that_was_refused_is_remembered_with_the_reason() {
     let mut roster = Roster::default();
-    let change = roster.refused(&Identity::of(MAC.parse().unwrap()).into(), "no profile".to_owned(), at(0));
+    let change =
+        roster.answered(&Identity::of(MAC.parse().unwrap()).into(), Answer::refusal("no profile".to_owned(), at(0)));
     assert_eq!(change.machine.session.problems, ["no profile"]);
 }
 
@@ -98,14 +99,14 @@ fn a_machine_that_comes_back_again_and_again_boots_in_a_circle() {
     let circles = |roster: &Roster, seconds| roster.machine(&identity.mac).unwrap().circles(at(seconds));
     let round = |roster: &mut Roster, seconds: u64| {
         roster.reached(identity.mac, &seen(Step::Discover, Seen::ByMac), at(seconds));
-        roster.sent_to(&identity, "local disk".to_owned(), at(seconds + 1));
+        roster.answered(&identity, Answer::elsewhere("local disk".to_owned(), at(seconds + 1)));
         circles(roster, seconds + 2)
     };
     assert!((0..5).all(|number| !round(&mut roster, number * 10)));
     assert!(round(&mut roster, 50), "six times in a minute");
     assert!(!circles(&roster, 200), "it may try again");
     for number in 0..20 {
-        roster.scripted(&identity, &plan(), token(number), at(300 + number));
+        roster.answered(&identity, Answer::boot(&plan(), token(number), at(300 + number)));
     }
     assert!(!circles(&roster, 330), "a script alone is no boot");
 }
@@ -115,8 +116,8 @@ fn what_was_chosen_from_a_menu_is_part_of_the_same_boot() {
     let identity: Arc<Identity> = Identity::of(MAC.parse().unwrap()).into();
     let mut roster = Roster::default();
     roster.reached(identity.mac, &seen(Step::Ipxe, Seen::ByMac), at(0));
-    roster.sent_to(&identity, "menu".to_owned(), at(5));
-    let session = &roster.scripted(&identity, &plan(), token(1), at(15)).machine.session;
+    roster.answered(&identity, Answer::elsewhere("menu".to_owned(), at(5)));
+    let session = &roster.answered(&identity, Answer::boot(&plan(), token(1), at(15))).machine.session;
     assert_eq!((session.started, session.sent_to.as_deref()), (at(0), None));
 }
 
@@ -126,7 +127,7 @@ fn a_machine_falls_back_to_what_it_or_another_came_up_with() {
     let mut roster = Roster::default();
     for (last, good) in [(1, told(3, b"3")), (2, told(5, b"5")), (3, told(7, b"7"))] {
         let mac = Mac([2, 0, 0, 0, 0, last]);
-        roster.scripted(&Identity::of(mac).into(), &plan(), token(u64::from(last)), at(0));
+        roster.answered(&Identity::of(mac).into(), Answer::boot(&plan(), token(u64::from(last)), at(0)));
         roster.machines.get_mut(&mac).unwrap().good = Some(good);
     }
     let fallback = |last: u8, failed: &[u8]| {
@@ -152,20 +153,21 @@ fn invented_addresses_do_not_fill_the_memory() {
         Mac([2, 0, bytes[4], bytes[5], bytes[6], bytes[7]])
     };
     let mut roster = Roster::default();
-    roster.scripted(&Identity::of(mac(0)).into(), &plan(), token(1), at(0));
+    roster.answered(&Identity::of(mac(0)).into(), Answer::boot(&plan(), token(1), at(0)));
     roster.check_in(token(1), report(), well(), at(0)).unwrap();
     for number in 1..=MAX_MACHINES as u64 {
         roster.reached(mac(number), &seen(Step::Discover, Seen::ByMac), at(number));
     }
     assert_eq!(roster.machines.len(), MAX_MACHINES);
     let newcomer = mac(MAX_MACHINES as u64 + 7);
-    let change = roster.scripted(&Identity::of(newcomer).into(), &plan(), token(2), at(1));
+    let change = roster.answered(&Identity::of(newcomer).into(), Answer::boot(&plan(), token(2), at(1)));
     assert_eq!(change.forgotten, Some(mac(1)), "the longest unseen that never checked in");
     assert_eq!(roster.machines.len(), MAX_MACHINES);
     assert!(roster.told(token(1)).is_some());
-    roster.scripted(&Identity::of(mac(0)).into(), &plan(), token(3), at(0));
+    roster.answered(&Identity::of(mac(0)).into(), Answer::boot(&plan(), token(3), at(0)));
     for number in 0..MAX_MACHINES as u64 {
-        roster.sent_to(&Identity::of(mac(1_000_000 + number)).into(), "inbox, code KXRTMB".to_owned(), at(2));
+        let inbox = Answer::elsewhere("inbox, code KXRTMB".to_owned(), at(2));
+        roster.answered(&Identity::of(mac(1_000_000 + number)).into(), inbox);
     }
     assert!(roster.told(token(3)).is_some(), "one that came up before and boots again is no invention");
 }
