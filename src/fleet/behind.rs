@@ -1,11 +1,11 @@
 //! The database is written behind the answers to machines: what is in memory, what waits to be written, and the task that
 //! writes it, many changes in one transaction when they come fast.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use foldhash::{HashMap, HashSet};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::{info, warn};

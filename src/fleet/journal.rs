@@ -5,8 +5,9 @@
 //! does before the machine has its script is written a moment later, with what it does next.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
+
+use foldhash::{HashMap, HashSet};
 
 use crate::model::boot::{Sent, Step};
 use crate::model::mac::Mac;

@@ -5,9 +5,11 @@ mod forget;
 mod kin;
 mod learn;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+
+use foldhash::HashMap;
 
 use super::journal::{Event, Journal, Seen, Sighting};
 pub use check_in::{CheckInError, Outcome};

@@ -5,10 +5,11 @@
 //! is that one's business. Such sightings are kept for a while, and belong to the machine that asks for its script from
 //! there.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
+
+use foldhash::HashMap;
 
 use super::lock;
 use crate::fleet::{Seen, Sighting};

@@ -1,9 +1,10 @@
 //! What machines said of themselves when they asked for their scripts. A machine asks at each boot in the same words,
 //! which need not be read, cleaned and judged anew then.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
+
+use foldhash::HashMap;
 
 use super::lock;
 use crate::model::identity::{Identity, Relay};

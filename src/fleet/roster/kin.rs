@@ -1,8 +1,9 @@
 //! Who asks for a script, of the machines that are known.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+
+use foldhash::HashMap;
 
 use super::{Event, Machine, Roster, Session};
 use crate::model::boot::Step;

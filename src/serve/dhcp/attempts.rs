@@ -1,8 +1,9 @@
 //! What clients asked lately: whether the answers were of use to them (netboot.md, C1), whether they boot in a circle
 //! (C5), and whether they ask too often. Pure: time is an argument.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
+
+use foldhash::HashMap;
 
 use crate::model::mac::Mac;
 use crate::model::net::Shape;
