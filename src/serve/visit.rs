@@ -95,6 +95,7 @@ impl App {
                 return Ok(script::nothing());
             }
         };
+        // What few machines ask for is in boxes, so that the future of all others is small.
         if !choice.is_empty() {
             return Box::pin(self.chosen(visit, choice, policy, &catalog)).await;
         }

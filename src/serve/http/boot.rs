@@ -150,7 +150,7 @@ pub(super) fn first(app: &App, link: &Link) -> Response {
 pub(super) async fn own(app: &Arc<App>, link: &Link, uri: &Uri) -> Response {
     let rules = app.rules();
     let base = rules.base(link);
-    let Some(Asked { who, choice, failed }) = Asked::of(uri, link, app) else { return nobody() };
+    let Some(Asked { who, choice, failed }) = Asked::of(uri, link, app) else { return unnamed() };
     let mac = who.mac;
     app.meet(link.peer.ip(), mac);
     let now = SystemTime::now();
@@ -189,10 +189,11 @@ pub(super) async fn head_of_own(
     uri: Uri,
 ) -> Response {
     let unknown = futures_util::stream::empty::<Result<Bytes, Infallible>>();
-    Asked::of(&uri, &link, &app).map_or_else(nobody, |_| ipxe(Body::from_stream(unknown)))
+    Asked::of(&uri, &link, &app).map_or_else(unnamed, |_| ipxe(Body::from_stream(unknown)))
 }
 
-fn nobody() -> Response {
+/// It does not say which network card boots.
+fn unnamed() -> Response {
     plain(StatusCode::BAD_REQUEST, "the script needs mac=, the address of the network card\n")
 }
 

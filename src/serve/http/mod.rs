@@ -15,9 +15,9 @@
 //! GET  /alpine/BRANCH/releases/ARCH/FILE    the caching mirror: lists, checksums and signatures of releases, and images
 //! ```
 //!
-//! A connection goes through `listen` (limits), `converse` (TLS, HTTP/1 or HTTP/2, limits of time), the router, and for
-//! large files through `admission`, which lets so many run at once as are of use. Files are `content`, mapped and shared;
-//! `blob` says which part of them an answer has.
+//! A connection goes through `listen` (limits) and `converse` (TLS, HTTP/1 or HTTP/2, limits of time). Requests go to the
+//! scripts straight away and to all else through the router, and for large files through `admission`, which lets so many
+//! run at once as are of use. Files are `content`, mapped and shared; `blob` says which part of them an answer has.
 
 mod admission;
 mod blob;
@@ -102,7 +102,7 @@ impl Link {
 #[derive(Debug, Clone, Copy)]
 struct Prompt;
 
-/// Where requests go.
+/// Where requests go; without a server, nowhere.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
     app: Option<Arc<App>>,
