@@ -1,6 +1,5 @@
 //! What a machine is called in the fleet.
 
-use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -18,35 +17,32 @@ const MAX_LENGTH: usize = 64;
 pub struct MachineIdError(String);
 
 /// The id of a machine, under which everything about it is kept: the address of the network card by which it first
-/// booted. Cheap to clone.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// booted. Cheap to clone. A rollout walks over the fleet beside its members, so ids are compared all the time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct MachineId(Arc<str>);
+pub struct MachineId(Id);
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Id {
+    Mac(Mac),
+    /// A name that somebody wrote, and no machine has.
+    Text(Arc<str>),
+}
 
 impl MachineId {
-    /// The id as text.
+    /// The address of the network card, which all but mistyped ids are.
     #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// By their texts. A rollout walks over the fleet beside its members, so most ids are compared with copies of themselves.
-impl Ord for MachineId {
-    fn cmp(&self, other: &Self) -> Ordering {
-        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
-    }
-}
-
-impl PartialOrd for MachineId {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
+    pub const fn mac(&self) -> Option<Mac> {
+        match self.0 {
+            Id::Mac(mac) => Some(mac),
+            Id::Text(_) => None,
+        }
     }
 }
 
 impl From<Mac> for MachineId {
     fn from(mac: Mac) -> Self {
-        Self(mac.to_string().into())
+        Self(Id::Mac(mac))
     }
 }
 
@@ -58,7 +54,7 @@ impl FromStr for MachineId {
             return Ok(mac.into());
         }
         let is_id = (1..=MAX_LENGTH).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
-        is_id.then(|| Self(text.into())).ok_or_else(|| MachineIdError(text.chars().take(80).collect()))
+        is_id.then(|| Self(Id::Text(text.into()))).ok_or_else(|| MachineIdError(text.chars().take(80).collect()))
     }
 }
 
@@ -72,13 +68,16 @@ impl TryFrom<String> for MachineId {
 
 impl From<MachineId> for String {
     fn from(id: MachineId) -> Self {
-        id.0.as_ref().to_owned()
+        id.to_string()
     }
 }
 
 impl fmt::Display for MachineId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
+        match &self.0 {
+            Id::Mac(mac) => f.pad(&mac.to_string()),
+            Id::Text(text) => f.pad(text),
+        }
     }
 }
 
@@ -89,7 +88,13 @@ mod tests {
     #[test]
     fn an_address_is_an_id_however_it_is_written() {
         let id: MachineId = "52-54-00-12-34-AB".parse().unwrap();
-        assert_eq!(id.to_string(), "52:54:00:12:34:ab");
+        assert_eq!(
+            (id.to_string().as_str(), id.mac()),
+            ("52:54:00:12:34:ab", Some(Mac([0x52, 0x54, 0, 0x12, 0x34, 0xab])))
+        );
+        let other: MachineId = "52:54:00:12:34:ac".parse().unwrap();
+        let text: MachineId = "01:of:a:name".parse().unwrap();
+        assert!(id < other && other < text && text.mac().is_none());
         assert!("a b".parse::<MachineId>().is_err() && "".parse::<MachineId>().is_err());
     }
 }

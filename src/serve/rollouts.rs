@@ -144,7 +144,7 @@ impl App {
             return Ok(());
         }
         for entry in book.entries(*heard).await.map_err(DecideError::from)? {
-            let macs = entry.fact.machines().iter().filter_map(|machine| machine.as_str().parse::<Mac>().ok());
+            let macs = entry.fact.machines().iter().filter_map(MachineId::mac);
             match &entry.fact {
                 Fact::Asked { request, .. } => macs.for_each(|mac| self.ask(mac, request, entry.at)),
                 Fact::Forgotten { .. } => macs.for_each(|mac| self.fleet.forget_booted_before(mac, entry.at)),

@@ -13,7 +13,6 @@ use crate::cli::whom::{Found, by, person, refusal};
 use crate::config::Settings;
 use crate::model::label::{Label, LabelKey, Labels};
 use crate::model::ledger::{Fact, Ledger, Request, Target};
-use crate::model::mac::Mac;
 use crate::model::machine::MachineId;
 use crate::store::Store;
 
@@ -127,7 +126,7 @@ pub(super) async fn forget(
     // The ledger first: a running server forgets it too, and must not write it anew.
     write(&found, facts, why, out).await?;
     for machine in machines {
-        if let Ok(mac) = machine.as_str().parse::<Mac>() {
+        if let Some(mac) = machine.mac() {
             found.fleet.forget(&mac).await?;
         }
     }

@@ -13,7 +13,6 @@ use crate::model::identity::Identity;
 use crate::model::label::Labels;
 use crate::model::label::rule::labels_of;
 use crate::model::ledger::Ledger;
-use crate::model::mac::Mac;
 use crate::model::machine::MachineId;
 use crate::model::name::{ProfileName, nearest};
 use crate::model::virtual_machine::{VirtualMachine, VmId};
@@ -145,7 +144,7 @@ fn ours(
         return Ours { vm: vm.clone(), machine: None, profile: None, labels: Labels::new() };
     };
     let record = ledger.record(machine);
-    let mac = machine.as_str().parse::<Mac>().ok();
+    let mac = machine.mac();
     let view = found.census.get(*machine);
     let labels = match (view, mac) {
         (Some(view), _) => view.labels.clone(),

@@ -241,7 +241,7 @@ impl fmt::Display for Target {
 
 /// Machines as people read them: the first few, and how many more.
 fn named(machines: &[MachineId]) -> String {
-    let shown: Vec<&str> = machines.iter().take(NAMED).map(MachineId::as_str).collect();
+    let shown: Vec<String> = machines.iter().take(NAMED).map(ToString::to_string).collect();
     match machines.len().checked_sub(NAMED) {
         Some(more @ 1..) => format!("{} and {more} more", shown.join(", ")),
         _ => shown.join(", "),

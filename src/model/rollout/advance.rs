@@ -235,7 +235,7 @@ fn place_of(rollout: &Rollout, machine: &MachineId) -> [u8; 32] {
     let mut hasher = Sha256::new();
     hasher.update(rollout.spec.number.to_be_bytes());
     hasher.update(rollout.spec.to.bundle.as_bytes());
-    hasher.update(machine.as_str().as_bytes());
+    hasher.update(machine.to_string());
     hasher.finalize().into()
 }
 

@@ -1,6 +1,7 @@
 //! A machine of a simulated fleet, and what can become of it.
 
 use bivouac_simulation::model::boot_guard::Attempts;
+use bivouac_simulation::model::mac::Mac;
 use bivouac_simulation::model::machine::MachineId;
 use bivouac_simulation::model::manifest::BundleId;
 use bivouac_simulation::model::rollout::{Boot, Health, Release, View};
@@ -60,7 +61,8 @@ impl Machine {
         let Release { bundle, .. } = release(1);
         let boot = Boot { bundle, at: epoch(), health: Health::Good, since: epoch(), instead: None };
         let view = View { labels: labels(&texts), follows: Some(follows()), is_on: true, boot: Some(boot) };
-        let id = format!("m{number:05}").parse().unwrap();
+        let [.., high, low] = number.to_be_bytes();
+        let id = Mac([2, 0, 0, 0, high, low]).into();
         let attempts = Attempts::default();
         let machine =
             Self { id, fate, boots: 0, attempts, good: bundle, given: bundle, is_granted: false, had_new: false };
@@ -69,7 +71,8 @@ impl Machine {
 
     /// The place of a machine in its fleet.
     pub fn number(id: &MachineId) -> usize {
-        id.as_str()[1..].parse().unwrap()
+        let Mac([.., high, low]) = id.mac().unwrap();
+        usize::from(u16::from_be_bytes([high, low]))
     }
 
     /// How long after its script a machine checks in; nothing when it never does.
