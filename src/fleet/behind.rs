@@ -35,7 +35,7 @@ const GATHER: Duration = Duration::from_millis(100);
 
 /// After what nobody waits for was written, the next of it rests so many times as long as that took. This leaves the
 /// processors to those who answer while a fleet is turned on, which is on disk some seconds later.
-const REST: u32 = 8;
+const REST: u32 = 16;
 
 /// It rests no longer than this: a database that was locked for a while took long for little.
 const LONGEST_REST: Duration = Duration::from_secs(2);
@@ -372,9 +372,10 @@ mod tests {
         let is_bare = known.roster().reached(mac(1), &asks(Step::Loader), now).is_bare;
         assert!(!is_bare, "it is like any other machine from then on");
     }
+
     #[test]
     fn what_nobody_waits_for_takes_a_small_part_of_the_time() {
         let rest = |took| rest_after(Duration::from_millis(took)).as_millis();
-        assert_eq!((rest(1), rest(50), rest(9_000)), (100, 400, 2_000));
+        assert_eq!((rest(1), rest(50), rest(9_000)), (100, 800, 2_000));
     }
 }
