@@ -65,12 +65,9 @@ const RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Known {
     roster: Mutex<Roster>,
-    /// What is to be written down.
-    pub(super) events: Mutex<Vec<Event>>,
-    /// Machines that are to be written down with the next changes, as they are then.
-    soon: Mutex<HashSet<Mac>>,
-    /// The same for those that may wait for more: they checked in again, are not yet at their script, or found no room in
-    /// the queue.
+    pub(super) pending: Mutex<Pending>,
+    /// Machines that may wait for more than the next changes: they checked in again, are not yet at their script, or found
+    /// no room in the queue.
     due: Mutex<HashSet<Mac>>,
     /// Machines that nobody knew before their firmware asked.
     claimed: Mutex<HashSet<Mac>>,
@@ -80,6 +77,25 @@ pub(super) struct Known {
     pub(super) forgotten: Mutex<HashMap<Mac, SystemTime>>,
     /// Whether the database could not be used when that was tried last.
     is_lost: AtomicBool,
+}
+
+/// What is to be written down with the next changes.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    pub(super) events: Vec<Event>,
+    /// Machines, as they are then.
+    machines: HashSet<Mac>,
+}
+
+impl Pending {
+    fn keep(&mut self, events: Vec<Event>) {
+        let room = MAX_EVENTS - self.events.len().min(MAX_EVENTS);
+        // Said once for each time that it fills up.
+        if events.len() > room && room > 0 {
+            warn!("the fleet database cannot keep up; timelines of boots will have gaps");
+        }
+        self.events.extend(events.into_iter().take(room));
+    }
 }
 
 impl Known {
@@ -93,9 +109,14 @@ impl Known {
         lock(&self.roster)
     }
 
-    /// A machine changed, and nobody waits until it is written.
-    pub(super) fn changed(&self, mac: Mac) {
-        if lock(&self.soon).insert(mac) {
+    /// A machine changed, with what was seen of it, and nobody waits until it is written.
+    pub(super) fn changed(&self, mac: Mac, events: Vec<Event>) {
+        let is_news = {
+            let mut pending = lock(&self.pending);
+            pending.keep(events);
+            pending.machines.insert(mac)
+        };
+        if is_news {
             self.wake.notify_one();
         }
     }
@@ -113,7 +134,7 @@ impl Known {
 
     /// A machine is remembered no more.
     pub(super) fn forget(&self, mac: &Mac) {
-        lock(&self.soon).remove(mac);
+        lock(&self.pending).machines.remove(mac);
         lock(&self.due).remove(mac);
         lock(&self.claimed).remove(mac);
     }
@@ -146,9 +167,8 @@ impl Known {
         }
     }
 
-    /// As many of these machines, as they are now.
-    fn take_rows(&self, waiting: &Mutex<HashSet<Mac>>, most: usize) -> impl Iterator<Item = Write> {
-        let macs = take(waiting, most);
+    /// These machines, as they are now.
+    fn rows(&self, macs: &[Mac]) -> impl Iterator<Item = Write> {
         let roster = self.roster();
         let rows: Vec<Row> = macs.iter().filter_map(|mac| roster.machine(mac)).map(Row::of).collect();
         rows.into_iter().map(|row| Write::Seen(Box::new(row)))
@@ -156,7 +176,7 @@ impl Known {
 
     /// As many of the machines that nobody knew, with what was seen of them.
     fn take_claimed(&self, most: usize) -> Vec<Write> {
-        let macs = take(&self.claimed, most);
+        let macs = take(&mut lock(&self.claimed), most);
         let mut roster = self.roster();
         let mut rows = Vec::new();
         for mac in &macs {
@@ -169,16 +189,9 @@ impl Known {
     }
 
     pub(super) fn keep(&self, events: Vec<Event>) {
-        if events.is_empty() {
-            return;
+        if !events.is_empty() {
+            lock(&self.pending).keep(events);
         }
-        let mut waiting = lock(&self.events);
-        let room = MAX_EVENTS - waiting.len().min(MAX_EVENTS);
-        // Said once for each time that it fills up.
-        if events.len() > room && room > 0 {
-            warn!("the fleet database cannot keep up; timelines of boots will have gaps");
-        }
-        waiting.extend(events.into_iter().take(room));
     }
 
     /// What fell quiet is to be written; or all that was seen.
@@ -189,22 +202,25 @@ impl Known {
 
     /// Wakes the task that writes, when there is more for it than it took.
     fn wake_for_more(&self) {
-        if !lock(&self.soon).is_empty() || lock(&self.events).len() >= EVENTS_AT_ONCE {
+        let is_more = {
+            let pending = lock(&self.pending);
+            !pending.machines.is_empty() || pending.events.len() >= EVENTS_AT_ONCE
+        };
+        if is_more {
             self.wake.notify_one();
         }
     }
 
     /// Some of the events that wait to be written, or all.
     fn take_events(&self, all: bool) -> Vec<Event> {
-        let mut waiting = lock(&self.events);
-        let count = if all { waiting.len() } else { waiting.len().min(EVENTS_AT_ONCE) };
-        waiting.drain(..count).collect()
+        let events = &mut lock(&self.pending).events;
+        let count = if all { events.len() } else { events.len().min(EVENTS_AT_ONCE) };
+        events.drain(..count).collect()
     }
 }
 
 /// As many of these machines.
-fn take(waiting: &Mutex<HashSet<Mac>>, most: usize) -> Vec<Mac> {
-    let mut waiting = lock(waiting);
+fn take(waiting: &mut HashSet<Mac>, most: usize) -> Vec<Mac> {
     if waiting.len() <= most {
         return waiting.drain().collect();
     }
@@ -268,9 +284,11 @@ pub(super) async fn write_behind(database: Arc<Database>, known: Arc<Known>, mut
         let mut events = Vec::new();
         if is_rested {
             // After what came in order: machines are written as they are now.
-            batch.extend(known.take_rows(&known.soon, most(MACHINES_AT_ONCE)));
+            let soon = take(&mut lock(&known.pending).machines, most(MACHINES_AT_ONCE));
+            batch.extend(known.rows(&soon));
             if is_last || Instant::now() >= rows_due {
-                batch.extend(known.take_rows(&known.due, most(DUE_AT_ONCE)));
+                let due = take(&mut lock(&known.due), most(DUE_AT_ONCE));
+                batch.extend(known.rows(&due));
                 // What is left over goes with the next ones.
                 if lock(&known.due).is_empty() {
                     rows_due = Instant::now() + DUE_EVERY;

@@ -7,6 +7,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use arc_swap::{ArcSwap, Guard};
+
 use super::FleetError;
 use super::database::Database;
 use crate::model::ledger::{Entry, Fact, Ledger};
@@ -44,18 +46,20 @@ pub enum DecideError<E: std::error::Error + 'static> {
 #[derive(Debug)]
 pub struct Book {
     database: Arc<Database>,
-    known: Mutex<Arc<Ledger>>,
+    known: ArcSwap<Ledger>,
+    /// Held while entries are taken in.
+    taking: Mutex<()>,
 }
 
 impl Book {
     pub(super) fn new(database: Arc<Database>) -> Self {
-        Self { database, known: Mutex::default() }
+        Self { database, known: ArcSwap::default(), taking: Mutex::default() }
     }
 
     /// The ledger as it was last read.
     #[must_use]
-    pub fn known(&self) -> Arc<Ledger> {
-        Arc::clone(&self.known.lock().unwrap_or_else(PoisonError::into_inner))
+    pub fn known(&self) -> Guard<Arc<Ledger>> {
+        self.known.load()
     }
 
     /// Reads what is new; the ledger as it is now.
@@ -63,8 +67,8 @@ impl Book {
     /// # Errors
     /// When the database cannot be read.
     pub async fn read(&self) -> Result<Arc<Ledger>, FleetError> {
-        let known = self.known();
-        let entries = self.database.entries(known.last()).await?;
+        let last = self.known().last();
+        let entries = self.database.entries(last).await?;
         Ok(self.take(&entries))
     }
 
@@ -110,13 +114,18 @@ impl Book {
 
     /// Takes in entries, of which some may be known already.
     fn take(&self, entries: &[Entry]) -> Arc<Ledger> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let _taking = self.taking.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.load_full();
+        let is_news = entries.last().is_some_and(|entry| entry.number > known.last());
         for entry in entries {
             if entry.number == known.last() + 1 {
                 Arc::make_mut(&mut known).apply(entry);
             }
         }
-        Arc::clone(&known)
+        if is_news {
+            self.known.store(Arc::clone(&known));
+        }
+        known
     }
 }
 

@@ -151,7 +151,8 @@ impl Journal {
                     unwritten.remove(&mac);
                     boot.write(mac, |_| true, events);
                 }
-                *boot = Boot::begin(began, boot.waits);
+                boot.began = began;
+                boot.pages.clear();
                 boot
             }
         };

@@ -261,7 +261,7 @@ impl Fleet {
             Some((mac, _)) if is_bare => self.known.claimed(mac),
             // Firmware takes one step after the other within seconds, and nothing depends on them but what people see.
             Some((mac, step)) if step < Step::Script => self.known.postpone(mac),
-            Some((mac, _)) => self.known.changed(mac),
+            Some((mac, _)) => self.known.changed(mac, Vec::new()),
             None => {}
         }
         is_taken
@@ -281,9 +281,9 @@ impl Fleet {
             (recognised, circles, good, attempts)
         };
         let Recognised { identity, forgotten, other, alarm, events } = recognised;
-        self.known.keep(events);
-        if let Some(other) = other {
-            self.known.changed(other);
+        match other {
+            Some(other) => self.known.changed(other, events),
+            None => self.known.keep(events),
         }
         self.forget(forgotten);
         Visitor { identity, alarm, circles, good, attempts }
@@ -301,23 +301,12 @@ impl Fleet {
     pub fn scripted(
         &self,
         identity: &Arc<Identity>,
-        plan: &Plan,
+        plan: Plan<'_>,
         token: Token,
         alarm: Option<String>,
         now: SystemTime,
     ) {
-        let answer = Answer::boot(plan, token, now);
-        let (forgotten, events) = {
-            let mut roster = self.lock();
-            let Change { machine, forgotten, events } = roster.answered(identity, answer);
-            if let Some(why) = alarm {
-                machine.alarm(why);
-            }
-            (forgotten, events)
-        };
-        self.known.keep(events);
-        self.forget(forgotten);
-        self.known.changed(identity.mac);
+        self.answered(identity, Answer::boot(plan, token, alarm, now));
     }
 
     /// A machine asked for a script and may not have one; `why` is what it was shown.
@@ -336,9 +325,8 @@ impl Fleet {
             let Change { forgotten, events, .. } = roster.answered(identity, answer);
             (forgotten, events)
         };
-        self.known.keep(events);
         self.forget(forgotten);
-        self.known.changed(identity.mac);
+        self.known.changed(identity.mac, events);
     }
 
     /// The code a machine shows that waits to be approved.

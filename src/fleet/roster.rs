@@ -254,11 +254,13 @@ impl Roster {
         }
         let begin = || Box::new(Machine::begin(Identity::of(mac).into(), Step::Discover, now));
         let machine = machines.entry(mac).or_insert_with(begin);
-        if machine.identity != *identity {
-            index.remove(&machine.identity);
-            index.add(identity);
+        if !Arc::ptr_eq(&machine.identity, identity) {
+            if machine.identity != *identity {
+                index.remove(&machine.identity);
+                index.add(identity);
+            }
+            machine.identity = Arc::clone(identity);
         }
-        machine.identity = Arc::clone(identity);
         machine.last_seen = now;
         if let Some((_, _, bundle)) = &session.told {
             machine.attempts.begin(*bundle);
@@ -355,13 +357,15 @@ impl Roster {
 }
 
 impl Answer {
-    /// To boot `plan`, and to check in with `token`.
+    /// To boot `plan`, and to check in with `token`. An `alarm` is something wrong with its boot although it is told to go
+    /// on; a check-in does not take that away.
     #[must_use]
-    pub fn boot(plan: &Plan, token: Token, now: SystemTime) -> Self {
-        let told = (plan.profile.clone(), plan.published.release, plan.published.bundle);
+    pub fn boot(plan: Plan<'_>, token: Token, alarm: Option<String>, now: SystemTime) -> Self {
+        let told = (plan.profile, plan.published.release, plan.published.bundle);
         let remark = format!("{} release {}, bundle {}", told.0, told.1, told.2.short());
-        let session = Session { token: Some(token), told: Some(told), ..Session::begin(Step::Script, now) };
-        Self { session, remark }
+        let problems = alarm.iter().cloned().collect();
+        let (token, told, session) = (Some(token), Some(told), Session::begin(Step::Script, now));
+        Self { session: Session { token, told, problems, alarm, ..session }, remark }
     }
 
     /// To go to something that is no bundle.
@@ -392,12 +396,6 @@ impl Machine {
             rounds: Vec::new(),
             conflicts: Vec::new(),
         }
-    }
-
-    /// Something is wrong with its boot although it was told to go on; a check-in does not take that away.
-    pub(super) fn alarm(&mut self, why: String) {
-        self.session.problems.push(why.clone());
-        self.session.alarm = Some(why);
     }
 
     /// Whether it boots in a circle: it began boot after boot in a short time, and loaded nothing.

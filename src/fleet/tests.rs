@@ -1,5 +1,7 @@
 //! The fleet with its database, SQLite and PostgreSQL.
 
+use std::borrow::Cow;
+
 use futures_util::FutureExt as _;
 use sqlx::sqlite::SqlitePool;
 
@@ -32,10 +34,10 @@ on_both! {
     a_machine_that_is_forgotten_meanwhile_stops_no_writing,
 }
 
-fn plan() -> Plan {
+fn plan() -> Plan<'static> {
     let manifest = sample("vdi");
     let published = Published { release: 12, bundle: manifest.id(), manifest: Arc::new(manifest) };
-    Plan { profile: "vdi".parse().unwrap(), published }
+    Plan { profile: "vdi".parse().unwrap(), published: Cow::Owned(published) }
 }
 
 fn sighting(step: Step) -> Sighting {
@@ -48,7 +50,7 @@ async fn what_was_said_is_there_when_the_database_is_opened_again(bed: &Bed) {
     let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_181_304_123);
     let fleet = Fleet::open(&bed.place).await.unwrap();
     fleet.reached(identity.mac, &sighting(Step::Discover), now);
-    fleet.scripted(&identity, &plan(), token(1), Some("a template failed".to_owned()), now);
+    fleet.scripted(&identity, plan(), token(1), Some("a template failed".to_owned()), now);
     fleet.reached(identity.mac, &sighting(Step::Kernel), now);
     fleet.flush().await;
     let machines = Fleet::read(&bed.place).await.unwrap();
@@ -86,7 +88,7 @@ async fn a_locked_database_keeps_no_machine_from_its_script(bed: &Bed) {
     let fleet = Fleet::open(&bed.place).await.unwrap();
     let lock = bed.lock().await;
     let identity: Arc<Identity> = Identity::of("52:54:00:00:00:01".parse().unwrap()).into();
-    fleet.scripted(&identity, &plan(), token(1), None, SystemTime::now());
+    fleet.scripted(&identity, plan(), token(1), None, SystemTime::now());
     assert_eq!(fleet.told(token(1)), Some(plan().published.bundle));
     lock.rollback().await.unwrap();
     fleet.flush().await;
@@ -97,7 +99,7 @@ async fn a_locked_database_keeps_no_machine_from_its_script(bed: &Bed) {
 async fn one_machine(place: &DatabasePlace) -> (Fleet, Arc<Identity>, Report) {
     let fleet = Fleet::open(place).await.unwrap();
     let identity: Arc<Identity> = Identity::of("52:54:00:00:00:01".parse().unwrap()).into();
-    fleet.scripted(&identity, &plan(), token(1), None, SystemTime::now());
+    fleet.scripted(&identity, plan(), token(1), None, SystemTime::now());
     let text = format!("bundle {}\nhostname vdi\nuptime 7\n", plan().published.bundle);
     (fleet, identity, Report::parse(text.as_bytes()).unwrap())
 }
@@ -155,7 +157,7 @@ async fn an_order_stands_until_it_is_done_whatever_the_clock_says(bed: &Bed) {
     assert_eq!(fleet.orders(&mac), orders);
     // The server's clock was wrong.
     let before = now - Duration::from_secs(7200);
-    fleet.scripted(&identity, &plan(), token(2), None, before);
+    fleet.scripted(&identity, plan(), token(2), None, before);
     let heard = Report { heard: Some(heard("hello")), ..report };
     fleet.check_in(token(2), heard.clone(), Differences::default(), before).await.unwrap();
     assert_eq!(fleet.orders(&mac), Orders { reboot: None, message: None, ..orders });
@@ -197,7 +199,7 @@ async fn of_two_boots_in_one_millisecond_the_second_is_the_last(bed: &Bed) {
     let identity: Arc<Identity> = Identity::of("52:54:00:00:00:01".parse().unwrap()).into();
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_181_304);
     for number in [9, 1, 5] {
-        fleet.scripted(&identity, &plan(), token(number), None, now);
+        fleet.scripted(&identity, plan(), token(number), None, now);
     }
     fleet.flush().await;
     let machines = Fleet::read(&bed.place).await.unwrap();
@@ -212,7 +214,7 @@ async fn the_events_of_a_machine_are_read_in_order_and_the_oldest_go(bed: &Bed) 
     let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_181_304);
     for boot in 0..1000 {
         let now = start + Duration::from_secs(boot);
-        fleet.scripted(&identity, &plan(), token(boot), None, now);
+        fleet.scripted(&identity, plan(), token(boot), None, now);
     }
     fleet.flush().await;
     let onlooker = Fleet::look_on(&bed.place).await.unwrap();
@@ -233,7 +235,7 @@ async fn steps_that_are_written_together_are_read_one_by_one(bed: &Bed) {
     fleet.reached(identity.mac, &sighting(Step::Offer), start + Duration::from_millis(1));
     let sent = Some(Sent { bytes: 70_000, of: 70_000, took: Duration::from_millis(40) });
     fleet.reached(identity.mac, &Sighting { sent, ..sighting(Step::Loader) }, start + Duration::from_millis(60));
-    fleet.scripted(&identity, &plan(), token(1), None, start + Duration::from_millis(70));
+    fleet.scripted(&identity, plan(), token(1), None, start + Duration::from_millis(70));
     fleet.flush().await;
     let events = Fleet::look_on(&bed.place).await.unwrap().events(&identity.mac, 0).await.unwrap();
     let stages: Vec<&Stage> = events.iter().map(|(_, event)| &event.stage).collect();
@@ -258,7 +260,7 @@ async fn a_transaction_that_has_to_be_repeated_removes_what_is_old_all_the_same(
     let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_181_304);
     for boot in 0..60 {
         let now = start + Duration::from_secs(boot);
-        let machine = roster.answered(&identity, Answer::boot(&plan(), token(boot), now)).machine;
+        let machine = roster.answered(&identity, Answer::boot(plan(), token(boot), None, now)).machine;
         let write = [Write::Seen(Box::new(Row::of(machine)))];
         if boot == 59 {
             // What is written after what is old has been removed.
@@ -282,7 +284,7 @@ async fn invented_addresses_fill_neither_the_memory_nor_the_queue_nor_delay_anyb
         fleet.reached(Mac([2, 0, a, b, c, d]), &sighting(Step::Discover), now);
         fleet.reached(Mac([2, 0, a, b, c, d]), &sighting(Step::Offer), now);
     }
-    assert!(fleet.known.events.lock().unwrap().len() <= MAX_EVENTS);
+    assert!(fleet.known.pending.lock().unwrap().events.len() <= MAX_EVENTS);
     assert_eq!(fleet.lock().len(), MAX_MACHINES);
     lock.rollback().await.unwrap();
     let other = bed.other().await;
@@ -344,7 +346,7 @@ async fn what_is_older_is_not_written_over_what_another_server_wrote(bed: &Bed) 
 
 async fn a_machine_that_is_forgotten_meanwhile_stops_no_writing(bed: &Bed) {
     let (one, other, identity, report) = two_servers(bed).await;
-    one.scripted(&identity, &plan(), token(2), None, SystemTime::now());
+    one.scripted(&identity, plan(), token(2), None, SystemTime::now());
     let row = one.lock().machine(&identity.mac).map(Row::of).unwrap();
     one.flush().await;
     let later = SystemTime::now() + Duration::from_secs(5);
@@ -363,7 +365,7 @@ async fn a_boot_that_another_server_began_ends_the_one_before(bed: &Bed) {
     let (now, well) = (SystemTime::now(), Differences::default);
     one.check_in(token(1), report.clone(), well(), now).await.unwrap();
     let later = now + Duration::from_secs(60);
-    other.scripted(&identity, &plan(), token(2), None, later);
+    other.scripted(&identity, plan(), token(2), None, later);
     other.flush().await;
     one.flush().await;
     one.check_in(token(2), report.clone(), well(), later + Duration::from_secs(60)).await.unwrap();
@@ -386,7 +388,7 @@ async fn a_database_that_is_gone_stops_no_boot_and_has_everything_once_it_is_bac
     fleet.check_in(token(1), report.clone(), Differences::default(), SystemTime::now()).await.unwrap();
     for last in 0..100 {
         let (identity, token) = (Identity::of(Mac([2, 0, 0, 0, 1, last])).into(), token(1000 + u64::from(last)));
-        fleet.scripted(&identity, &plan(), token, None, SystemTime::now());
+        fleet.scripted(&identity, plan(), token, None, SystemTime::now());
         // It waits for the disk only until it is known that there is none.
         fleet.check_in(token, report.clone(), Differences::default(), SystemTime::now()).await.unwrap();
     }

@@ -1,5 +1,6 @@
 //! The decision what a machine boots: one pure function (DESIGN 3.4).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -97,20 +98,39 @@ pub struct Published {
     pub manifest: Arc<Manifest>,
 }
 
-/// What channels point at. Cheap to clone and never changed, so that one decision sees one state.
+/// What channels point at. Never changed, so that one decision sees one state.
 #[derive(Debug, Clone, Default)]
 pub struct Catalog {
-    /// By profile and channel.
-    pub channels: BTreeMap<(ProfileName, ChannelName), Published>,
+    profiles: BTreeMap<ProfileName, BTreeMap<ChannelName, Published>>,
+}
+
+impl Catalog {
+    /// A channel points at this.
+    pub fn insert(&mut self, profile: ProfileName, channel: ChannelName, published: Published) {
+        self.profiles.entry(profile).or_default().insert(channel, published);
+    }
+
+    /// What a channel points at.
+    #[must_use]
+    pub fn published(&self, profile: &ProfileName, channel: &ChannelName) -> Option<&Published> {
+        self.profiles.get(profile)?.get(channel)
+    }
+
+    /// What every channel points at, by profile and channel.
+    pub fn all(&self) -> impl Iterator<Item = (&ProfileName, &ChannelName, &Published)> {
+        self.profiles
+            .iter()
+            .flat_map(|(profile, channels)| channels.iter().map(move |(channel, it)| (profile, channel, it)))
+    }
 }
 
 /// What a machine is told to boot.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct Plan<'a> {
     /// The profile it follows.
     pub profile: ProfileName,
-    /// The release it gets.
-    pub published: Published,
+    /// The release it gets; in most cases as the catalog has it.
+    pub published: Cow<'a, Published>,
 }
 
 /// Why a machine is not told to boot anything.
@@ -139,9 +159,9 @@ pub enum Refusal {
 
 /// What a machine shall boot, before anybody has looked whether it is there and runs on it.
 #[derive(Debug, Clone)]
-pub enum Wanted {
+pub enum Wanted<'a> {
     /// What a channel points at.
-    Pointed(ProfileName, Published),
+    Pointed(ProfileName, &'a Published),
     /// A release with its bundle, which a rollout gave it.
     Given(ProfileName, Release),
     /// A release by number.
@@ -166,12 +186,12 @@ pub struct Asking<'a> {
 ///
 /// # Errors
 /// A [`Refusal`], whose text the machine shows on its screen.
-pub fn decide(
+pub fn decide<'a>(
     asking: &Asking<'_>,
     assignments: &Assignments,
     ledger: &Ledger,
-    catalog: &Catalog,
-) -> Result<Wanted, Refusal> {
+    catalog: &'a Catalog,
+) -> Result<Wanted<'a>, Refusal> {
     let record = ledger.record(asking.id);
     match record.and_then(|record| record.once.as_ref().or(record.assigned.as_ref())) {
         Some(Target::Release(profile, number)) => Ok(Wanted::Numbered(profile.clone(), *number)),
@@ -189,17 +209,15 @@ pub fn decide(
 ///
 /// # Errors
 /// When the channel has no release.
-pub fn follow(
+pub fn follow<'a>(
     asking: &Asking<'_>,
     profile: &ProfileName,
     channel: &ChannelName,
     ledger: &Ledger,
-    catalog: &Catalog,
-) -> Result<Wanted, Refusal> {
-    let published = catalog
-        .channels
-        .get(&(profile.clone(), channel.clone()))
-        .ok_or_else(|| Refusal::Unpublished(profile.clone(), channel.clone()))?;
+    catalog: &'a Catalog,
+) -> Result<Wanted<'a>, Refusal> {
+    let published =
+        catalog.published(profile, channel).ok_or_else(|| Refusal::Unpublished(profile.clone(), channel.clone()))?;
     let pointed = Release { number: published.release, bundle: published.bundle };
     let wanted = ledger.release_of(asking.id, profile, channel, pointed);
     let from = asking.good.filter(|(good, _)| *good == profile).map(|(_, release)| release);
@@ -207,7 +225,7 @@ pub fn follow(
         return Ok(Wanted::Numbered(profile.clone(), floor));
     }
     Ok(if wanted == pointed {
-        Wanted::Pointed(profile.clone(), published.clone())
+        Wanted::Pointed(profile.clone(), published)
     } else {
         Wanted::Given(profile.clone(), wanted)
     })
@@ -217,7 +235,7 @@ pub fn follow(
 ///
 /// # Errors
 /// When the machine cannot run it.
-pub fn run(machine: &Identity, profile: ProfileName, published: Published) -> Result<Plan, Refusal> {
+pub fn run<'a>(machine: &Identity, profile: ProfileName, published: Cow<'a, Published>) -> Result<Plan<'a>, Refusal> {
     let arch = published.manifest.alpine.arch.as_str();
     if !machine.may_run(arch) {
         let arch = arch.to_owned();
@@ -238,7 +256,7 @@ mod tests {
         for (profile, release) in [("hello", 3), ("vdi", 12)] {
             let manifest = sample(profile);
             let published = Published { release, bundle: manifest.id(), manifest: Arc::new(manifest) };
-            catalog.channels.insert((profile.parse().unwrap(), ChannelName::default_channel()), published);
+            catalog.insert(profile.parse().unwrap(), ChannelName::default_channel(), published);
         }
         catalog
     }
@@ -251,16 +269,23 @@ mod tests {
         Identity::of(format!("52:54:00:00:00:{last:02x}").parse().unwrap())
     }
 
-    fn decided(last: u8, assignments: &Assignments, ledger: &Ledger) -> Result<Wanted, Refusal> {
-        let mac = machine(last).mac;
-        decide(&Asking { mac, id: &mac.into(), named: mac, good: None }, assignments, ledger, &catalog())
+    /// The number of the release that is decided.
+    fn decided(last: u8, assignments: &Assignments, ledger: &Ledger) -> Result<u64, Refusal> {
+        decided_with(last, assignments, ledger, None)
     }
 
-    fn pointed(wanted: Wanted) -> u64 {
-        match wanted {
+    fn decided_with(
+        last: u8,
+        assignments: &Assignments,
+        ledger: &Ledger,
+        good: Option<(&ProfileName, u64)>,
+    ) -> Result<u64, Refusal> {
+        let mac = machine(last).mac;
+        let asking = Asking { mac, id: &mac.into(), named: mac, good };
+        Ok(match decide(&asking, assignments, ledger, &catalog())? {
             Wanted::Pointed(_, published) => published.release,
-            other => panic!("{other:?}"),
-        }
+            Wanted::Given(_, Release { number, .. }) | Wanted::Numbered(_, number) => number,
+        })
     }
 
     fn ledger(facts: Vec<Fact>) -> Ledger {
@@ -275,7 +300,7 @@ mod tests {
     fn a_named_machine_follows_its_own_profile_and_others_the_default() {
         let mut assignments = Assignments { fallback: Some(follows("hello")), ..Assignments::default() };
         assignments.by_mac.insert(machine(1).mac, follows("vdi"));
-        let release = |last| pointed(decided(last, &assignments, &Ledger::default()).unwrap());
+        let release = |last| decided(last, &assignments, &Ledger::default()).unwrap();
         assert_eq!((release(1), release(2)), (12, 3));
     }
 
@@ -286,10 +311,10 @@ mod tests {
         let assigned = Fact::Assigned { machines: machines.clone(), to: Some("vdi".parse().unwrap()) };
         let once = Fact::AssignedOnce { machines: machines.clone(), to: "vdi@3".parse().unwrap() };
         let taken = Fact::OnceTaken { machine: machines[0].clone() };
-        assert_eq!(pointed(decided(1, &assignments, &ledger(vec![assigned.clone()])).unwrap()), 12);
-        let wanted = decided(1, &assignments, &ledger(vec![assigned.clone(), once.clone()])).unwrap();
-        assert!(matches!(wanted, Wanted::Numbered(_, 3)));
-        assert_eq!(pointed(decided(1, &assignments, &ledger(vec![assigned, once, taken])).unwrap()), 12);
+        let release = |facts| decided(1, &assignments, &ledger(facts)).unwrap();
+        assert_eq!(release(vec![assigned.clone()]), 12);
+        assert_eq!(release(vec![assigned.clone(), once.clone()]), 3);
+        assert_eq!(release(vec![assigned, once, taken]), 12);
     }
 
     #[test]
@@ -297,14 +322,8 @@ mod tests {
         let assignments = Assignments { fallback: Some(follows("vdi")), ..Assignments::default() };
         let floor = |release| Fact::Floor { profile: "vdi".parse().unwrap(), release, is_one: true };
         let ledger = ledger(vec![floor(5), floor(9), floor(12)]);
-        let (mac, vdi, hello) = (machine(1).mac, "vdi".parse().unwrap(), "hello".parse().unwrap());
-        let next =
-            |good| match decide(&Asking { mac, id: &mac.into(), named: mac, good }, &assignments, &ledger, &catalog())
-                .unwrap()
-            {
-                Wanted::Numbered(_, number) => number,
-                other => pointed(other),
-            };
+        let (vdi, hello) = ("vdi".parse().unwrap(), "hello".parse().unwrap());
+        let next = |good| decided_with(1, &assignments, &ledger, good).unwrap();
         assert_eq!((next(Some((&vdi, 3))), next(Some((&vdi, 5))), next(Some((&vdi, 9)))), (5, 9, 12));
         assert_eq!((next(None), next(Some((&hello, 1)))), (12, 12), "who had nothing jumps over nothing");
     }
@@ -318,8 +337,9 @@ mod tests {
         assert_eq!(unpublished.to_string(), "profile kiosk has no release in channel stable, publish one");
         let mut arm = machine(1);
         arm.buildarch = Some("arm64".to_owned());
-        let published = catalog().channels.into_values().last().unwrap();
-        let wrong = run(&arm, "vdi".parse().unwrap(), published).unwrap_err();
+        let catalog = catalog();
+        let (_, _, published) = catalog.all().last().unwrap();
+        let wrong = run(&arm, "vdi".parse().unwrap(), Cow::Borrowed(published)).unwrap_err();
         assert_eq!(wrong.to_string(), "profile vdi is for x86_64 and this machine is arm64");
     }
 

@@ -79,7 +79,7 @@ impl Stage {
 #[must_use]
 pub fn remark(text: String) -> String {
     // As nearly every one is.
-    if text.len() <= MAX_REMARK && !text.chars().any(char::is_control) {
+    if text.len() <= MAX_REMARK && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return text;
     }
     text.chars().filter(|c| !c.is_control()).take(MAX_REMARK).collect()

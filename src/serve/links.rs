@@ -33,31 +33,48 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What is known of addresses.
 #[derive(Debug, Default)]
-pub(super) struct Links {
-    machines: Mutex<HashMap<IpAddr, Mac>>,
-    waiting: Mutex<HashMap<IpAddr, Vec<(SystemTime, Sighting)>>>,
+pub(super) struct Links(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    machines: HashMap<IpAddr, Mac>,
+    waiting: HashMap<IpAddr, Vec<(SystemTime, Sighting)>>,
     /// The relays that machines are behind, as DHCP saw it last.
-    relays: Mutex<HashMap<Mac, Relay>>,
+    relays: HashMap<Mac, Relay>,
+}
+
+/// What is known of a machine that says who it is.
+#[derive(Debug)]
+pub(super) struct Met {
+    /// The relay it is behind.
+    pub(super) relay: Option<Relay>,
+    /// What waited at its address, oldest first.
+    pub(super) waited: Vec<(SystemTime, Sighting)>,
+}
+
+impl Known {
+    fn learn(&mut self, address: IpAddr, mac: Mac) {
+        if self.machines.len() >= MAX_LINKS {
+            self.machines.clear();
+        }
+        self.machines.insert(address, mac);
+    }
 }
 
 impl Links {
     /// A machine was seen at an address.
     pub(super) fn learn(&self, address: IpAddr, mac: Mac) {
-        let mut machines = lock(&self.machines);
-        if machines.len() >= MAX_LINKS {
-            machines.clear();
-        }
-        machines.insert(address, mac);
+        lock(&self.0).learn(address, mac);
     }
 
     /// The machine that was last seen at an address.
     pub(super) fn who(&self, address: IpAddr) -> Option<Mac> {
-        lock(&self.machines).get(&address).copied()
+        lock(&self.0).machines.get(&address).copied()
     }
 
     /// A machine is behind a relay, or behind none.
     pub(super) fn place(&self, mac: Mac, relay: Option<Relay>) {
-        let mut relays = lock(&self.relays);
+        let relays = &mut lock(&self.0).relays;
         let Some(relay) = relay else {
             relays.remove(&mac);
             return;
@@ -68,14 +85,9 @@ impl Links {
         relays.insert(mac, relay);
     }
 
-    /// The relay that a machine is behind.
-    pub(super) fn relay(&self, mac: &Mac) -> Option<Relay> {
-        lock(&self.relays).get(mac).cloned()
-    }
-
     /// Keeps a sighting that belongs to no machine so far.
     pub(super) fn wait(&self, address: IpAddr, sighting: Sighting, now: SystemTime) {
-        let mut waiting = lock(&self.waiting);
+        let waiting = &mut lock(&self.0).waiting;
         if waiting.len() >= MAX_WAITING && !waiting.contains_key(&address) {
             waiting.clear();
         }
@@ -86,12 +98,17 @@ impl Links {
         here.push((now, sighting));
     }
 
-    /// What waited at the address of a machine that said who it is, oldest first.
-    pub(super) fn claim(&self, address: IpAddr, now: SystemTime) -> Vec<(SystemTime, Sighting)> {
-        let waited = lock(&self.waiting).remove(&address).unwrap_or_default();
-        let is_fresh = |at: &SystemTime| now.duration_since(*at).is_ok_and(|age| age <= PATIENCE);
-        let known = |(at, sighting)| (at, Sighting { seen: Seen::ByMac, ..sighting });
-        waited.into_iter().filter(|(at, _)| is_fresh(at)).map(known).collect()
+    /// A machine said at an address who it is: what waited there is about it.
+    pub(super) fn meet(&self, address: IpAddr, mac: Mac, now: SystemTime) -> Met {
+        let (relay, waited) = {
+            let mut known = lock(&self.0);
+            known.learn(address, mac);
+            (known.relays.get(&mac).cloned(), known.waiting.remove(&address).unwrap_or_default())
+        };
+        // What comes at this moment may be later than `now`.
+        let is_fresh = |at: &SystemTime| now.duration_since(*at).unwrap_or_default() <= PATIENCE;
+        let seen = |(at, sighting)| (at, Sighting { seen: Seen::ByMac, ..sighting });
+        Met { relay, waited: waited.into_iter().filter(|(at, _)| is_fresh(at)).map(seen).collect() }
     }
 }
 
@@ -112,14 +129,17 @@ mod tests {
     fn what_waited_at_an_address_belongs_to_the_machine_that_asks_from_there() {
         let links = Links::default();
         let (here, there) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+        let claim = |address, now| links.meet(address, Mac([2, 0, 0, 0, 0, 1]), now).waited;
         links.wait(here, sighting(Step::Loader), at(0));
         links.wait(here, sighting(Step::Ipxe), at(5));
         links.wait(there, sighting(Step::Loader), at(5));
-        let claimed = links.claim(here, at(6));
+        let claimed = claim(here, at(6));
         assert_eq!(claimed.iter().map(|(_, it)| it.step).collect::<Vec<_>>(), [Step::Loader, Step::Ipxe]);
         assert_eq!((claimed[0].0, claimed[0].1.seen), (at(0), Seen::ByMac));
-        assert!(links.claim(here, at(6)).is_empty());
-        assert!(links.claim(there, at(700)).is_empty(), "somebody else has that address by now");
+        links.wait(here, sighting(Step::Ipxe), at(7));
+        assert_eq!(claim(here, at(6)).len(), 1, "it came while the question was read");
+        assert!(claim(here, at(6)).is_empty());
+        assert!(claim(there, at(700)).is_empty(), "somebody else has that address by now");
     }
 
     #[test]
@@ -129,7 +149,8 @@ mod tests {
             links.wait(IpAddr::from(number.to_be_bytes()), sighting(Step::Loader), at(0));
             links.wait(IpAddr::from([10, 0, 0, 1]), sighting(Step::Ipxe), at(0));
         }
-        assert!(lock(&links.waiting).len() <= MAX_WAITING);
-        assert!(lock(&links.waiting).values().all(|here| here.len() <= MAX_SIGHTINGS));
+        let waiting = &lock(&links.0).waiting;
+        assert!(waiting.len() <= MAX_WAITING);
+        assert!(waiting.values().all(|here| here.len() <= MAX_SIGHTINGS));
     }
 }

@@ -34,6 +34,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use foldhash::HashMap;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::Semaphore;
@@ -50,14 +51,13 @@ use self::dhcp::decide::Port;
 use self::dhcp::{DhcpError, DhcpServer, Listen};
 use self::given::Given;
 use self::library::Bundles;
-use self::links::Links;
+use self::links::{Links, Met};
 use self::observe::{Observed, Observer};
 use self::own_files::OwnFiles;
 use self::port_owner::Protocol;
 use self::questions::Questions;
 use self::rules::{InForce, Rules};
 use self::tftp::TftpServer;
-use self::tokens::Tokens;
 use crate::fleet::{Fleet, Seen, Sighting};
 use crate::mirror::Mirror;
 use crate::model::alpine::Arch;
@@ -148,18 +148,18 @@ pub struct App {
     rules: InForce,
     /// How many large files are sent by HTTP at once.
     transfers: usize,
-    catalog: Mutex<Arc<Catalog>>,
+    /// The channels as they were read last.
+    catalog: ArcSwap<Catalog>,
     /// Held while the store is read.
     reading: Arc<Semaphore>,
     /// When the store was asked last.
-    asked: Mutex<Option<Instant>>,
+    asked: ArcSwapOption<Instant>,
     bundles: Bundles,
     /// What boots each bundle, without the token, by the base URL in it; of bundles that need no files of a machine's own.
-    scripts: Mutex<HashMap<BundleId, HashMap<String, BootScript>>>,
+    scripts: ArcSwap<HashMap<BundleId, HashMap<String, BootScript>>>,
     blobs: Blobs,
     links: Links,
     questions: Questions,
-    tokens: Tokens,
     own_files: OwnFiles,
     mirror: Option<Mirror>,
     /// What clients of DHCP made of its answers.
@@ -179,18 +179,17 @@ impl App {
         }
         Ok(Self {
             reading: Arc::new(Semaphore::new(1)),
-            asked: Mutex::default(),
             store,
             fleet: Arc::new(fleet),
             rules: options.rules.clone(),
             transfers: options.transfers,
-            catalog: Mutex::new(Arc::new(catalog)),
+            catalog: ArcSwap::from_pointee(catalog),
+            asked: ArcSwapOption::empty(),
             bundles: Bundles::default(),
-            scripts: Mutex::default(),
+            scripts: ArcSwap::default(),
             blobs: Blobs::default(),
             links: Links::default(),
             questions: Questions::default(),
-            tokens: Tokens::default(),
             own_files: OwnFiles::default(),
             mirror: options.mirror.clone(),
             attempts: Arc::default(),
@@ -200,17 +199,17 @@ impl App {
 
     /// The rules that hold now.
     #[must_use]
-    pub fn rules(&self) -> Arc<Rules> {
+    pub fn rules(&self) -> Guard<Arc<Rules>> {
         self.rules.now()
     }
 
     /// The channels as they are now; as they were last, when the store cannot be read or does not answer (DESIGN 4.5).
-    async fn catalog(self: &Arc<Self>) -> Arc<Catalog> {
+    async fn catalog(self: &Arc<Self>) -> Guard<Arc<Catalog>> {
         // One read at a time: a store that hangs must not take a thread for each machine that asks.
         if !self.is_fresh()
             && let Ok(permit) = Arc::clone(&self.reading).try_acquire_owned()
         {
-            *lock(&self.asked) = Some(Instant::now());
+            self.asked.store(Some(Arc::new(Instant::now())));
             let app = Arc::clone(self);
             let read = tokio::task::spawn_blocking(move || {
                 let _permit = permit;
@@ -220,7 +219,7 @@ impl App {
                 warn!("the store does not answer; machines boot what was published before");
             }
         }
-        self.last_catalog()
+        self.catalog.load()
     }
 
     /// A machine came as far as its script, so that its loader does what it shall.
@@ -232,23 +231,23 @@ impl App {
 
     /// What people and rollouts decided, as it was last read: within a second of what it is.
     #[must_use]
-    pub fn ledger(&self) -> Arc<Ledger> {
+    pub fn ledger(&self) -> Guard<Arc<Ledger>> {
         self.fleet.book().known()
     }
 
     /// The architectures that published bundles are for, in Alpine's words.
     pub async fn architectures(self: &Arc<Self>) -> BTreeSet<Arch> {
         let catalog = self.catalog().await;
-        catalog.channels.values().map(|published| published.manifest.alpine.arch.clone()).collect()
+        catalog.all().map(|(_, _, published)| published.manifest.alpine.arch.clone()).collect()
     }
 
     /// Whether the channels were read just now.
     fn is_fresh(&self) -> bool {
-        lock(&self.asked).is_some_and(|asked| asked.elapsed() < FRESH)
+        self.asked.load().as_deref().is_some_and(|asked| asked.elapsed() < FRESH)
     }
 
     fn refresh(&self) {
-        let (catalog, problems) = match self.store.catalog(&self.last_catalog()) {
+        let (catalog, problems) = match self.store.catalog(&self.catalog.load()) {
             Ok(read) => read,
             Err(problem) => {
                 warn!(%problem, "the store cannot be read; machines boot what was published before");
@@ -258,21 +257,18 @@ impl App {
         for problem in problems {
             warn!(%problem, "a channel cannot be read; its machines boot what it had before");
         }
-        *lock(&self.catalog) = Arc::new(catalog);
-    }
-
-    fn last_catalog(&self) -> Arc<Catalog> {
-        Arc::clone(&lock(&self.catalog))
+        self.catalog.store(Arc::new(catalog));
     }
 }
 
 impl App {
-    /// A machine said who it is: what was seen at its address before that is about it.
-    fn meet(&self, address: IpAddr, mac: Mac) {
-        self.links.learn(address, mac);
-        for (at, sighting) in self.links.claim(address, SystemTime::now()) {
+    /// A machine said who it is: what was seen at its address before that is about it. The relay it is behind.
+    fn meet(&self, address: IpAddr, mac: Mac, now: SystemTime) -> Option<Relay> {
+        let Met { relay, waited } = self.links.meet(address, mac, now);
+        for (at, sighting) in waited {
             self.fleet.reached(mac, &sighting, at);
         }
+        relay
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod kit;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
@@ -32,9 +33,9 @@ const MAX_BYTES: usize = 256 << 20;
 
 /// What a machine is told when its files were made.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct Told<'a> {
     /// What it boots, which is something older when its new files cannot be made.
-    pub(super) plan: Plan,
+    pub(super) plan: Plan<'a>,
     /// The digest of its files; nothing when the bundle has no templates.
     pub(super) own_files: Option<Digest>,
     /// What a person should know.
@@ -90,14 +91,14 @@ impl App {
     ///
     /// # Errors
     /// When there are none, with a text for the machine's screen.
-    pub(super) async fn own_files(&self, visit: &Visit<'_>, plan: Plan) -> Result<Told, String> {
+    pub(super) async fn own_files<'a>(&self, visit: &Visit<'_>, plan: Plan<'a>) -> Result<Told<'a>, String> {
         if plan.published.manifest.templates.is_none() {
             return Ok(Told { plan, own_files: None, alarm: None });
         }
         Box::pin(self.files_of_templates(visit, plan)).await
     }
 
-    async fn files_of_templates(&self, visit: &Visit<'_>, plan: Plan) -> Result<Told, String> {
+    async fn files_of_templates<'a>(&self, visit: &Visit<'_>, plan: Plan<'a>) -> Result<Told<'a>, String> {
         let vars = visit.rules.assignments.vars.get(&visit.named).cloned().unwrap_or_default();
         let why = match self.make(visit, vars, &plan).await {
             Ok(digest) => return Ok(Told { plan, own_files: Some(digest), alarm: None }),
@@ -116,7 +117,7 @@ impl App {
         }
         let Ok(manifest) = self.bundles.manifest(&self.store, last.bundle).await else { return Err(why) };
         let alarm = format!("release {}: {why}; it boots release {} again", plan.published.release, last.release);
-        let published = Published { release: last.release, bundle: last.bundle, manifest };
+        let published = Cow::Owned(Published { release: last.release, bundle: last.bundle, manifest });
         Ok(Told { plan: Plan { published, ..plan }, own_files, alarm: Some(alarm) })
     }
 
@@ -139,8 +140,8 @@ impl App {
         let catalog = self.catalog().await;
         let mut wrong = Vec::new();
         for (mac, vars) in &assignments.vars {
-            let follows = assignments.of(mac).map(|it| (it.profile.clone(), it.channel.clone()));
-            let Some(published) = follows.and_then(|key| catalog.channels.get(&key)) else { continue };
+            let follows = assignments.of(mac);
+            let Some(published) = follows.and_then(|it| catalog.published(&it.profile, &it.channel)) else { continue };
             if published.manifest.templates.is_none() {
                 continue;
             }
@@ -150,10 +151,9 @@ impl App {
         wrong
     }
 
-    async fn make(&self, visit: &Visit<'_>, mut vars: Vars, plan: &Plan) -> Result<Digest, KitError> {
+    async fn make(&self, visit: &Visit<'_>, mut vars: Vars, plan: &Plan<'_>) -> Result<Digest, KitError> {
         let (bundle, machine) = (plan.published.bundle, visit.machine);
-        let ledger = self.fleet.book().known();
-        let record = ledger.record(visit.id);
+        let record = visit.ledger.record(visit.id);
         let written = record.map(|record| record.vars.clone()).unwrap_or_default();
         let labels = labels_of(&visit.rules.assignments.labels, machine, record.map(|record| &record.labels));
         let asked = Asked { bundle, machine: Arc::clone(machine), labels, vars: vars.clone(), written };

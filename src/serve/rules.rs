@@ -1,8 +1,9 @@
 //! What a running server takes from the site file, and may take anew: who boots what, and how it is answered. Ports,
 //! folders and the database are [`Options`](super::Options), which hold until it ends.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use arc_swap::{ArcSwap, Guard};
 use rustls::ServerConfig;
 
 use super::http::Link;
@@ -43,23 +44,23 @@ impl Rules {
 
 /// The rules in force. Whoever answers takes them once for the whole answer, so that none is made by two.
 #[derive(Debug, Clone, Default)]
-pub struct InForce(Arc<RwLock<Arc<Rules>>>);
+pub struct InForce(Arc<ArcSwap<Rules>>);
 
 impl InForce {
     /// These rules, until there are others.
     #[must_use]
     pub fn new(rules: Rules) -> Self {
-        Self(Arc::new(RwLock::new(Arc::new(rules))))
+        Self(Arc::new(ArcSwap::from_pointee(rules)))
     }
 
     /// The rules that hold now.
     #[must_use]
-    pub fn now(&self) -> Arc<Rules> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    pub fn now(&self) -> Guard<Arc<Rules>> {
+        self.0.load()
     }
 
     /// Lets other rules hold, from the next answer on.
     pub fn replace(&self, rules: Rules) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+        self.0.store(Arc::new(rules));
     }
 }

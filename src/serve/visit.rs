@@ -1,20 +1,21 @@
 //! What a machine is sent that asks for its script: its bundle, a menu, its local disk, or what somebody chose.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use foldhash::HashMap;
 use tracing::{error, info, warn};
 
 use super::own_files::Told;
 use super::rules::Rules;
-use super::{App, lock};
+use super::{App, tokens};
 use crate::fleet::{SERVER, Told as Good, Visitor};
 use crate::model::boot_guard::Attempts;
 use crate::model::digest::Digest;
 use crate::model::identity::Identity;
-use crate::model::ledger::Fact;
+use crate::model::ledger::{Fact, Ledger};
 use crate::model::mac::Mac;
 use crate::model::machine::MachineId;
 use crate::model::manifest::BundleId;
@@ -37,6 +38,10 @@ pub(super) struct Visit<'a> {
     pub(super) base: &'a str,
     /// The rules it is answered by.
     pub(super) rules: &'a Rules,
+    /// What the channels point at.
+    pub(super) catalog: &'a Catalog,
+    /// What people and rollouts decided.
+    pub(super) ledger: &'a Ledger,
     /// The address under which the site file knows it.
     pub(super) named: Mac,
     /// What it is called in the ledger.
@@ -83,8 +88,7 @@ impl App {
         choice: &str,
         failed: &str,
     ) -> Result<String, String> {
-        let catalog = self.catalog().await;
-        let unknown = visit.rules.assignments.unknown(&visit.named, visit.id, &self.fleet.book().known());
+        let unknown = visit.rules.assignments.unknown(&visit.named, visit.id, visit.ledger);
         let policy = match unknown {
             None | Some(UnknownPolicy::Boot) => visit.rules.assignments.policy_of(&visit.named),
             Some(UnknownPolicy::Menu) => Policy::Ask,
@@ -97,20 +101,20 @@ impl App {
         };
         // What few machines ask for is in boxes, so that the future of all others is small.
         if !choice.is_empty() {
-            return Box::pin(self.chosen(visit, choice, policy, &catalog)).await;
+            return Box::pin(self.chosen(visit, choice, policy)).await;
         }
         if let Ok(failed) = failed.parse::<BundleId>()
             && policy != Policy::LocalDisk
         {
-            return Box::pin(self.fall_back(visit, &failed, policy, &catalog)).await;
+            return Box::pin(self.fall_back(visit, &failed, policy)).await;
         }
         match policy {
             Policy::Boot => {
-                let plan = self.plan(visit, &catalog).await?;
+                let plan = self.plan(visit).await?;
                 self.boot_guarded(visit, plan).await
             }
             Policy::LocalDisk => Ok(self.local_disk(visit)),
-            Policy::Ask => Box::pin(self.menu(visit, &catalog)).await,
+            Policy::Ask => Box::pin(self.menu(visit)).await,
         }
     }
 
@@ -143,13 +147,7 @@ impl App {
     }
 
     /// What somebody chose, if the machine may choose that.
-    async fn chosen(
-        self: &Arc<Self>,
-        visit: &Visit<'_>,
-        text: &str,
-        policy: Policy,
-        catalog: &Catalog,
-    ) -> Result<String, String> {
+    async fn chosen(self: &Arc<Self>, visit: &Visit<'_>, text: &str, policy: Policy) -> Result<String, String> {
         let refused = || said(Refusal::NotOffered(text.chars().take(80).collect()));
         let choice: Choice = text.parse().map_err(|_| refused())?;
         if policy != Policy::Ask {
@@ -157,12 +155,12 @@ impl App {
         }
         match choice {
             Choice::Channel(profile, channel) if visit.rules.menu.offers(&profile) => {
-                let plan = self.follow(visit, &profile, &channel, catalog).await?;
+                let plan = self.follow(visit, &profile, &channel).await?;
                 self.boot_guarded(visit, plan).await
             }
             Choice::Release(profile, number) if visit.rules.menu.offers(&profile) => {
                 let published = self.release(&profile, number).await.map_err(|error| error.to_string())?;
-                let plan = run(visit.machine, profile, published).map_err(said)?;
+                let plan = run(visit.machine, profile, Cow::Owned(published)).map_err(said)?;
                 self.boot(visit, plan, None).await
             }
             Choice::LocalDisk if visit.rules.menu.local_disk => Ok(self.local_disk(visit)),
@@ -180,16 +178,16 @@ impl App {
     }
 
     /// The menu: what channels of the offered profiles point at, the releases before, and the rest.
-    async fn menu(self: &Arc<Self>, visit: &Visit<'_>, catalog: &Catalog) -> Result<String, String> {
+    async fn menu(self: &Arc<Self>, visit: &Visit<'_>) -> Result<String, String> {
         let offered = |profile: &ProfileName| visit.rules.menu.offers(profile);
         let runs = |published: &Published| visit.machine.may_run(published.manifest.alpine.arch.as_str());
         let current: Vec<_> =
-            catalog.channels.iter().filter(|((profile, _), it)| offered(profile) && runs(it)).collect();
+            visit.catalog.all().filter(|(profile, _, published)| offered(profile) && runs(published)).collect();
         let mut items: Vec<(Choice, String)> = Vec::new();
-        for (place, ((profile, channel), published)) in current.iter().enumerate() {
+        for (place, &(profile, channel, published)) in current.iter().enumerate() {
             let choice = Choice::Channel(profile.clone(), channel.clone());
             items.push((choice, format!("{profile}, channel {channel} (release {})", published.release)));
-            let is_last = current.get(place + 1).is_none_or(|((next, _), _)| next != profile);
+            let is_last = current.get(place + 1).is_none_or(|(next, _, _)| *next != profile);
             if is_last {
                 for number in self.earlier(&visit.rules.menu, profile, published.release).await {
                     items.push((Choice::Release(profile.clone(), number), format!("{profile}, release {number}")));
@@ -255,14 +253,13 @@ impl App {
         visit: &Visit<'_>,
         failed: &BundleId,
         policy: Policy,
-        catalog: &Catalog,
     ) -> Result<String, String> {
         let mac = visit.machine.mac;
         warn!(%mac, bundle = %failed.short(), "a machine cannot load its bundle");
-        let plan = match self.plan(visit, catalog).await {
+        let plan = match self.plan(visit).await {
             Ok(plan) if plan.published.bundle == *failed => plan,
             // Somebody chose it from the menu, or there is a new release.
-            _ if policy == Policy::Ask => return self.menu(visit, catalog).await,
+            _ if policy == Policy::Ask => return self.menu(visit).await,
             Ok(plan) => return self.boot(visit, plan, None).await,
             Err(refusal) => return Err(refusal),
         };
@@ -273,47 +270,44 @@ impl App {
             return self.boot(visit, plan, None).await;
         };
         let failed_release = plan.published.release;
-        let published = Published { release, bundle, manifest };
+        let published = Cow::Owned(Published { release, bundle, manifest });
         let good = run(visit.machine, profile, published).map_err(said)?;
         let alarm = format!("release {failed_release} cannot be loaded; it boots release {release} again");
         self.boot(visit, good, Some(alarm)).await
     }
 
     /// What a machine boots that nobody chooses for.
-    async fn plan(&self, visit: &Visit<'_>, catalog: &Catalog) -> Result<Plan, String> {
-        let ledger = self.fleet.book().known();
-        let wanted = decide(&visit.asking(), &visit.rules.assignments, &ledger, catalog).map_err(said)?;
+    async fn plan<'a>(&self, visit: &Visit<'a>) -> Result<Plan<'a>, String> {
+        let wanted = decide(&visit.asking(), &visit.rules.assignments, visit.ledger, visit.catalog).map_err(said)?;
         let plan = self.find(visit, wanted).await?;
-        if ledger.record(visit.id).is_some_and(|record| record.once.is_some()) {
+        if visit.ledger.record(visit.id).is_some_and(|record| record.once.is_some()) {
             self.note(Fact::OnceTaken { machine: visit.id.clone() });
         }
         Ok(plan)
     }
 
     /// What a machine boots that follows a channel.
-    async fn follow(
+    async fn follow<'a>(
         &self,
-        visit: &Visit<'_>,
+        visit: &Visit<'a>,
         profile: &ProfileName,
         channel: &ChannelName,
-        catalog: &Catalog,
-    ) -> Result<Plan, String> {
-        let ledger = self.fleet.book().known();
-        let wanted = follow(&visit.asking(), profile, channel, &ledger, catalog).map_err(said)?;
+    ) -> Result<Plan<'a>, String> {
+        let wanted = follow(&visit.asking(), profile, channel, visit.ledger, visit.catalog).map_err(said)?;
         self.find(visit, wanted).await
     }
 
     /// What a machine shall boot, from the store, if it can run it.
-    async fn find(&self, visit: &Visit<'_>, wanted: Wanted) -> Result<Plan, String> {
+    async fn find<'a>(&self, visit: &Visit<'_>, wanted: Wanted<'a>) -> Result<Plan<'a>, String> {
         let (profile, published) = match wanted {
-            Wanted::Pointed(profile, published) => (profile, Ok(published)),
+            Wanted::Pointed(profile, published) => (profile, Ok(Cow::Borrowed(published))),
             Wanted::Given(profile, Release { number, bundle }) => {
                 let manifest = self.bundles.manifest(&self.store, bundle).await;
-                (profile, manifest.map(|manifest| Published { release: number, bundle, manifest }))
+                (profile, manifest.map(|manifest| Cow::Owned(Published { release: number, bundle, manifest })))
             }
             Wanted::Numbered(profile, number) => {
                 let published = self.release(&profile, number).await;
-                (profile, published)
+                (profile, published.map(Cow::Owned))
             }
         };
         run(visit.machine, profile, published.map_err(|error| error.to_string())?).map_err(said)
@@ -321,7 +315,7 @@ impl App {
 
     /// The script that boots a bundle, unless the machine was given that one too often and did not come up with it: then
     /// the one that boots what it last came up with.
-    async fn boot_guarded(&self, visit: &Visit<'_>, plan: Plan) -> Result<String, String> {
+    async fn boot_guarded(&self, visit: &Visit<'_>, plan: Plan<'_>) -> Result<String, String> {
         let attempts = visit.attempts.count(plan.published.bundle);
         let is_other = |good: &&Good| good.0 == plan.profile && good.2 != plan.published.bundle;
         let failed_often = attempts >= visit.rules.boot_attempts;
@@ -334,7 +328,8 @@ impl App {
         let failed = plan.published.release;
         let alarm = format!("release {failed} did not come up in {attempts} boots; it boots release {release} again");
         self.note(Fact::Alarm { machine: visit.id.clone(), text: alarm.clone() });
-        let good = run(visit.machine, profile, Published { release, bundle, manifest }).map_err(said)?;
+        let published = Cow::Owned(Published { release, bundle, manifest });
+        let good = run(visit.machine, profile, published).map_err(said)?;
         self.boot(visit, good, Some(alarm)).await
     }
 
@@ -350,7 +345,7 @@ impl App {
     }
 
     /// The script that boots a bundle; `alarm` is what a person should know of it.
-    async fn boot(&self, visit: &Visit<'_>, plan: Plan, alarm: Option<String>) -> Result<String, String> {
+    async fn boot(&self, visit: &Visit<'_>, plan: Plan<'_>, alarm: Option<String>) -> Result<String, String> {
         let mac = visit.machine.mac;
         let Told { plan, own_files, alarm: also } = self.own_files(visit, plan).await?;
         let alarm = match (alarm, also) {
@@ -360,28 +355,28 @@ impl App {
         if let Some(alarm) = &alarm {
             warn!(%mac, bundle = %plan.published.bundle.short(), "{alarm}");
         }
-        let Ok(token) = self.tokens.next() else {
+        let Ok(token) = tokens::next() else {
             error!(%mac, "the system gives no random numbers, so no machine can be given a token");
             return Err("the server has no random numbers, see its log".to_owned());
         };
         let text = self.script(visit.base, &plan, token, own_files.as_ref()).await?;
-        let Published { release, bundle, .. } = &plan.published;
+        let Published { release, bundle, .. } = plan.published.as_ref();
         info!(%mac, profile = %plan.profile, release, bundle = %bundle.short(), "script");
-        self.fleet.scripted(visit.machine, &plan, token, alarm, SystemTime::now());
+        self.fleet.scripted(visit.machine, plan, token, alarm, SystemTime::now());
         Ok(text)
     }
 
     async fn script(
         &self,
         base: &str,
-        plan: &Plan,
+        plan: &Plan<'_>,
         token: Token,
         own_files: Option<&Digest>,
     ) -> Result<String, String> {
-        let Published { bundle, manifest, .. } = &plan.published;
+        let Published { bundle, manifest, .. } = plan.published.as_ref();
         // Most machines boot what the one before them did.
         if own_files.is_none()
-            && let Some(script) = lock(&self.scripts).get(bundle).and_then(|by_base| by_base.get(base))
+            && let Some(script) = self.scripts.load().get(bundle).and_then(|by_base| by_base.get(base))
         {
             return Ok(script.with(token));
         }
@@ -390,11 +385,12 @@ impl App {
         let script = script::boot(&boot).map_err(|error| error.to_string())?;
         let text = script.with(token);
         if own_files.is_none() {
-            let mut scripts = lock(&self.scripts);
-            if scripts.values().map(HashMap::len).sum::<usize>() >= MAX_SCRIPTS {
-                scripts.clear();
-            }
-            scripts.entry(*bundle).or_default().insert(base.to_owned(), script);
+            self.scripts.rcu(|known| {
+                let is_full = known.values().map(HashMap::len).sum::<usize>() >= MAX_SCRIPTS;
+                let mut scripts = if is_full { HashMap::default() } else { HashMap::clone(known) };
+                scripts.entry(*bundle).or_default().insert(base.to_owned(), script.clone());
+                scripts
+            });
         }
         Ok(text)
     }

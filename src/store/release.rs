@@ -181,15 +181,12 @@ impl Store {
         let mut problems = Vec::new();
         for profile in self.profiles()? {
             for channel in self.channels(&profile)? {
-                let place = (profile.clone(), channel);
-                match self.published(&place.0, &place.1, known) {
-                    Ok(published) => {
-                        catalog.channels.insert(place, published);
-                    }
+                match self.published(&profile, &channel, known) {
+                    Ok(published) => catalog.insert(profile.clone(), channel, published),
                     Err(problem) => {
                         problems.push(problem);
-                        if let Some(before) = known.channels.get(&place) {
-                            catalog.channels.insert(place, before.clone());
+                        if let Some(before) = known.published(&profile, &channel) {
+                            catalog.insert(profile.clone(), channel, before.clone());
                         }
                     }
                 }
@@ -205,9 +202,9 @@ impl Store {
         known: &Catalog,
     ) -> Result<Published, StoreError> {
         let Release { number, bundle, .. } = self.channel(profile, channel)?;
-        let held = known.channels.values().find(|published| published.bundle == bundle);
+        let held = known.all().find(|(_, _, published)| published.bundle == bundle);
         let manifest = match held {
-            Some(published) => Arc::clone(&published.manifest),
+            Some((_, _, published)) => Arc::clone(&published.manifest),
             None => Arc::new(self.manifest(&bundle)?),
         };
         Ok(Published { release: number, bundle, manifest })

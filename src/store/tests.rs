@@ -62,7 +62,7 @@ fn releases_are_numbered_and_the_channel_points_at_the_newest() {
     let Publication::New(release) = shop.publish(&second).unwrap() else { panic!("not new") };
     assert_eq!(release.number, 2);
     let (catalog, _) = shop.store.catalog(&Catalog::default()).unwrap();
-    let published = &catalog.channels[&(name("vdi"), ChannelName::default_channel())];
+    let published = catalog.published(&name("vdi"), &ChannelName::default_channel()).unwrap();
     assert_eq!((published.release, published.bundle), (2, second.id()));
     assert_eq!(shop.store.resolve(&"vdi@1".parse().unwrap()).unwrap(), first.id());
     assert_eq!(shop.store.resolve(&"vdi".parse().unwrap()).unwrap(), second.id());
@@ -171,7 +171,7 @@ fn a_damaged_channel_stays_as_it_was_and_disturbs_no_other() {
     std::fs::write(shop.folder.path().join("store/profiles/kiosk/channels/stable"), "junk").unwrap();
     shop.publish(&shop.bundle("vdi", "b")).unwrap();
     let (catalog, problems) = shop.store.catalog(&known).unwrap();
-    let release = |profile: &str| catalog.channels[&(name(profile), ChannelName::default_channel())].release;
+    let release = |profile: &str| catalog.published(&name(profile), &ChannelName::default_channel()).unwrap().release;
     assert_eq!((release("kiosk"), release("vdi"), problems.len()), (1, 2, 1));
 }
 

@@ -87,6 +87,13 @@ pub struct Recognised {
     pub events: Vec<Event>,
 }
 
+impl Recognised {
+    /// A machine that is who it says it is, and nothing else.
+    const fn as_it_says(identity: Arc<Identity>) -> Self {
+        Self { identity, forgotten: None, other: None, alarm: None, events: Vec::new() }
+    }
+}
+
 impl Roster {
     /// The machine that has a card.
     pub fn machine_with(&self, card: &Mac) -> Option<&Machine> {
@@ -96,6 +103,10 @@ impl Roster {
     /// Who `identity` is that asks for a script. A machine that was heard of within `patience` may be on.
     pub fn recognise(&mut self, identity: Arc<Identity>, patience: Duration, now: SystemTime) -> Recognised {
         let booted = identity.mac;
+        // It says the same of itself as when it last booted.
+        if self.machine(&booted).is_some_and(|machine| Arc::ptr_eq(&machine.identity, &identity)) {
+            return Recognised::as_it_says(identity);
+        }
         let kin = |mac: &Mac| {
             let machine = self.machine(mac).filter(|machine| !is_bare(machine))?;
             Some(Kin { identity: &machine.identity, may_be_on: may_be_on(machine, patience, now) })
@@ -105,7 +116,7 @@ impl Roster {
             Some(own) => judge(&identity, &[own]),
             None => judge(&identity, &self.index.kin(&identity).iter().filter_map(kin).collect::<Vec<_>>()),
         };
-        let mut recognised = Recognised { identity, forgotten: None, other: None, alarm: None, events: Vec::new() };
+        let mut recognised = Recognised::as_it_says(identity);
         match verdict {
             Verdict::New => {}
             Verdict::Known(key) if key == booted => {}

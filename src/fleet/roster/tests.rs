@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::*;
@@ -12,10 +13,10 @@ fn at(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 + seconds)
 }
 
-fn plan() -> Plan {
+fn plan() -> Plan<'static> {
     let manifest = sample("vdi");
     let published = Published { release: 12, bundle: manifest.id(), manifest: Arc::new(manifest) };
-    Plan { profile: "vdi".parse().unwrap(), published }
+    Plan { profile: "vdi".parse().unwrap(), published: Cow::Owned(published) }
 }
 
 fn seen(step: Step, seen: Seen) -> Sighting {
@@ -43,7 +44,7 @@ fn a_boot_goes_from_the_first_packet_to_the_check_in() {
     roster.reached(mac, &seen(Step::Loader, Seen::ByAddress), at(2));
     // iPXE asks DHCP again; that is not news.
     assert!(roster.reached(mac, &seen(Step::Discover, Seen::ByMac), at(3)).news.is_none());
-    let machine = roster.answered(&Identity::of(mac).into(), Answer::boot(&plan(), token(1), at(4))).machine;
+    let machine = roster.answered(&Identity::of(mac).into(), Answer::boot(plan(), token(1), None, at(4))).machine;
     assert_eq!((machine.session.started, machine.session.step), (at(0), Step::Script));
     roster.reached(mac, &seen(Step::Kernel, Seen::ByAddress), at(5));
     let (machine, outcome, _) = roster.check_in(token(1), report(), well(), at(30)).unwrap();
@@ -55,7 +56,7 @@ fn a_boot_goes_from_the_first_packet_to_the_check_in() {
 fn a_firmware_that_asks_again_after_its_script_begins_a_new_boot() {
     let mac: Mac = MAC.parse().unwrap();
     let mut roster = Roster::default();
-    roster.answered(&Identity::of(mac).into(), Answer::boot(&plan(), token(1), at(0)));
+    roster.answered(&Identity::of(mac).into(), Answer::boot(plan(), token(1), None, at(0)));
     let session = &roster.reached(mac, &seen(Step::Discover, Seen::ByMac), at(60)).news.unwrap().session;
     assert_eq!((session.step, session.told.is_none()), (Step::Discover, true));
 }
@@ -65,7 +66,7 @@ fn what_comes_from_an_address_begins_no_boot() {
     let mac: Mac = MAC.parse().unwrap();
     let mut roster = Roster::default();
     assert!(roster.reached(mac, &seen(Step::Loader, Seen::ByAddress), at(0)).news.is_none());
-    roster.answered(&Identity::of(mac).into(), Answer::boot(&plan(), token(1), at(0)));
+    roster.answered(&Identity::of(mac).into(), Answer::boot(plan(), token(1), None, at(0)));
     roster.check_in(token(1), report(), well(), at(1)).unwrap();
     assert!(roster.reached(mac, &seen(Step::Loader, Seen::ByAddress), at(2)).news.is_none());
     assert_eq!(roster.machines[&mac].session.step, Step::CheckIn);
@@ -76,7 +77,7 @@ fn a_script_somebody_looked_at_does_not_end_the_boot_under_way() {
     let mac: Mac = MAC.parse().unwrap();
     let mut roster = Roster::default();
     for number in 1..=5 {
-        roster.answered(&Identity::of(mac).into(), Answer::boot(&plan(), token(number), at(number)));
+        roster.answered(&Identity::of(mac).into(), Answer::boot(plan(), token(number), None, at(number)));
     }
     assert_eq!(roster.check_in(token(1), report(), well(), at(9)).unwrap_err(), CheckInError::UnknownToken);
     let (machine, ..) = roster.check_in(token(2), report(), well(), at(9)).unwrap();
@@ -106,7 +107,7 @@ fn a_machine_that_comes_back_again_and_again_boots_in_a_circle() {
     assert!(round(&mut roster, 50), "six times in a minute");
     assert!(!circles(&roster, 200), "it may try again");
     for number in 0..20 {
-        roster.answered(&identity, Answer::boot(&plan(), token(number), at(300 + number)));
+        roster.answered(&identity, Answer::boot(plan(), token(number), None, at(300 + number)));
     }
     assert!(!circles(&roster, 330), "a script alone is no boot");
 }
@@ -117,7 +118,7 @@ fn what_was_chosen_from_a_menu_is_part_of_the_same_boot() {
     let mut roster = Roster::default();
     roster.reached(identity.mac, &seen(Step::Ipxe, Seen::ByMac), at(0));
     roster.answered(&identity, Answer::elsewhere("menu".to_owned(), at(5)));
-    let session = &roster.answered(&identity, Answer::boot(&plan(), token(1), at(15))).machine.session;
+    let session = &roster.answered(&identity, Answer::boot(plan(), token(1), None, at(15))).machine.session;
     assert_eq!((session.started, session.sent_to.as_deref()), (at(0), None));
 }
 
@@ -127,7 +128,7 @@ fn a_machine_falls_back_to_what_it_or_another_came_up_with() {
     let mut roster = Roster::default();
     for (last, good) in [(1, told(3, b"3")), (2, told(5, b"5")), (3, told(7, b"7"))] {
         let mac = Mac([2, 0, 0, 0, 0, last]);
-        roster.answered(&Identity::of(mac).into(), Answer::boot(&plan(), token(u64::from(last)), at(0)));
+        roster.answered(&Identity::of(mac).into(), Answer::boot(plan(), token(u64::from(last)), None, at(0)));
         roster.machines.get_mut(&mac).unwrap().good = Some(good);
     }
     let fallback = |last: u8, failed: &[u8]| {
@@ -153,18 +154,18 @@ fn invented_addresses_do_not_fill_the_memory() {
         Mac([2, 0, bytes[4], bytes[5], bytes[6], bytes[7]])
     };
     let mut roster = Roster::default();
-    roster.answered(&Identity::of(mac(0)).into(), Answer::boot(&plan(), token(1), at(0)));
+    roster.answered(&Identity::of(mac(0)).into(), Answer::boot(plan(), token(1), None, at(0)));
     roster.check_in(token(1), report(), well(), at(0)).unwrap();
     for number in 1..=MAX_MACHINES as u64 {
         roster.reached(mac(number), &seen(Step::Discover, Seen::ByMac), at(number));
     }
     assert_eq!(roster.machines.len(), MAX_MACHINES);
     let newcomer = mac(MAX_MACHINES as u64 + 7);
-    let change = roster.answered(&Identity::of(newcomer).into(), Answer::boot(&plan(), token(2), at(1)));
+    let change = roster.answered(&Identity::of(newcomer).into(), Answer::boot(plan(), token(2), None, at(1)));
     assert_eq!(change.forgotten, Some(mac(1)), "the longest unseen that never checked in");
     assert_eq!(roster.machines.len(), MAX_MACHINES);
     assert!(roster.told(token(1)).is_some());
-    roster.answered(&Identity::of(mac(0)).into(), Answer::boot(&plan(), token(3), at(0)));
+    roster.answered(&Identity::of(mac(0)).into(), Answer::boot(plan(), token(3), None, at(0)));
     for number in 0..MAX_MACHINES as u64 {
         let inbox = Answer::elsewhere("inbox, code KXRTMB".to_owned(), at(2));
         roster.answered(&Identity::of(mac(1_000_000 + number)).into(), inbox);

@@ -17,12 +17,11 @@ use tracing::{debug, warn};
 use super::{Link, plain};
 use crate::fleet::{MAX_ROUNDS, Visitor};
 use crate::model::boot::Step;
-use crate::model::identity::{Hardware, HardwareTexts, Identity};
+use crate::model::identity::{Hardware, HardwareTexts, Identity, Relay};
 use crate::model::mac::Mac;
 use crate::model::machine::MachineId;
 use crate::model::script;
 use crate::serve::App;
-use crate::serve::links::Links;
 use crate::serve::observe::{Observed, Observer as _};
 use crate::serve::visit::Visit;
 
@@ -92,14 +91,17 @@ impl<'a> Asking<'a> {
         cards
     }
 
-    /// Who asks from `address`, if it says which network card it boots from.
-    fn identity(&self, address: IpAddr, links: &Links) -> Option<Identity> {
+    /// The network card it boots from, if it says that.
+    fn mac(&self) -> Option<Mac> {
+        self.mac.parse().ok().filter(Mac::is_unicast)
+    }
+
+    /// Who boots from this card, asks from `address`, and is behind this relay.
+    fn identity(&self, mac: Mac, address: IpAddr, relay: Option<Relay>) -> Identity {
         let Self { uuid, serial, platform, arch, board, asset, maker, product, .. } = self;
-        let mac = self.mac.parse::<Mac>().ok().filter(Mac::is_unicast)?;
         let texts = HardwareTexts { board_serial: board, asset, manufacturer: maker, product };
-        let (address, relay) = (Some(address), links.relay(&mac));
-        let hardware = Hardware { address, relay, ..Hardware::from_texts(texts, self.cards(mac)) };
-        Some(Identity { hardware, ..Identity::from_texts(mac, uuid, serial, platform, arch) })
+        let hardware = Hardware { address: Some(address), relay, ..Hardware::from_texts(texts, self.cards(mac)) };
+        Identity { hardware, ..Identity::from_texts(mac, uuid, serial, platform, arch) }
     }
 }
 
@@ -112,14 +114,18 @@ struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     /// Nothing when it does not say which network card boots.
-    fn of(uri: &'a Uri, link: &Link, app: &App) -> Option<Self> {
-        let (question, address) = (uri.query().unwrap_or_default(), link.peer.ip().to_canonical());
+    fn of(question: &'a str, link: &Link, app: &App, now: SystemTime) -> Option<Self> {
+        let address = link.peer.ip();
         debug!(peer = %link.peer, question, "script asked for");
-        if let Some(who) = app.questions.who(question, address, |mac| app.links.relay(mac)) {
+        if let Some(who) = app.questions.who(question, address)
+            && app.meet(address, who.mac, now) == who.hardware.relay
+        {
             return Some(Self { who, choice: "".into(), failed: "".into() });
         }
         let asking = Asking::of(question);
-        let who = Arc::new(asking.identity(address, &app.links)?);
+        let mac = asking.mac()?;
+        let relay = app.meet(address, mac, now);
+        let who = Arc::new(asking.identity(mac, address, relay));
         let Asking { choice, failed, .. } = asking;
         if choice.is_empty() && failed.is_empty() {
             app.questions.remember(question, &who);
@@ -149,11 +155,9 @@ pub(super) fn first(app: &App, link: &Link) -> Response {
 /// a request no iPXE makes gets an error.
 pub(super) async fn own(app: &Arc<App>, link: &Link, uri: &Uri) -> Response {
     let rules = app.rules();
-    let base = rules.base(link);
-    let Some(Asked { who, choice, failed }) = Asked::of(uri, link, app) else { return unnamed() };
+    let (base, now) = (rules.base(link), SystemTime::now());
+    let Some(Asked { who, choice, failed }) = Asked::of(question(uri), link, app, now) else { return unnamed() };
     let mac = who.mac;
-    app.meet(link.peer.ip(), mac);
-    let now = SystemTime::now();
     let Visitor { identity: machine, circles, good, attempts, .. } = app.recognise(who, now);
     if circles {
         let why = "it boots in a circle: asked again and again and loaded nothing";
@@ -162,8 +166,19 @@ pub(super) async fn own(app: &Arc<App>, link: &Link, uri: &Uri) -> Response {
         return ipxe(script::circle(base, MAX_ROUNDS));
     }
     let (named, id) = (rules.assignments.named(mac, &machine), MachineId::from(machine.mac));
-    let visit =
-        Visit { base, rules: &rules, named, id: &id, machine: &machine, good: good.as_ref(), attempts: &attempts };
+    let catalog = app.catalog().await;
+    let ledger = app.ledger();
+    let visit = Visit {
+        base,
+        rules: &rules,
+        catalog: &catalog,
+        ledger: &ledger,
+        named,
+        id: &id,
+        machine: &machine,
+        good: good.as_ref(),
+        attempts: &attempts,
+    };
     match app.answer(&visit, &choice, &failed).await {
         Ok(text) => {
             app.arrived(mac);
@@ -183,13 +198,14 @@ pub(super) async fn head_of_first(State(app): State<Arc<App>>, ConnectInfo(link)
 }
 
 /// The same of a machine's own: nothing is decided, so how long the script would be is not known.
-pub(super) async fn head_of_own(
-    State(app): State<Arc<App>>,
-    ConnectInfo(link): ConnectInfo<Link>,
-    uri: Uri,
-) -> Response {
+pub(super) async fn head_of_own(uri: Uri) -> Response {
     let unknown = futures_util::stream::empty::<Result<Bytes, Infallible>>();
-    Asked::of(&uri, &link, &app).map_or_else(unnamed, |_| ipxe(Body::from_stream(unknown)))
+    Asking::of(question(&uri)).mac().map_or_else(unnamed, |_| ipxe(Body::from_stream(unknown)))
+}
+
+/// What the first script says of a machine.
+fn question(uri: &Uri) -> &str {
+    uri.query().unwrap_or_default()
 }
 
 /// It does not say which network card boots.

@@ -59,6 +59,13 @@ pub(super) struct House {
     pub(super) stop: CancellationToken,
 }
 
+/// One connection. Its requests share this alone, and nothing with other connections that they would have to count.
+#[derive(Debug)]
+struct Conversation {
+    house: Arc<House>,
+    link: Link,
+}
+
 /// What ends a connection before its time.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Problem {
@@ -78,21 +85,21 @@ pub(super) async fn converse(stream: TcpStream, tls: Option<TlsAcceptor>, house:
     let socket = SockRef::from(&stream);
     socket.set_tcp_user_timeout(Some(SILENCE))?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(SILENCE))?;
-    let Some(tls) = tls else { return speak_1(TokioIo::new(stream), link, house).await };
+    let conversation = Arc::new(Conversation { house, link });
+    let Some(tls) = tls else { return speak_1(TokioIo::new(stream), conversation).await };
     let handshake = tls.accept_with(stream, |session| session.set_buffer_limit(Some(MAX_SEALED)));
     let stream = timeout(HANDSHAKE_TIME, handshake).await.map_err(|_| Problem::Handshake)??;
     if stream.get_ref().1.alpn_protocol() == Some(super::tls::HTTP_2) {
-        speak_2(TokioIo::new(stream), link, house).await
+        speak_2(TokioIo::new(stream), conversation).await
     } else {
-        speak_1(TokioIo::new(stream), link, house).await
+        speak_1(TokioIo::new(stream), conversation).await
     }
 }
 
 /// HTTP/1.0 and 1.1.
-async fn speak_1(stream: impl Read + Write + Unpin + 'static, link: Link, house: Arc<House>) -> Result<(), Problem> {
-    let stop = house.stop.child_token();
-    let service =
-        service_fn(move |request: Request<Incoming>| answer(Arc::clone(&house), request.map(Body::new), link.clone()));
+async fn speak_1(stream: impl Read + Write + Unpin + 'static, conversation: Arc<Conversation>) -> Result<(), Problem> {
+    let stop = conversation.house.stop.child_token();
+    let service = service_fn(move |request| answer(Arc::clone(&conversation), request));
     let mut connection = std::pin::pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
@@ -110,12 +117,10 @@ async fn speak_1(stream: impl Read + Write + Unpin + 'static, link: Link, house:
 /// HTTP/2.
 async fn speak_2(
     stream: impl Read + Write + Unpin + Send + 'static,
-    link: Link,
-    house: Arc<House>,
+    conversation: Arc<Conversation>,
 ) -> Result<(), Problem> {
-    let stop = house.stop.child_token();
-    let service =
-        service_fn(move |request: Request<Incoming>| answer(Arc::clone(&house), request.map(Body::new), link.clone()));
+    let stop = conversation.house.stop.child_token();
+    let service = service_fn(move |request| answer(Arc::clone(&conversation), request));
     let mut connection = std::pin::pin!(
         http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -133,8 +138,8 @@ async fn speak_2(
 }
 
 /// One request, told who asks, bounded in time, and let in when its answer is a large file.
-async fn answer(house: Arc<House>, request: Request<Body>, link: Link) -> Result<Response, Infallible> {
-    let (peer, is_local) = (link.peer.ip(), link.is_local());
+async fn answer(conversation: Arc<Conversation>, request: Request<Incoming>) -> Result<Response, Infallible> {
+    let Conversation { house, link } = conversation.as_ref();
     let manner = manner(request.headers().get(header::USER_AGENT));
     let Ok(response) = timeout(ANSWER_TIME, house.routes.answer(request, link)).await else {
         return Ok(plain(StatusCode::REQUEST_TIMEOUT, "the request took too long\n"));
@@ -143,8 +148,8 @@ async fn answer(house: Arc<House>, request: Request<Body>, link: Link) -> Result
     if response.body().size_hint().lower() < LARGE || response.extensions().get::<Prompt>().is_some() {
         return Ok(response);
     }
-    let standing = if is_local { Standing::Local } else { Standing::Machine };
-    let client = Client { address: peer, standing, manner };
+    let standing = if link.is_local() { Standing::Local } else { Standing::Machine };
+    let client = Client { address: link.peer.ip(), standing, manner };
     match house.admission.admit(client).await {
         Ok(slot) => Ok(response.map(|body| Body::new(Admitted { body, slot: Some(slot) }))),
         Err(SentAway { retry_after }) => {

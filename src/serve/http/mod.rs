@@ -36,12 +36,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{ConnectInfo, DefaultBodyLimit};
 use axum::http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, head, post};
+use axum::{BoxError, Router};
+use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
@@ -117,15 +118,19 @@ impl Routes {
 
     /// Answers a request. The two that all machines make at once when a fleet is turned on do not go through the router,
     /// which takes as long as their answers do.
-    async fn answer(&self, mut request: Request<Body>, link: Link) -> Response {
+    async fn answer<B>(&self, request: Request<B>, link: &Link) -> Response
+    where
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
         if let Some(app) = self.app.as_ref().filter(|_| request.method() == Method::GET) {
             match request.uri().path() {
-                "/boot.ipxe" => return boot::first(app, &link),
-                "/script" => return boot::own(app, &link, request.uri()).await,
+                "/boot.ipxe" => return boot::first(app, link),
+                "/script" => return boot::own(app, link, request.uri()).await,
                 _ => {}
             }
         }
-        request.extensions_mut().insert(ConnectInfo(link));
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(ConnectInfo(link.clone()));
         let Ok(response) = self.router.clone().oneshot(request).await;
         response
     }
