@@ -51,14 +51,15 @@ pub fn advance(rollout: &Rollout, census: &Census, clock: Clock) -> Vec<Step> {
     if !seen.is_empty() || rollout.status != Status::Running {
         return seen;
     }
-    if let Some(reason) = too_much(rollout) {
+    let tally = Tally::of(rollout);
+    if let Some(reason) = too_much(rollout, &tally) {
         return vec![stop(rollout, reason)];
     }
     let Some((place, opened)) = rollout.open_batch() else { return open(rollout, &fleet) };
     let Some(batch) = batch_of(rollout, place) else { return Vec::new() };
     let left = Left::of(rollout, batch, &fleet, clock);
-    let granted = grant(rollout, &fleet, opened, &left);
-    if granted.is_empty() { close(rollout, clock, place, &left) } else { granted }
+    let granted = grant(rollout, &fleet, opened, &tally, &left);
+    if granted.is_empty() { close(rollout, clock, place, &tally, &left) } else { granted }
 }
 
 /// The batch of a spec; the last one for a place there is no batch for.
@@ -142,9 +143,43 @@ fn seen(rollout: &Rollout, standing: &Standing, boot: &Boot, timeout: Duration, 
     }
 }
 
+/// The members of a rollout, counted once for all that is decided by it.
+#[derive(Default)]
+struct Tally {
+    /// How many ever failed.
+    failures: usize,
+    /// How many the open batch has …
+    of_batch: usize,
+    /// … how many of these came up well …
+    good: usize,
+    /// … and how many did not.
+    failed: usize,
+}
+
+impl Tally {
+    fn of(rollout: &Rollout) -> Self {
+        let open = rollout.open_batch().map(|(place, _)| place);
+        let mut tally = Self::default();
+        for member in rollout.members.values() {
+            tally.failures += usize::from(member.failure.is_some());
+            if Some(member.batch) == open {
+                tally.of_batch += 1;
+                tally.good += usize::from(member.standing == Standing::Good);
+                tally.failed += usize::from(matches!(member.standing, Standing::Failed(_)));
+            }
+        }
+        tally
+    }
+
+    /// Whether nothing more is expected of the machines of the open batch.
+    const fn is_settled(&self) -> bool {
+        self.good + self.failed == self.of_batch
+    }
+}
+
 /// Why it has to stop: more failures than are allowed in all, or than the open batch can have.
-fn too_much(rollout: &Rollout) -> Option<String> {
-    let failures = rollout.failures();
+fn too_much(rollout: &Rollout, tally: &Tally) -> Option<String> {
+    let &Tally { failures, of_batch, failed, .. } = tally;
     if failures <= rollout.forgiven {
         return None;
     }
@@ -153,8 +188,6 @@ fn too_much(rollout: &Rollout) -> Option<String> {
     }
     let (place, opened) = rollout.open_batch()?;
     let success = batch_of(rollout, place)?.success;
-    let of_batch = rollout.count(|member| member.batch == place);
-    let failed = rollout.count(|member| member.batch == place && matches!(member.standing, Standing::Failed(_)));
     let size = opened.size.max(of_batch);
     (!success.is_reached(size - failed, size)).then(|| {
         let number = place + 1;
@@ -215,12 +248,10 @@ impl<'a> Left<'a> {
     }
 }
 
-fn grant(rollout: &Rollout, fleet: &[Place<'_>], opened: &Opened, left: &Left<'_>) -> Vec<Step> {
-    let place = rollout.opened.len() - 1;
-    let is_last = place + 1 >= rollout.spec.batches.len();
-    let granted = rollout.count(|member| member.batch == place);
+fn grant(rollout: &Rollout, fleet: &[Place<'_>], opened: &Opened, tally: &Tally, left: &Left<'_>) -> Vec<Step> {
+    let is_last = rollout.opened.len() >= rollout.spec.batches.len();
     // Machines that turn up while the last batch is open belong to it too.
-    let room = if is_last { usize::MAX } else { opened.size.saturating_sub(granted) };
+    let room = if is_last { usize::MAX } else { opened.size.saturating_sub(tally.of_batch) };
     if room == 0 || left.ready.is_empty() {
         return Vec::new();
     }
@@ -324,24 +355,19 @@ pub(super) fn is_unavailable(member: Option<&Member>, view: &View) -> bool {
 
 /// The end of the open batch, when it is over: well, or not well enough. Machines that are off wait and are not waited
 /// for, as long as one came up.
-fn close(rollout: &Rollout, clock: Clock, place: usize, left: &Left<'_>) -> Vec<Step> {
+fn close(rollout: &Rollout, clock: Clock, place: usize, tally: &Tally, left: &Left<'_>) -> Vec<Step> {
     let Some(batch) = batch_of(rollout, place) else { return Vec::new() };
     let size = rollout.opened.get(place).map_or(0, |opened| opened.size);
     let is_last = place + 1 >= rollout.spec.batches.len();
-    let (mut count, mut good, mut is_settled) = (0, 0, true);
-    for member in rollout.members.values().filter(|member| member.batch == place) {
-        count += 1;
-        good += usize::from(member.standing == Standing::Good);
-        is_settled &= matches!(member.standing, Standing::Good | Standing::Failed(_));
-    }
+    let &Tally { failures, of_batch: count, good, .. } = tally;
     let is_full = count >= size && !is_last;
     if count == 0 {
         return if is_full || !left.are_any { vec![Step::Closed { batch: place }] } else { Vec::new() };
     }
-    if !is_settled || !is_full && left.are_on {
+    if !tally.is_settled() || !is_full && left.are_on {
         return Vec::new();
     }
-    let is_forgiven = rollout.forgiven > 0 && rollout.failures() <= rollout.forgiven;
+    let is_forgiven = rollout.forgiven > 0 && failures <= rollout.forgiven;
     if !is_forgiven && (good == 0 || !batch.success.is_reached(good, count)) {
         let (number, success) = (place + 1, batch.success);
         return vec![stop(
