@@ -65,16 +65,19 @@ pub(super) enum Found<'a> {
 /// What the file of this name is, if there is one.
 pub(super) fn find<'a>(loaders: &'a Loaders, path: &str) -> Option<Found<'a>> {
     // A loader below a folder is called with `-` for `/`, and firmware is told so; who knows the folder may ask for it.
-    let loader = loaders.by_name(path).or_else(|| loaders.by_name(&path.replace('/', "-")));
-    if let Some(loader) = loader {
+    let named = |name: &str| loaders.by_name(name).or_else(|| loaders.by_name(&name.replace('/', "-")));
+    if let Some(loader) = named(path) {
         return Some(Found::Loader(loader));
     }
-    Some(match Asked::of_name(path)? {
-        Asked::Autoexec => Found::Autoexec,
-        Asked::Grub(mac) => Found::Grub(mac),
-        Asked::Pxelinux(mac) => Found::Pxelinux(mac),
-        Asked::Loader(firmware) => Found::Instead(loaders.for_firmware(firmware)?),
-    })
+    match Asked::of_name(path) {
+        Some(Asked::Autoexec) => Some(Found::Autoexec),
+        Some(Asked::Grub(mac)) => Some(Found::Grub(mac)),
+        Some(Asked::Pxelinux(mac)) => Some(Found::Pxelinux(mac)),
+        Some(Asked::Loader(firmware)) => loaders.for_firmware(firmware).map(Found::Instead),
+        // The DHCP server was told of another TFTP server's folders.
+        None if path.split('/').any(|part| part == "..") => None,
+        None => path.rsplit('/').next().and_then(named).map(Found::Loader),
+    }
 }
 
 impl BootFiles {

@@ -145,7 +145,7 @@ impl Loaders {
             match read(&path).and_then(|bytes| checked(bytes, firmware)) {
                 Ok(bytes) => {
                     let loader = Loader { is_own, ..Loader::new(file, firmware, path, bytes) };
-                    if self.by_name(&loader.name).is_none() {
+                    if !self.found.iter().any(|found| found.name == loader.name) {
                         self.found.push(loader);
                     }
                     return;
@@ -168,10 +168,11 @@ impl Loaders {
         self.found.iter().find(|loader| loader.firmware == firmware.runs())
     }
 
-    /// The loader of this name, as [`Loader::name`] has it.
+    /// The loader of this name, as [`Loader::name`] has it; in other letters' case, if none is called exactly so.
     #[must_use]
     pub fn by_name(&self, name: &str) -> Option<&Loader> {
-        self.found.iter().find(|loader| loader.name == name)
+        let exact = self.found.iter().find(|loader| loader.name == name);
+        exact.or_else(|| self.found.iter().find(|loader| loader.name.eq_ignore_ascii_case(name)))
     }
 
     /// Every loader.

@@ -23,8 +23,10 @@ pub(super) struct Received {
     pub length: usize,
     /// Who sent it.
     pub peer: SocketAddr,
-    /// The address it was sent to, if the kernel said so.
+    /// The address it was sent to, if the kernel said so; of a broadcast, the interface's first.
     pub local: Option<IpAddr>,
+    /// Whether it was sent to everybody and not to that address.
+    pub is_broadcast: bool,
     /// The number of the interface it arrived on, if the kernel said so.
     pub interface: Option<u32>,
 }
@@ -45,16 +47,18 @@ pub(super) fn receive_now(socket: &impl AsRawFd, buffer: &mut [u8]) -> io::Resul
             // The address of the interface: that of the header may be a broadcast one.
             ControlMessageOwned::Ipv4PacketInfo(info) => {
                 let local = IpAddr::V4(u32::from_be(info.ipi_spec_dst.s_addr).into());
-                Some((local, u32::try_from(info.ipi_ifindex).ok()?))
+                let is_broadcast = info.ipi_addr.s_addr != info.ipi_spec_dst.s_addr;
+                Some((local, is_broadcast, u32::try_from(info.ipi_ifindex).ok()?))
             }
             ControlMessageOwned::Ipv6PacketInfo(info) => {
-                Some((IpAddr::V6(info.ipi6_addr.s6_addr.into()), info.ipi6_ifindex))
+                Some((IpAddr::V6(info.ipi6_addr.s6_addr.into()), false, info.ipi6_ifindex))
             }
             _ => None,
         })
     });
-    let (local, interface) = arrived.unzip();
-    Ok(Received { length: message.bytes, peer, local, interface })
+    let (local, interface) = (arrived.map(|(local, ..)| local), arrived.map(|(.., interface)| interface));
+    let is_broadcast = arrived.is_some_and(|(_, is_broadcast, _)| is_broadcast);
+    Ok(Received { length: message.bytes, peer, local, is_broadcast, interface })
 }
 
 fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {

@@ -231,7 +231,9 @@ fn other_bootloaders_are_led_to_ipxe() {
     let grub = read("grub/grub.cfg-01-52-54-00-12-34-57");
     assert!(grub.contains("GRUB cannot start iPXE on this firmware, or there is no loader for it."), "{grub}");
     assert_eq!(read("grub/grub.cfg"), grub);
-    assert!(Reader::ask(address, Request::new("pxelinux.0")).read().0 == content(1000));
+    for name in ["pxelinux.0", "tftpboot/undionly.kpxe", "UNDIONLY.KPXE"] {
+        assert!(Reader::ask(address, Request::new(name)).read().0 == content(1000), "{name}");
+    }
     // Who asks by a name with an address in it is known from then on.
     let log = server.stop();
     assert!(log.contains("PXELINUX asks for its configuration and is told to start iPXE"), "{log}");

@@ -131,11 +131,11 @@ impl Line {
 
     /// The next datagram of the client. Strangers are told that this port is none of theirs, and the transfer goes on.
     ///
-    /// While the transfer `is_alone`, its thread may stay awake for it.
-    pub(super) async fn receive<'b>(&mut self, buffer: &'b mut [u8], is_alone: bool) -> io::Result<&'b [u8]> {
+    /// Where the thread `may_stay_awake` for it, it does.
+    pub(super) async fn receive<'b>(&mut self, buffer: &'b mut [u8], may_stay_awake: bool) -> io::Result<&'b [u8]> {
         let length = match &mut self.socket {
             Socket::Own(socket, alertness) => loop {
-                let (length, from) = receive_alert(socket, buffer, alertness, is_alone).await?;
+                let (length, from) = receive_alert(socket, buffer, alertness, may_stay_awake).await?;
                 if from == self.client {
                     break length;
                 }
@@ -168,10 +168,13 @@ async fn receive_alert(
     socket: &AsyncFd<std::net::UdpSocket>,
     buffer: &mut [u8],
     alertness: &mut Alertness,
-    is_alone: bool,
+    may_stay_awake: bool,
 ) -> io::Result<(usize, SocketAddr)> {
+    if alertness.is_turn_over() {
+        tokio::task::yield_now().await;
+    }
     let started = Instant::now();
-    if is_alone && alertness.is_awake() {
+    if may_stay_awake && alertness.is_awake() {
         while started.elapsed() < LOOK {
             match socket.get_ref().recv_from(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::hint::spin_loop(),
@@ -223,7 +226,7 @@ mod tests {
 
     fn asked(peer: SocketAddr) -> Received {
         let local = if peer.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
-        Received { length: 0, peer, local: Some(local), interface: Some(1) }
+        Received { length: 0, peer, local: Some(local), is_broadcast: false, interface: Some(1) }
     }
 
     /// Sends blocks of eight bytes in one window, and returns whether segments are still on afterwards.

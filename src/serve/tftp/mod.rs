@@ -33,7 +33,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use self::place::{NoPlace, Room};
+use self::place::{Ask, NoPlace, Room};
 use self::session::Session;
 use super::bind::{BindError, Udp};
 use super::counters::TftpCounters;
@@ -254,25 +254,10 @@ impl TftpServer {
 
     /// A session for a request, if there is room for it; the path when there is no such file.
     fn admit(&self, request: Request, asked: Received) -> Result<Option<Session>, String> {
-        let (counters, peer) = (&self.shared.counters, asked.peer);
         let canonical = |address: IpAddr| address.to_canonical();
-        let client = Client { address: canonical(peer.ip()), asked: asked.local.map(canonical) };
+        let client = Client { address: canonical(asked.peer.ip()), asked: asked.local.map(canonical) };
         let Some(served) = self.shared.files.open(client, &request.path) else { return Err(request.path) };
-        match self.shared.room.place(peer) {
-            Ok((place, datagrams)) => {
-                counters.started.add();
-                let shared = Arc::clone(&self.shared);
-                Ok(Some(Session { shared, place, datagrams, asked, request, served }))
-            }
-            Err(why) => {
-                // Silence is kinder than an error: the client asks again, and there may be room then.
-                counters.ignored.add();
-                if why == NoPlace::Full {
-                    debug!(%peer, path = request.path, "no room for another TFTP transfer");
-                }
-                Ok(None)
-            }
-        }
+        Ok(self.shared.begin(Ask { asked, request, served }))
     }
 
     /// From the server's own port: a client takes an ERROR from any (RFC 1350, section 4), and no socket is spent.
@@ -282,6 +267,27 @@ impl TftpServer {
         let parts = &[IoSlice::new(&packet)];
         if let Err(error) = udp::send_parts(&self.shared.socket, &Outgoing { parts, segment: None, route }).await {
             debug!(peer = %asked.peer, %error, "cannot send a TFTP error");
+        }
+    }
+}
+
+impl Shared {
+    /// A transfer for a request, if there is room for one.
+    fn begin(self: &Arc<Self>, ask: Ask) -> Option<Session> {
+        let peer = ask.asked.peer;
+        match self.room.place(ask) {
+            Ok((place, datagrams, ask)) => {
+                self.counters.started.add();
+                Some(Session { shared: Arc::clone(self), place, datagrams, ask })
+            }
+            Err(why) => {
+                // Silence is kinder than an error: the client asks again, and there may be room then.
+                self.counters.ignored.add();
+                if why == NoPlace::Full {
+                    debug!(%peer, "no room for another TFTP transfer");
+                }
+                None
+            }
         }
     }
 }

@@ -15,6 +15,10 @@ const TRIES: u32 = 6;
 /// and somebody else would be sent it.
 const UNPROVEN_TRIES: u32 = 1;
 
+/// For how long such a client is listened to after that, without being sent anything: its network may be slow, or have
+/// lost both, and then it repeats its request.
+const LISTENING: Duration = Duration::from_secs(12);
+
 /// How often a client is asked again that wants an interval of its own, at least and at most.
 const OWN_TRIES: (u32, u32) = (2, 12);
 
@@ -25,6 +29,9 @@ pub(super) struct Pace {
     asked: Option<Duration>,
     /// Whether the client has answered. Nobody who merely claims an address may have a place for minutes.
     is_proven: bool,
+    /// Whether nothing is sent any more until the client is heard of.
+    is_listening: bool,
+    first: First,
     may_repeat: u32,
     wait: Duration,
     tries: u32,
@@ -32,6 +39,17 @@ pub(super) struct Pace {
     /// When that was sent which waits for an answer; nothing once it was sent again, because then nobody knows to which
     /// of the two an answer belongs (Karn's algorithm).
     sent: Option<Instant>,
+}
+
+/// What is to be done when a deadline has passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Overdue {
+    /// What waits for an answer is sent again.
+    Repeat,
+    /// Nothing: the client may still be heard of, and is sent no more until then.
+    Listen,
+    /// The client is given up.
+    Gone,
 }
 
 /// What the first packet costs the network when its receiver never asked for it.
@@ -47,7 +65,18 @@ impl Pace {
     pub(super) fn new(asked: Option<Duration>, first: First, now: Instant) -> Self {
         let wait = asked.map_or(FIRST_WAIT, |asked| asked.min(LONGEST_WAIT));
         let may_repeat = if first == First::Block { UNPROVEN_TRIES } else { TRIES };
-        Self { asked, is_proven: false, may_repeat, wait, tries: 0, deadline: now + wait, sent: Some(now) }
+        let (is_proven, is_listening) = (false, false);
+        Self {
+            asked,
+            is_proven,
+            is_listening,
+            first,
+            may_repeat,
+            wait,
+            tries: 0,
+            deadline: now + wait,
+            sent: Some(now),
+        }
     }
 
     /// Until when an answer is waited for.
@@ -61,7 +90,7 @@ impl Pace {
     /// something is answered that was sent once: or a network slower than the first wait would get everything twice.
     pub(super) fn progress(&mut self, now: Instant) {
         if !self.is_proven {
-            self.is_proven = true;
+            (self.is_proven, self.is_listening) = (true, false);
             self.may_repeat = self.asked.map_or(TRIES, own_tries);
         }
         self.tries = 0;
@@ -74,10 +103,24 @@ impl Pace {
         self.deadline = now + self.wait;
     }
 
-    /// The deadline has passed. Whether to send again; otherwise the client is gone.
-    pub(super) fn time_out(&mut self, now: Instant) -> bool {
+    /// The client repeated its request. Whether it is to be sent again what it was sent: it is not, if that happens by
+    /// itself.
+    pub(super) fn ask_again(&mut self, now: Instant) -> bool {
+        if self.is_listening {
+            self.deadline = now + LISTENING;
+        }
+        self.is_listening
+    }
+
+    /// The deadline has passed.
+    pub(super) fn time_out(&mut self, now: Instant) -> Overdue {
         if self.tries >= self.may_repeat {
-            return false;
+            if self.is_proven || self.is_listening || self.first == First::Options {
+                return Overdue::Gone;
+            }
+            self.is_listening = true;
+            self.deadline = now + LISTENING;
+            return Overdue::Listen;
         }
         self.tries += 1;
         self.sent = None;
@@ -85,7 +128,7 @@ impl Pace {
             self.wait = (self.wait * 2).min(LONGEST_WAIT);
         }
         self.deadline = now + self.wait;
-        true
+        Overdue::Repeat
     }
 }
 
@@ -106,7 +149,7 @@ mod tests {
         loop {
             waits.push((pace.deadline() - now).as_millis());
             now = pace.deadline();
-            if !pace.time_out(now) {
+            if pace.time_out(now) == Overdue::Gone {
                 return waits;
             }
         }
@@ -120,9 +163,17 @@ mod tests {
     }
 
     #[test]
-    fn a_block_for_who_never_answered_is_sent_once_more_and_no_oftener() {
+    fn a_block_for_who_never_answered_is_sent_once_more_and_then_only_for_the_asking() {
         let now = Instant::now();
-        assert_eq!(waits(&mut Pace::new(None, First::Block, now), now), [200, 400]);
+        assert_eq!(waits(&mut Pace::new(None, First::Block, now), now), [200, 400, 12_000]);
+        let mut pace = Pace::new(None, First::Block, now);
+        assert!(!pace.ask_again(now), "it is sent again by itself");
+        let due = [Overdue::Repeat, Overdue::Listen].map(|expected| (pace.time_out(pace.deadline()), expected));
+        assert!(due.iter().all(|(found, expected)| found == expected), "{due:?}");
+        assert!(pace.ask_again(now) && pace.ask_again(now));
+        pace.progress(now);
+        assert!(!pace.ask_again(now));
+        assert_eq!(waits(&mut pace, now).len(), 7, "who has answered is asked as often as anybody");
     }
 
     #[test]
@@ -150,7 +201,7 @@ mod tests {
             let answered = now + round_trip;
             let mut repeats = 0;
             while pace.deadline() < answered {
-                assert!(pace.time_out(pace.deadline()));
+                assert_eq!(pace.time_out(pace.deadline()), Overdue::Repeat);
                 repeats += 1;
             }
             early.push(repeats);
@@ -165,7 +216,7 @@ mod tests {
         let mut now = Instant::now();
         let mut pace = Pace::new(None, First::Options, now);
         now = pace.deadline();
-        assert!(pace.time_out(now));
+        assert_eq!(pace.time_out(now), Overdue::Repeat);
         for expected in [400, 200, 200] {
             pace.progress(now);
             assert_eq!((pace.deadline() - now).as_millis(), expected);

@@ -5,11 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::Served;
 use crate::model::net::TransferPorts;
+use crate::serve::udp::Received;
+use crate::wire::tftp::Request;
 
 /// Transfers at a time, in all. Each has a socket and about a kilobyte; the file is shared.
 pub(super) const MAX_TRANSFERS: usize = 4096;
@@ -27,6 +30,15 @@ const SILENCE: Duration = Duration::from_secs(1);
 
 /// The datagrams of one client that arrive on the server's own port.
 pub(super) type Datagrams = mpsc::Receiver<Vec<u8>>;
+
+/// What a client asked for.
+#[derive(Debug)]
+pub(super) struct Ask {
+    /// The envelope of its request.
+    pub(super) asked: Received,
+    pub(super) request: Request,
+    pub(super) served: Served,
+}
 
 /// The room a server has.
 #[derive(Debug)]
@@ -53,13 +65,17 @@ struct Client {
     answered: Option<Handle>,
     /// The one it has not answered yet.
     unanswered: Option<Handle>,
+    /// The request that came while it could not be told from one of these. If the client ends them, it meant another.
+    repeated: Option<Ask>,
 }
 
 /// The server's end of a running transfer.
 #[derive(Debug)]
 struct Handle {
     number: u64,
+    request: Request,
     stop: CancellationToken,
+    asked_again: Arc<Notify>,
     inbox: Option<Inbox>,
 }
 
@@ -77,12 +93,13 @@ pub(super) struct Place {
     peer: SocketAddr,
     number: u64,
     stop: CancellationToken,
+    asked_again: Arc<Notify>,
 }
 
 /// Why there is no place for a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoPlace {
-    /// The request was repeated, and the transfer it began sends its answer again by itself.
+    /// The request was repeated, and the transfer that it began knows.
     Repeated,
     /// There are as many as there may be.
     Full,
@@ -93,20 +110,24 @@ impl Room {
         Arc::new(Self { ports, running: Mutex::default() })
     }
 
-    /// A place for a transfer to `peer`, and where its datagrams arrive when it has no port of its own.
-    pub(super) fn place(self: &Arc<Self>, peer: SocketAddr) -> Result<(Place, Option<Datagrams>), NoPlace> {
+    /// A place for a transfer, and where its datagrams arrive when it has no port of its own.
+    pub(super) fn place(self: &Arc<Self>, ask: Ask) -> Result<(Place, Option<Datagrams>, Ask), NoPlace> {
+        let peer = ask.asked.peer;
         let mut running = self.lock();
-        let known = running.clients.get(&peer);
-        if known.is_some_and(|client| client.unanswered.is_some()) {
-            return Err(NoPlace::Repeated);
-        }
-        let old = known.and_then(|client| client.answered.as_ref());
-        if let Some((old, inbox)) = old.and_then(|old| Some((old, old.inbox.as_ref()?))) {
-            if inbox.heard.elapsed() < SILENCE {
-                return Err(NoPlace::Repeated);
+        if let Some(client) = running.clients.get_mut(&peer) {
+            // With one port for both, nobody could tell which of two transfers an answer belongs to.
+            let old = client.unanswered.as_ref().or(client.answered.as_ref().filter(|old| old.inbox.is_some()));
+            if let Some(old) = old {
+                let is_active = |inbox: &Inbox| inbox.heard.elapsed() < SILENCE;
+                let may_be_late = client.unanswered.is_some() || old.inbox.as_ref().is_some_and(is_active);
+                if old.request == ask.request && may_be_late {
+                    old.asked_again.notify_one();
+                    client.repeated = Some(ask);
+                    return Err(NoPlace::Repeated);
+                }
+                // A client that wants something else has turned away.
+                old.stop.cancel();
             }
-            // With one port for both, nobody could tell which of them an answer belongs to.
-            old.stop.cancel();
         }
         let of_address = running.per_address.get(&peer.ip()).copied().unwrap_or_default();
         if running.total >= MAX_TRANSFERS || of_address >= MAX_PER_CLIENT {
@@ -115,7 +136,7 @@ impl Room {
         running.total += 1;
         running.last += 1;
         running.per_address.insert(peer.ip(), of_address + 1);
-        let (number, stop) = (running.last, CancellationToken::new());
+        let (number, stop, asked_again) = (running.last, CancellationToken::new(), Arc::new(Notify::new()));
         let (inbox, datagrams) = match self.ports {
             TransferPorts::Own => (None, None),
             TransferPorts::Single => {
@@ -124,8 +145,11 @@ impl Room {
             }
         };
         let client = running.clients.entry(peer).or_default();
-        client.unanswered = Some(Handle { number, stop: stop.clone(), inbox });
-        Ok((Place { room: Arc::clone(self), peer, number, stop }, datagrams))
+        client.repeated = None;
+        let (request, place_stop, place_again) = (ask.request.clone(), stop.clone(), Arc::clone(&asked_again));
+        client.unanswered = Some(Handle { number, request, stop, asked_again, inbox });
+        let place = Place { room: Arc::clone(self), peer, number, stop: place_stop, asked_again: place_again };
+        Ok((place, datagrams, ask))
     }
 
     /// Hands a datagram that arrived on the server's own port to the transfer it is for. Whether there is one.
@@ -152,6 +176,8 @@ impl Place {
         let mut running = self.room.lock();
         let Some(client) = running.clients.get_mut(&self.peer) else { return };
         let Some(own) = client.unanswered.take_if(|handle| handle.number == self.number) else { return };
+        // It was this one that the client asked for twice.
+        client.repeated = None;
         if let Some(old) = client.answered.replace(own) {
             old.stop.cancel();
         }
@@ -162,9 +188,19 @@ impl Place {
         self.room.lock().total == 1
     }
 
-    /// Ends when the client answers another transfer.
+    /// Ends when the client answers another transfer, or wants another file.
     pub(super) async fn replaced(&self) {
         self.stop.cancelled().await;
+    }
+
+    /// Ends when the client has repeated its request.
+    pub(super) async fn asked_again(&self) {
+        self.asked_again.notified().await;
+    }
+
+    /// The last request that was taken for a repeated one, once.
+    pub(super) fn repeated(&self) -> Option<Ask> {
+        self.room.lock().clients.get_mut(&self.peer)?.repeated.take()
     }
 }
 
@@ -190,10 +226,27 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn address(last: u8, port: u16) -> SocketAddr {
         ([10, 0, 0, last], port).into()
+    }
+
+    fn ask(peer: SocketAddr, path: &str) -> Ask {
+        Ask {
+            asked: Received { length: 0, peer, local: None, is_broadcast: false, interface: None },
+            request: Request::new(path),
+            served: Served { content: Bytes::new(), step: None, mac: None },
+        }
+    }
+
+    impl Room {
+        /// A place for a client that asks for the one file there is.
+        fn place_of(self: &Arc<Self>, peer: SocketAddr) -> Result<(Place, Option<Datagrams>), NoPlace> {
+            self.place(ask(peer, "ipxe.efi")).map(|(place, datagrams, _)| (place, datagrams))
+        }
     }
 
     #[test]
@@ -202,13 +255,13 @@ mod tests {
         let mut places = Vec::new();
         for client in 1..=4 {
             for port in 1..=1024 {
-                places.push(room.place(address(client, port)).unwrap());
+                places.push(room.place_of(address(client, port)).unwrap());
             }
-            assert_eq!(room.place(address(client, 2000)).unwrap_err(), NoPlace::Full);
+            assert_eq!(room.place_of(address(client, 2000)).unwrap_err(), NoPlace::Full);
         }
-        assert_eq!(room.place(address(5, 1)).unwrap_err(), NoPlace::Full);
+        assert_eq!(room.place_of(address(5, 1)).unwrap_err(), NoPlace::Full);
         drop(places.pop());
-        assert!(room.place(address(5, 1)).is_ok(), "a place given back is one for somebody else");
+        assert!(room.place_of(address(5, 1)).is_ok(), "a place given back is one for somebody else");
         drop(places);
         let running = room.lock();
         assert!(running.clients.is_empty() && running.per_address.is_empty() && running.total == 0);
@@ -218,15 +271,30 @@ mod tests {
     fn the_transfer_the_client_answers_is_the_one_that_goes_on() {
         let room = Room::new(TransferPorts::Own);
         let peer = address(1, 1);
-        let (first, _) = room.place(peer).unwrap();
-        assert_eq!(room.place(peer).unwrap_err(), NoPlace::Repeated);
+        let (first, _) = room.place_of(peer).unwrap();
+        assert_eq!(room.place_of(peer).unwrap_err(), NoPlace::Repeated);
         first.set_answered();
-        let (second, _) = room.place(peer).unwrap();
+        let (second, _) = room.place_of(peer).unwrap();
         assert!(!first.stop.is_cancelled(), "the request may be an old one");
         drop(second);
-        let (third, _) = room.place(peer).unwrap();
+        let (third, _) = room.place_of(peer).unwrap();
         third.set_answered();
         assert!(first.stop.is_cancelled() && !third.stop.is_cancelled());
+    }
+
+    #[test]
+    fn a_client_that_wants_another_file_gets_it_at_once() {
+        for ports in [TransferPorts::Own, TransferPorts::Single] {
+            let (room, peer) = (Room::new(ports), address(1, 1));
+            let (first, _) = room.place_of(peer).unwrap();
+            let (second, _, other) = room.place(ask(peer, "snponly.efi")).unwrap();
+            assert!(first.stop.is_cancelled() && !second.stop.is_cancelled());
+            assert_eq!(other.request.path, "snponly.efi");
+            drop(first);
+            assert_eq!(room.place(ask(peer, "snponly.efi")).unwrap_err(), NoPlace::Repeated);
+            assert_eq!(second.repeated().map(|ask| ask.request.path).as_deref(), Some("snponly.efi"));
+            assert!(second.repeated().is_none());
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -234,20 +302,20 @@ mod tests {
         let room = Room::new(TransferPorts::Single);
         let peer = address(1, 1);
         assert!(!room.hand_over(peer, b"x"));
-        let (first, mut inbox) = room.place(peer).unwrap();
+        let (first, mut inbox) = room.place_of(peer).unwrap();
         assert!(room.hand_over(peer, b"ack"));
         assert_eq!(inbox.as_mut().unwrap().try_recv().unwrap(), b"ack");
         first.set_answered();
-        assert_eq!(room.place(peer).unwrap_err(), NoPlace::Repeated);
+        assert_eq!(room.place_of(peer).unwrap_err(), NoPlace::Repeated);
         tokio::time::advance(SILENCE).await;
-        let (second, _inbox) = room.place(peer).unwrap();
+        let (second, _inbox) = room.place_of(peer).unwrap();
         assert!(first.stop.is_cancelled() && !second.stop.is_cancelled());
     }
 
     #[test]
     fn a_busy_transfer_keeps_a_bounded_number_of_datagrams() {
         let room = Room::new(TransferPorts::Single);
-        let (_place, inbox) = room.place(address(1, 1)).unwrap();
+        let (_place, inbox) = room.place_of(address(1, 1)).unwrap();
         let mut inbox = inbox.unwrap();
         for _ in 0..100 {
             assert!(room.hand_over(address(1, 1), b"ack"));

@@ -8,13 +8,12 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info};
 
+use super::Shared;
 use super::line::{Line, largest_block};
-use super::place::{Datagrams, Place};
+use super::place::{Ask, Datagrams, Place};
 use super::transfer::{Ended, Limits, Transfer};
-use super::{Served, Shared};
 use crate::serve::observe::{Observed, Sent};
-use crate::serve::udp::Received;
-use crate::wire::tftp::{Packet, Request};
+use crate::wire::tftp::Packet;
 
 /// The largest window. More gains little on a local network and costs bursts.
 const MAX_WINDOW: u16 = 16;
@@ -31,31 +30,47 @@ pub(super) struct Session {
     pub(super) place: Place,
     /// What arrives for it on the server's port, when it has none of its own.
     pub(super) datagrams: Option<Datagrams>,
-    /// The envelope of its request.
-    pub(super) asked: Received,
-    pub(super) request: Request,
-    pub(super) served: Served,
+    pub(super) ask: Ask,
 }
 
 impl Session {
-    /// Runs the transfer to its end and tells how it went.
-    pub(super) async fn run(mut self) {
+    /// Runs the transfer to its end and tells how it went; and so with the next one, which the client asked for in the same
+    /// breath in which it ended this.
+    pub(super) async fn run(self) {
+        let mut next = Some(self);
+        while let Some(mut session) = next {
+            let ended = session.run_once().await;
+            let is_ended_by_client = matches!(ended, Ended::Probed { .. } | Ended::Cancelled { .. });
+            next = if is_ended_by_client { session.begin_anew() } else { None };
+        }
+    }
+
+    async fn run_once(&mut self) -> Ended {
         let started = Instant::now();
-        let limits = Limits { block_size: largest_block(&self.asked), window_size: MAX_WINDOW };
-        let content = self.served.content.clone();
-        let mut transfer = Transfer::new(&self.request, content, limits, started.into_std());
+        let limits = Limits { block_size: largest_block(&self.ask.asked), window_size: MAX_WINDOW };
+        let content = self.ask.served.content.clone();
+        let mut transfer = Transfer::new(&self.ask.request, content, limits, started.into_std());
         if let Err(error) = self.transfer(&mut transfer).await {
-            debug!(peer = %self.asked.peer, %error, "the socket of a TFTP transfer failed");
+            debug!(peer = %self.ask.asked.peer, %error, "the socket of a TFTP transfer failed");
         }
         let ended = transfer.ended().cloned().unwrap_or(Ended::Lost);
         self.tell(&transfer, &ended, started.elapsed());
+        ended
+    }
+
+    /// The transfer for the request that was repeated while this one was not over, if one was.
+    fn begin_anew(self) -> Option<Self> {
+        let ask = self.place.repeated()?;
+        let shared = self.shared;
+        drop(self.place);
+        shared.begin(ask)
     }
 
     async fn transfer(&mut self, transfer: &mut Transfer) -> io::Result<()> {
-        let Self { shared, place, asked, .. } = self;
+        let Self { shared, place, ask, .. } = self;
         let mut line = match self.datagrams.take() {
-            Some(datagrams) => Line::shared(asked, &shared.socket, datagrams, shared.segments),
-            None => Line::own(asked, shared.segments)?,
+            Some(datagrams) => Line::shared(&ask.asked, &shared.socket, datagrams, shared.segments),
+            None => Line::own(&ask.asked, shared.segments)?,
         };
         let mut buffer = [0; MAX_PACKET];
         let mut is_answered = false;
@@ -79,7 +94,7 @@ impl Session {
             }
             tokio::select! {
                 biased;
-                received = line.receive(&mut buffer, place.is_alone()) => {
+                received = line.receive(&mut buffer, transfer.window_size() == 1 && place.is_alone()) => {
                     if let Ok(packet) = Packet::decode(received?) {
                         transfer.receive(&packet, Instant::now().into_std());
                     }
@@ -89,14 +104,16 @@ impl Session {
                     alarm.as_mut().reset(transfer.deadline().into());
                 }
                 () = &mut replaced => transfer.replace(),
+                () = place.asked_again(), if !is_answered => transfer.ask_again(Instant::now().into_std()),
             }
         }
     }
 
     /// Counts, logs and reports how it went.
     fn tell(&self, transfer: &Transfer, ended: &Ended, took: Duration) {
-        let (peer, file) = (self.asked.peer.ip().to_canonical(), &self.request.path);
-        let (bytes, of, resent) = (transfer.delivered(), self.served.content.len() as u64, transfer.resent());
+        let Ask { asked, request, served } = &self.ask;
+        let (peer, file) = (asked.peer.ip().to_canonical(), &request.path);
+        let (bytes, of, resent) = (transfer.delivered(), served.content.len() as u64, transfer.resent());
         let (block_size, window_size) = (transfer.block_size(), transfer.window_size());
         let counters = &self.shared.counters;
         counters.resent.add_many(resent);
@@ -104,7 +121,7 @@ impl Session {
             debug!(%peer, file, of, ?took, %ended, "TFTP");
         } else {
             info!(%peer, file, bytes, of, ?took, resent, block_size, window_size, %ended, "TFTP");
-            if let Some(step) = self.served.step {
+            if let Some(step) = served.step {
                 // It is shown on screens, and a client may write anything before a name that is known.
                 let mut detail: String = file.chars().filter(|char| !char.is_control()).take(SHOWN).collect();
                 if *ended != Ended::Completed {
@@ -114,7 +131,7 @@ impl Session {
                     detail = format!("{detail}; {resent} packets were sent again");
                 }
                 let sent = Some(Sent { bytes, of, took });
-                self.shared.observer.observe(Observed { mac: self.served.mac, peer: Some(peer), step, detail, sent });
+                self.shared.observer.observe(Observed { mac: served.mac, peer: Some(peer), step, detail, sent });
             }
         }
         // Last, so that who waits for a counter finds everything told.

@@ -176,6 +176,53 @@ async fn a_probe_for_the_size_is_followed_by_the_transfer_from_the_same_port() {
     site.end_with_cancel(&socket, other).await;
 }
 
+#[tokio::test]
+async fn a_client_that_ends_a_transfer_and_asks_again_in_one_breath_is_answered() {
+    for ports in [TransferPorts::Own, TransferPorts::Single] {
+        let site = Site::start_with("127.0.0.1:0", ports);
+        let socket = client().await;
+        let request = Packet::Read(asked(Some(1468), Some(4))).encode();
+        let cancel = Packet::Error { code: 8, message: "User aborted".to_owned() }.encode();
+        socket.send_to(&request, site.address).await.unwrap();
+        let (_, mut from) = receive(&socket).await;
+        for answered in [false, false, true, true] {
+            if answered {
+                socket.send_to(&Packet::Ack(0).encode(), from).await.unwrap();
+                next_block(&socket).await;
+            }
+            // Both are there before the server looks at either.
+            socket.try_send_to(&cancel, from).unwrap();
+            socket.try_send_to(&request, site.address).unwrap();
+            from = loop {
+                let (bytes, from) = receive(&socket).await;
+                if let Packet::OptionAck(_) = Packet::decode(&bytes).unwrap() {
+                    break from;
+                }
+            };
+        }
+        let counters = Arc::clone(&site.counters);
+        until(|| counters.cancelled.value() == 4).await;
+        assert_eq!((counters.started.value(), counters.resent.value(), counters.lost.value()), (5, 0, 0), "{ports:?}");
+        site.end_with_cancel(&socket, from).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_asks_for_something_else_from_the_same_port_gets_that() {
+    let site = Site::start("127.0.0.1:0");
+    let socket = client().await;
+    socket.send_to(&Packet::Read(asked(Some(1468), None)).encode(), site.address).await.unwrap();
+    let (_, first) = receive(&socket).await;
+    socket.send_to(&Packet::Read(asked(Some(1024), None)).encode(), site.address).await.unwrap();
+    let (bytes, second) = receive(&socket).await;
+    assert_ne!(first, second);
+    let Packet::OptionAck(options) = Packet::decode(&bytes).unwrap() else { panic!("{bytes:?}") };
+    assert!(options.contains(&("blksize".to_owned(), "1024".to_owned())), "{options:?}");
+    let counters = Arc::clone(&site.counters);
+    until(|| counters.cancelled.value() == 1).await;
+    site.end_with_cancel(&socket, second).await;
+}
+
 impl Site {
     /// Ends the last transfer, so that stopping need not wait for it.
     async fn end_with_cancel(self, socket: &UdpSocket, transfer: SocketAddr) {

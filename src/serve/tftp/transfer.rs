@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::pace::{First, Pace};
+use super::pace::{First, Overdue, Pace};
 use crate::wire::tftp::{Packet, Request, data_header};
 
 /// The block size of a client that asks for none (RFC 1350).
@@ -178,7 +178,7 @@ impl Transfer {
             Packet::Error { code, message } => {
                 self.end(Ended::Cancelled { code: *code, message: message.clone() });
             }
-            // A repeated request, or nonsense: what is waiting for an answer goes out again by itself.
+            // Nonsense, but for a request, which is looked at where it arrives.
             Packet::Read(_) | Packet::Write(_) | Packet::Data { .. } | Packet::OptionAck(_) => {}
         }
     }
@@ -188,11 +188,20 @@ impl Transfer {
         if now < self.deadline() || self.ended.is_some() {
             return;
         }
-        if self.pace.time_out(now) {
-            self.resent += u64::from(self.greeting.is_some());
+        match self.pace.time_out(now) {
+            Overdue::Repeat => {
+                self.resent += u64::from(self.greeting.is_some());
+                self.rewind();
+            }
+            Overdue::Listen => {}
+            Overdue::Gone => self.end(Ended::Lost),
+        }
+    }
+
+    /// Tells that the client has repeated its request.
+    pub fn ask_again(&mut self, now: Instant) {
+        if self.ended.is_none() && self.pace.ask_again(now) {
             self.rewind();
-        } else {
-            self.end(Ended::Lost);
         }
     }
 

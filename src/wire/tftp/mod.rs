@@ -3,9 +3,6 @@
 //! Only the octet mode is told from the others. Netascii would give every line another ending, and so every transfer a
 //! copy of its file with another size; no firmware asks for it.
 
-/// Most options a request may carry; six exist.
-const MAX_OPTIONS: usize = 16;
-
 /// Error codes (RFC 1350, section 5, and RFC 2347).
 pub mod error_code {
     /// Not defined; see the message.
@@ -79,9 +76,6 @@ pub enum DecodeError {
     /// A file name that is no text.
     #[error("the file name is not UTF-8")]
     Name,
-    /// More options than there are.
-    #[error("more than {MAX_OPTIONS} options")]
-    TooManyOptions,
 }
 
 impl<'a> Packet<'a> {
@@ -178,7 +172,7 @@ impl Request {
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let (path, rest) = field(bytes, "file name")?;
         let (mode, rest) = field(rest, "mode")?;
-        let mut request = Self::new(&clean(path).ok_or(DecodeError::Name)?);
+        let mut request = Self::new(&file_name(path).ok_or(DecodeError::Name)?);
         request.octet = mode.eq_ignore_ascii_case(b"octet");
         for (name, value) in options(rest)? {
             let value: Option<u64> = std::str::from_utf8(value).ok().and_then(|value| value.trim().parse().ok());
@@ -213,8 +207,10 @@ impl Request {
     }
 }
 
-/// A file name as its sender meant it. ROMs add 0xFF and other filler (netboot.md, C30), and some write backslashes.
-fn clean(name: &[u8]) -> Option<String> {
+/// A file name as its sender meant it, by TFTP or by HTTP. ROMs add 0xFF and other filler (netboot.md, C30), and some write
+/// backslashes. Nothing when it is not UTF-8.
+#[must_use]
+pub fn file_name(name: &[u8]) -> Option<String> {
     let is_filler = |byte: &u8| *byte == 0xff || *byte == b' ' || byte.is_ascii_control();
     let end = name.iter().rposition(|byte| !is_filler(byte)).map_or(0, |last| last + 1);
     let name = std::str::from_utf8(name.get(..end)?).ok()?;
@@ -228,9 +224,6 @@ type Pair<'a> = (&'a [u8], &'a [u8]);
 fn options(mut rest: &[u8]) -> Result<Vec<Pair<'_>>, DecodeError> {
     let mut pairs = Vec::new();
     while rest.iter().any(|byte| *byte != 0) {
-        if pairs.len() == MAX_OPTIONS {
-            return Err(DecodeError::TooManyOptions);
-        }
         let (name, after) = field(rest, "option name")?;
         let (value, after) = field(after, "option value")?;
         pairs.push((name, value));

@@ -187,6 +187,31 @@ fn who_never_answered_is_sent_a_block_at_most_twice() {
 }
 
 #[test]
+fn a_slow_client_without_options_is_listened_to_and_sent_its_block_for_the_asking() {
+    let start = Instant::now();
+    let slow = || {
+        let mut transfer = Transfer::new(&Request::new("f"), content(5000), LIMITS, start);
+        assert_eq!(numbers(&drain(&mut transfer)), [1]);
+        transfer.ask_again(start);
+        assert!(drain(&mut transfer).is_empty(), "it is sent again by itself");
+        for expected in [vec![1], vec![]] {
+            transfer.time_out(transfer.deadline());
+            assert_eq!(numbers(&drain(&mut transfer)), expected);
+        }
+        transfer
+    };
+    let mut transfer = slow();
+    assert_eq!(ack(&mut transfer, 1), [2], "after a second");
+    let mut transfer = slow();
+    for _ in 0..3 {
+        transfer.ask_again(start + Duration::from_secs(4));
+        assert_eq!(numbers(&drain(&mut transfer)), [1]);
+    }
+    assert_eq!((transfer.ended(), transfer.resent()), (None, 4));
+    assert_eq!(ack(&mut transfer, 1), [2]);
+}
+
+#[test]
 fn time_before_the_deadline_changes_nothing() {
     let mut transfer = Transfer::new(&Request::new("f"), content(5000), LIMITS, Instant::now());
     drain(&mut transfer);
