@@ -15,6 +15,9 @@ use crate::wire::http::{Answer, Conditions, Current};
 /// What is never anything else, for whoever caches it.
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 
+/// What may be something else tomorrow: whoever caches it asks whether it still is what they have.
+const ASK_AGAIN: &str = "no-cache";
+
 /// How somebody asks: for everything, for a part, or only whether it is still what they have.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Request<'a> {
@@ -58,6 +61,11 @@ impl About {
     /// Of bytes that what names them says all about.
     pub(super) fn immutable(digest: &Digest, content_type: &'static str) -> Self {
         Self { content_type, digest: *digest, cache_control: IMMUTABLE.to_owned(), modified: None, more: Vec::new() }
+    }
+
+    /// Of bytes that are replaced by others under the same name.
+    pub(super) fn changing(digest: &Digest, content_type: &'static str) -> Self {
+        Self { cache_control: ASK_AGAIN.to_owned(), ..Self::immutable(digest, content_type) }
     }
 }
 

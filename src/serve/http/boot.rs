@@ -17,6 +17,7 @@ use tracing::{debug, warn};
 use super::{Link, plain};
 use crate::fleet::{MAX_ROUNDS, Visitor};
 use crate::model::boot::Step;
+use crate::model::hand_over;
 use crate::model::identity::{Hardware, HardwareTexts, Identity, Relay};
 use crate::model::mac::Mac;
 use crate::model::machine::MachineId;
@@ -149,6 +150,16 @@ pub(super) fn first(app: &App, link: &Link) -> Response {
     let (peer, detail) = (Some(link.peer.ip()), "first script".to_owned());
     app.observe(Observed { mac: None, peer, step: Step::Ipxe, detail, sent: None });
     ipxe(script::entry(app.rules().base(link)))
+}
+
+/// What iPXE 2.0 looks for beside itself before it has a network of its own (netboot.md, E4).
+pub(super) fn autoexec(app: &App, link: &Link) -> Response {
+    ipxe(hand_over::autoexec(app.rules().base(link)))
+}
+
+/// The same in the root, where it is looked for next.
+pub(super) async fn root_autoexec(State(app): State<Arc<App>>, ConnectInfo(link): ConnectInfo<Link>) -> Response {
+    autoexec(&app, &link)
 }
 
 /// The machine's own script. Whoever may not boot gets a script too, so that a person at the machine can read why; only

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -38,6 +39,10 @@ const ANSWER_TIME: Duration = Duration::from_secs(60);
 /// How long a client may leave what it was sent unacknowledged before it counts as gone. There is no limit on a whole
 /// transfer: a slow link is slow for every file.
 const SILENCE: Duration = Duration::from_secs(60);
+
+/// How long an HTTP/2 connection may stand still: no request comes, and no part of an answer is taken. What is below it
+/// does not tell, because a client that takes nothing of any answer still takes what is said about the connection.
+const STANDSTILL: Duration = Duration::from_secs(120);
 
 /// The largest head of a request, in bytes. A machine's question for its script has some hundred.
 const MAX_HEAD: usize = 32 << 10;
@@ -75,6 +80,8 @@ pub(super) enum Problem {
     Http(#[from] hyper::Error),
     #[error("no agreement on keys within {} s", HANDSHAKE_TIME.as_secs())]
     Handshake,
+    #[error("nothing moved for {} s", STANDSTILL.as_secs())]
+    Standstill,
 }
 
 /// Serves one connection until its peer, an error or `stop` ends it.
@@ -120,7 +127,15 @@ async fn speak_2(
     conversation: Arc<Conversation>,
 ) -> Result<(), Problem> {
     let stop = conversation.house.stop.child_token();
-    let service = service_fn(move |request| answer(Arc::clone(&conversation), request));
+    let moves = Moves::default();
+    let service = service_fn(|request| {
+        let (conversation, moves) = (Arc::clone(&conversation), moves.clone());
+        async move {
+            moves.add();
+            let response = answer(conversation, request).await?;
+            Ok::<_, Infallible>(response.map(|body| Body::new(Moving { body, moves })))
+        }
+    });
     let mut connection = std::pin::pin!(
         http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -130,11 +145,65 @@ async fn speak_2(
             .max_header_list_size(MAX_HEAD as u32)
             .serve_connection(stream, service)
     );
-    if let Some(ended) = stop.run_until_cancelled(connection.as_mut()).await {
-        return Ok(ended?);
+    tokio::select! {
+        ended = connection.as_mut() => return Ok(ended?),
+        () = stop.cancelled() => {}
+        () = moves.standstill() => {}
     }
     connection.as_mut().graceful_shutdown();
-    Ok(connection.await?)
+    tokio::select! {
+        ended = connection => Ok(ended?),
+        () = moves.standstill() => Err(Problem::Standstill),
+    }
+}
+
+/// How often something moved on a connection.
+#[derive(Debug, Clone, Default)]
+struct Moves(Arc<AtomicU64>);
+
+impl Moves {
+    fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Ends when nothing has moved for [`STANDSTILL`].
+    async fn standstill(&self) {
+        loop {
+            let before = self.0.load(Ordering::Relaxed);
+            sleep(STANDSTILL).await;
+            if self.0.load(Ordering::Relaxed) == before {
+                return;
+            }
+        }
+    }
+}
+
+/// A body that tells when a part of it is taken.
+struct Moving {
+    body: Body,
+    moves: Moves,
+}
+
+impl hyper::body::Body for Moving {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        self.moves.add();
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// One request, told who asks, bounded in time, and let in when its answer is a large file.
@@ -212,5 +281,71 @@ impl hyper::body::Body for Admitted {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// How a client of HTTP/2 begins, and asks for `/` (RFC 9113, section 3.4; RFC 7541, appendix A).
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    const ASKS: &[u8] = b"\0\0\x06\x01\x05\0\0\0\x01\x82\x86\x84\x41\x01a";
+
+    const SETTINGS: u8 = 4;
+    const PING: u8 = 6;
+    const ACK: u8 = 1;
+
+    /// Answers what a client has to answer once it has spoken, takes nothing of any file, and returns when the server hangs
+    /// up.
+    async fn stay(mut server: DuplexStream, has_spoken: bool) {
+        let mut head = [0; 9];
+        while server.read_exact(&mut head).await.is_ok() {
+            let [_, high, low, kind, flags, ..] = head;
+            let mut payload = vec![0; usize::from(u16::from_be_bytes([high, low]))];
+            if server.read_exact(&mut payload).await.is_err() {
+                return;
+            }
+            if has_spoken && matches!(kind, SETTINGS | PING) && flags & ACK == 0 {
+                let body = if kind == PING { payload } else { Vec::new() };
+                let [.., length] = body.len().to_be_bytes();
+                let answer = [&[0, 0, length, kind, ACK, 0, 0, 0, 0], &body[..]].concat();
+                if server.write_all(&answer).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_speaks_http_2_and_then_stands_still_is_hung_up_on() {
+        for says in [vec![], vec![PREFACE], vec![PREFACE, ASKS]] {
+            let large = usize::try_from(LARGE).unwrap();
+            let router = Router::new().route("/", get(async move || vec![7; large]));
+            let (routes, stop) = (Routes { app: None, router }, CancellationToken::new());
+            let admission = Arc::new(Admission::new(1));
+            let house = Arc::new(House { routes, admission: Arc::clone(&admission), stop });
+            let ends = (([10, 0, 0, 9], 4000).into(), ([10, 0, 0, 1], 443).into());
+            let link = Link::new(ends.0, ends.1, Scheme::Https);
+            let (ours, mut theirs) = duplex(64 << 10);
+            let server = tokio::spawn(speak_2(TokioIo::new(ours), Arc::new(Conversation { house, link })));
+            for part in &says {
+                theirs.write_all(part).await.unwrap();
+            }
+            let began = Instant::now();
+            stay(theirs, !says.is_empty()).await;
+            let ended = server.await.unwrap();
+            let took = began.elapsed();
+            let said = format!("{took:?} after {} parts: {ended:?}", says.len());
+            assert!((STANDSTILL..=3 * STANDSTILL).contains(&took), "{said}");
+            let again =
+                Client { address: [10, 0, 0, 8].into(), standing: Standing::Machine, manner: Manner::ComesBack };
+            assert!(admission.admit(again).await.is_ok(), "the place of its transfer is free");
+        }
     }
 }

@@ -3,41 +3,53 @@
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, Path, State};
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::Response;
+use percent_encoding::percent_decode_str;
 use tracing::{debug, error, info};
 
 use super::blob::{self, About};
 use super::content::Content;
 use super::metered::metered;
-use super::{Link, Prompt, kind, plain};
+use super::{Link, Prompt, boot, kind, plain};
 use crate::model::boot::Step;
 use crate::model::digest::Digest;
 use crate::model::manifest::BundleId;
 use crate::model::script::SITE_INITRD;
 use crate::serve::App;
+use crate::serve::boot_files::{self, Found};
+use crate::serve::dhcp::LOADER_PATH;
 use crate::serve::observe::{Observed, Observer as _};
+use crate::store::StoreError;
+use crate::wire::tftp::file_name;
 
-/// An iPXE binary.
+/// An iPXE binary, and the script that iPXE looks for beside it: what TFTP has under the same name.
 pub(super) async fn loader(
     State(app): State<Arc<App>>,
     ConnectInfo(link): ConnectInfo<Link>,
-    Path(name): Path<String>,
     method: Method,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Response {
     let rules = app.rules();
-    let Some(loader) = rules.loaders.by_name(&name) else {
-        return plain(StatusCode::NOT_FOUND, "there is no such loader\n");
+    let path = uri.path().strip_prefix(LOADER_PATH).unwrap_or_default();
+    let name = file_name(&percent_decode_str(path).collect::<Vec<u8>>());
+    let loader = match name.as_deref().and_then(|name| boot_files::find(&rules.loaders, name)) {
+        Some(Found::Loader(loader) | Found::Instead(loader)) => loader,
+        Some(Found::Autoexec) => return boot::autoexec(&app, &link),
+        Some(Found::Grub(_) | Found::Pxelinux(_)) | None => {
+            return plain(StatusCode::NOT_FOUND, "there is no such loader\n");
+        }
     };
+    let name = &loader.name;
     if method == Method::GET {
         info!(peer = %link.peer.ip(), loader = %name, "loader");
     }
     let request = blob::Request { method: &method, headers: &headers };
     let content = Content::new([loader.bytes.clone()]);
-    let mut response = blob::respond(request, content, About::immutable(&loader.digest, kind::of(&name)));
+    let mut response = blob::respond(request, content, About::changing(&loader.digest, kind::of(name)));
     response.extensions_mut().insert(Prompt);
-    noted(&app, &link, &method, (&name, Step::Loader), response)
+    noted(&app, &link, &method, (name, Step::Loader), response)
 }
 
 /// A file of a bundle.
@@ -53,9 +65,11 @@ pub(super) async fn file(
     };
     let files = match app.bundles.files(&app.store, id).await {
         Ok(files) => files,
+        Err(StoreError::NoBundle(_)) => return plain(StatusCode::NOT_FOUND, "there is no such bundle\n"),
         Err(problem) => {
-            debug!(%problem, "a bundle was asked for that cannot be served");
-            return plain(StatusCode::NOT_FOUND, "there is no such bundle\n");
+            let problem = &problem as &dyn std::error::Error;
+            error!(problem, bundle = %id, "a bundle cannot be read");
+            return plain(StatusCode::INTERNAL_SERVER_ERROR, "the bundle cannot be read; see the server's log\n");
         }
     };
     let Some(file) = files.get(&path) else {

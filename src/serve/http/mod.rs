@@ -4,6 +4,7 @@
 //! GET  /boot.ipxe                          the first script, the same for everybody
 //! GET  /script?mac=…&uuid=…&…              the machine's own script
 //! GET  /loader/NAME                        an iPXE binary, for UEFI HTTP Boot
+//! GET  /autoexec.ipxe                      the way to the first script, which iPXE looks for where it came from
 //! GET  /b/ID/FILE                          kernel, initramfs, modloop, overlay of a bundle
 //! GET  /b/ID/site.img                      the initrd with the overlay and the site's key
 //! GET  /m/DIGEST/site.img                  the same for machines whose files were made from templates to this content
@@ -140,7 +141,8 @@ fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/boot.ipxe", head(boot::head_of_first))
         .route("/script", head(boot::head_of_own))
-        .route("/loader/{name}", get(files::loader))
+        .route("/autoexec.ipxe", get(boot::root_autoexec))
+        .route("/loader/{*path}", get(files::loader))
         .route("/b/{bundle}/{*path}", get(files::file))
         .route("/m/{files}/site.img", get(files::own))
         .route("/alpine/", get(mirror::root))

@@ -72,7 +72,7 @@ fn looking_says_what_getting_would() {
     std::fs::create_dir_all(site.path("loaders")).unwrap();
     std::fs::write(site.path("loaders/undionly.kpxe"), vec![1; 70_000]).unwrap();
     let server = site.serve(&["--dhcp", "off", "--loaders", "loaders"]);
-    for path in [&*path, "/boot.ipxe", "/loader/undionly.kpxe", "/nothing", "/alpine/x"] {
+    for path in [&*path, "/boot.ipxe", "/autoexec.ipxe", "/loader/undionly.kpxe", "/nothing", "/alpine/x"] {
         let [look, get] = ["HEAD", "GET"].map(|method| {
             let answer = server.http(&format!("{method} {path} HTTP/1.0\r\n\r\n"));
             let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -83,6 +83,62 @@ fn looking_says_what_getting_would() {
         assert_eq!(look.1, 0, "{path}");
         assert_eq!(header(&get.0, "content-length"), Some(&*get.1.to_string()), "{path}");
     }
+}
+
+#[test]
+fn a_loader_is_found_as_firmware_writes_its_name_and_asked_for_anew_when_it_was_replaced() {
+    let site = Site::new();
+    std::fs::create_dir_all(site.path("loaders")).unwrap();
+    std::fs::write(site.path("loaders/undionly.kpxe"), vec![1; 70_000]).unwrap();
+    let server = site.serve(&["--dhcp", "off", "--loaders", "loaders"]);
+    let look = |path: &str| server.http(&format!("HEAD {path} HTTP/1.0\r\n\r\n"));
+    let plain = look("/loader/undionly.kpxe");
+    // Tomorrow there may be another of this name.
+    assert_eq!(header(&plain, "cache-control"), Some("no-cache"), "{plain}");
+    let tag = header(&plain, "etag").unwrap();
+    for path in [
+        "/loader/undionly.kpxe%ff",
+        "/loader/undionly.kpxe%00",
+        "/loader/undionly.kpxe%20",
+        "/loader//undionly.kpxe",
+        "/loader/boot/undionly.kpxe",
+        "/loader/UNDIONLY.KPXE",
+        "/loader/pxelinux.0",
+    ] {
+        let found = look(path);
+        assert!(found.starts_with("HTTP/1.0 200"), "{path}: {found}");
+        assert_eq!(header(&found, "etag"), Some(tag), "{path}");
+    }
+    for path in ["/loader/", "/loader/x.efi", "/loader/%2e%2e/undionly.kpxe", "/loader/pxelinux.cfg/default"] {
+        assert!(look(path).starts_with("HTTP/1.0 404"), "{path}: {}", look(path));
+    }
+}
+
+#[test]
+fn an_ipxe_that_came_by_http_finds_the_way_to_its_script_beside_itself_and_in_the_root() {
+    let site = Site::new();
+    let server = site.serve(&["--dhcp", "off"]);
+    for path in ["/autoexec.ipxe", "/loader/autoexec.ipxe"] {
+        let script = curl(&["--fail", &url(&server, path)]);
+        assert!(script.starts_with("#!ipxe\n") && script.contains("dhcp"), "{script}");
+        assert!(script.contains(&url(&server, "/script?mac=${netX/mac}")), "{script}");
+    }
+}
+
+#[test]
+fn a_bundle_that_cannot_be_read_is_told_from_one_that_is_not_there() {
+    let (site, path) = site_with(b"modloop");
+    let server = site.serve(&["--dhcp", "off"]);
+    let id = path.split('/').nth(2).unwrap();
+    let manifest = site.path("state/store/bundles").join(format!("{id}.json"));
+    assert!(manifest.is_file(), "{}", manifest.display());
+    std::fs::write(&manifest, "{").unwrap();
+    let unreadable = curl(&["--include", &url(&server, &path)]);
+    assert!(unreadable.starts_with("HTTP/1.1 500") && unreadable.contains("see the server's log"), "{unreadable}");
+    let missing = curl(&["--include", &url(&server, &path.replace(id, &"0".repeat(64)))]);
+    assert!(missing.starts_with("HTTP/1.1 404") && missing.contains("there is no such bundle"), "{missing}");
+    let log = server.stop();
+    assert!(log.contains("a bundle cannot be read") && log.contains(id), "{log}");
 }
 
 #[test]
