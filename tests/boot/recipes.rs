@@ -57,6 +57,11 @@ fn clients() -> Vec<(Asking, Told)> {
         ("UEFI x86 (32-bit)", firmware("PXEClient", 6), Told::Tftp("ipxe-i386.efi")),
         ("OVMF", ovmf.clone(), Told::Tftp("ipxe.efi")),
         ("UEFI x86_64 of RFC 4578", firmware("PXEClient", 9), Told::Tftp("ipxe.efi")),
+        (
+            "UEFI x86_64 that lists several",
+            with(firmware("PXEClient", 7), code::ARCHITECTURE, &[0, 7, 0, 6]),
+            Told::Tftp("ipxe.efi"),
+        ),
         ("UEFI ARM64", firmware("PXEClient", 11), Told::Tftp("ipxe-arm64.efi")),
         ("HTTP Boot x86_64", firmware("HTTPClient", 16), Told::Http("ipxe.efi")),
         ("HTTP Boot ARM64", firmware("HTTPClient", 19), Told::Http("ipxe-arm64.efi")),

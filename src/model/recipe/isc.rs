@@ -11,7 +11,7 @@ pub(super) fn file(recipe: &Recipe) -> String {
     let mut text = format!(
         "# Machines boot from Bivouac at {address}. Into dhcpd.conf, outside of subnet {{ }}; then restart.\n\
          # Take out other `filename` and `next-server` lines: those of a subnet would win.\n\n\
-         option bivouac-architecture code 93 = unsigned integer 16;\n\
+         option bivouac-architecture code 93 = array of unsigned integer 16;\n\
          option space ipxe;\n\
          option ipxe-encap-opts code 175 = encapsulate ipxe;\n\
          option ipxe.no-pxedhcp code 176 = unsigned integer 8;\n\
@@ -26,7 +26,8 @@ pub(super) fn file(recipe: &Recipe) -> String {
     for client in clients {
         let is = |code: &u16| {
             let [high, low] = code.to_be_bytes();
-            format!("option bivouac-architecture = {high:02x}:{low:02x}")
+            // Firmware may list several; what it names first it is.
+            format!("substring(option bivouac-architecture, 0, 2) = {high:02x}:{low:02x}")
         };
         let condition = client.codes.iter().map(is).collect::<Vec<String>>().join(" or ");
         // Writing to a `String` cannot fail.
