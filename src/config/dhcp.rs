@@ -97,6 +97,9 @@ pub struct WrittenQuirk {
     pub delay: Option<String>,
     /// Whether the machine's UUID (option 97) is sent back; yes when absent.
     pub machine_id: Option<bool>,
+    /// Whether it is firmware that boots by PXE, though its vendor class (option 60) does not begin with `PXEClient`; or is
+    /// none, though it does.
+    pub pxe: Option<bool>,
 }
 
 impl Dhcp {
@@ -328,8 +331,8 @@ fn quirk((number, written): (usize, WrittenQuirk)) -> Result<Quirk, ConfigError>
             )
         }
     };
-    if answer.is_none() && delay.is_none() && written.machine_id.is_none() {
-        return Err(refused(String::new(), "say what is different: `answer`, `delay` or `machine-id`"));
+    if answer.is_none() && delay.is_none() && written.machine_id.is_none() && written.pxe.is_none() {
+        return Err(refused(String::new(), "say what is different: `answer`, `delay`, `machine-id` or `pxe`"));
     }
     if written.machines.as_ref().is_some_and(Vec::is_empty) {
         let why = "write addresses or how these begin, such as [\"00:e0:4c\"], or take the key out for all machines";
@@ -345,6 +348,7 @@ fn quirk((number, written): (usize, WrittenQuirk)) -> Result<Quirk, ConfigError>
         answer,
         delay,
         machine_id: written.machine_id,
+        is_pxe: written.pxe,
     })
 }
 

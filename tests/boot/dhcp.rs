@@ -1,11 +1,12 @@
-//! Our DHCP server with the clients and relays of others. No machine boots here, so these take seconds.
+//! Our DHCP and TFTP servers with the clients, relays and networks of others. No machine boots here, so these take seconds.
 
 use std::io::{ErrorKind, Read as _};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bivouac::wire::dhcp::{Packet, code};
+use bivouac::wire::tftp;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::lab::Process;
@@ -200,4 +201,43 @@ fn an_interface_that_comes_later_is_served_and_a_client_is_answered_at_its_card(
     assert!(lease(&wires, 1, "c1").contains("lease of 10.83.1."));
     wires.ip(0, &["link", "delete", "s1"]);
     assert!(lease(&wires, 1, "c0").contains("lease of 10.83.0."), "the other goes on");
+}
+
+#[test]
+fn of_several_addresses_of_a_card_the_one_with_a_pool_answers_and_others_may_come() {
+    let wires = Wires::new("several", ["server", "client"]);
+    wires.join([(0, "s0", "10.85.0.1/24"), (1, "c0", "")]);
+    wires.ip(0, &["address", "add", "10.85.1.1/24", "dev", "s0"]);
+    let site = Site::publish();
+    let networks = "mode = \"full\"\ninterfaces = [\"s0\"]\n\
+                    [[dhcp.subnet]]\nnetwork = \"10.85.1.0/24\"\npool = \"10.85.1.100-10.85.1.199\"\n";
+    let mut server = wires.serve(0, &site, networks);
+    assert!(lease(&wires, 1, "c0").contains("lease of 10.85.1."));
+    wires.ip(0, &["address", "add", "10.85.2.1/24", "dev", "s0"]);
+    server.wait_for("DHCP is served there with other addresses", PATIENCE);
+    assert!(lease(&wires, 1, "c0").contains("lease of 10.85.1."));
+    server.drain();
+    assert!(!server.text().contains("cannot be served"), "{}", server.text());
+}
+
+#[test]
+fn a_block_of_tftp_fits_the_network_it_goes_through() {
+    let wires = Wires::new("blocks", ["server", "client"]);
+    wires.join([(0, "s0", "10.86.0.1/24"), (1, "c0", "10.86.0.2/24")]);
+    wires.ip(0, &["link", "set", "s0", "mtu", "1400"]);
+    let site = Site::publish();
+    let _server = wires.serve(0, &site, "mode = \"proxy\"\ninterfaces = [\"s0\"]\n");
+    let answer = wires.within(1, || {
+        let socket = UdpSocket::bind("10.86.0.2:0").unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = tftp::Request { block_size: Some(1468), ..tftp::Request::new("autoexec.ipxe") };
+        socket.send_to(&tftp::Packet::Read(request).encode(), "10.86.0.1:69").unwrap();
+        let mut buffer = [0; 2048];
+        let (length, transfer) = socket.recv_from(&mut buffer).unwrap();
+        socket.send_to(&tftp::Packet::Error { code: 0, message: String::new() }.encode(), transfer).unwrap();
+        buffer[..length].to_vec()
+    });
+    // Without the headers of IPv4, UDP and TFTP.
+    let agreed = vec![("blksize".to_owned(), "1368".to_owned())];
+    assert_eq!(tftp::Packet::decode(&answer), Ok(tftp::Packet::OptionAck(agreed)));
 }

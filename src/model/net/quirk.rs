@@ -57,6 +57,8 @@ pub struct Quirk {
     pub delay: Option<Duration>,
     /// Whether option 97, the machine's UUID, is sent back; firmware wants it, but for some that stumbles over it.
     pub machine_id: Option<bool>,
+    /// Whether they are firmware that boots by PXE, whatever their vendor class says.
+    pub is_pxe: Option<bool>,
 }
 
 /// How a client is answered.
@@ -68,6 +70,8 @@ pub struct Behaviour {
     pub delay: Duration,
     /// Whether its option 97 is sent back.
     pub machine_id: bool,
+    /// Whether it is firmware that boots by PXE, where a rule says so; else what it says of itself counts.
+    pub is_pxe: Option<bool>,
 }
 
 impl Quirk {
@@ -97,6 +101,7 @@ pub fn behaviour(rules: &[Quirk], mac: &Mac, vendor_class: &[u8], hardware: Opti
         answer: about().find_map(|rule| rule.answer),
         delay: about().find_map(|rule| rule.delay).unwrap_or_default(),
         machine_id: about().find_map(|rule| rule.machine_id).unwrap_or(true),
+        is_pxe: about().find_map(|rule| rule.is_pxe),
     }
 }
 
@@ -114,6 +119,7 @@ mod tests {
             answer: None,
             delay: None,
             machine_id: None,
+            is_pxe: None,
         }
     }
 
@@ -152,7 +158,7 @@ mod tests {
             Quirk { answer: Some(Shape::AtOnce), ..none },
         ];
         let of = |mac: &str, class: &[u8]| {
-            let Behaviour { answer, delay, machine_id } = behaviour(&rules, &mac.parse().unwrap(), class, None);
+            let Behaviour { answer, delay, machine_id, .. } = behaviour(&rules, &mac.parse().unwrap(), class, None);
             (answer.unwrap(), delay.as_secs(), machine_id)
         };
         let efi = b"PXEClient:Arch:00007:UNDI:003016";

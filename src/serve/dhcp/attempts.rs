@@ -45,8 +45,10 @@ struct Attempt {
     shape: Shape,
     /// Offers it did not make use of.
     unused: u8,
-    /// When it was handed loaders lately, once for each boot.
+    /// When it wanted loaders lately, once for each boot.
     loaders: Vec<Instant>,
+    /// Whether it gets none, because there were too many.
+    is_circling: bool,
     second: Instant,
     packets: u16,
 }
@@ -72,16 +74,21 @@ impl Attempts {
     }
 
     /// The client looks for a loader. One that asks again within the same boot, or boots again without having made
-    /// anything of its offers, gets another kind of answer.
+    /// anything of its offers, gets another kind of answer. One that boots in a circle gets none until it rests: boots in
+    /// which it is refused count as well.
     pub fn advise(&mut self, mac: Mac, xid: u32, now: Instant) -> Advice {
         let Some(attempt) = self.attempt(mac, now) else { return Advice::Lead(Shape::default()) };
         let is_new = attempt.xid.replace(xid) != Some(xid);
         attempt.loaders.retain(|then| now.saturating_duration_since(*then) < CIRCLE);
-        if attempt.loaders.len() >= MAX_LOADERS {
-            return Advice::Circles(attempt.loaders.len());
-        }
+        attempt.is_circling = attempt.loaders.len() >= MAX_LOADERS && (is_new || attempt.is_circling);
         if is_new {
+            if attempt.is_circling {
+                attempt.loaders.remove(0);
+            }
             attempt.loaders.push(now);
+        }
+        if attempt.is_circling {
+            return Advice::Circles(attempt.loaders.len());
         }
         if attempt.unused >= PATIENCE {
             (attempt.shape, attempt.unused) = (attempt.shape.other(), 0);
@@ -90,10 +97,14 @@ impl Attempts {
         Advice::Lead(attempt.shape)
     }
 
-    /// How the client is led at the moment.
+    /// What the client was told last when it looked for a loader: whoever goes on from there is told the same.
     #[must_use]
-    pub fn shape(&self, mac: Mac) -> Shape {
-        self.clients.get(&mac).map(|attempt| attempt.shape).unwrap_or_default()
+    pub fn advised(&self, mac: Mac) -> Advice {
+        match self.clients.get(&mac) {
+            Some(attempt) if attempt.is_circling => Advice::Circles(attempt.loaders.len()),
+            Some(attempt) => Advice::Lead(attempt.shape),
+            None => Advice::Lead(Shape::default()),
+        }
     }
 
     /// The client made use of what it was offered.
@@ -107,6 +118,7 @@ impl Attempts {
     pub fn arrived(&mut self, mac: Mac) {
         if let Some(attempt) = self.clients.get_mut(&mac) {
             attempt.loaders.clear();
+            attempt.is_circling = false;
         }
     }
 
@@ -129,6 +141,7 @@ impl Attempts {
             shape: Shape::default(),
             unused: 0,
             loaders: Vec::new(),
+            is_circling: false,
             second: now,
             packets: 0,
         });
@@ -199,7 +212,10 @@ mod tests {
         }
         assert_eq!(attempts.advise(mac(1), 8, after(now, 45)), Advice::Circles(8));
         assert_eq!(attempts.advise(mac(1), 9, after(now, 50)), Advice::Circles(8));
-        assert!(matches!(attempts.advise(mac(1), 10, after(now, 125)), Advice::Lead(_)));
+        assert_eq!(attempts.advised(mac(1)), Advice::Circles(8));
+        assert_eq!(attempts.advise(mac(1), 10, after(now, 125)), Advice::Circles(8), "it has not rested");
+        assert!(matches!(attempts.advise(mac(1), 11, after(now, 200)), Advice::Lead(_)));
+        assert!(matches!(attempts.advised(mac(1)), Advice::Lead(_)));
         let mut asked = (0..50).map(|_| attempts.advise(mac(2), 1, now));
         assert!(asked.all(|advice| matches!(advice, Advice::Lead(_))), "one boot, however often it asks");
     }

@@ -60,6 +60,7 @@ pub(super) fn plan<'a>(client: &Client, mac: &Mac, facts: &Facts<'a>) -> Result<
     };
     match client {
         Client::System => Ok(None),
+        Client::Unknown(codes) if codes.is_empty() => Err("it does not say what kind of firmware it is".to_owned()),
         Client::Unknown(codes) => Err(format!("no loader exists for architecture {codes:?}")),
         Client::Ipxe { http: true, .. } => Ok(Some(Plan::Script(format!("{}{SCRIPT_PATH}", facts.base_url)))),
         Client::Ipxe { http: false, firmware: None } => {
@@ -86,11 +87,11 @@ impl Plan<'_> {
                 } else {
                     answer.options.put(code::IPXE, &[NO_PXEDHCP, 1, 1]);
                 }
-                put_url(answer, request, url);
+                put_url(answer, request.options.asks_for(code::BOOT_FILE), url);
             }
             Self::Url(url) => {
                 answer.options.put(code::VENDOR_CLASS, b"HTTPClient");
-                put_url(answer, request, url);
+                put_url(answer, true, url);
             }
             // No option 43: UEFI takes an offer with this class alone for one of a boot server (netboot.md, D1).
             Self::BootServer(_) => answer.options.put(code::VENDOR_CLASS, b"PXEClient"),
@@ -109,14 +110,13 @@ impl fmt::Display for Plan<'_> {
     }
 }
 
-/// A URL goes into `file`, and into option 67 for those who asked for it or when it is too long for `file`. Option 67
-/// is not the last option of the packet: UEFI writes a NUL behind it (netboot.md, D2).
-fn put_url(answer: &mut Packet, request: &Packet, url: &str) {
+/// A URL goes into `file`, and into option 67 for those who look there or when it is too long for `file`.
+fn put_url(answer: &mut Packet, as_option: bool, url: &str) {
     let fits = url.len() <= FILE_SIZE;
     if fits {
         answer.file = url.as_bytes().to_vec();
     }
-    if !fits || request.options.asks_for(code::BOOT_FILE) {
+    if !fits || as_option {
         answer.options.put(code::BOOT_FILE, url.as_bytes());
     }
 }

@@ -15,13 +15,14 @@ const OWN_CLASS: &[u8] = b"bivouac";
 const IPXE_HTTP: u8 = 0x13;
 
 /// Address ranges of Raspberry Pi boards, whose ROM gives itself out as a PC (netboot.md, D1).
-const RASPBERRY_PI: [[u8; 3]; 6] = [
+const RASPBERRY_PI: [[u8; 3]; 7] = [
     [0xb8, 0x27, 0xeb],
     [0xdc, 0xa6, 0x32],
     [0xe4, 0x5f, 0x01],
     [0x28, 0xcd, 0xc1],
     [0xd8, 0x3a, 0xdd],
     [0x2c, 0xcf, 0x67],
+    [0x88, 0xa2, 0x9e],
 ];
 
 /// A client, as far as it matters for what it is sent.
@@ -51,49 +52,66 @@ impl Client {
     /// Tells clients apart (netboot.md, D6).
     ///
     /// iPXE is looked for first, whatever else the packet says: an iPXE that is handed a loader again boots in a
-    /// circle. Its features count rather than its name, because iPXE in the ROM of a card may lack HTTP.
+    /// circle. Its features count rather than its name, because iPXE in the ROM of a card may lack HTTP; one that says
+    /// nothing of them is taken at its name.
+    ///
+    /// Option 93 is a list. Of several kinds of firmware, the one that option 60 names as well comes first.
     #[must_use]
     pub fn of(packet: &Packet) -> Self {
+        Self::by_rule(packet, None)
+    }
+
+    /// The same, with what a rule says of whether it is firmware that boots by PXE.
+    #[must_use]
+    pub fn by_rule(packet: &Packet, is_pxe: Option<bool>) -> Self {
         let options = &packet.options;
-        let known = options.architectures().find_map(Firmware::from_code);
+        let known = codes(options).find_map(Firmware::from_code);
         if options.has_user_class(OWN_CLASS) {
             return Self::Ipxe { http: true, firmware: known.map(|(firmware, _)| firmware) };
         }
         if options.ipxe().is_some() || options.has_user_class(IPXE_CLASS) {
-            let http = options.ipxe().is_some_and(|own| sub_option(own, IPXE_HTTP).is_some_and(|value| value != [0]));
+            let has_http = |features: &[u8]| sub_option(features, IPXE_HTTP).is_some_and(|value| value != [0]);
+            let http = options.ipxe().is_none_or(has_http);
             return Self::Ipxe { http, firmware: known.map(|(firmware, _)| firmware) };
         }
         let class = options.vendor_class();
         // Firmware says in option 60 how it takes its loader; a URL sent to a PXE client fails (PXE-E99).
         let asked = if class.starts_with(b"HTTPClient") {
             Some(Transport::Http)
-        } else if class.starts_with(b"PXEClient") {
+        } else if is_pxe.unwrap_or(class.starts_with(b"PXEClient")) {
             Some(Transport::Pxe)
+        } else if is_pxe == Some(false) {
+            return Self::System;
         } else {
             None
         };
+        let is_board = |(firmware, _): &_| matches!(firmware, Firmware::UBootArm32 | Firmware::UBootArm64);
         match (known, asked) {
-            (Some((Firmware::UBootArm32 | Firmware::UBootArm64, own)), None) => Self::firmware(known, own),
+            (_, None) => match codes(options).filter_map(Firmware::from_code).find(is_board) {
+                Some((firmware, transport)) => Self::Firmware { firmware, transport },
+                None => Self::System,
+            },
             (Some((Firmware::BiosX86, _)), Some(Transport::Pxe)) if is_raspberry_pi(packet) => {
                 Self::Firmware { firmware: Firmware::RaspberryPi, transport: Transport::Pxe }
             }
-            (_, Some(transport)) if has_architecture(options) => Self::firmware(known, transport).or_unknown(options),
-            _ => Self::System,
+            (_, Some(Transport::Pxe)) if options.architectures().next().is_none() => Self::System,
+            (Some((firmware, _)), Some(transport)) => Self::Firmware { firmware, transport },
+            (None, Some(_)) => Self::Unknown(codes(options).take(8).collect()),
         }
     }
 
-    fn firmware(known: Option<(Firmware, Transport)>, transport: Transport) -> Self {
-        match known {
-            Some((firmware, _)) => Self::Firmware { firmware, transport },
-            None => Self::Unknown(Vec::new()),
+    /// The same client, as that kind of firmware of those in its list that `can_boot`, if what it was taken for cannot.
+    #[must_use]
+    pub fn that_boots(mut self, packet: &Packet, can_boot: impl Fn(Firmware) -> bool) -> Self {
+        if let Self::Firmware { firmware, .. } | Self::Ipxe { http: false, firmware: Some(firmware) } = &mut self {
+            let mut listed = codes(&packet.options).filter_map(Firmware::from_code).map(|(listed, _)| listed);
+            // A board that is known by something else is what it is.
+            let is_listed = listed.clone().any(|listed| listed == *firmware);
+            if is_listed && !can_boot(*firmware) {
+                *firmware = listed.find(|listed| can_boot(*listed)).unwrap_or(*firmware);
+            }
         }
-    }
-
-    fn or_unknown(self, options: &Options) -> Self {
-        match self {
-            Self::Unknown(_) => Self::Unknown(options.architectures().take(8).collect()),
-            known => known,
-        }
+        self
     }
 }
 
@@ -112,8 +130,21 @@ impl fmt::Display for Client {
     }
 }
 
-fn has_architecture(options: &Options) -> bool {
-    options.architectures().next().is_some()
+/// What the client says of its firmware: the numbers of option 93, and the one in option 60 (netboot.md, D3), which comes
+/// first among them and stands for them where there are none.
+fn codes(options: &Options) -> impl Iterator<Item = u16> + Clone {
+    let named = named_code(options.vendor_class());
+    let first = named.filter(|code| {
+        let mut listed = options.architectures().peekable();
+        listed.peek().is_none() || listed.any(|own| own == *code)
+    });
+    first.into_iter().chain(options.architectures().filter(move |code| Some(*code) != first))
+}
+
+/// The number in `PXEClient:Arch:00007:UNDI:003016`.
+fn named_code(class: &[u8]) -> Option<u16> {
+    let (_, rest) = std::str::from_utf8(class).ok()?.split_once(":Arch:")?;
+    rest.split(':').next()?.parse().ok()
 }
 
 /// Newer boards say so in option 97, whatever maker their address names: a type byte, and `RPi4` or the like.

@@ -91,6 +91,8 @@ pub struct Decision {
     pub address: Option<(Mac, Ipv4Addr)>,
     /// Where a machine is plugged in that is answered: behind which relay, or none.
     pub place: Option<(Mac, Option<Relay>)>,
+    /// Whether the client is one that boots from the network, and no computer that only wants an address.
+    pub is_machine: bool,
     /// Why there is no reply, where `seen` does not say it.
     pub silence: Option<&'static str>,
 }
@@ -151,28 +153,31 @@ pub fn decide(request: &Request<'_>, facts: &Facts<'_>, memory: &mut Memory<'_>,
     if !memory.attempts.may_ask(mac, now) {
         return Decision::silent("the client asks too often");
     }
-    let client = Client::of(packet);
     let behaviour = behaviour(facts.quirks, &mac, packet.options.vendor_class(), facts.hardware);
+    let has_loader = |firmware| facts.loaders.for_machine(firmware, &mac).is_some();
+    let client = Client::by_rule(packet, behaviour.is_pxe).that_boots(packet, has_loader);
     let mut asked = Asked { request, facts, mac, client, behaviour, attempts: memory.attempts, now };
     let leases = &mut *memory.leases;
-    match (facts.mode, request.port, kind) {
+    let is_reserved = facts.plan.reservations().contains_key(&mac);
+    let decision = match (facts.mode, request.port, kind) {
         (DhcpMode::Off, ..) => Decision::silent("DHCP is off"),
+        (DhcpMode::Reservations, Port::Server, MessageType::Discover) if !is_reserved => {
+            asked.told("it has no address of its own in the site file, and others get none here")
+        }
+        (DhcpMode::Reservations, ..) if !is_reserved => {
+            Decision::silent("the machine has no address of its own in the site file")
+        }
         (_, Port::Boot, MessageType::Request | MessageType::Inform) => asked.boot_server(),
         (DhcpMode::Proxy, Port::Server, MessageType::Discover) => asked.boot_offer(),
         (DhcpMode::Proxy, Port::Server, MessageType::Request) => asked.told_address(),
         (DhcpMode::Full, Port::Server, _) => asked.addressed(Whom::All, kind, leases),
-        (DhcpMode::Reservations, Port::Server, _) if facts.plan.reservations().contains_key(&mac) => {
-            asked.addressed(Whom::Reserved, kind, leases)
-        }
-        (DhcpMode::Reservations, Port::Server, MessageType::Discover) => {
-            asked.told("it has no address of its own in the site file, and others get none here")
-        }
+        (DhcpMode::Reservations, Port::Server, _) => asked.addressed(Whom::Reserved, kind, leases),
         (_, Port::Boot, _) => Decision::silent("port 4011 answers REQUEST and INFORM only"),
         (DhcpMode::Proxy, ..) => {
             Decision::silent("a proxy answers DISCOVER on port 67, and the rest is another server's")
         }
-        (DhcpMode::Reservations, ..) => Decision::silent("the machine has no address of its own in the site file"),
-    }
+    };
+    Decision { is_machine: asked.client != Client::System, ..decision }
 }
 
 /// A request that is worth a look.
@@ -200,7 +205,7 @@ impl<'a> Asked<'a> {
         let mut answer = self.answer(MessageType::Offer);
         // A proxy gives no address, so there is none the answer could be sent to.
         answer.flags |= BROADCAST;
-        self.with_boot(answer, None, IfNothing::Silent)
+        self.with_boot(answer, None, None)
     }
 
     /// Port 4011. The client has an address already and asks this server for its loader.
@@ -208,7 +213,7 @@ impl<'a> Asked<'a> {
         self.attempts.reached(self.mac);
         let mut answer = self.answer(MessageType::Ack);
         answer.ciaddr = self.request.packet.ciaddr;
-        self.with_boot(answer, None, IfNothing::Silent)
+        self.with_boot(answer, None, None)
     }
 
     /// Proxy mode: the client takes the address that another server offers it. Nobody else knows it as well.
@@ -226,23 +231,34 @@ impl<'a> Asked<'a> {
         };
         let place = Place { whom, number, subnet };
         let options = &self.request.packet.options;
+        let names_another = options.server_id().is_some_and(|server| !self.is_us(server, leases));
         match kind {
             MessageType::Discover => {
                 let wants = options.requested_address();
                 let Some(address) = leases.offer(whom, number, self.mac, wants, self.now) else {
-                    return self.told("every address of its network is in use");
+                    return self.told(match whom {
+                        Whom::All => "every address of its network is in use",
+                        Whom::Reserved => "its address in the site file is of another network, or in use",
+                    });
                 };
                 self.lease(MessageType::Offer, place, address)
+            }
+            MessageType::Request if names_another => {
+                leases.withdraw(number, self.mac, self.now);
+                Decision::silent("it takes the offer of another server")
+            }
+            MessageType::Release | MessageType::Decline if names_another => {
+                Decision::silent("it is meant for another server")
             }
             MessageType::Request => self.requested(place, leases),
             MessageType::Inform => {
                 let mut answer = self.answer(MessageType::Ack);
                 answer.ciaddr = self.request.packet.ciaddr;
                 put_network(&mut answer, subnet);
-                self.with_boot(answer, None, IfNothing::Send)
+                self.with_boot(answer, None, Some(subnet))
             }
             MessageType::Release => {
-                leases.release(number, self.mac, self.now);
+                leases.release(number, self.mac, self.request.packet.ciaddr, self.now);
                 Decision::silent("it gives its address back")
             }
             MessageType::Decline => {
@@ -261,8 +277,7 @@ impl<'a> Asked<'a> {
     fn requested(&mut self, place: Place<'_>, leases: &mut LeaseTable) -> Decision {
         let packet = self.request.packet;
         if packet.options.server_id().is_some_and(|chosen| chosen != self.own_id() && chosen != self.facts.address) {
-            leases.release(place.number, self.mac, self.now);
-            return Decision::silent("it takes the offer of another server");
+            return Decision::silent("it takes the offer that this server made on another of its interfaces");
         }
         let has = Some(packet.ciaddr).filter(|address| !address.is_unspecified());
         let Some(address) = packet.options.requested_address().or(has) else {
@@ -305,18 +320,18 @@ impl<'a> Asked<'a> {
         // The defaults of RFC 2131, section 4.4.5, said aloud.
         put_seconds(&mut answer, code::RENEWAL_TIME, time / 2);
         put_seconds(&mut answer, code::REBINDING_TIME, time / 8 * 7);
-        self.with_boot(answer, Some(address), IfNothing::Send)
+        self.with_boot(answer, Some(address), Some(place.subnet))
     }
 
-    /// Adds what to boot, and sends the answer off.
-    fn with_boot(&mut self, mut answer: Packet, address: Option<Ipv4Addr>, if_nothing: IfNothing) -> Decision {
+    /// Adds what to boot, and sends the answer off. One that tells of no `subnet` has no other purpose.
+    fn with_boot(&mut self, mut answer: Packet, address: Option<Ipv4Addr>, subnet: Option<&Subnet>) -> Decision {
         let known = address.or(Some(self.request.packet.ciaddr)).filter(|address| !address.is_unspecified());
         let mac = self.mac;
         let seen = |step, detail| Observed { mac: Some(mac), peer: known.map(IpAddr::V4), step, detail, sent: None };
         let asks = if matches!(self.client, Client::Ipxe { .. }) { Step::Ipxe } else { Step::Discover };
         let mut decision = Decision::default();
         let kind = self.request.packet.message_type();
-        let discovers = kind == Some(MessageType::Discover);
+        let discovers = self.discovers();
         // Taking an offer is no second offer.
         let takes_offer = self.request.port == Port::Server && kind == Some(MessageType::Request);
         match self.plan(discovers) {
@@ -330,21 +345,23 @@ impl<'a> Asked<'a> {
                     decision.seen.push(seen(Step::Offer, plan.to_string()));
                 }
             }
-            Ok(None) if if_nothing == IfNothing::Silent && self.facts.is_ignored => {
+            Ok(None) if subnet.is_some() => {}
+            Ok(None) if self.facts.is_ignored => {
                 return Decision::silent("nobody knows it, and `unknown-policy` says to ignore such machines");
             }
-            Ok(None) if if_nothing == IfNothing::Silent => {
-                return Decision::silent("it does not ask how to boot");
-            }
-            Ok(None) => {}
+            Ok(None) => return Decision::silent("it does not ask how to boot"),
             Err(why) => {
-                if discovers || if_nothing == IfNothing::Silent {
+                if discovers || subnet.is_none() {
                     decision.seen.push(seen(asks, format!("{}: {why}", self.client)));
                 }
-                if if_nothing == IfNothing::Silent {
+                if subnet.is_none() {
                     return decision;
                 }
             }
+        }
+        // After what a machine cannot boot without.
+        if let Some(subnet) = subnet {
+            put_names(&mut answer, subnet);
         }
         self.finish(&mut answer);
         let destination = self.destination(answer.yiaddr);
@@ -358,21 +375,26 @@ impl<'a> Asked<'a> {
             return Ok(None);
         }
         let plan = boot::plan(&self.client, &self.mac, self.facts)?;
-        let Some(Plan::File(loader)) = plan else { return Ok(plan) };
-        // Only an offer is passed over; who asks for more has heard it.
-        let shape = if discovers {
-            match self.attempts.advise(self.mac, self.request.packet.xid, self.now) {
-                Advice::Lead(shape) => shape,
-                Advice::Circles(times) => {
-                    return Err(format!(
-                        "it was handed a loader {times} times within two minutes and is back, so it gets none until it \
-                         rests: its loader does not find the way to the script"
-                    ));
-                }
-            }
-        } else {
-            self.attempts.shape(self.mac)
+        let loader = match plan {
+            Some(Plan::File(loader)) => Some(loader),
+            Some(Plan::Url(_)) => None,
+            other => return Ok(other),
         };
+        // Only an offer is passed over; who asks for more has heard it.
+        let advice = match discovers {
+            true => self.attempts.advise(self.mac, self.request.packet.xid, self.now),
+            false => self.attempts.advised(self.mac),
+        };
+        let shape = match advice {
+            Advice::Lead(shape) => shape,
+            Advice::Circles(times) => {
+                return Err(format!(
+                    "it wanted a loader {times} times within two minutes and is back, so it gets none until it rests: its \
+                     loader does not find the way to the script"
+                ));
+            }
+        };
+        let Some(loader) = loader else { return Ok(plan) };
         let shape = self.behaviour.answer.unwrap_or(shape);
         // iPXE and the boards that take files of their own know no boot server.
         let knows_boot_server = matches!(
@@ -381,6 +403,10 @@ impl<'a> Asked<'a> {
         );
         let refers = shape == Shape::BootServer && knows_boot_server && self.request.port == Port::Server;
         Ok(Some(if refers { Plan::BootServer(loader) } else { Plan::File(loader) }))
+    }
+
+    fn discovers(&self) -> bool {
+        self.request.packet.message_type() == Some(MessageType::Discover)
     }
 
     fn told(&self, why: &str) -> Decision {
@@ -416,18 +442,24 @@ impl<'a> Asked<'a> {
         (!packet.giaddr.is_unspecified()).then(relay)
     }
 
+    /// Whether this server is meant by an address in option 54: that of any of its interfaces, because one network may be
+    /// behind two of them, and a relay may pass on what it hears to each.
+    fn is_us(&self, server: Ipv4Addr, leases: &LeaseTable) -> bool {
+        server == self.own_id() || server == self.facts.address || leases.is_own(server)
+    }
+
     fn own_id(&self) -> Ipv4Addr {
         self.request.packet.options.relay_address(SERVER_ID_OVERRIDE).unwrap_or(self.facts.address)
     }
 
     /// The network the client is in: the one a relay names (RFC 3527, RFC 3011), the relay's own, that of the address
-    /// it has and renews, or else ours.
+    /// it has and renews, or else ours. Who looks for an address has none (RFC 2131, table 5), whatever the packet says.
     fn network(&self) -> Option<(usize, &'a Subnet)> {
         let packet = self.request.packet;
         let set = |address: &Ipv4Addr| !address.is_unspecified();
         let named = packet.options.relay_address(LINK_SELECTION).or(packet.options.subnet_selection());
         let relay = Some(packet.giaddr).filter(set);
-        let has = Some(packet.ciaddr).filter(set);
+        let has = Some(packet.ciaddr).filter(set).filter(|_| !self.discovers());
         self.facts.plan.of(named.or(relay).or(has).unwrap_or(self.facts.address))
     }
 
@@ -449,21 +481,16 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// What becomes of an answer that names nothing to boot.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum IfNothing {
-    /// It has no other purpose.
-    Silent,
-    /// It gives an address.
-    Send,
-}
-
-/// What a client is told about its network.
+/// What a client needs to reach others.
 fn put_network(answer: &mut Packet, subnet: &Subnet) {
     answer.options.put(code::NETMASK, &subnet.netmask().octets());
     if let Some(router) = subnet.router() {
         answer.options.put(code::ROUTER, &router.octets());
     }
+}
+
+/// What else a client is told about its network.
+fn put_names(answer: &mut Packet, subnet: &Subnet) {
     if let Some(domain) = subnet.domain() {
         answer.options.put(code::DOMAIN, domain.as_bytes());
     }

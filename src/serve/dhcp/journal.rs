@@ -212,7 +212,7 @@ impl Clock {
     fn use_of(self, record: Record) -> Use {
         const LONGEST: u64 = 366 * 86_400;
         let rest = record.until.saturating_sub(self.wall).min(LONGEST);
-        Use { by: record.by, until: self.steady + Duration::from_secs(rest) }
+        Use { by: record.by, until: self.steady + Duration::from_secs(rest), is_offer: false }
     }
 }
 
@@ -315,7 +315,8 @@ mod tests {
     }
 
     fn lease(number: u8, seconds: u64) -> Use {
-        Use { by: Some(Mac([2, 0, 0, 0, 0, number])), until: Instant::now() + Duration::from_secs(seconds) }
+        let until = Instant::now() + Duration::from_secs(seconds);
+        Use { by: Some(Mac([2, 0, 0, 0, 0, number])), until, is_offer: false }
     }
 
     #[test]

@@ -20,6 +20,10 @@ const OFFER: Duration = Duration::from_secs(60);
 /// How long an address stays unused after a machine found somebody else on it.
 const QUARANTINE: Duration = Duration::from_secs(600);
 
+/// No lease from before lasts longer than this, unless the network's lease time is longer: what wrote it down may have had
+/// a clock that was wrong by months, and every address would be taken.
+const LONGEST_LEFT: Duration = Duration::from_secs(86_400);
+
 /// The addresses in use. Never more entries than there are addresses given out or reserved.
 #[derive(Debug, Default)]
 pub struct LeaseTable {
@@ -50,6 +54,8 @@ pub struct Use {
     pub by: Option<Mac>,
     /// When it ends.
     pub until: Instant,
+    /// Whether the machine has only been offered it.
+    pub is_offer: bool,
 }
 
 /// What is to be written down of an address: its use, or nothing when it is free.
@@ -89,6 +95,12 @@ impl LeaseTable {
         self.own = own;
     }
 
+    /// Whether this computer has an address, on whatever interface.
+    #[must_use]
+    pub fn is_own(&self, address: Ipv4Addr) -> bool {
+        self.own.contains(&address)
+    }
+
     /// Gives out the addresses of another plan from now on, if it is another. Leases that fit it stay.
     pub fn keep_to(&mut self, plan: &Arc<AddressPlan>, now: Instant) {
         if Arc::ptr_eq(&self.plan, plan) {
@@ -103,15 +115,16 @@ impl LeaseTable {
 
     /// Puts back what was written down; what no longer fits the plan is passed over.
     pub fn restore(&mut self, uses: impl IntoIterator<Item = (Ipv4Addr, Use)>, now: Instant) {
-        for (address, Use { by, until }) in uses {
+        for (address, Use { by, until, is_offer }) in uses {
             let Some((number, subnet)) = self.plan.of(address) else { continue };
+            let until = until.min(now + subnet.lease().max(LONGEST_LEFT));
             let reserved = by.is_some_and(|mac| self.plan.reservations().get(&mac) == Some(&address));
             let given = subnet.index_of(address);
             if !reserved && (given.is_none() || self.kept.contains(&address)) {
                 continue;
             }
             if let Some(network) = self.networks.get_mut(number) {
-                network.set(given, address, Use { by, until }, now);
+                network.set(given, address, Use { by, until, is_offer }, now);
             }
         }
         self.changed.clear();
@@ -139,12 +152,15 @@ impl LeaseTable {
             None => self.any(number, subnet, mac, now)?,
         };
         // An offer never shortens a lease the machine still has.
-        let until = match self.networks.get(number)?.addresses.get(&address) {
-            Some(lease) if lease.by == Some(mac) => lease.until.max(now + OFFER),
-            _ => now + OFFER,
+        let offer = match self.networks.get(number)?.addresses.get(&address) {
+            Some(lease) if lease.by == Some(mac) && lease.until > now => {
+                Use { until: lease.until.max(now + OFFER), ..*lease }
+            }
+            _ => Use { by: Some(mac), until: now + OFFER, is_offer: true },
         };
-        let offer = Use { by: Some(mac), until };
-        self.networks.get_mut(number)?.set(subnet.index_of(address), address, offer, now);
+        if let Some(left) = self.networks.get_mut(number)?.set(subnet.index_of(address), address, offer, now) {
+            self.changed.insert(left, None);
+        }
         Some(address)
     }
 
@@ -162,7 +178,7 @@ impl LeaseTable {
     ) -> Result<(), Refusal> {
         self.may_have(whom, number, mac, address, now)?;
         let subnet = self.plan.subnets().get(number).ok_or(Refusal::Outside)?;
-        let lease = Use { by: Some(mac), until: now + subnet.lease() };
+        let lease = Use { by: Some(mac), until: now + subnet.lease(), is_offer: false };
         let network = self.networks.get_mut(number).ok_or(Refusal::Outside)?;
         if let Some(left) = network.set(subnet.index_of(address), address, lease, now) {
             self.changed.insert(left, None);
@@ -171,14 +187,24 @@ impl LeaseTable {
         Ok(())
     }
 
-    /// The machine does not want its address, or goes elsewhere. It is offered the same one when it returns and
-    /// nobody took it in between.
-    pub fn release(&mut self, number: usize, mac: Mac, now: Instant) {
+    /// The machine gives `address` back, if it has it. It is offered the same one when it returns and nobody took it in
+    /// between.
+    pub fn release(&mut self, number: usize, mac: Mac, address: Ipv4Addr, now: Instant) {
         let Some(network) = self.networks.get_mut(number) else { return };
-        let Some(address) = network.machines.get(&mac).copied() else { return };
-        if network.addresses.get(&address).is_some_and(|lease| lease.until > now) {
+        let has = network.addresses.get(&address).filter(|lease| lease.by == Some(mac) && lease.until > now);
+        if has.is_some() {
             network.end(address, now);
             self.changed.insert(address, None);
+        }
+    }
+
+    /// The machine goes elsewhere: what it was only offered is free. A lease it has already stays, because it may come
+    /// back to it.
+    pub fn withdraw(&mut self, number: usize, mac: Mac, now: Instant) {
+        let Some(network) = self.networks.get_mut(number) else { return };
+        let Some(address) = network.machines.get(&mac).copied() else { return };
+        if network.addresses.get(&address).is_some_and(|lease| lease.is_offer && lease.until > now) {
+            network.end(address, now);
         }
     }
 
@@ -188,7 +214,7 @@ impl LeaseTable {
             return;
         };
         if network.machines.get(&mac) == Some(&address) {
-            let rest = Use { by: None, until: now + QUARANTINE };
+            let rest = Use { by: None, until: now + QUARANTINE, is_offer: false };
             network.set(subnet.index_of(address), address, rest, now);
             self.changed.insert(address, Some(rest));
         }

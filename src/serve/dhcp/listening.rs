@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::{ArcSwap, Guard};
 use dhcproto::v4::CLIENT_PORT;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::SockRef;
@@ -22,7 +23,7 @@ use super::decide::{Destination, Port, Reply, Request};
 use super::raw::{Cards, Overhearing};
 use super::{Settings, Shared};
 use crate::model::mac::Mac;
-use crate::model::net::DhcpMode;
+use crate::model::net::{AddressPlan, DhcpMode};
 use crate::serve::bind::{BindError, Udp, prepared};
 use crate::serve::interfaces::{Address, Place};
 use crate::serve::port_owner::Protocol;
@@ -53,14 +54,36 @@ pub(super) struct Listening {
     pub(super) device: Option<String>,
     pub(super) mode: DhcpMode,
     pub(super) port: Port,
-    /// Our addresses there.
-    pub(super) addresses: Vec<Address>,
-    /// What machines that reach us by one of them are told as the base URL, if the site advertises none.
-    urls: Vec<(Ipv4Addr, String)>,
+    /// Our addresses there, which may be others tomorrow.
+    own: ArcSwap<Own>,
     socket: Socket,
     /// The way to clients without an address, where there is one.
     cards: Option<Cards>,
     late: Arc<Semaphore>,
+}
+
+/// Our addresses on one interface.
+#[derive(Debug)]
+pub(super) struct Own {
+    pub(super) addresses: Vec<Address>,
+    /// What machines that reach us by one of them are told as the base URL, if the site advertises none.
+    urls: Vec<(Ipv4Addr, String)>,
+}
+
+impl Own {
+    fn of(settings: &Settings, addresses: Vec<Address>) -> ArcSwap<Self> {
+        let urls = addresses.iter().map(|own| (own.address, settings.base_url(own.address))).collect();
+        ArcSwap::from_pointee(Self { addresses, urls })
+    }
+
+    /// The base URL of a client that reaches us by this address.
+    pub(super) fn base_url<'a>(&'a self, settings: &Settings, rules: &'a Rules, address: Ipv4Addr) -> Cow<'a, str> {
+        if let Some(advertised) = &rules.advertise {
+            return Cow::Borrowed(advertised);
+        }
+        let known = self.urls.iter().find(|(own, _)| *own == address);
+        known.map_or_else(|| Cow::Owned(settings.base_url(address)), |(_, url)| Cow::Borrowed(url.as_str()))
+    }
 }
 
 #[derive(Debug)]
@@ -76,7 +99,7 @@ struct Arrived<'a> {
     bytes: &'a [u8],
     port: Port,
     source: SocketAddrV4,
-    /// Where it was sent to, or which of our addresses the kernel would answer from.
+    /// Where it was sent to, unless to everybody.
     local: Option<Ipv4Addr>,
 }
 
@@ -117,8 +140,7 @@ impl Listening {
             device: Some(place.name.clone()),
             mode: place.mode,
             port,
-            addresses: place.addresses.clone(),
-            urls: place.addresses.iter().map(|own| (own.address, settings.base_url(own.address))).collect(),
+            own: Own::of(settings, place.addresses.clone()),
             socket,
             cards,
             late: Arc::new(Semaphore::new(MAX_LATE)),
@@ -134,8 +156,7 @@ impl Listening {
                 device: None,
                 mode,
                 port: kind,
-                addresses: vec![Address { address, netmask: Ipv4Addr::BROADCAST }],
-                urls: vec![(address, settings.base_url(address))],
+                own: Own::of(settings, vec![Address { address, netmask: Ipv4Addr::BROADCAST }]),
                 socket,
                 cards: None,
                 late: Arc::new(Semaphore::new(MAX_LATE)),
@@ -151,8 +172,7 @@ impl Listening {
             device: None,
             mode: DhcpMode::Proxy,
             port: Port::Server,
-            addresses: vec![Address { address, netmask: Ipv4Addr::BROADCAST }],
-            urls: vec![(address, settings.base_url(address))],
+            own: Own::of(settings, vec![Address { address, netmask: Ipv4Addr::BROADCAST }]),
             socket: Socket::Cable(Arc::clone(cable), [(settings.port, Port::Server), (settings.boot_port, Port::Boot)]),
             cards: None,
             late: Arc::new(Semaphore::new(MAX_LATE)),
@@ -167,13 +187,14 @@ impl Listening {
         }
     }
 
-    /// The base URL of a client that reaches us by this address.
-    pub(super) fn base_url<'a>(&'a self, settings: &Settings, rules: &'a Rules, address: Ipv4Addr) -> Cow<'a, str> {
-        if let Some(advertised) = &rules.advertise {
-            return Cow::Borrowed(advertised);
-        }
-        let known = self.urls.iter().find(|(own, _)| *own == address);
-        known.map_or_else(|| Cow::Owned(settings.base_url(address)), |(_, url)| Cow::Borrowed(url.as_str()))
+    /// Our addresses there.
+    pub(super) fn own(&self) -> Guard<Arc<Own>> {
+        self.own.load()
+    }
+
+    /// Has other addresses from now on.
+    pub(super) fn readdress(&self, settings: &Settings, addresses: &[Address]) {
+        self.own.store(Own::of(settings, addresses.to_vec()).into_inner());
     }
 
     /// Answers until `stop`, on the thread that calls it. Must be called within a Tokio runtime.
@@ -197,7 +218,9 @@ impl Listening {
             Socket::Own(socket) => {
                 let received = udp::receive_now(socket, buffer)?;
                 let SocketAddr::V4(source) = received.peer else { return Ok(None) };
-                let local = received.local.and_then(|local| match local {
+                // On no interface in particular, the kernel knows best which of them it was.
+                let is_told = !received.is_broadcast || self.device.is_none();
+                let local = received.local.filter(|_| is_told).and_then(|local| match local {
                     IpAddr::V4(local) => Some(local),
                     IpAddr::V6(_) => None,
                 });
@@ -259,20 +282,11 @@ impl Listening {
         });
     }
 
-    /// Our address that this client reaches: the one it wrote to, else the one in the network of an address it has, asks
-    /// for or is given, else our first.
+    /// Our address that this client reaches ([`own_address`]).
     fn own_address(&self, packet: &Packet, local: Option<Ipv4Addr>, shared: &Shared) -> Ipv4Addr {
-        let own = || self.addresses.iter();
-        if let Some(local) =
-            local.filter(|local| own().any(|own| own.address == *local || own.address.is_unspecified()))
-        {
-            return local;
-        }
-        let names = [Some(packet.ciaddr), packet.options.requested_address(), Some(packet.giaddr)];
-        let near = names.into_iter().flatten().find_map(|client| own().find(|own| own.reaches(client)));
-        let gives =
-            || own().find(|own| self.mode.gives_addresses() && shared.rules.now().plan.of(own.address).is_some());
-        near.or_else(gives).or_else(|| own().next()).map_or(Ipv4Addr::UNSPECIFIED, |own| own.address)
+        let own = self.own.load();
+        let rules = shared.rules.now();
+        own_address(&own.addresses, packet, local, self.mode.gives_addresses().then_some(&*rules.plan))
     }
 
     fn send(&self, shared: &Shared, reply: &Reply, own: OurEnd) {
@@ -318,6 +332,24 @@ impl Listening {
     }
 }
 
+/// The address of `own` that a client reaches: the one it wrote to, or names; else the one in the network of an address it
+/// has or asks for; else the first. Where addresses are given out, those come first whose networks have any.
+fn own_address(own: &[Address], packet: &Packet, local: Option<Ipv4Addr>, plan: Option<&AddressPlan>) -> Ipv4Addr {
+    let is_own = |address: &Ipv4Addr| own.iter().any(|own| own.address == *address);
+    let is_any = own.iter().any(|own| own.address.is_unspecified());
+    let named = packet.options.server_id().filter(is_own);
+    if let Some(named) = local.filter(|local| is_any || is_own(local)).or(named) {
+        return named;
+    }
+    let set = |address: &Ipv4Addr| !address.is_unspecified();
+    let names = [Some(packet.ciaddr), packet.options.requested_address(), Some(packet.giaddr)];
+    let reaches = |own: &Address| names.into_iter().flatten().filter(set).any(|client| own.reaches(client));
+    let gives = |own: &Address| plan.is_none_or(|plan| plan.of(own.address).is_some());
+    // Of those that are equal in this, the first: an earlier one has to be better to be passed over.
+    let best = own.iter().rev().max_by_key(|own| (gives(own), reaches(own)));
+    best.map_or(Ipv4Addr::UNSPECIFIED, |own| own.address)
+}
+
 impl Socket {
     /// A socket that has its port, which may be given, and is waited for by a thread.
     fn own(how: Udp<'_>, given: Option<&UdpSocket>) -> Result<Self, BindError> {
@@ -339,5 +371,78 @@ fn make_room(socket: &UdpSocket) {
         && let Err(error) = SockRef::from(socket).set_recv_buffer_size(BUFFER)
     {
         debug!(%error, "the receive buffer of DHCP keeps its size");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::model::net::{Parts, Subnet};
+    use crate::wire::dhcp::{Direction, Options, code};
+
+    const NETMASK: Ipv4Addr = Ipv4Addr::new(255, 255, 255, 0);
+
+    fn packet() -> Packet {
+        let none = Ipv4Addr::UNSPECIFIED;
+        Packet {
+            direction: Direction::Request,
+            htype: 1,
+            hlen: 6,
+            hops: 0,
+            xid: 1,
+            secs: 0,
+            flags: 0,
+            ciaddr: none,
+            yiaddr: none,
+            siaddr: none,
+            giaddr: none,
+            chaddr: [2; 16],
+            sname: vec![],
+            file: vec![],
+            options: Options::default(),
+        }
+    }
+
+    #[test]
+    fn of_several_addresses_a_client_is_answered_from_the_one_that_is_of_use_to_it() {
+        let address = |third| Address { address: [10, 0, third, 1].into(), netmask: NETMASK };
+        let own = [address(0), address(1), address(2)];
+        let parts = |third| Parts {
+            network: [10, 0, third, 0].into(),
+            netmask: NETMASK,
+            ranges: vec![[10, 0, third, 100].into()..=[10, 0, third, 199].into()],
+            router: None,
+            dns: vec![],
+            domain: None,
+            lease: Duration::from_secs(600),
+        };
+        let subnets = vec![Subnet::new(parts(1)).unwrap(), Subnet::new(parts(2)).unwrap()];
+        let plan = AddressPlan::new(subnets, BTreeMap::new()).unwrap();
+        let asks = |address: [u8; 4], code: u8| {
+            let mut packet = packet();
+            packet.options.put(code, &address);
+            packet
+        };
+        for (what, packet, local, of_proxy, of_full) in [
+            ("a broadcast", packet(), None, 0, 1),
+            ("a wish", asks([10, 0, 2, 150], code::REQUESTED_ADDRESS), None, 2, 2),
+            ("a wish for what is not given out", asks([10, 0, 0, 150], code::REQUESTED_ADDRESS), None, 0, 1),
+            ("a wish from elsewhere", asks([192, 168, 0, 9], code::REQUESTED_ADDRESS), None, 0, 1),
+            ("a named server", asks([10, 0, 2, 1], code::SERVER_ID), None, 2, 2),
+            ("another server", asks([10, 0, 2, 9], code::SERVER_ID), None, 0, 1),
+            ("a relay", Packet { giaddr: [10, 0, 2, 254].into(), ..packet() }, None, 2, 2),
+            ("a packet to one of them", packet(), Some([10, 0, 0, 1].into()), 0, 0),
+            ("a packet that was overheard", packet(), Some(Ipv4Addr::BROADCAST), 0, 1),
+        ] {
+            assert_eq!(own_address(&own, &packet, local, None), own[of_proxy].address, "{what}, of a proxy");
+            assert_eq!(
+                own_address(&own, &packet, local, Some(&plan)),
+                own[of_full].address,
+                "{what}, of a full server"
+            );
+        }
+        assert_eq!(own_address(&[], &packet(), None, None), Ipv4Addr::UNSPECIFIED);
     }
 }

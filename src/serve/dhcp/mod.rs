@@ -96,6 +96,18 @@ pub enum Listen {
 }
 
 impl Listen {
+    /// Whether addresses are given out, if not now then when an interface comes where they are.
+    fn may_give_addresses(&self) -> bool {
+        match self {
+            Self::Interfaces(wanted) => {
+                let mut modes = wanted.modes.values().chain([&wanted.mode]);
+                modes.any(|mode| mode.gives_addresses())
+            }
+            Self::Address(_, mode) => mode.gives_addresses(),
+            Self::Cable(_) => false,
+        }
+    }
+
     /// Whether nobody is answered, so that another server has to name the loader.
     #[must_use]
     pub fn is_off(&self) -> bool {
@@ -161,10 +173,9 @@ impl DhcpServer {
                 (places, sockets)
             }
         };
-        let gives = sockets.iter().any(|socket| socket.mode.gives_addresses());
         let mut leases = LeaseTable::new(Arc::clone(&rules.now().plan));
         leases.set_own(own_addresses());
-        let journal = match settings.leases.as_deref().filter(|_| gives) {
+        let journal = match settings.leases.as_deref().filter(|_| settings.listen.may_give_addresses()) {
             Some(folder) => {
                 let (journal, uses) = Journal::open(folder)?;
                 leases.restore(uses, Instant::now());
@@ -183,7 +194,7 @@ impl DhcpServer {
         let addresses = |own: &Arc<Listening>| {
             let (kind, port) = (own.port, own.bound_port());
             let at = |address| (kind, SocketAddr::new(IpAddr::V4(address), port));
-            own.addresses.iter().map(|own| at(own.address)).collect::<Vec<_>>()
+            own.own().addresses.iter().map(|own| at(own.address)).collect::<Vec<_>>()
         };
         self.sockets.iter().flat_map(addresses).collect()
     }
@@ -217,15 +228,21 @@ struct Tasks {
     shared: Arc<Shared>,
     stop: CancellationToken,
     running: JoinSet<()>,
-    /// What is served, and how to stop it; without the latter it could not be opened, which was said.
-    places: BTreeMap<String, (Place, Option<CancellationToken>)>,
+    /// What is served, and by what; without the latter it could not be opened, which was said.
+    places: BTreeMap<String, (Place, Option<Served>)>,
+}
+
+/// The sockets of an interface.
+struct Served {
+    sockets: Vec<Arc<Listening>>,
+    stop: CancellationToken,
 }
 
 impl Tasks {
     fn begin(&mut self, place: Place, sockets: Vec<Arc<Listening>>) {
         let stop = self.stop.child_token();
-        self.start(sockets, &stop);
-        self.places.insert(place.name.clone(), (place, Some(stop)));
+        self.start(sockets.clone(), &stop);
+        self.places.insert(place.name.clone(), (place, Some(Served { sockets, stop })));
     }
 
     fn start(&mut self, sockets: Vec<Arc<Listening>>, stop: &CancellationToken) {
@@ -265,18 +282,31 @@ impl Tasks {
         while self.running.join_next().await.is_some() {}
     }
 
-    /// Closes the sockets of what is no longer there, and opens those of what is new.
+    /// Closes the sockets of what is no longer there, and opens those of what is new. Those of an interface that has other
+    /// addresses stay open: whoever asks in between is answered.
     fn follow(&mut self, served: Vec<Place>) {
+        let mut is_changed = false;
+        for now in &served {
+            if let Some((place, Some(own))) = self.places.get_mut(&now.name)
+                && place.addresses != now.addresses
+                && (place.index, place.mode) == (now.index, now.mode)
+            {
+                own.sockets.iter().for_each(|socket| socket.readdress(&self.shared.settings, &now.addresses));
+                info!(interface = %now.name, "DHCP is served there with other addresses");
+                place.clone_from(now);
+                is_changed = true;
+            }
+        }
         let is_same = |place: &Place| served.contains(place);
         let gone: Vec<String> =
             self.places.iter().filter(|(_, (place, _))| !is_same(place)).map(|(name, _)| name.clone()).collect();
         for name in &gone {
-            if let Some((_, Some(stop))) = self.places.remove(name) {
-                stop.cancel();
+            if let Some((_, Some(own))) = self.places.remove(name) {
+                own.stop.cancel();
                 info!(interface = %name, "DHCP is no longer served there");
             }
         }
-        let mut is_changed = !gone.is_empty();
+        is_changed |= !gone.is_empty();
         for place in served {
             let failed_before = match self.places.get(&place.name) {
                 Some((_, Some(_))) => continue,
@@ -314,10 +344,12 @@ impl Shared {
     fn answer(&self, request: &Request<'_>, on: &Listening, address: Ipv4Addr) -> Option<Reply> {
         let packet = request.packet;
         let rules = self.rules.now();
-        let base_url = on.base_url(&self.settings, &rules, address);
+        let own = on.own();
+        let base_url = own.base_url(&self.settings, &rules, address);
         let quirks = &rules.quirks;
         let known = |mac: Mac| quirks.iter().any(Quirk::asks_hardware).then(|| self.observer.hardware(&mac)).flatten();
         let hardware = packet.mac().and_then(known);
+        let is_doctor = packet.options.is_of_doctor();
         let facts = Facts {
             address,
             mode: on.mode,
@@ -328,24 +360,30 @@ impl Shared {
             base_url: &base_url,
             loaders: &rules.loaders,
         };
-        let (decision, changes) = {
+        let decision = {
             let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
             leases.keep_to(&rules.plan, Instant::now());
             let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut memory = Memory { leases: &mut leases, attempts: &mut attempts };
-            (decide(request, &facts, &mut memory, Instant::now()), leases.take_changes())
+            // Whoever asks how the server is counts for nothing, however often.
+            let mut of_doctor = Attempts::default();
+            let attempts = if is_doctor { &mut of_doctor } else { &mut *attempts };
+            let mut memory = Memory { leases: &mut leases, attempts };
+            let decision = decide(request, &facts, &mut memory, Instant::now());
+            let changes = leases.take_changes();
+            // Before another socket changes the same address.
+            if let Some(journal) = &self.journal {
+                journal.note(changes);
+            }
+            decision
         };
-        if let Some(journal) = &self.journal {
-            journal.note(changes);
-        }
-        if let Some((mac, address)) = decision.address {
+        if let Some((mac, address)) = decision.address.filter(|_| !is_doctor) {
             self.observer.learned(mac, address);
         }
-        if let Some((mac, relay)) = decision.place {
+        if let Some((mac, relay)) = decision.place.filter(|_| !is_doctor) {
             self.observer.placed(mac, relay);
         }
         // A computer that only wants an address is no machine of ours.
-        let is_machine = !decision.seen.is_empty() && Client::of(packet) != Client::System;
+        let is_machine = decision.is_machine && !is_doctor;
         for seen in decision.seen {
             let mac = seen.mac.map(tracing::field::display);
             if decision.reply.is_none() {

@@ -15,7 +15,7 @@ use crate::model::net::{AddressPlan, Parts, Subnet};
 use crate::serve::loaders::{Loader, Loaders};
 use crate::serve::observe::Observed;
 use crate::serve::rules::Rules;
-use crate::wire::dhcp::{Packet, code};
+use crate::wire::dhcp::{DOCTOR, Packet, code};
 use crate::wire::ethernet::{BROADCAST, Frame};
 use crate::wire::udp::Datagram;
 
@@ -98,6 +98,21 @@ fn firmware(kind: MessageType) -> Packet {
     packet.options.put(code::VENDOR_CLASS, b"PXEClient:Arch:00007:UNDI:003016");
     packet.options.put(code::ARCHITECTURE, &[0, 7]);
     packet
+}
+
+#[tokio::test]
+async fn the_doctor_is_answered_however_often_it_asks_and_is_no_machine() {
+    let site = Site::start(DhcpMode::Proxy);
+    let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mut asks = firmware(MessageType::Discover);
+    asks.options.put(code::CLIENT_ID, DOCTOR);
+    for xid in 0..20 {
+        client.send_to(&Packet { xid, ..asks.clone() }.encode(1472), site.server).await.unwrap();
+        let (offer, _) = answer(&client).await;
+        assert_eq!((offer.xid, offer.file.as_slice()), (xid, &b"ipxe.efi"[..]));
+    }
+    assert!(site.seen.0.lock().unwrap().is_empty());
+    site.end().await;
 }
 
 async fn answer(client: &UdpSocket) -> (Packet, SocketAddr) {

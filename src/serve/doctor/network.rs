@@ -15,7 +15,7 @@ use crate::model::mac::Mac;
 use crate::model::net::DhcpMode;
 use crate::serve::dhcp::raw::Overhearing;
 use crate::serve::interfaces::Place;
-use crate::wire::dhcp::{BROADCAST, Direction, Options, Packet, code};
+use crate::wire::dhcp::{BROADCAST, DOCTOR, Direction, Options, Packet, code};
 use crate::wire::udp::Datagram;
 
 /// How long answers are waited for; servers that look whether an address is in use take a second.
@@ -118,6 +118,7 @@ fn discover(mac: Mac, architecture: u16, xid: u32) -> Packet {
     options.put(code::VENDOR_CLASS, format!("PXEClient:Arch:{architecture:05}:UNDI:003016").as_bytes());
     options.put(code::ARCHITECTURE, &architecture.to_be_bytes());
     options.put(code::MACHINE_ID, &[0; 17]);
+    options.put(code::CLIENT_ID, DOCTOR);
     let mut chaddr = [0; 16];
     chaddr.iter_mut().zip(mac.0).for_each(|(to, from)| *to = from);
     let none = Ipv4Addr::UNSPECIFIED;

@@ -14,7 +14,7 @@ use dhcproto::{Encodable, Encoder};
 
 use crate::model::mac::Mac;
 
-pub use options::{Options, code, sub_option, sub_options};
+pub use options::{DOCTOR, Options, code, sub_option, sub_options};
 
 /// Bytes before the options: the BOOTP header and the magic cookie (RFC 2131, section 2).
 const HEADER: usize = 240;
@@ -28,8 +28,9 @@ const IP_UDP: usize = 28;
 /// The largest packet a client must take when it says nothing (RFC 2131, section 2), IP header included.
 const DEFAULT_SIZE: u16 = 576;
 
-/// The largest packet that fits an Ethernet frame, IP header included.
-const ETHERNET_SIZE: u16 = 1500;
+/// The largest packet anybody is sent, IP header included: an Ethernet frame, with some room for what tunnels and tags put
+/// around it (netboot.md, D6).
+const LARGEST_SIZE: u16 = 1472;
 
 /// The broadcast bit of [`Packet::flags`].
 pub const BROADCAST: u16 = 0x8000;
@@ -175,8 +176,11 @@ impl Packet {
         }
         for (code, data) in self.options.iter() {
             let placed = matches!(code, code::MESSAGE_TYPE | code::RELAY_AGENT);
-            if !placed && bytes.len() + options::written_size(data.len()) + kept_free <= limit {
+            // UEFI writes a NUL behind a boot file, into whatever is there (netboot.md, D2).
+            let pad = usize::from(code == code::BOOT_FILE);
+            if !placed && bytes.len() + options::written_size(data.len()) + pad + kept_free <= limit {
                 options::write(&mut bytes, code, data);
+                bytes.extend(std::iter::repeat_n(code::PAD, pad));
             }
         }
         if self.options.get(code::RELAY_AGENT).is_some() {

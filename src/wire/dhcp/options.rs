@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use dhcproto::v4::MessageType;
 use smallvec::SmallVec;
 
-use super::{DEFAULT_SIZE, ETHERNET_SIZE, IP_UDP};
+use super::{DEFAULT_SIZE, IP_UDP, LARGEST_SIZE};
 
 /// Option codes (IANA "BOOTP Vendor Extensions and DHCP Options").
 pub mod code {
@@ -66,6 +66,9 @@ pub mod code {
     /// The end, without a length.
     pub const END: u8 = 255;
 }
+
+/// What `bivouac doctor` calls itself (option 61) when it asks who answers: no machine is about to boot then.
+pub const DOCTOR: &[u8] = b"\0bivouac doctor";
 
 /// The bytes of an option. Most options are a number or an address, which take no memory of their own.
 type Data = SmallVec<[u8; 16]>;
@@ -136,8 +139,7 @@ impl Options {
     }
 
     fn address(&self, code: u8) -> Option<Ipv4Addr> {
-        let bytes: [u8; 4] = self.get(code)?.try_into().ok()?;
-        Some(bytes.into())
+        address_of(self.get(code)?)
     }
 
     /// Option 53.
@@ -182,7 +184,7 @@ impl Options {
             Some(&[high, low]) => u16::from_be_bytes([high, low]),
             _ => DEFAULT_SIZE,
         };
-        usize::from(size.clamp(DEFAULT_SIZE, ETHERNET_SIZE)) - IP_UDP
+        usize::from(size.clamp(DEFAULT_SIZE, LARGEST_SIZE)) - IP_UDP
     }
 
     /// Option 60, empty when absent.
@@ -214,7 +216,7 @@ impl Options {
     }
 
     /// Every number of option 93; clients may send more than one. A byte left over is not read.
-    pub fn architectures(&self) -> impl Iterator<Item = u16> {
+    pub fn architectures(&self) -> impl Iterator<Item = u16> + Clone {
         let list = self.get(code::ARCHITECTURE).unwrap_or_default();
         list.as_chunks::<2>().0.iter().map(|pair| u16::from_be_bytes(*pair))
     }
@@ -231,6 +233,12 @@ impl Options {
         self.get(code::MACHINE_ID)
     }
 
+    /// Whether [`DOCTOR`] asks.
+    #[must_use]
+    pub fn is_of_doctor(&self) -> bool {
+        self.get(code::CLIENT_ID) == Some(DOCTOR)
+    }
+
     /// A sub-option of option 82.
     #[must_use]
     pub fn relay(&self, sub: u8) -> Option<&[u8]> {
@@ -240,8 +248,7 @@ impl Options {
     /// An address in a sub-option of option 82.
     #[must_use]
     pub fn relay_address(&self, sub: u8) -> Option<Ipv4Addr> {
-        let bytes: [u8; 4] = self.relay(sub)?.try_into().ok()?;
-        Some(bytes.into())
+        address_of(self.relay(sub)?)
     }
 
     /// Option 118 (RFC 3011).
@@ -255,6 +262,12 @@ impl Options {
     pub fn ipxe(&self) -> Option<&[u8]> {
         self.get(code::IPXE)
     }
+}
+
+/// An address; 0.0.0.0 is none.
+fn address_of(data: &[u8]) -> Option<Ipv4Addr> {
+    let bytes: [u8; 4] = data.try_into().ok()?;
+    Some(Ipv4Addr::from(bytes)).filter(|address| !address.is_unspecified())
 }
 
 /// The sub-options of an option that carries some (43, 82, 175), as far as they go.

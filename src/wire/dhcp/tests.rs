@@ -73,7 +73,7 @@ fn what_ovmf_sends_is_understood() {
     assert_eq!(options.machine_id().map(<[u8]>::len), Some(17));
     let request = decode(OVMF_REQUEST);
     assert_eq!(request.options.requested_address(), Some(Ipv4Addr::new(10, 251, 8, 57)));
-    assert_eq!(request.options.payload_limit(), 1500 - 28, "65280 is more than a frame");
+    assert_eq!(request.options.payload_limit(), 1472 - 28, "65280 is more than a frame");
 }
 
 #[test]
@@ -205,8 +205,10 @@ fn a_long_option_is_split_and_joined_again() {
     let mut answer = decode(OVMF_DISCOVER).answer(MessageType::Offer);
     answer.options.put(code::BOOT_FILE, &[b'a'; 600]);
     let bytes = answer.encode(1472);
-    assert_eq!(bytes.len(), HEADER + 3 + options::written_size(600) + 1);
+    assert_eq!(bytes.len(), HEADER + 3 + options::written_size(600) + 2);
     assert_eq!(Packet::decode(&bytes).unwrap().options.get(code::BOOT_FILE), Some(&[b'a'; 600][..]));
+    // UEFI writes a NUL behind it: the end of the options is not what it overwrites.
+    assert_eq!(bytes[bytes.len() - 3..], [b'a', code::PAD, code::END]);
 }
 
 #[test]

@@ -188,7 +188,10 @@ fn every_kind_of_client_is_told_what_it_can_boot() {
                         }
                         let by_http = class == "HTTPClient";
                         let ipxe = user.is_some() || features.is_some();
-                        let takes_script = user == Some(b"bivouac") || features == Some(WITH_HTTP);
+                        // An iPXE that says nothing of its features is taken at its name.
+                        let takes_script = user == Some(b"bivouac")
+                            || features == Some(WITH_HTTP)
+                            || user.is_some() && features.is_none();
                         let loader = match architecture {
                             0 | 1 | 20 => Some("undionly.kpxe"),
                             7 | 9 | 16 => Some("ipxe.efi"),
@@ -518,6 +521,113 @@ fn a_machine_that_chose_another_server_is_left_alone() {
     let request = with(packet(MessageType::Request), code::SERVER_ID, &[10, 0, 0, 9]);
     assert_eq!(site.reply(&with(request, code::REQUESTED_ADDRESS, &offered.octets())), None);
     assert_eq!(site.leases.in_use(site.now), 0, "the offer is free again");
+    // A lease that it has already is another matter.
+    let own = with(packet(MessageType::Request), code::REQUESTED_ADDRESS, &offered.octets());
+    assert_eq!(site.reply(&own).unwrap().packet.message_type(), Some(MessageType::Ack));
+    assert_eq!(site.reply(&with(own, code::SERVER_ID, &[10, 0, 0, 9])), None);
+    assert_eq!(site.leases.in_use(site.now), 1);
+}
+
+#[test]
+fn a_request_for_another_interface_of_this_computer_is_left_to_that_one() {
+    let mut site = Site::full();
+    site.leases.set_own([SERVER, [10, 0, 0, 2].into()].into());
+    let offered = site.reply(&packet(MessageType::Discover)).unwrap().packet.yiaddr;
+    let request = with(packet(MessageType::Request), code::REQUESTED_ADDRESS, &offered.octets());
+    assert_eq!(site.reply(&with(request.clone(), code::SERVER_ID, &[10, 0, 0, 2])), None);
+    assert_eq!(site.leases.in_use(site.now), 1, "the other one confirms it");
+    assert!(site.reply(&with(request, code::SERVER_ID, &SERVER.octets())).is_some());
+}
+
+#[test]
+fn who_looks_for_an_address_has_none_whatever_it_says() {
+    for ciaddr in [[10, 0, 9, 15], [172, 16, 0, 1]] {
+        let reply = Site::full().reply(&Packet { ciaddr: ciaddr.into(), ..packet(MessageType::Discover) }).unwrap();
+        assert_eq!(reply.packet.yiaddr.octets()[..3], [10, 0, 0], "{ciaddr:?}");
+    }
+    let none = with(packet(MessageType::Request), code::REQUESTED_ADDRESS, &[0; 4]);
+    let reply = Site::full().reply(&Packet { ciaddr: [10, 0, 0, 150].into(), ..none }).unwrap();
+    assert_eq!((reply.packet.message_type(), reply.packet.yiaddr), (Some(MessageType::Ack), [10, 0, 0, 150].into()));
+}
+
+#[test]
+fn only_what_a_machine_has_and_had_from_here_is_given_back() {
+    let mut site = Site::full();
+    let own = with(packet(MessageType::Request), code::REQUESTED_ADDRESS, &[10, 0, 0, 130]);
+    site.reply(&own).unwrap();
+    let release = |address: [u8; 4]| Packet { ciaddr: address.into(), ..packet(MessageType::Release) };
+    let decline = with(packet(MessageType::Decline), code::REQUESTED_ADDRESS, &[10, 0, 0, 130]);
+    for other in [
+        release([10, 0, 0, 120]),
+        with(release([10, 0, 0, 130]), code::SERVER_ID, &[10, 0, 0, 9]),
+        with(decline, code::SERVER_ID, &[10, 0, 0, 9]),
+    ] {
+        assert_eq!(site.reply(&other), None);
+        assert_eq!(site.leases.in_use(site.now), 1, "{other:?}");
+        assert_eq!(site.reply(&own).unwrap().packet.message_type(), Some(MessageType::Ack), "{other:?}");
+    }
+    site.reply(&release([10, 0, 0, 130]));
+    assert_eq!(site.leases.in_use(site.now), 0);
+}
+
+#[test]
+fn firmware_that_says_several_things_of_itself_gets_a_loader_for_one_of_them() {
+    let list = |class: &str, codes: &[u16]| {
+        let bytes: Vec<u8> = codes.iter().flat_map(|code| code.to_be_bytes()).collect();
+        let packet = with(packet(MessageType::Discover), code::VENDOR_CLASS, class.as_bytes());
+        if codes.is_empty() { packet } else { with(packet, code::ARCHITECTURE, &bytes) }
+    };
+    for (class, codes, expected) in [
+        ("PXEClient", &[6, 7][..], "ipxe.efi"),
+        ("PXEClient:Arch:00006:UNDI:003000", &[6, 7], "ipxe.efi"),
+        ("PXEClient:Arch:00007:UNDI:003000", &[0, 7], "ipxe.efi"),
+        ("PXEClient:Arch:00009:UNDI:003000", &[0, 7], "undionly.kpxe"),
+        ("PXEClient:Arch:x", &[12, 11], "ipxe-arm64.efi"),
+        ("", &[11, 22], "ipxe-arm64.efi"),
+        ("HTTPClient:Arch:00016:UNDI:003000", &[], "http://10.0.0.1:8080/loader/ipxe.efi"),
+    ] {
+        let mut site = Site::proxy();
+        let reply = site.reply(&list(class, codes));
+        assert_eq!(reply.map(|reply| text(&reply.packet.file)).as_deref(), Some(expected), "{class} {codes:?}");
+    }
+    let none = Site::proxy().decide(&list("HTTPClient", &[]), Port::Server, "0.0.0.0:68".parse().unwrap());
+    assert!(none.reply.is_none() && none.seen[0].detail.contains("does not say what kind of firmware it is"));
+    let odd = with(packet(MessageType::Discover), code::ARCHITECTURE, &[0]);
+    assert_eq!(Site::proxy().reply(&with(odd, code::VENDOR_CLASS, b"PXEClient:Arch:00007")), None, "half a number");
+    // What is known to be a board is not taken for a PC because nobody has files for it.
+    let mut site = Site::proxy();
+    site.loaders = Loaders::of(vec![Loader::new("undionly.kpxe", Firmware::BiosX86, PathBuf::new(), Bytes::new())]);
+    let pi = with(list("PXEClient", &[0]), code::MACHINE_ID, b"\0RPi4\x15\xd0abcdefghij");
+    assert_eq!(site.reply(&pi), None);
+}
+
+#[test]
+fn names_without_end_leave_room_for_what_a_machine_boots() {
+    let parts = Parts {
+        network: [10, 0, 0, 0].into(),
+        netmask: [255, 255, 255, 0].into(),
+        ranges: vec![[10, 0, 0, 100].into()..=[10, 0, 0, 199].into()],
+        router: Some(SERVER),
+        dns: vec![[10, 0, 0, 2].into(); 8],
+        domain: Some("a.".repeat(110) + "example"),
+        lease: Duration::from_secs(3600),
+    };
+    let mut site = Site::full();
+    site.plan = Arc::new(AddressPlan::new(vec![Subnet::new(parts).unwrap()], [].into()).unwrap());
+    site.leases.keep_to(&site.plan, site.now);
+    let request = with(firmware(MessageType::Discover, "PXEClient", 7), code::MACHINE_ID, &[0; 17]);
+    let reply = site.reply(&with(request, code::PARAMETERS, &[code::BOOT_FILE, code::TFTP_SERVER])).unwrap().packet;
+    assert_eq!(text(reply.options.vendor_class()), "PXEClient");
+    assert!(reply.options.get(code::VENDOR).is_some() && reply.options.get(code::BOOT_FILE).is_some());
+    assert_eq!(reply.options.get(code::DOMAIN), None, "what does not fit is what matters least");
+}
+
+#[test]
+fn a_client_that_takes_its_loader_by_http_finds_it_where_it_looks() {
+    let reply = Site::proxy().reply(&firmware(MessageType::Discover, "HTTPClient", 16)).unwrap().packet;
+    assert_eq!(text(reply.options.get(code::BOOT_FILE).unwrap()), "http://10.0.0.1:8080/loader/ipxe.efi");
+    let reply = Site::proxy().reply(&firmware(MessageType::Discover, "PXEClient", 7)).unwrap().packet;
+    assert_eq!(reply.options.get(code::BOOT_FILE), None, "unasked, it confuses ROMs");
 }
 
 #[test]
@@ -562,7 +672,7 @@ fn released_and_declined_addresses_are_dealt_with_in_silence() {
     assert_eq!(site.reply(&with(packet(MessageType::Decline), code::REQUESTED_ADDRESS, &first.octets())), None);
     let second = site.reply(&packet(MessageType::Discover)).unwrap().packet.yiaddr;
     assert_ne!(first, second);
-    assert_eq!(site.reply(&packet(MessageType::Release)), None);
+    assert_eq!(site.reply(&Packet { ciaddr: second, ..packet(MessageType::Release) }), None);
     assert_eq!(site.leases.in_use(site.now), 1, "only the declined one rests");
 }
 
@@ -636,6 +746,12 @@ fn with_reservations_only_machines_that_have_one_are_answered() {
     for kind in [MessageType::Request, MessageType::Inform] {
         assert_eq!(site.reply(&with(packet(kind), code::REQUESTED_ADDRESS, &[10, 0, 0, 120])), None, "{kind:?}");
     }
+    for kind in [MessageType::Request, MessageType::Inform] {
+        let mut asks = firmware(kind, "PXEClient", 7);
+        assert_eq!(site.boot_server(&asks), None, "{kind:?} on 4011");
+        asks.chaddr[5] = 7;
+        assert_eq!(text(&site.boot_server(&asks).unwrap().packet.file), "ipxe.efi");
+    }
     let mut elsewhere = with(packet(MessageType::Request), code::REQUESTED_ADDRESS, &[10, 0, 0, 120]);
     elsewhere.chaddr[5] = 7;
     assert_eq!(site.reply(&elsewhere).unwrap().packet.message_type(), Some(MessageType::Nak));
@@ -695,10 +811,29 @@ fn a_machine_that_boots_in_a_circle_gets_no_more_loaders_but_its_address() {
         }
         request.xid = 8;
         let decision = site.decide(&request, Port::Server, "0.0.0.0:68".parse().unwrap());
-        assert!(decision.seen[0].detail.contains("was handed a loader 8 times"), "{:?}", decision.seen);
+        assert!(decision.seen[0].detail.contains("wanted a loader 8 times"), "{:?}", decision.seen);
         assert_eq!(decision.reply.is_some(), full);
         assert!(decision.reply.is_none_or(|reply| reply.packet.file.is_empty()));
+        // Nor does it get one by going on from that offer, or by asking the boot server.
+        let request = with(firmware(MessageType::Request, "PXEClient", 7), code::IPXE, WITHOUT_HTTP);
+        assert!(site.boot_server(&request).is_none());
+        let taken = site.reply(&with(request, code::REQUESTED_ADDRESS, &[10, 0, 0, 150]));
+        assert!(
+            taken.is_none_or(|reply| reply.packet.file.is_empty() && reply.packet.options.vendor_class().is_empty())
+        );
     }
+}
+
+#[test]
+fn a_machine_that_boots_in_a_circle_by_http_gets_no_more_loaders_either() {
+    let mut site = Site::proxy();
+    site.remembers = true;
+    let mut request = firmware(MessageType::Discover, "HTTPClient", 16);
+    let answered = (0..12).filter(|boot| {
+        request.xid = *boot;
+        site.reply(&request).is_some()
+    });
+    assert_eq!(answered.count(), 8);
 }
 
 #[test]
@@ -711,6 +846,7 @@ fn a_rule_changes_the_answers_of_those_it_is_about() {
         answer: Some(Shape::BootServer),
         delay: Some(Duration::from_millis(500)),
         machine_id: Some(false),
+        is_pxe: None,
     };
     for (machines, is_about) in [("52:54:00", true), ("00:e0:4c", false)] {
         let mut site = Site::proxy();
@@ -723,6 +859,31 @@ fn a_rule_changes_the_answers_of_those_it_is_about() {
         let bios = site.reply(&firmware(MessageType::Discover, "PXEClient", 0)).unwrap();
         assert_eq!((text(&bios.packet.file).as_str(), bios.delay), ("undionly.kpxe", Duration::ZERO));
     }
+}
+
+#[test]
+fn a_rule_says_who_boots_by_pxe_where_the_vendor_class_does_not() {
+    let rule = |is_pxe| Quirk {
+        machines: vec!["52:54:00".parse().unwrap()],
+        vendor_class: None,
+        manufacturer: None,
+        product: None,
+        answer: None,
+        delay: None,
+        machine_id: None,
+        is_pxe: Some(is_pxe),
+    };
+    let odd = with(firmware(MessageType::Discover, "PXEClient", 7), code::VENDOR_CLASS, b"ACME ThinBoot 2");
+    let mut site = Site::proxy();
+    assert_eq!(site.reply(&odd), None);
+    site.quirks = vec![rule(true)];
+    let offer = site.reply(&odd).unwrap().packet;
+    assert_eq!((text(&offer.file).as_str(), text(offer.options.vendor_class()).as_str()), ("ipxe.efi", "PXEClient"));
+    assert_eq!(site.reply(&packet(MessageType::Discover)), None, "without option 93 nobody knows what it could run");
+    site.quirks = vec![rule(false)];
+    assert_eq!(site.reply(&firmware(MessageType::Discover, "PXEClient", 7)), None);
+    let ipxe = with(firmware(MessageType::Discover, "PXEClient", 7), code::IPXE, WITH_HTTP);
+    assert_eq!(text(&site.reply(&ipxe).unwrap().packet.file), SCRIPT);
 }
 
 #[test]
@@ -780,6 +941,7 @@ fn a_model_that_is_known_to_be_odd_is_led_as_its_rule_says() {
         answer: None,
         delay: Some(Duration::from_secs(1)),
         machine_id: None,
+        is_pxe: None,
     };
     let packet = firmware(MessageType::Discover, "PXEClient", 7);
     for (hardware, delay) in [(Some(acme), 1), (Some(Hardware::default()), 0), (None, 0)] {

@@ -107,12 +107,46 @@ fn an_unknown_machine_may_keep_a_free_address_and_no_other() {
 fn a_released_address_is_free_and_comes_back_to_its_machine() {
     let (mut table, now) = table(29);
     table.grants(mac(1), ip(20), now).unwrap();
-    table.release(0, mac(1), now);
+    table.release(0, mac(1), ip(21), now);
+    table.release(0, mac(2), ip(20), now);
+    assert_eq!(table.in_use(now), 1, "neither is its own");
+    table.release(0, mac(1), ip(20), now);
     assert_eq!(table.in_use(now), 0);
     assert_eq!(table.offers(mac(1), None, now), Some(ip(20)));
-    table.release(0, mac(1), now);
+    table.release(0, mac(1), ip(20), now);
     assert_eq!(table.grants(mac(2), ip(20), now), Ok(()));
     assert_ne!(table.offers(mac(1), None, now), Some(ip(20)));
+}
+
+#[test]
+fn who_goes_elsewhere_leaves_its_offer_and_keeps_its_lease() {
+    let (mut table, now) = table(29);
+    let offered = table.offers(mac(1), None, now).unwrap();
+    table.withdraw(0, mac(1), now);
+    assert_eq!((table.in_use(now), table.grants(mac(2), offered, now)), (0, Ok(())));
+    table.offers(mac(2), None, now).unwrap();
+    table.withdraw(0, mac(2), now);
+    assert_eq!(table.in_use(now), 1, "another offer of what it has takes nothing away");
+}
+
+#[test]
+fn a_machine_that_is_offered_another_address_leaves_the_one_it_had() {
+    let mut table = LeaseTable::new(plan(29, &[]));
+    let now = Instant::now();
+    table.grants(mac(1), ip(20), now).unwrap();
+    table.take_changes();
+    table.keep_to(&plan(29, &[(1, 25)]), now);
+    assert_eq!(table.offers(mac(1), None, now), Some(ip(25)));
+    assert_eq!(table.take_changes().into_iter().collect::<Vec<_>>(), [(ip(20), None)]);
+}
+
+#[test]
+fn a_clock_that_was_wrong_keeps_no_address_for_months() {
+    let (mut table, now) = table(29);
+    let until = now + Duration::from_secs(200 * 86_400);
+    table.restore([(ip(20), Use { by: Some(mac(1)), until, is_offer: false })], now);
+    assert_eq!(table.grants(mac(2), ip(20), now + LEASE), Err(Refusal::Taken));
+    assert_eq!(table.grants(mac(2), ip(20), now + LEASE.max(LONGEST_LEFT)), Ok(()));
 }
 
 #[test]
@@ -186,7 +220,7 @@ proptest! {
     /// Whatever machines do, no two have the same address, and the table stays bounded.
     #[test]
     fn two_machines_never_have_the_same_address(
-        steps in prop::collection::vec((0..12u8, 0..5u8, 8..22u8, 0..200u64), 0..200),
+        steps in prop::collection::vec((0..12u8, 0..6u8, 8..22u8, 0..200u64), 0..200),
     ) {
         let (mut table, mut now) = (LeaseTable::new(plan(19, &[(3, 15), (4, 30)])), Instant::now());
         for (machine, action, last, seconds) in steps {
@@ -195,7 +229,8 @@ proptest! {
             match action {
                 0 => drop(table.offers(mac, Some(address), now)),
                 1 => drop(table.grants(mac, address, now)),
-                2 => table.release(0, mac, now),
+                2 => table.release(0, mac, address, now),
+                4 => table.withdraw(0, mac, now),
                 3 => table.decline(0, mac, address, now),
                 _ => drop(table.offers(mac, None, now)),
             }
