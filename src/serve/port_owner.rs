@@ -22,6 +22,12 @@ impl fmt::Display for Protocol {
     }
 }
 
+/// The name of this program's processes.
+const OWN_NAME: &str = "bivouac";
+
+/// The name of the service manager's, which have the ports they opened for others.
+const MANAGER_NAME: &str = "systemd";
+
 /// A process that has a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
@@ -31,14 +37,28 @@ pub struct Owner {
     pub name: String,
 }
 
+impl Owner {
+    /// Whether it runs this program.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.name == OWN_NAME
+    }
+
+    /// Whether it is the service manager, which starts another program for those who ask.
+    #[must_use]
+    pub fn is_manager(&self) -> bool {
+        self.name == MANAGER_NAME
+    }
+}
+
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (process {})", self.name, self.pid)
     }
 }
 
-/// The process that has `port`, on any address. Reading other users' processes needs root, so nothing is a common
-/// answer.
+/// The process that has `port`, on any address; of several, as when a service manager opened the port, the one of this
+/// program, and the manager last. Reading other users' processes needs root, so nothing is a common answer.
 #[must_use]
 pub fn find(protocol: Protocol, port: u16) -> Option<Owner> {
     find_below(Path::new("/proc"), protocol, port)
@@ -66,11 +86,13 @@ fn find_below(proc: &Path, protocol: Protocol, port: u16) -> Option<Owner> {
             inode.is_some_and(|inode| inodes.contains(&inode))
         })
     };
-    fs::read_dir(proc).ok()?.flatten().find_map(|entry| {
+    let owner = |entry: fs::DirEntry| {
         let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
         let name = || fs::read_to_string(entry.path().join("comm")).unwrap_or_default().trim().to_owned();
         has_socket(&entry.path()).then(|| Owner { pid, name: name() })
-    })
+    };
+    let owners = fs::read_dir(proc).ok()?.flatten().filter_map(owner);
+    owners.min_by_key(|owner| (!owner.is_own(), owner.is_manager(), owner.pid))
 }
 
 /// The inodes of the sockets bound to `port`, from a table such as `/proc/net/udp` (proc(5)); of TCP sockets, those
@@ -123,6 +145,22 @@ mod tests {
             let owner = find(protocol, port).unwrap();
             assert_eq!(owner.pid, std::process::id());
             assert!(!owner.name.is_empty());
+        }
+    }
+
+    #[test]
+    fn of_a_port_that_the_service_manager_opened_the_server_is_the_owner() {
+        for (one, other) in [("systemd", "bivouac"), ("bivouac", "systemd")] {
+            let proc = tempfile::tempdir().unwrap();
+            fs::create_dir(proc.path().join("net")).unwrap();
+            fs::write(proc.path().join("net/tcp"), TCP).unwrap();
+            for (pid, name) in [("1", one), ("70", other)] {
+                fs::create_dir_all(proc.path().join(pid).join("fd")).unwrap();
+                fs::write(proc.path().join(pid).join("comm"), format!("{name}\n")).unwrap();
+                std::os::unix::fs::symlink("socket:[4711]", proc.path().join(pid).join("fd/3")).unwrap();
+            }
+            let owner = find_below(proc.path(), Protocol::Tcp, 80).unwrap();
+            assert!(owner.is_own(), "{owner}");
         }
     }
 
