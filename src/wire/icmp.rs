@@ -1,4 +1,6 @@
-//! ICMP's echo (RFC 792), for sockets that give packets with their IPv4 header and take them without.
+//! ICMP's echo (RFC 792), for sockets that give and take packets with their IPv4 header.
+
+use std::net::Ipv4Addr;
 
 use super::udp::{folded, sum};
 
@@ -23,6 +25,21 @@ pub fn echo(identifier: u16, number: u16, length: usize) -> Vec<u8> {
     bytes
 }
 
+/// A question to `to` in an IPv4 packet that nobody may cut into pieces (RFC 791, section 3.1). The kernel writes our
+/// address, the length and the checksum into its header (raw(7)).
+#[must_use]
+pub fn whole(to: Ipv4Addr, question: &[u8]) -> Vec<u8> {
+    /// Version 4, and five words of header.
+    const FIRST: u8 = 0x45;
+    /// The flag "do not fragment".
+    const WHOLE: u8 = 0x40;
+    const TIME_TO_LIVE: u8 = 64;
+    const ICMP: u8 = 1;
+    let [a, b, c, d] = to.octets();
+    let header = [FIRST, 0, 0, 0, 0, 0, WHOLE, 0, TIME_TO_LIVE, ICMP, 0, 0, 0, 0, 0, 0, a, b, c, d];
+    [&header, question].concat()
+}
+
 /// The identifier, the number and the length of the answer in an IPv4 packet; nothing when there is none. Checksums are
 /// the kernel's business.
 #[must_use]
@@ -44,6 +61,14 @@ mod tests {
         let bytes = echo(0x1234, 1, 64);
         assert_eq!((bytes.len(), &bytes[..2], &bytes[4..8]), (64, &[8, 0][..], &[0x12, 0x34, 0, 1][..]));
         assert_eq!(folded(sum(&bytes)), 0, "the sum over all of it, with the checksum");
+    }
+
+    #[test]
+    fn nobody_may_cut_a_question_into_pieces() {
+        let packet = whole([10, 0, 0, 9].into(), &echo(7, 2, 100));
+        assert_eq!((packet.len(), packet[6] & 0x40), (120, 0x40));
+        assert_eq!(packet[16..20], [10, 0, 0, 9]);
+        assert_eq!(packet[20..], echo(7, 2, 100));
     }
 
     #[test]
