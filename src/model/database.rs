@@ -14,10 +14,11 @@ pub enum DatabasePlace {
 }
 
 impl DatabasePlace {
-    /// Whether there is nothing to be read yet. A server is asked to find out.
+    /// Whether there is nothing to be read yet. A server is asked to find out, and a file that is out of reach may be
+    /// there.
     #[must_use]
     pub fn is_absent(&self) -> bool {
-        matches!(self, Self::File(path) if !path.exists())
+        matches!(self, Self::File(path) if matches!(path.try_exists(), Ok(false)))
     }
 }
 
@@ -103,6 +104,17 @@ impl fmt::Debug for ServerUrl {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_is_out_of_reach_may_be_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        assert!(DatabasePlace::File(file.clone()).is_absent());
+        std::fs::write(&file, "").unwrap();
+        assert!(!DatabasePlace::File(file.clone()).is_absent());
+        // The system does not look there, as in a folder of another user.
+        assert!(!DatabasePlace::File(file.join("fleet.sqlite")).is_absent());
+    }
 
     #[test]
     fn a_password_is_never_shown() {

@@ -243,14 +243,17 @@ impl Store {
     /// # Errors
     /// When the folder cannot be read.
     pub fn profiles(&self) -> Result<Vec<ProfileName>, StoreError> {
-        let folder = self.root.join("profiles");
-        if folder.exists() { self.names(&folder) } else { Ok(Vec::new()) }
+        self.names(&self.root.join("profiles"))
     }
 
-    /// The valid names in a folder, sorted; anything else in it is not ours.
+    /// The valid names in a folder, sorted; anything else in it is not ours. A folder that is not there has none, and one
+    /// that is out of reach is an error.
     fn names(&self, folder: &Path) -> Result<Vec<ProfileName>, StoreError> {
-        let mut names: Vec<ProfileName> =
-            disk::list(folder)?.iter().filter_map(|name| name.parse::<ProfileName>().ok()).collect();
+        let found = match disk::list(folder) {
+            Err(error) if error.is_not_found() => return Ok(Vec::new()),
+            found => found?,
+        };
+        let mut names: Vec<ProfileName> = found.iter().filter_map(|name| name.parse::<ProfileName>().ok()).collect();
         names.sort();
         Ok(names)
     }

@@ -150,8 +150,7 @@ impl Store {
     /// # Errors
     /// When the folder cannot be read.
     pub fn channels(&self, profile: &ProfileName) -> Result<Vec<ChannelName>, StoreError> {
-        let folder = self.profile_path(profile).join("channels");
-        if folder.exists() { self.names(&folder) } else { Ok(Vec::new()) }
+        self.names(&self.profile_path(profile).join("channels"))
     }
 
     /// The releases of `profile`, oldest first.

@@ -238,3 +238,14 @@ fn nothing_is_cleaned_up_while_a_manifest_cannot_be_read() {
     shop.store.clean(std::time::SystemTime::now(), &mut Clean::up()).unwrap_err();
     assert!(shop.store.has_blob(&left.sha256, left.size));
 }
+
+#[test]
+fn a_store_that_is_out_of_reach_is_no_empty_one() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(Store::look_into(folder.path()).profiles().unwrap(), []);
+    // The system does not look there, as in a folder of another user.
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let store = Store::look_into(&file);
+    assert!(store.profiles().is_err() && store.channels(&"vdi".parse().unwrap()).is_err());
+}
