@@ -102,6 +102,11 @@ impl Database {
         Ok(Self { engine: Engine::open(place, &MIGRATIONS).await?, others: Others::new(), begun: Begun::default() })
     }
 
+    /// Looks for damage.
+    pub(super) async fn check(&self) -> Result<(), FleetError> {
+        self.engine.check().await
+    }
+
     /// Every machine with its last boots, by address, and with what each reported last, which may be long.
     pub(super) async fn load(&self) -> Result<Vec<Machine>, FleetError> {
         let load = async {
@@ -297,6 +302,11 @@ impl Database {
             transaction.commit().await
         };
         clean_up.await.map_err(|error| self.failed(error))?;
+        self.made().await
+    }
+
+    /// The last good files of each machine, by their digests.
+    pub(super) async fn made(&self) -> Result<HashMap<Mac, Made>, FleetError> {
         let rows = sqlx::query("SELECT mac, profile, release, bundle, files FROM last_made")
             .fetch_all(&self.engine.pool)
             .await
@@ -376,12 +386,17 @@ async fn good(connection: &mut AnyConnection, whose: &str) -> Result<HashMap<Mac
 
 fn entry(row: &AnyRow) -> Result<Entry, sqlx::Error> {
     let fact: String = row.try_get("fact")?;
+    let number = u64::try_from(row.try_get::<i64, _>("number")?).unwrap_or_default();
+    let damaged = |error: serde_json::Error| sqlx::Error::ColumnDecode {
+        index: format!("fact of entry {number} of the ledger"),
+        source: error.into(),
+    };
     Ok(Entry {
-        number: u64::try_from(row.try_get::<i64, _>("number")?).unwrap_or_default(),
+        number,
         at: moment(row.try_get("at")?),
         who: row.try_get("who")?,
         why: row.try_get("why")?,
-        fact: serde_json::from_str(&fact).map_err(|error| sqlx::Error::Decode(error.into()))?,
+        fact: serde_json::from_str(&fact).map_err(damaged)?,
     })
 }
 

@@ -89,6 +89,17 @@ impl Engine {
         text
     }
 
+    /// Has a file look whether what is in it holds together, while others may read and write it. A server looks after
+    /// itself.
+    pub(super) async fn check(&self) -> Result<(), FleetError> {
+        let DatabasePlace::File(_) = self.place else { return Ok(()) };
+        let found = sqlx::query_scalar::<_, String>("PRAGMA quick_check(1)").fetch_one(&self.pool).await;
+        match found.map_err(|error| self.failed(error))? {
+            good if good == "ok" => Ok(()),
+            found => Err(FleetError::Damaged { place: self.place.clone(), found }),
+        }
+    }
+
     pub(super) fn failed(&self, source: sqlx::Error) -> FleetError {
         failed(&self.place, source)
     }

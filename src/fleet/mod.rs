@@ -23,6 +23,7 @@ mod roster;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,6 +44,7 @@ use roster::MAX_MACHINES;
 pub use roster::{
     Answer, Change, CheckInError, Listed, MAX_ROUNDS, Machine, Outcome, Reached, Recognised, Roster, Session, Told,
 };
+pub use trouble::Trouble;
 
 use crate::model::boot::Step;
 use crate::model::boot_guard::Attempts;
@@ -94,6 +96,14 @@ pub enum FleetError {
     Locked {
         /// Where it is.
         place: DatabasePlace,
+    },
+    /// What is in the file is not what was written.
+    #[error("the fleet database {place} is damaged: {found}")]
+    Damaged {
+        /// Where it is.
+        place: DatabasePlace,
+        /// What the database says of itself.
+        found: String,
     },
     /// Written by a newer program.
     #[error(
@@ -213,6 +223,23 @@ impl Fleet {
             return Ok(Vec::new());
         }
         Database::open(place).await?.load().await
+    }
+
+    /// Has the database at `place` look for damage, and reads all that a server reads at its start; how many machines there
+    /// are.
+    ///
+    /// # Errors
+    /// When a server would not start with it.
+    pub async fn examine(place: &DatabasePlace) -> Result<usize, FleetError> {
+        if place.is_absent() {
+            return Ok(0);
+        }
+        let database = Arc::new(Database::open(place).await?);
+        database.check().await?;
+        let machines = database.load().await?;
+        database.made().await?;
+        Book::new(database).read().await?;
+        Ok(machines.len())
     }
 
     /// The ledger.
