@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::serve::listen;
+use super::serve::{default_to_only, listen, unpublished};
 use super::{Outcome, loaders};
 use crate::config::Settings;
 use crate::model::net::DhcpMode;
 use crate::serve::doctor::replay::{Line, Replay};
 use crate::serve::doctor::{self, Finding, Patient, Verdict};
 use crate::serve::interfaces;
+use crate::store::Store;
 use crate::wire::capture;
 
 /// What is asked of the doctor.
@@ -33,7 +34,8 @@ pub(super) async fn doctor(settings: &Settings, question: Question, out: &mut dy
     }
     let patient = patient(settings).await?;
     let (mut findings, runs) = doctor::computer(&patient);
-    findings.extend(doctor::store(&patient, &settings.store(), &settings.fleet()).await);
+    findings.extend(doctor::state(&patient, &settings.store(), &settings.fleet()).await);
+    findings.extend(assigned(settings));
     if runs {
         findings.extend(doctor::reach(&patient).await);
     }
@@ -60,6 +62,16 @@ async fn patient(settings: &Settings) -> anyhow::Result<Patient> {
         loaders: Arc::new(tokio::task::spawn_blocking(move || loaders::find(&all)).await??),
         state: settings.state.clone(),
     })
+}
+
+/// What `serve` would say of the profiles that the site file names.
+fn assigned(settings: &Settings) -> Vec<Finding> {
+    let store = Store::look_into(&settings.store());
+    // That nothing can be read, or nothing is there, was said.
+    let Some(published) = store.profiles().ok().filter(|published| !published.is_empty()) else { return Vec::new() };
+    let mut assignments = settings.assignments.clone();
+    default_to_only(&mut assignments, &published);
+    doctor::assigned(&unpublished(&assignments, &store, &[]), assignments.fallback.as_ref())
 }
 
 fn show(findings: &[Finding], runs: bool, out: &mut dyn Write) -> anyhow::Result<()> {

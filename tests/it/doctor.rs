@@ -5,8 +5,12 @@ use std::net::TcpListener;
 use bivouac::wire::dhcp::Packet;
 use bivouac::wire::udp::Datagram;
 use serde_json::Value;
+use sqlx::{Connection as _, SqliteConnection};
 
 use crate::support::site::{Ran, Site};
+
+/// DHCP on the loopback, so that nothing is sent to the networks of this computer.
+const LOOPBACK: &str = "[dhcp]\nlisten = \"127.0.0.1\"\nport = 0\npxe-port = 0\n";
 
 const OVMF: &str = include_str!("../../src/wire/dhcp/testdata/ovmf-discover.hex");
 
@@ -37,13 +41,17 @@ fn a_healthy_server_is_asked_for_its_script_and_a_loader() {
         server.lines
     );
     let [http, tftp] = on(&server);
-    let asked = ["doctor", "--json", "--dhcp", "off", "--loaders", "loaders", "--http", &http, "--tftp", &tftp];
+    // Nobody but this computer hears what is sent there.
+    let off = ["--dhcp", "off", "--interface", "lo"];
+    let ports = ["--loaders", "loaders", "--http", &http, "--tftp", &tftp];
+    let asked = [&["doctor", "--json"][..], &off, &ports].concat();
     let ran = site.run(&asked);
     let found = findings(&ran);
     assert!(has(&found, "good", "port", &format!("HTTP, TCP {http} is served by bivouac")), "{found:?}");
     assert!(has(&found, "good", "http", "/boot.ipxe is a script"), "{found:?}");
     assert!(has(&found, "good", "tftp", "undionly.kpxe can be had"), "{found:?}");
     assert!(has(&found, "good", "store", "hello is published (stable)"), "{found:?}");
+    assert!(has(&found, "good", "state", "state can be read and written"), "{found:?}");
     assert!(has(&found, "good", "database", "0 machines"), "{found:?}");
     assert!(has(&found, "doubtful", "interface", "DHCP is off"), "{found:?}");
     assert_eq!(ran.code, Some(0), "{found:?}");
@@ -53,12 +61,46 @@ fn a_healthy_server_is_asked_for_its_script_and_a_loader() {
 }
 
 #[test]
+fn what_keeps_the_server_from_starting_is_found_before_it_is_started() {
+    let site = Site::published();
+    let machine = "[machines.\"52:54:00:00:00:01\"]\nprofile = \"vdi\"\n";
+    let beta = "[machines.\"52:54:00:00:00:02\"]\nprofile = \"hello\"\nchannel = \"beta\"\n";
+    site.write("site.toml", &format!("{LOOPBACK}{machine}{beta}"));
+    let ports = ["--http", "127.0.0.1:0", "--tftp", "127.0.0.1:0"];
+    let ran = site.run(&[&["doctor", "--json", "--site", "site.toml"][..], &ports].concat());
+    let found = findings(&ran);
+    assert!(has(&found, "wrong", "profile", "profile `vdi` has no release"), "{found:?}");
+    assert!(has(&found, "wrong", "profile", "profile `hello` has no channel `beta`"), "{found:?}");
+    assert_eq!(ran.code, Some(1), "{found:?}");
+}
+
+#[test]
+fn a_damaged_ledger_is_found_and_its_file_not_thrown_away() {
+    let site = Site::published();
+    assert_eq!(site.run(&["machines", "label", "52:54:00:00:00:01", "room=1"]).code, Some(0));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let url = format!("sqlite://{}", site.path("state/fleet.sqlite").display());
+    runtime.block_on(async {
+        let mut other = SqliteConnection::connect(&url).await.unwrap();
+        sqlx::raw_sql("UPDATE ledger SET fact = 'garbage'").execute(&mut other).await.unwrap();
+        other.close().await.unwrap();
+    });
+    site.write("site.toml", LOOPBACK);
+    let ran = site.run(&["doctor", "--site", "site.toml", "--http", "127.0.0.1:0", "--tftp", "127.0.0.1:0"]);
+    assert_eq!(ran.code, Some(1), "{}{}", ran.out, ran.err);
+    assert!(ran.out.contains("WRONG  database   cannot use the fleet database state/fleet.sqlite: "), "{}", ran.out);
+    assert!(ran.out.contains("fact of entry 1 of the ledger"), "{}", ran.out);
+    assert!(ran.out.contains("-> stop the server and put a backup of the file back."), "{}", ran.out);
+}
+
+#[test]
 fn what_is_wrong_is_said_with_what_to_do_and_ends_with_one() {
     let site = Site::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let http = taken.local_addr().unwrap().to_string();
     std::fs::create_dir(site.path("none")).unwrap();
-    let asked = ["doctor", "--dhcp", "off", "--loaders", "none", "--http", &http, "--tftp", "127.0.0.1:0"];
+    site.write("site.toml", LOOPBACK);
+    let asked = ["doctor", "--site", "site.toml", "--loaders", "none", "--http", &http, "--tftp", "127.0.0.1:0"];
     let ran = site.run(&asked);
     assert_eq!(ran.code, Some(1), "{}{}", ran.out, ran.err);
     assert!(ran.out.contains(&format!("WRONG  port       HTTP, TCP {http} is in use by ")), "{}", ran.out);
@@ -72,7 +114,7 @@ fn what_is_wrong_is_said_with_what_to_do_and_ends_with_one() {
     assert_eq!(fix, Some("-> take one with `bivouac loaders add`"), "{}", ran.out);
     let missing = site.run(&["doctor", "--interface", "none0", "--json"]);
     assert!(has(&findings(&missing), "wrong", "interface", "there is no network interface `none0`"), "{}", missing.out);
-    let wrong_address = ["doctor", "--json", "--dhcp", "off", "--http", "192.0.2.1:8080"];
+    let wrong_address = ["doctor", "--json", "--site", "site.toml", "--http", "192.0.2.1:8080"];
     assert!(has(&findings(&site.run(&wrong_address)), "wrong", "port", "192.0.2.1 is no address of this computer"));
 }
 

@@ -30,7 +30,7 @@ use crate::serve::interfaces::Wanted;
 use crate::serve::loaders::Loaders;
 use crate::serve::rules::{InForce, Rules};
 use crate::serve::{App, Options, Server, Stop};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 pub(super) use hangup::{keep as keep_hangup, let_come as let_hangup_come};
 use looks::Looks;
 pub(super) use rebuild::Rebuild;
@@ -217,11 +217,8 @@ fn assigned(settings: &Settings, store: &Store, coming: &[ProfileName]) -> anyho
     let mut assignments = settings.assignments.clone();
     let published = store.profiles()?;
     default_to_only(&mut assignments, if coming.is_empty() { &published } else { coming });
-    for assignment in assignments.fallback.iter().chain(assignments.by_mac.values()) {
-        let comes = coming.contains(&assignment.profile) && *assignment == stable(assignment.profile.clone());
-        if !comes {
-            store.channel(&assignment.profile, &assignment.channel)?;
-        }
+    if let Some(problem) = unpublished(&assignments, store, coming).into_iter().next() {
+        return Err(problem.into());
     }
     if assignments.fallback.is_none() {
         let known: Vec<String> = published.iter().chain(coming).map(ProfileName::to_string).collect();
@@ -235,6 +232,18 @@ fn assigned(settings: &Settings, store: &Store, coming: &[ProfileName]) -> anyho
         warn!("machines the site file does not name will not boot: set --default-profile to one of {known}");
     }
     Ok(assignments)
+}
+
+/// Why machines cannot follow what they are assigned, that of all others first: it is neither published nor coming.
+pub(super) fn unpublished(assignments: &Assignments, store: &Store, coming: &[ProfileName]) -> Vec<StoreError> {
+    let mut wanted: Vec<&Assignment> = Vec::new();
+    for assignment in assignments.fallback.iter().chain(assignments.by_mac.values()) {
+        let comes = coming.contains(&assignment.profile) && *assignment == stable(assignment.profile.clone());
+        if !comes && !wanted.contains(&assignment) {
+            wanted.push(assignment);
+        }
+    }
+    wanted.into_iter().filter_map(|it| store.channel(&it.profile, &it.channel).err()).collect()
 }
 
 fn stable(profile: ProfileName) -> Assignment {

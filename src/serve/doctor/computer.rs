@@ -1,31 +1,18 @@
-//! This computer: its ports and interfaces, the loaders, the disk, the clock, and what was published.
+//! This computer: its ports and interfaces, and the loaders.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
-use std::time::{Duration, SystemTime};
-
-use nix::sys::statvfs::statvfs;
 
 use super::{Finding, Patient};
-use crate::fleet::Fleet;
-use crate::model::database::DatabasePlace;
 use crate::model::net::DhcpMode;
 use crate::serve::bind::BindError;
 use crate::serve::dhcp::Listen;
 use crate::serve::interfaces::{self, Place};
 use crate::serve::port_owner::{self, Protocol};
-use crate::serve::rollouts::Chain;
-use crate::store::Store;
 
 /// An Ethernet frame's usual room.
 pub(super) const USUAL_MTU: u32 = 1500;
-
-/// Free space below which the next build or database write may fail.
-const LITTLE_SPACE: u64 = 1 << 30;
-
-/// This program is newer than any clock that says less: 2026-01-01.
-const BORN: Duration = Duration::from_secs(1_767_225_600);
 
 /// Interfaces, ports and loaders. Whether a server of ours runs is the second answer.
 #[must_use]
@@ -154,109 +141,4 @@ fn loaders(patient: &Patient) -> Vec<Finding> {
     let missing = loaders.missing();
     findings.extend(missing.iter().map(|missing| Finding::doubtful("loader", missing.problem(), missing.remedy())));
     findings
-}
-
-/// Disk, clock, what was published, and the fleet's database.
-pub async fn store(patient: &Patient, store: &Path, fleet: &DatabasePlace) -> Vec<Finding> {
-    let mut findings = vec![space(&patient.state), clock(SystemTime::now())];
-    findings.extend(published(&Store::look_into(store)));
-    findings.push(match Fleet::read(fleet).await {
-        Ok(machines) => Finding::good("database", format!("{} machines were seen so far", machines.len())),
-        Err(error) => {
-            let fix = match fleet {
-                DatabasePlace::File(_) => {
-                    "stop the server and move the file away; machines are written down anew as they boot"
-                }
-                DatabasePlace::Server(_) => {
-                    "start PostgreSQL, and let it take this user and database; a server that runs goes on without it"
-                }
-            };
-            Finding::wrong("database", Chain(&error).to_string(), fix)
-        }
-    });
-    findings
-}
-
-fn space(state: &Path) -> Finding {
-    // A relative folder that is not there yet is made in the working folder.
-    let whole = std::path::absolute(state).unwrap_or_else(|_| state.to_owned());
-    let existing = whole.ancestors().find(|folder| folder.exists()).unwrap_or(state);
-    match statvfs(existing) {
-        Ok(found) => {
-            let free = found.blocks_available() * found.fragment_size();
-            let said = format!("{} MiB are free for {}", free >> 20, state.display());
-            if free < LITTLE_SPACE {
-                Finding::wrong("disk", said, "`bivouac gc` deletes what nothing needs; or make room")
-            } else {
-                Finding::good("disk", said)
-            }
-        }
-        Err(error) => Finding::wrong("disk", format!("{}: {error}", state.display()), "make the folder readable"),
-    }
-}
-
-fn clock(now: SystemTime) -> Finding {
-    let said = humantime::format_rfc3339_seconds(now).to_string();
-    let is_early = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() < BORN;
-    if is_early {
-        let fix = "set the clock (chronyd, ntpd or `date -s`): certificates and signatures are judged by it";
-        Finding::wrong("clock", format!("it says {said}, which is over"), fix)
-    } else {
-        Finding::good("clock", format!("it says {said}"))
-    }
-}
-
-fn published(store: &Store) -> Vec<Finding> {
-    let profiles = match store.profiles() {
-        Ok(profiles) => profiles,
-        Err(error) => return vec![Finding::wrong("store", error.to_string(), "make the folder readable")],
-    };
-    if profiles.is_empty() {
-        let fix = "`bivouac up PROFILE` builds and publishes";
-        return vec![Finding::wrong("store", "nothing is published, so nothing can boot", fix)];
-    }
-    let mut findings = Vec::new();
-    for profile in profiles {
-        let channels = store.channels(&profile).unwrap_or_default();
-        let mut wrong = Vec::new();
-        for channel in &channels {
-            match store.channel(&profile, channel).and_then(|release| store.manifest(&release.bundle)) {
-                Ok(manifest) => {
-                    let lost = manifest.blobs().filter(|(digest, size)| !store.has_blob(digest, *size)).count();
-                    if lost > 0 {
-                        wrong.push(format!("{profile}:{channel} lacks {lost} of its files"));
-                    }
-                }
-                Err(error) => wrong.push(format!("{profile}:{channel}: {error}")),
-            }
-        }
-        let names: Vec<String> = channels.iter().map(ToString::to_string).collect();
-        findings.push(if wrong.is_empty() {
-            Finding::good("store", format!("{profile} is published ({})", names.join(", ")))
-        } else {
-            let fix = "build and publish it again";
-            Finding::wrong("store", wrong.join("; "), fix)
-        });
-    }
-    findings
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_folder_that_is_not_there_yet_has_the_room_of_where_it_will_be() {
-        for folder in ["not made yet", "/not made/yet"] {
-            let said = space(Path::new(folder)).text;
-            assert!(said.contains(&format!("MiB are free for {folder}")), "{said}");
-        }
-    }
-
-    #[test]
-    fn a_clock_of_the_past_is_wrong() {
-        use super::super::Verdict;
-        assert_eq!(clock(SystemTime::UNIX_EPOCH + Duration::from_secs(9)).verdict, Verdict::Wrong);
-        assert_eq!(clock(SystemTime::UNIX_EPOCH + BORN).verdict, Verdict::Good);
-    }
 }

@@ -8,20 +8,26 @@ mod frames;
 mod network;
 mod reach;
 pub mod replay;
+mod state;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use nix::unistd::geteuid;
 use serde::Serialize;
 
 use super::dhcp::Listen;
 use super::interfaces;
 use super::loaders::Loaders;
 
-pub use self::computer::{computer, store};
+pub use self::computer::computer;
 pub use self::network::network;
 pub use self::reach::reach;
+pub use self::state::{assigned, state};
+
+/// What to do where something is only told to root.
+const AS_ROOT: &str = "ask as root: `sudo bivouac doctor`";
 
 /// What was found out about one thing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -94,6 +100,29 @@ pub struct Patient {
     pub loaders: Arc<Loaders>,
     /// The folder of everything that is written.
     pub state: PathBuf,
+}
+
+/// Who looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Looker {
+    /// May have every port and read every file, and is told who has a port.
+    Root,
+    /// May not, which says nothing of the server.
+    Other,
+}
+
+impl Looker {
+    fn now() -> Self {
+        if geteuid().is_root() { Self::Root } else { Self::Other }
+    }
+
+    /// What it means that the system refuses something: to root, that the server is refused as well.
+    fn refused(self, about: &'static str, text: impl Into<String>, fix: impl Into<String>) -> Finding {
+        match self {
+            Self::Root => Finding::wrong(about, text, fix),
+            Self::Other => Finding::doubtful(about, text, AS_ROOT),
+        }
+    }
 }
 
 impl Patient {
