@@ -12,8 +12,9 @@ use super::serve::{default_to_only, listen, unpublished};
 use super::{Outcome, loaders};
 use crate::config::Settings;
 use crate::model::net::DhcpMode;
+use crate::model::pairing::UnknownPolicy;
 use crate::serve::doctor::replay::{Line, Replay};
-use crate::serve::doctor::{self, Finding, Patient, Verdict};
+use crate::serve::doctor::{self, Finding, Https, Patient, Verdict};
 use crate::serve::interfaces;
 use crate::store::Store;
 use crate::wire::capture;
@@ -54,10 +55,16 @@ async fn patient(settings: &Settings) -> anyhow::Result<Patient> {
     let all = settings.clone();
     Ok(Patient {
         http: settings.http.listen,
+        https: settings.http.https.as_ref().map(|https| Https {
+            listen: https.listen,
+            certificate: https.certificate.clone(),
+            key: https.key.clone(),
+        }),
         tftp: settings.tftp,
         dhcp: listen(&settings.dhcp),
         dhcp_port: settings.dhcp.port,
         pxe_port: settings.dhcp.pxe_port,
+        is_ignoring_unknown: settings.assignments.unknown == UnknownPolicy::Ignore,
         advertise: settings.http.advertise.clone(),
         loaders: Arc::new(tokio::task::spawn_blocking(move || loaders::find(&all)).await??),
         state: settings.state.clone(),

@@ -7,6 +7,7 @@ use bivouac::wire::udp::Datagram;
 use serde_json::Value;
 use sqlx::{Connection as _, SqliteConnection};
 
+use crate::http::tls::{TABLE, certify};
 use crate::support::site::{Ran, Site};
 
 /// DHCP on the loopback, so that nothing is sent to the networks of this computer.
@@ -58,6 +59,26 @@ fn a_healthy_server_is_asked_for_its_script_and_a_loader() {
     let table = site.run(&asked.iter().copied().filter(|word| *word != "--json").collect::<Vec<_>>());
     assert!(table.out.contains("ok     port       HTTP, TCP "), "{}", table.out);
     assert!(table.out.ends_with("\nNothing is wrong.\n"), "{}", table.out);
+}
+
+#[test]
+fn a_server_is_asked_by_tls_and_at_its_boot_server_port() {
+    let site = Site::published();
+    std::fs::create_dir_all(site.path("loaders")).unwrap();
+    std::fs::write(site.path("loaders/undionly.kpxe"), [0xea; 3000]).unwrap();
+    certify(&site, &["rsa:2048"], "");
+    let server = site.serve_with(TABLE, &["--loaders", "loaders"]);
+    let [http, tftp] = on(&server);
+    let (https, pxe) = (server.address("HTTPS"), server.address("PXE boot server"));
+    let dhcp = LOOPBACK.replace("pxe-port = 0", &format!("pxe-port = {}", pxe.port()));
+    site.write("ask.toml", &format!("{dhcp}{}", TABLE.replace("127.0.0.1:0", &https.to_string())));
+    let asked = ["doctor", "--json", "--site", "ask.toml", "--loaders", "loaders", "--http", &http, "--tftp", &tftp];
+    let ran = site.run(&asked);
+    let found = findings(&ran);
+    assert!(has(&found, "good", "https", &format!("https://{https}/boot.ipxe is a script")), "{found:?}");
+    let said = format!("the boot server on UDP port {} names the loader undionly.kpxe", pxe.port());
+    assert!(has(&found, "good", "pxe", &said), "{found:?}");
+    assert_eq!(ran.code, Some(0), "{found:?}");
 }
 
 #[test]

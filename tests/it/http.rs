@@ -3,7 +3,7 @@
 mod files;
 mod manners;
 mod storm;
-mod tls;
+pub(crate) mod tls;
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};

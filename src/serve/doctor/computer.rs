@@ -81,7 +81,7 @@ fn mode(mode: DhcpMode) -> &'static str {
 /// Whether the ports can be had, or who has them; true when a server of ours does.
 fn ports(patient: &Patient, findings: &mut Vec<Finding>) -> bool {
     let any = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
-    let places = patient.places();
+    let places: Vec<Place> = patient.places().into_iter().filter(|place| place.mode != DhcpMode::Off).collect();
     let gives = places.iter().any(|place| place.mode.gives_addresses());
     let mut wanted = vec![("HTTP", Protocol::Tcp, patient.http)];
     wanted.extend(patient.tftp.map(|address| ("TFTP", Protocol::Udp, address)));

@@ -3,6 +3,8 @@
 //! Each check gives findings, and each finding that is not good says what to do. [`replay`] answers the packets of a
 //! capture instead.
 
+mod base;
+mod boot_server;
 mod computer;
 mod frames;
 mod network;
@@ -10,7 +12,7 @@ mod reach;
 pub mod replay;
 mod state;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,8 +20,9 @@ use nix::unistd::geteuid;
 use serde::Serialize;
 
 use super::dhcp::Listen;
-use super::interfaces;
+use super::interfaces::{self, Interface, Place};
 use super::loaders::Loaders;
+use crate::model::net::DhcpMode;
 
 pub use self::computer::computer;
 pub use self::network::network;
@@ -86,6 +89,8 @@ impl Finding {
 pub struct Patient {
     /// Where HTTP listens.
     pub http: SocketAddr,
+    /// HTTPS, if it is served.
+    pub https: Option<Https>,
     /// Where TFTP listens, if it does.
     pub tftp: Option<SocketAddr>,
     /// Where DHCP is answered, and how.
@@ -94,12 +99,25 @@ pub struct Patient {
     pub dhcp_port: u16,
     /// DHCP's boot server port.
     pub pxe_port: u16,
+    /// Whether machines that nobody knows are not answered, of which the doctor is one.
+    pub is_ignoring_unknown: bool,
     /// Base URL machines are told, when it is not the address they reach.
     pub advertise: Option<String>,
     /// iPXE binaries.
     pub loaders: Arc<Loaders>,
     /// The folder of everything that is written.
     pub state: PathBuf,
+}
+
+/// How HTTPS is served.
+#[derive(Debug)]
+pub struct Https {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// PEM file with the certificate and its chain.
+    pub certificate: PathBuf,
+    /// PEM file with the private key.
+    pub key: PathBuf,
 }
 
 /// Who looks.
@@ -126,11 +144,78 @@ impl Looker {
 }
 
 impl Patient {
-    /// The interfaces DHCP is answered on; nothing when it is answered on an address, or they cannot be used.
-    fn places(&self) -> Vec<interfaces::Place> {
+    /// The interfaces machines are on: those DHCP is answered on, or, where it is off, those on which another server has
+    /// to. None when it is answered on an address, or they cannot be used.
+    fn places(&self) -> Vec<Place> {
+        let all = || interfaces::list().unwrap_or_default();
         match &self.dhcp {
-            Listen::Interfaces(wanted) => interfaces::list().map(|all| wanted.served(&all)).unwrap_or_default(),
+            Listen::Interfaces(wanted) if wanted.is_off() => {
+                let names: Vec<&String> = wanted.names.iter().chain(wanted.modes.keys()).collect();
+                unserved(all(), &names)
+            }
+            Listen::Interfaces(wanted) => wanted.served(&all()),
+            Listen::Address(_, DhcpMode::Off) => unserved(all(), &[]),
             Listen::Address(..) | Listen::Cable(_) => Vec::new(),
         }
+    }
+
+    /// Our addresses that machines may reach.
+    fn addresses(&self) -> Vec<Ipv4Addr> {
+        let places = match &self.dhcp {
+            Listen::Address(address, mode) if *mode != DhcpMode::Off && !address.is_unspecified() => {
+                return vec![*address];
+            }
+            Listen::Address(..) => unserved(interfaces::list().unwrap_or_default(), &[]),
+            Listen::Interfaces(_) | Listen::Cable(_) => self.places(),
+        };
+        places.iter().flat_map(|place| &place.addresses).map(|own| own.address).collect()
+    }
+}
+
+/// The interfaces of these names, or, without names, every usable one, where DHCP is off.
+fn unserved(all: Vec<Interface>, names: &[&String]) -> Vec<Place> {
+    let is_wanted = |own: &Interface| if names.is_empty() { own.usable } else { names.contains(&&own.name) };
+    let there = all.into_iter().filter(|own| !own.addresses.is_empty() && is_wanted(own));
+    there
+        .map(|Interface { name, index, addresses, .. }| Place { name, index, addresses, mode: DhcpMode::Off })
+        .collect()
+}
+
+/// A patient that has a loader for UEFI on x86_64, is reached on the loopback only and answers no DHCP.
+#[cfg(test)]
+fn patient() -> Patient {
+    use crate::model::firmware::Firmware;
+    use crate::serve::loaders::Loader;
+    let loader = Loader::new("ipxe.efi", Firmware::EfiX64, PathBuf::new(), bytes::Bytes::new());
+    Patient {
+        http: (Ipv4Addr::LOCALHOST, 80).into(),
+        https: None,
+        tftp: None,
+        dhcp: Listen::Address(Ipv4Addr::LOCALHOST, DhcpMode::Off),
+        dhcp_port: 67,
+        pxe_port: 4011,
+        is_ignoring_unknown: false,
+        advertise: None,
+        loaders: Arc::new(Loaders::of(vec![loader])),
+        state: PathBuf::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::interfaces::Address;
+
+    #[test]
+    fn where_dhcp_is_off_machines_are_on_the_named_or_on_every_usable_interface() {
+        let interface = |name: &str, usable| {
+            let addresses = vec![Address { address: [10, 0, 0, 1].into(), netmask: [255, 255, 255, 0].into() }];
+            Interface { name: name.to_owned(), index: 1, addresses, usable }
+        };
+        let all = || vec![interface("lo", false), interface("eth0", true), interface("eth1", true)];
+        let names = |names: &[&String]| unserved(all(), names).into_iter().map(|it| it.name).collect::<Vec<_>>();
+        assert_eq!(names(&[]), ["eth0", "eth1"]);
+        assert_eq!(names(&[&"lo".to_owned()]), ["lo"]);
+        assert!(unserved(all(), &[]).iter().all(|place| place.mode == DhcpMode::Off));
     }
 }

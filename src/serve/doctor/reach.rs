@@ -1,12 +1,13 @@
-//! The running server, asked from where machines ask it: at the address they are told.
+//! The running server, asked from where machines ask it: at the addresses they are told.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
+use super::base::Base;
+use super::boot_server::boot_server;
 use super::{Finding, Patient};
 use crate::serve::dhcp::SCRIPT_PATH;
 use crate::wire::tftp;
@@ -17,74 +18,115 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How often a datagram is sent that may get lost.
 const ATTEMPTS: u32 = 3;
 
-/// How much of an answer is looked at.
-const BEGINNING: u64 = 64 << 10;
-
-/// Asks for the first script by HTTP, and for a loader by TFTP.
+/// Asks for the first script by HTTP and HTTPS, for a loader by TFTP, and on port 4011 what to boot.
 pub async fn reach(patient: &Patient) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let base = patient.advertise.clone().or_else(|| own_base(patient));
-    let Some(base) = base else {
-        let fix = "name an interface, or set `http.advertise`";
-        return vec![Finding::doubtful("http", "there is no address that machines could be told", fix)];
-    };
-    findings.push(match script(&base).await {
-        Ok(said) => said,
-        Err(why) => Finding::wrong(
-            "http",
-            format!("{base}{SCRIPT_PATH} cannot be had: {why}"),
-            "machines are told this address: correct `http.advertise` or `http.listen`, or let the port pass the firewall",
-        ),
-    });
-    let host = base.split("://").nth(1).and_then(|rest| rest.split(['/', ':']).next()).unwrap_or_default();
-    let (Some(listen), Ok(address)) = (patient.tftp, host.parse::<Ipv4Addr>()) else { return findings };
-    let Some(loader) = patient.loaders.iter().next() else { return findings };
-    let to = SocketAddr::new(IpAddr::V4(address), listen.port());
-    findings.push(match first_block(to, &loader.name).await {
-        Ok(()) => Finding::good("tftp", format!("{} can be had from {to}", loader.name)),
-        Err(why) => Finding::wrong(
-            "tftp",
-            format!("{} cannot be had from {to}: {why}", loader.name),
-            "let UDP port 69, and the ports answers come from, pass the firewall; in a container use the host's network",
-        ),
-    });
+    let mut findings = http(patient).await;
+    findings.extend(https(patient).await);
+    findings.extend(tftp(patient).await);
+    findings.extend(boot_server(patient).await);
     findings
 }
 
-/// The address machines would be told, as far as it can be known without one of them.
-fn own_base(patient: &Patient) -> Option<String> {
-    let own = Some(patient.http.ip()).filter(|ip| !ip.is_unspecified());
-    let first = || patient.places().first().and_then(|place| place.addresses.first()).map(|it| IpAddr::V4(it.address));
-    let address = own.or_else(first)?;
-    Some(format!("http://{}", SocketAddr::new(address, patient.http.port())))
-}
-
-async fn script(base: &str) -> Result<Finding, String> {
-    let Some(host) = base.strip_prefix("http://") else {
-        let fix = "the iPXE of most cards speaks plain HTTP only; `bivouac loaders list` shows what yours can";
-        return Ok(Finding::doubtful("http", format!("machines are told {base}, which was not tried"), fix));
+async fn http(patient: &Patient) -> Vec<Finding> {
+    const FIX: &str = "machines are told this address: correct `http.advertise` or `http.listen`, or let the port pass the \
+                       firewall";
+    let bases = match &patient.advertise {
+        Some(url) => match Base::parse(url) {
+            Some(base) => vec![base],
+            None => {
+                let said = format!("machines are told {url}, which has no host and port that can be asked");
+                return vec![Finding::wrong("http", said, "correct `http.advertise`")];
+            }
+        },
+        None => ours(patient, patient.http).into_iter().map(|address| Base::of(address, false)).collect(),
     };
-    let (authority, path) =
-        host.split_once('/').map_or((host, String::new()), |(host, path)| (host, format!("/{path}")));
-    let to = if authority.contains(':') { authority.to_owned() } else { format!("{authority}:80") };
-    let asked = async {
-        let mut stream = TcpStream::connect(&to).await?;
-        let request = format!("GET {path}{SCRIPT_PATH} HTTP/1.0\r\nHost: {authority}\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = Vec::new();
-        stream.take(BEGINNING).read_to_end(&mut answer).await?;
-        Ok::<_, std::io::Error>(String::from_utf8_lossy(&answer).into_owned())
-    };
-    let answer = timeout(PATIENCE, asked).await.map_err(|_| "no answer".to_owned())?.map_err(|it| it.to_string())?;
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    if body.starts_with("#!ipxe") {
-        return Ok(Finding::good("http", format!("{base}{SCRIPT_PATH} is a script")));
+    if bases.is_empty() {
+        return vec![nowhere("http")];
     }
-    Err(format!("somebody else answers there ({})", head.lines().next().unwrap_or("nothing").escape_debug()))
+    let mut findings = Vec::new();
+    for base in bases {
+        let script = format!("{base}{SCRIPT_PATH}");
+        findings.push(match base.script().await {
+            Ok(()) if base.is_tls => {
+                let fix = "the iPXE of most cards speaks plain HTTP only; `bivouac loaders list` shows what yours can";
+                let said = format!("{script} is a script; whether iPXE trusts the certificate cannot be told here");
+                Finding::doubtful("http", said, fix)
+            }
+            Ok(()) => Finding::good("http", format!("{script} is a script")),
+            Err(why) => Finding::wrong("http", format!("{script} cannot be had: {why}"), FIX),
+        });
+    }
+    findings
 }
 
-/// Asks for a file, as often as firmware would, and takes its first block.
-async fn first_block(to: SocketAddr, name: &str) -> Result<(), String> {
+async fn https(patient: &Patient) -> Vec<Finding> {
+    let Some(https) = &patient.https else { return Vec::new() };
+    let mut findings = Vec::new();
+    for address in ours(patient, https.listen) {
+        let base = Base::of(address, true);
+        let script = format!("{base}{SCRIPT_PATH}");
+        findings.push(match base.script().await {
+            Ok(()) => Finding::good("https", format!("{script} is a script")),
+            Err(why) => {
+                let fix = "look into the server's log, and let the port pass the firewall; a server that was started \
+                           before `http.certificate` was set has to be restarted";
+                Finding::wrong("https", format!("{script} cannot be had: {why}"), fix)
+            }
+        });
+    }
+    findings
+}
+
+/// What machines take by TFTP comes from the address at which DHCP was answered, whatever is advertised.
+async fn tftp(patient: &Patient) -> Vec<Finding> {
+    let (Some(listen), Some(loader)) = (patient.tftp, patient.loaders.iter().next()) else { return Vec::new() };
+    let addresses = ours(patient, listen);
+    if addresses.is_empty() {
+        return vec![nowhere("tftp")];
+    }
+    let mut findings = Vec::new();
+    for to in addresses {
+        findings.push(match first_block(to, &loader.name).await {
+            Ok(()) => Finding::good("tftp", format!("{} can be had from {to}", loader.name)),
+            Err(why) => {
+                let fix = format!(
+                    "let UDP port {}, and the ports answers come from, pass the firewall; in a container use the host's \
+                     network",
+                    to.port()
+                );
+                Finding::wrong("tftp", format!("{} cannot be had from {to}: {why}", loader.name), fix)
+            }
+        });
+    }
+    findings
+}
+
+fn nowhere(about: &'static str) -> Finding {
+    let fix = "give an interface an address and plug it in, or name one with `dhcp.interfaces`";
+    Finding::doubtful(about, "not tried: this computer has no address that machines could be told", fix)
+}
+
+/// Where machines find a port of ours, as far as it can be known without one of them.
+fn ours(patient: &Patient, listen: SocketAddr) -> Vec<SocketAddr> {
+    if !listen.ip().is_unspecified() {
+        return vec![listen];
+    }
+    let addresses = patient.addresses().into_iter();
+    addresses.map(|address| SocketAddr::new(IpAddr::V4(address), listen.port())).collect()
+}
+
+/// Where this computer itself finds a port of ours.
+pub(super) fn from_here(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        own => own,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+/// Asks for a file by TFTP, as often as firmware would, and takes its first block.
+pub(super) async fn first_block(to: SocketAddr, name: &str) -> Result<(), String> {
     let mut last = "no answer".to_owned();
     for _ in 0..ATTEMPTS {
         match timeout(PATIENCE / ATTEMPTS, one_packet(to, name)).await {
@@ -103,7 +145,8 @@ async fn first_block(to: SocketAddr, name: &str) -> Result<(), String> {
 }
 
 async fn one_packet(to: SocketAddr, name: &str) -> std::io::Result<Vec<u8>> {
-    let socket = UdpSocket::bind("0.0.0.0:0").await?;
+    let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0)).await?;
     let request = tftp::Packet::Read(tftp::Request::new(name)).encode();
     socket.send_to(&request, to).await?;
     let mut buffer = vec![0; 2048];
@@ -113,4 +156,52 @@ async fn one_packet(to: SocketAddr, name: &str) -> std::io::Result<Vec<u8>> {
     let enough = tftp::Packet::Error { code: tftp::error_code::OTHER, message: "enough".to_owned() };
     socket.send_to(&enough.encode(), peer).await?;
     Ok(buffer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Verdict, patient};
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_of_ipv6_and_a_name_are_asked_at_the_port_of_their_scheme() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let told = async |url: String| {
+            let found = http(&Patient { advertise: Some(url), ..patient() }).await;
+            (found[0].verdict, found[0].text.clone())
+        };
+        let (verdict, text) = told(format!("http://[::1]:{port}")).await;
+        assert!(verdict == Verdict::Wrong && text.starts_with(&format!("http://[::1]:{port}/boot.ipxe cannot be had")));
+        let (_, text) = told("http://[::1".to_owned()).await;
+        assert_eq!(text, "machines are told http://[::1, which has no host and port that can be asked");
+    }
+
+    #[tokio::test]
+    async fn a_loader_is_asked_for_where_dhcp_is_answered_whatever_is_advertised() {
+        let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let to = server.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut buffer = [0; 512];
+            loop {
+                let (_, peer) = server.recv_from(&mut buffer).await.unwrap();
+                let block = tftp::Packet::Data { block: 1, data: b"loader" };
+                server.send_to(&block.encode(), peer).await.unwrap();
+            }
+        });
+        for url in ["http://[::1]", "http://boot.example.net"] {
+            let patient = Patient { advertise: Some(url.to_owned()), tftp: Some(to), ..patient() };
+            let found = tftp(&patient).await;
+            assert_eq!(found, [Finding::good("tftp", format!("ipxe.efi can be had from {to}"))]);
+        }
+    }
+
+    #[test]
+    fn from_here_every_address_is_the_loopback() {
+        for (listen, from) in [("0.0.0.0:80", "127.0.0.1:80"), ("[::]:80", "[::1]:80"), ("10.0.0.1:80", "10.0.0.1:80")]
+        {
+            assert_eq!(from_here(listen.parse().unwrap()), from.parse().unwrap());
+        }
+    }
 }

@@ -7,10 +7,11 @@ use super::{Connection, curl, site_with};
 use crate::support::large::noise;
 use crate::support::site::{Serving, Site};
 
-const TABLE: &str = "[http]\ntls-listen = \"127.0.0.1:0\"\ncertificate = \"tls/cert.pem\"\nkey = \"tls/key.pem\"\n";
+pub(crate) const TABLE: &str =
+    "[http]\ntls-listen = \"127.0.0.1:0\"\ncertificate = \"tls/cert.pem\"\nkey = \"tls/key.pem\"\n";
 
 /// Makes a certificate of this computer with a key of its own, as a person does it.
-fn certify(site: &Site, kind: &[&str], name: &str) {
+pub(crate) fn certify(site: &Site, kind: &[&str], name: &str) {
     std::fs::create_dir_all(site.path("tls")).unwrap();
     let made = Command::new("openssl")
         .args(["req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=boot", "-addext", "subjectAltName=IP:127.0.0.1"])
