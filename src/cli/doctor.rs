@@ -34,7 +34,7 @@ pub(super) async fn doctor(settings: &Settings, question: Question, out: &mut dy
         return Ok(Outcome::Done);
     }
     let patient = patient(settings).await?;
-    let (mut findings, runs) = doctor::computer(&patient);
+    let (mut findings, runs) = doctor::computer(&patient).await;
     findings.extend(doctor::state(&patient, &settings.store(), &settings.fleet()).await);
     findings.extend(assigned(settings));
     if runs {

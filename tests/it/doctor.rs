@@ -1,6 +1,6 @@
 //! `doctor`: what keeps machines from booting.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 
 use bivouac::wire::dhcp::Packet;
 use bivouac::wire::udp::Datagram;
@@ -75,6 +75,9 @@ fn a_server_is_asked_by_tls_and_at_its_boot_server_port() {
     let asked = ["doctor", "--json", "--site", "ask.toml", "--loaders", "loaders", "--http", &http, "--tftp", &tftp];
     let ran = site.run(&asked);
     let found = findings(&ran);
+    assert!(has(&found, "good", "port", &format!("HTTPS, TCP {https} is served by bivouac")), "{found:?}");
+    assert!(has(&found, "good", "port", &format!("PXE boot server, UDP {pxe} is served by bivouac")), "{found:?}");
+    assert!(has(&found, "good", "https", "tls/cert.pem can be used"), "{found:?}");
     assert!(has(&found, "good", "https", &format!("https://{https}/boot.ipxe is a script")), "{found:?}");
     let said = format!("the boot server on UDP port {} names the loader undionly.kpxe", pxe.port());
     assert!(has(&found, "good", "pxe", &said), "{found:?}");
@@ -84,12 +87,17 @@ fn a_server_is_asked_by_tls_and_at_its_boot_server_port() {
 #[test]
 fn what_keeps_the_server_from_starting_is_found_before_it_is_started() {
     let site = Site::published();
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let dhcp = LOOPBACK.replace("\nport = 0", &format!("\nport = {port}"));
     let machine = "[machines.\"52:54:00:00:00:01\"]\nprofile = \"vdi\"\n";
     let beta = "[machines.\"52:54:00:00:00:02\"]\nprofile = \"hello\"\nchannel = \"beta\"\n";
-    site.write("site.toml", &format!("{LOOPBACK}{machine}{beta}"));
+    site.write("site.toml", &format!("{dhcp}{TABLE}{machine}{beta}"));
     let ports = ["--http", "127.0.0.1:0", "--tftp", "127.0.0.1:0"];
     let ran = site.run(&[&["doctor", "--json", "--site", "site.toml"][..], &ports].concat());
     let found = findings(&ran);
+    assert!(has(&found, "wrong", "port", &format!("DHCP, UDP 127.0.0.1:{port} is in use by ")), "{found:?}");
+    assert!(has(&found, "wrong", "https", "HTTPS cannot be served: cannot read tls/cert.pem"), "{found:?}");
     assert!(has(&found, "wrong", "profile", "profile `vdi` has no release"), "{found:?}");
     assert!(has(&found, "wrong", "profile", "profile `hello` has no channel `beta`"), "{found:?}");
     assert_eq!(ran.code, Some(1), "{found:?}");

@@ -1,25 +1,32 @@
-//! This computer: its ports and interfaces, and the loaders.
+//! This computer: its interfaces and ports, its certificate, and the loaders.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::io;
 use std::path::Path;
 
-use super::{Finding, Patient};
+use nix::net::if_::InterfaceFlags;
+
+use super::ports::ports;
+use super::{Finding, Https, Looker, Patient};
 use crate::model::net::DhcpMode;
-use crate::serve::bind::BindError;
 use crate::serve::dhcp::Listen;
+use crate::serve::http::tls::{self, TlsError};
 use crate::serve::interfaces::{self, Place};
-use crate::serve::port_owner::{self, Protocol};
+use crate::serve::rollouts::Chain;
 
 /// An Ethernet frame's usual room.
 pub(super) const USUAL_MTU: u32 = 1500;
 
-/// Interfaces, ports and loaders. Whether a server of ours runs is the second answer.
-#[must_use]
-pub fn computer(patient: &Patient) -> (Vec<Finding>, bool) {
+/// Where the kernel tells about interfaces.
+const CARDS: &str = "/sys/class/net";
+
+/// Interfaces, ports, certificate and loaders. Whether a server of ours runs is the second answer.
+pub async fn computer(patient: &Patient) -> (Vec<Finding>, bool) {
     let mut findings = network_cards(patient);
-    let runs = ports(patient, &mut findings);
-    findings.extend(loaders(patient));
+    let (ports, runs) = ports(patient).await;
+    findings.extend(ports);
+    findings.extend(certificate(patient));
+    findings.extend(loaders(patient, &fs::read_dir(&patient.state).map(drop)));
     (findings, runs)
 }
 
@@ -41,7 +48,7 @@ fn network_cards(patient: &Patient) -> Vec<Finding> {
         Err(error) => return vec![Finding::wrong("interface", error.to_string(), "ask as root")],
     };
     match wanted.choose(&all) {
-        Ok(places) => places.iter().map(card).collect(),
+        Ok(places) => places.iter().map(|place| card(place, Path::new(CARDS))).collect(),
         Err(error) => {
             let names: Vec<String> = all.iter().map(|own| own.name.clone()).collect();
             let fix =
@@ -51,15 +58,21 @@ fn network_cards(patient: &Patient) -> Vec<Finding> {
     }
 }
 
-fn card(place: &Place) -> Finding {
-    let read = |what: &str| fs::read_to_string(Path::new("/sys/class/net").join(&place.name).join(what));
+/// What `cards`, a folder with one for each interface, says of one.
+fn card(place: &Place, cards: &Path) -> Finding {
+    let read = |what: &str| fs::read_to_string(cards.join(&place.name).join(what)).ok();
     let addresses: Vec<String> = place.addresses.iter().map(|own| own.address.to_string()).collect();
     let said = format!("{} ({}): {}", place.name, addresses.join(", "), mode(place.mode));
-    let has_carrier = read("carrier").map_or(true, |text| text.trim() != "0");
-    let mtu = read("mtu").ok().and_then(|text| text.trim().parse::<u32>().ok());
-    if !has_carrier {
+    let flags = read("flags").and_then(|text| i64::from_str_radix(text.trim().trim_start_matches("0x"), 16).ok());
+    // One that is down does not say whether there is a cable.
+    if flags.is_some_and(|flags| flags & i64::from(InterfaceFlags::IFF_UP.bits()) == 0) {
+        let fix = format!("switch it on with `ip link set {} up`, or name another", place.name);
+        return Finding::wrong("interface", format!("{said}; it is down"), fix);
+    }
+    if read("carrier").is_some_and(|text| text.trim() == "0") {
         return Finding::wrong("interface", format!("{said}; no cable is plugged in"), "plug it in, or name another");
     }
+    let mtu = read("mtu").and_then(|text| text.trim().parse::<u32>().ok());
     match mtu {
         Some(mtu) if mtu < USUAL_MTU => {
             let fix = format!("firmware sends frames of {USUAL_MTU} bytes: set `mtu {USUAL_MTU}`, or use another way");
@@ -78,67 +91,95 @@ fn mode(mode: DhcpMode) -> &'static str {
     }
 }
 
-/// Whether the ports can be had, or who has them; true when a server of ours does.
-fn ports(patient: &Patient, findings: &mut Vec<Finding>) -> bool {
-    let any = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
-    let places: Vec<Place> = patient.places().into_iter().filter(|place| place.mode != DhcpMode::Off).collect();
-    let gives = places.iter().any(|place| place.mode.gives_addresses());
-    let mut wanted = vec![("HTTP", Protocol::Tcp, patient.http)];
-    wanted.extend(patient.tftp.map(|address| ("TFTP", Protocol::Udp, address)));
-    if gives {
-        wanted.push(("DHCP", Protocol::Udp, any(patient.dhcp_port)));
-    }
-    if !places.is_empty() {
-        wanted.push(("PXE boot server", Protocol::Udp, any(patient.pxe_port)));
-    }
-    let mut runs = false;
-    for (what, protocol, address) in wanted {
-        let tried = match protocol {
-            Protocol::Tcp => TcpListener::bind(address).map(drop),
-            Protocol::Udp => UdpSocket::bind(address).map(drop),
-        };
-        let port = format!("{what}, {protocol} {address}");
-        findings.push(match tried.map_err(|error| BindError::new(protocol, address, error)) {
-            Ok(()) => Finding::good("port", format!("{port} is free")),
-            Err(BindError::InUse { owner: Some(owner), .. }) if owner.name == "bivouac" => {
-                runs = true;
-                Finding::good("port", format!("{port} is served by {owner}"))
-            }
-            Err(BindError::InUse { owner, .. }) => {
-                let by = owner.map_or_else(|| "somebody".to_owned(), |owner| owner.to_string());
-                Finding::wrong(
-                    "port",
-                    format!("{port} is in use by {by}"),
-                    "stop it, or choose another port or address",
-                )
-            }
-            Err(error @ BindError::Permission { .. }) => Finding::wrong("port", error.to_string(), "ask as root"),
-            Err(error) => Finding::wrong("port", error.to_string(), "correct the address in the site file"),
-        });
-    }
-    if let Some(owner) = port_owner::find(Protocol::Udp, patient.dhcp_port).filter(|owner| owner.name != "bivouac")
-        && !gives
-        && !places.is_empty()
-    {
-        let said = format!("{owner} has port {} and gives the addresses; port 67 is only overheard", patient.dhcp_port);
-        findings.push(Finding::good("port", said));
-    }
-    runs
+/// Whether HTTPS can be spoken, as the server finds out at its start.
+fn certificate(patient: &Patient) -> Option<Finding> {
+    let Https { certificate, key, .. } = patient.https.as_ref()?;
+    let Err(error) = tls::load(certificate, key) else {
+        return Some(Finding::good("https", format!("{} can be used", certificate.display())));
+    };
+    let said = format!("HTTPS cannot be served: {}", Chain(&error));
+    let is_hidden = matches!(&error, TlsError::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied);
+    let fix = "`serve` does not start like this: correct `http.certificate` and `http.key`, or take them out";
+    Some(if is_hidden { Looker::now().refused("https", said, fix) } else { Finding::wrong("https", said, fix) })
 }
 
-fn loaders(patient: &Patient) -> Vec<Finding> {
+/// The loaders, of which some are in the `state` folder.
+fn loaders(patient: &Patient, state: &io::Result<()>) -> Vec<Finding> {
     let loaders = &patient.loaders;
     let mut findings: Vec<Finding> = loaders
         .iter()
         .map(|loader| Finding::good("loader", format!("{} for {}", loader.name, loader.firmware)))
         .collect();
     let add = "`bivouac loaders add FILE` takes one";
-    findings.extend(loaders.refused().iter().map(|refused| Finding::doubtful("loader", refused.to_string(), add)));
+    let is_hidden = state.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+    // Of a folder that is out of reach, no file says anything.
+    let refused = loaders.refused().iter().filter(|refused| !is_hidden || !refused.path.starts_with(&patient.state));
+    findings.extend(refused.map(|refused| Finding::doubtful("loader", refused.to_string(), add)));
     findings.extend(loaders.unmet().iter().map(|unmet| Finding::doubtful("loader", unmet.problem(), add)));
-    if loaders.iter().next().is_none() {
+    if is_hidden {
+        let said = format!("the loaders in {} cannot be seen", patient.state.display());
+        findings.push(Looker::now().refused("loader", said, "let the server read the folder"));
+    } else if loaders.iter().next().is_none() {
         findings.push(Finding::wrong("loader", "there is no loader, so no firmware can boot", add));
     }
     let missing = loaders.missing();
     findings.extend(missing.iter().map(|missing| Finding::doubtful("loader", missing.problem(), missing.remedy())));
     findings
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use super::super::{Verdict, patient};
+    use super::*;
+
+    #[test]
+    fn an_interface_that_is_down_or_without_a_cable_is_wrong() {
+        let place = Place { name: "eth0".to_owned(), index: 1, addresses: Vec::new(), mode: DhcpMode::Proxy };
+        for (flags, carrier, mtu, verdict, said) in [
+            ("0x1003", Some("1"), "1500", Verdict::Good, ""),
+            ("0x1002", None, "1500", Verdict::Wrong, "; it is down"),
+            ("0x1003", Some("0"), "1500", Verdict::Wrong, "; no cable is plugged in"),
+            ("0x1003", Some("1"), "1400", Verdict::Doubtful, "; its MTU is 1400"),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            fs::create_dir(folder.path().join("eth0")).unwrap();
+            let files = [("flags", Some(flags)), ("carrier", carrier), ("mtu", Some(mtu))];
+            for (name, text) in files.into_iter().filter_map(|(name, text)| Some((name, text?))) {
+                fs::write(folder.path().join("eth0").join(name), format!("{text}\n")).unwrap();
+            }
+            let found = card(&place, folder.path());
+            assert_eq!(found.verdict, verdict, "{found:?}");
+            assert!(found.text.ends_with(said), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn loaders_that_cannot_be_seen_are_not_taken_for_none() {
+        let patient = || Patient { loaders: Arc::default(), ..patient() };
+        let none = "there is no loader, so no firmware can boot";
+        let says =
+            |state: io::Result<()>, said: &str| loaders(&patient(), &state).iter().any(|it| it.text.contains(said));
+        assert!(says(Ok(()), none) && says(Err(io::ErrorKind::NotFound.into()), none));
+        let hidden = || Err(io::ErrorKind::PermissionDenied.into());
+        assert!(!says(hidden(), none) && says(hidden(), "cannot be seen"));
+    }
+
+    #[test]
+    fn a_certificate_that_serve_would_refuse_is_wrong() {
+        let folder = tempfile::tempdir().unwrap();
+        let certificate = folder.path().join("cert.pem");
+        let listen = "127.0.0.1:443".parse().unwrap();
+        let https = || Https { listen, certificate: certificate.clone(), key: PathBuf::from("key.pem") };
+        let found = || super::certificate(&Patient { https: Some(https()), ..patient() }).unwrap();
+        let missing = found();
+        assert_eq!(missing.verdict, Verdict::Wrong);
+        assert!(missing.text.contains("cert.pem, which `http.certificate` of the site file names"), "{missing:?}");
+        fs::write(&certificate, "no certificate").unwrap();
+        let empty = found();
+        assert!(empty.verdict == Verdict::Wrong && empty.text.contains("has no certificate"), "{empty:?}");
+        assert_eq!(super::certificate(&patient()), None);
+    }
 }

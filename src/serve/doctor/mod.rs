@@ -8,6 +8,7 @@ mod boot_server;
 mod computer;
 mod frames;
 mod network;
+mod ports;
 mod reach;
 pub mod replay;
 mod state;
