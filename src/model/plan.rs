@@ -76,6 +76,15 @@ impl Assignments {
         (!is_known).then_some(self.unknown)
     }
 
+    /// Whether a machine that boots from `mac` is to be left alone: nobody said anything of it, and such machines are
+    /// ignored. `machine` is who it said it is when it last booted, if it ever did.
+    #[must_use]
+    pub fn ignores(&self, mac: Mac, machine: Option<&Identity>, ledger: &Ledger) -> bool {
+        let named = machine.map_or(mac, |machine| self.named(mac, machine));
+        let kept = machine.map_or(mac, |machine| machine.mac);
+        self.unknown(&named, &kept.into(), ledger) == Some(UnknownPolicy::Ignore)
+    }
+
     /// The address under which the site file names a machine that boots from `mac`: that one, or else the first of its
     /// other cards that is named, or the address under which the machine is kept; that one when none is (netboot.md,
     /// C13).

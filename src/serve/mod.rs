@@ -62,7 +62,7 @@ use crate::fleet::{Fleet, Seen, Sighting};
 use crate::mirror::Mirror;
 use crate::model::alpine::Arch;
 use crate::model::boot::Step;
-use crate::model::identity::{Hardware, Identity, Relay};
+use crate::model::identity::{Hardware, Relay};
 use crate::model::ledger::Ledger;
 use crate::model::mac::Mac;
 use crate::model::manifest::BundleId;
@@ -314,14 +314,12 @@ impl Observer for App {
 
     fn is_ignored(&self, mac: &Mac) -> bool {
         let rules = self.rules();
-        let assignments = &rules.assignments;
-        if assignments.unknown != UnknownPolicy::Ignore {
+        // Nobody has to be looked for where none is.
+        if rules.assignments.unknown != UnknownPolicy::Ignore {
             return false;
         }
-        let machine = self.fleet.machine_with(mac).unwrap_or_else(|| Identity::of(*mac).into());
-        let named = assignments.named(*mac, &machine);
-        let unknown = assignments.unknown(&named, &machine.mac.into(), &self.fleet.book().known());
-        unknown == Some(UnknownPolicy::Ignore)
+        let machine = self.fleet.machine_with(mac);
+        rules.assignments.ignores(*mac, machine.as_deref(), &self.fleet.book().known())
     }
 }
 
