@@ -5,8 +5,8 @@ use crate::model::mac::Mac;
 /// Ethernet's number for IPv4.
 pub(super) const IPV4: [u8; 2] = [0x08, 0x00];
 
-/// Those for tags of virtual networks (IEEE 802.1Q and 802.1ad).
-const TAGS: [[u8; 2]; 2] = [[0x81, 0x00], [0x88, 0xa8]];
+/// Those for tags of virtual networks: IEEE 802.1Q and 802.1ad, and the one that switches used before there was the latter.
+const TAGS: [[u8; 2]; 3] = [[0x81, 0x00], [0x88, 0xa8], [0x91, 0x00]];
 
 /// Who hears a frame that is for everybody.
 pub const BROADCAST: Mac = Mac([0xff; 6]);
@@ -60,8 +60,10 @@ mod tests {
 
     #[test]
     fn a_frame_is_read_behind_its_tags() {
-        for kind in [&[8, 0][..], &[0x81, 0, 0, 20, 8, 0], &[0x88, 0xa8, 0, 1, 0x81, 0, 0, 20, 8, 0]] {
-            let bytes = [&ADDRESSES[..], kind, b"packet"].concat();
+        let tags: [&[u8]; 3] =
+            [&[0x81, 0, 0, 20], &[0x88, 0xa8, 0, 1, 0x81, 0, 0, 20], &[0x91, 0, 0, 1, 0x81, 0, 0, 20]];
+        for kind in std::iter::once(vec![8, 0]).chain(tags.map(|tags| [tags, &[8, 0]].concat())) {
+            let bytes = [&ADDRESSES[..], &kind, b"packet"].concat();
             let frame = Frame::read(&bytes).unwrap();
             assert_eq!(frame.destination.to_string(), "52:54:00:01:02:03");
             assert_eq!(frame.source.to_string(), "52:55:0a:00:02:02");
