@@ -9,7 +9,7 @@ const IP_HEADER: usize = 20;
 const UDP_HEADER: usize = 8;
 
 /// IANA "Assigned Internet Protocol Numbers".
-const UDP: u8 = 17;
+pub(super) const UDP: u8 = 17;
 
 /// How many routers a datagram may pass.
 const TIME_TO_LIVE: u8 = 64;
@@ -34,9 +34,7 @@ impl<'a> Datagram<'a> {
         let first = *packet.first()?;
         let header = usize::from(first & 15) * 4;
         let total = usize::from(number(packet, 2)?);
-        // More fragments follow, or this is not the first.
-        let is_fragment = number(packet, 6)? & 0x3fff != 0;
-        if first >> 4 != 4 || header < IP_HEADER || is_fragment || *packet.get(9)? != UDP {
+        if first >> 4 != 4 || header < IP_HEADER || is_fragment(packet)? || *packet.get(9)? != UDP {
             return None;
         }
         let udp = packet.get(header..total)?;
@@ -96,7 +94,12 @@ impl<'a> Datagram<'a> {
     }
 }
 
-fn number(bytes: &[u8], at: usize) -> Option<u16> {
+/// Whether more fragments of an IPv4 packet follow, or this is not the first.
+pub(super) fn is_fragment(packet: &[u8]) -> Option<bool> {
+    Some(number(packet, 6)? & 0x3fff != 0)
+}
+
+pub(super) fn number(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 

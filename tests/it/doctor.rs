@@ -199,3 +199,130 @@ fn a_capture_is_answered_packet_by_packet() {
     let ran = site.run(&["doctor", "--replay", "loaders"]);
     assert!(ran.code == Some(2) && ran.err.contains("loaders is a folder; name a capture in it"), "{}", ran.err);
 }
+
+/// A real DISCOVER, and its machine.
+fn discover() -> Packet {
+    let digits: Vec<u8> = OVMF.bytes().filter(u8::is_ascii_hexdigit).collect();
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    Packet::decode(&digits.chunks(2).map(byte).collect::<Vec<u8>>()).unwrap()
+}
+
+/// A capture of the newer kind. An interface is its link type and name, a packet the number of its interface and itself.
+fn pcapng(interfaces: &[(u16, &str)], packets: &[(u32, &[u8])]) -> Vec<u8> {
+    let padded = |bytes: &[u8]| [bytes, &vec![0; bytes.len().next_multiple_of(4) - bytes.len()]].concat();
+    let block = |kind: u32, body: &[u8]| {
+        let (body, length) = (padded(body), u32::try_from(body.len().next_multiple_of(4) + 12).unwrap().to_le_bytes());
+        [&kind.to_le_bytes()[..], &length, &body, &length].concat()
+    };
+    let mut bytes = block(0x0a0d_0d0a, &[&0x1a2b_3c4d_u32.to_le_bytes()[..], &[1, 0, 0, 0], &[0xff; 8]].concat());
+    for (link, name) in interfaces {
+        let length = u16::try_from(name.len()).unwrap().to_le_bytes();
+        let name = [&[2, 0][..], &length, &padded(name.as_bytes())].concat();
+        bytes.extend(block(1, &[&link.to_le_bytes()[..], &[0; 6], &name, &[0; 4]].concat()));
+    }
+    for (interface, packet) in packets {
+        let length = u32::try_from(packet.len()).unwrap().to_le_bytes();
+        bytes.extend(block(6, &[&interface.to_le_bytes()[..], &[0; 8], &length, &length, packet].concat()));
+    }
+    bytes
+}
+
+/// A packet of IPv4 to everybody, on port 67.
+fn to_all(packet: &Packet) -> Vec<u8> {
+    let payload = packet.encode(1472);
+    let (source, destination) = ("0.0.0.0:68".parse().unwrap(), "255.255.255.255:67".parse().unwrap());
+    Datagram { source, destination, payload: &payload }.write().unwrap()
+}
+
+/// Answers a capture for the site file `site.toml`.
+fn replayed(site: &Site, capture: &[u8], more: &[&str]) -> Ran {
+    std::fs::create_dir_all(site.path("loaders")).unwrap();
+    std::fs::write(site.path("boot.pcapng"), capture).unwrap();
+    let asked = ["doctor", "--replay", "boot.pcapng", "--loaders", "loaders", "--advertise", "http://10.0.0.1"];
+    let ran = site.run(&[&asked, more].concat());
+    assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
+    ran
+}
+
+#[test]
+fn a_capture_says_what_of_it_is_not_shown_and_what_to_do() {
+    let site = Site::new();
+    let whole = to_all(&discover());
+    let mut fragment = whole.clone();
+    fragment[6] = 0x20;
+    let packets: [(u32, &[u8]); 5] = [(1, &whole), (1, &whole[..96]), (1, &fragment), (1, &[0x60; 40]), (0, &[1, 2])];
+    let capture = pcapng(&[(147, "usb0"), (101, "eth1")], &packets);
+    let ran = replayed(&site, &capture, &[]);
+    assert!(ran.out.contains("DISCOVER, UEFI x86_64 by PXE\n"), "{}", ran.out);
+    for line in [
+        "5 packets; answered as a server at 10.0.0.1 in mode proxy would.",
+        "Not shown: 1 packet of which the end was not captured; capture whole ones, with `tcpdump -s 0`.",
+        "Not shown: 1 packet in fragments, which are not put together; capture nearer to the machine, where they are whole.",
+        "Not shown: 1 packet of something else than IPv4 (ARP or IPv6, for instance), over which nothing boots here.",
+        "Not shown: 1 packet of link type 147, which cannot be read; capture on one Ethernet interface, or on `any` of Linux.",
+    ] {
+        assert!(ran.out.lines().any(|it| it == line), "{line}\n{}", ran.out);
+    }
+    let json = replayed(&site, &capture, &["--json"]);
+    assert_eq!(serde_json::from_str::<Vec<Value>>(&json.out).unwrap().len(), 1);
+    assert!(json.err.contains("note: Not shown: 1 packet of which the end was not captured; "), "{}", json.err);
+}
+
+#[test]
+fn a_capture_without_anything_about_booting_says_how_to_make_another() {
+    let site = Site::new();
+    for capture in [capture(&[]), pcapng(&[], &[]), capture(&[("10.0.0.9:9", "10.0.0.1:53", b"noise")])] {
+        let out = replayed(&site, &capture, &[]).out;
+        let last = out.lines().last().unwrap();
+        assert!(last.starts_with("Nothing in it is about booting; capture with `tcpdump -s 0 -w boot.pcap "), "{out}");
+    }
+}
+
+#[test]
+fn a_server_that_gives_addresses_is_replayed_with_what_it_refuses_and_why() {
+    let site = Site::new();
+    site.write(
+        "site.toml",
+        "[dhcp]\nmode = \"full\"\npool = \"10.0.0.100-10.0.0.199\"\n[dhcp.modes]\neth2 = \"off\"\n",
+    );
+    let discover = discover();
+    let mut wrong = discover.clone();
+    wrong.options.put(53, &[3]);
+    wrong.options.put(50, &[192, 0, 2, 7]);
+    let (first, second) = (to_all(&discover), to_all(&wrong));
+    let capture = pcapng(&[(101, "eth1"), (101, "eth2")], &[(0, &first), (0, &second), (1, &first)]);
+    let out = replayed(&site, &capture, &["--site", "site.toml"]).out;
+    let answers: Vec<&str> = out.lines().filter_map(|line| line.split_once("-> ")).map(|(_, answer)| answer).collect();
+    let offer = "OFFER of the server 10.0.0.1: the address 10.0.0.1";
+    assert!(answers[0].starts_with(offer) && answers[0].contains("no loader for UEFI x86_64"), "{out}");
+    let refused = "NAK of the server 10.0.0.1: no address; to 255.255.255.255:68 \
+                   (192.0.2.7 is in no network in which addresses are given out)";
+    assert_eq!(answers[1..], [refused, "silence: DHCP is off"], "{out}");
+    assert!(out.ends_with("What came by eth2 is answered in mode off, as the site file says.\n"), "{out}");
+    let nameless = self::capture(&[("0.0.0.0:68", "255.255.255.255:67", &discover.encode(1472))]);
+    let out = replayed(&site, &nameless, &["--site", "site.toml"]).out;
+    assert!(
+        out.contains("The site file has modes for single interfaces (eth2: off), and this capture does not "),
+        "{out}"
+    );
+}
+
+#[test]
+fn machines_nobody_knows_are_ignored_in_a_replay_as_they_are_by_the_server() {
+    let site = Site::new();
+    site.write("site.toml", "unknown-policy = \"ignore\"\n");
+    let discover = discover();
+    let capture = pcapng(&[(101, "eth1")], &[(0, &to_all(&discover))]);
+    let out = replayed(&site, &capture, &["--site", "site.toml"]).out;
+    assert!(out.contains("-> silence: nobody knows it, and `unknown-policy` says to ignore such machines\n"), "{out}");
+    assert!(
+        out.contains("There is no fleet database here (state/fleet.sqlite): machines that the site file "),
+        "{out}"
+    );
+    let mac = discover.mac().unwrap().to_string();
+    let labelled = site.run(&["machines", "label", &mac, "room=12"]);
+    assert_eq!(labelled.code, Some(0), "{}", labelled.err);
+    let out = replayed(&site, &capture, &["--site", "site.toml"]).out;
+    assert!(out.contains("-> silence: UEFI x86_64 by PXE: no loader for UEFI x86_64"), "{out}");
+    assert!(!out.contains("There is no fleet database here"), "{out}");
+}
