@@ -1,6 +1,5 @@
 //! `bivouac machines show`: the boots of one machine, step by step.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::{Duration, SystemTime};
 
@@ -158,11 +157,15 @@ fn find<'a>(machines: &'a [Machine], wanted: &str) -> anyhow::Result<&'a Machine
     )
 }
 
-/// The timelines of boots, oldest first.
+/// The timelines of boots: the one of which something was written down last is the last, whatever the clock said when it
+/// began.
 pub(in crate::cli) fn boots(events: Vec<Event>) -> Vec<Timeline> {
-    let mut boots: BTreeMap<SystemTime, Vec<Stage>> = BTreeMap::new();
+    let mut boots: Vec<(SystemTime, Vec<Stage>)> = Vec::new();
     for event in events {
-        boots.entry(event.boot).or_default().push(event.stage);
+        let known = boots.iter().rposition(|(began, _)| *began == event.boot);
+        let (began, mut stages) = known.map_or_else(|| (event.boot, Vec::new()), |place| boots.remove(place));
+        stages.push(event.stage);
+        boots.push((began, stages));
     }
     boots.into_iter().map(|(began, stages)| Timeline::of(began, stages)).collect()
 }
@@ -335,4 +338,25 @@ fn precise(time: SystemTime) -> String {
 /// `1.250 s`.
 fn seconds(duration: Duration) -> String {
     format!("{:.3} s", duration.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 + seconds)
+    }
+
+    fn event(boot: u64, step: Step, seconds: u64) -> Event {
+        let stage = Stage { asked: 1, ..Stage::begin(step, at(seconds)) };
+        Event { mac: Mac([2, 0, 0, 0, 0, 1]), boot: at(boot), stage }
+    }
+
+    #[test]
+    fn the_last_boot_is_the_one_that_was_written_down_last_whatever_the_clock_said() {
+        let events = [event(500, Step::Script, 500), event(7, Step::Discover, 7), event(7, Step::Script, 9)];
+        let began: Vec<SystemTime> = boots(events.into()).iter().map(|boot| boot.began).collect();
+        assert_eq!(began, [at(500), at(7)]);
+    }
 }
