@@ -1,6 +1,6 @@
 //! The fleet in its database: one row for each machine, one for each of its boots, and what happened at each.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -167,6 +167,19 @@ impl Database {
         .map_err(|error| self.failed(error))?;
         let events = rows.iter().map(read_events).collect::<Result<Vec<_>, _>>().map_err(|error| self.failed(error))?;
         Ok(events.into_iter().flatten().collect())
+    }
+
+    /// What each boot of a machine was sent to that was sent to no bundle, by when it began.
+    pub(super) async fn sent_to(&self, mac: &Mac) -> Result<BTreeMap<SystemTime, String>, FleetError> {
+        let rows = sqlx::query(
+            "SELECT started, sent_to FROM sessions WHERE mac = $1 AND sent_to IS NOT NULL AND bundle IS NULL",
+        )
+        .bind(mac.to_string())
+        .fetch_all(&self.engine.pool)
+        .await
+        .map_err(|error| self.failed(error))?;
+        let read = |row: &AnyRow| Ok((moment(row.try_get("started")?), row.try_get("sent_to")?));
+        rows.iter().map(read).collect::<Result<_, _>>().map_err(|error| self.failed(error))
     }
 
     /// The entries of the ledger after the one numbered `after`, in order.

@@ -1,6 +1,8 @@
 //! The fleet as its database has it, for programs besides the server.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::database::Database;
 use super::{Book, Event, FleetError, Machine};
@@ -51,5 +53,13 @@ impl Onlooker {
     /// When the database cannot be read.
     pub async fn events(&self, mac: &Mac, after: i64) -> Result<Vec<(i64, Event)>, FleetError> {
         self.database.events(mac, after).await
+    }
+
+    /// What each boot of a machine was sent to that was sent to no bundle, by when it began.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn sent_to(&self, mac: &Mac) -> Result<BTreeMap<SystemTime, String>, FleetError> {
+        self.database.sent_to(mac).await
     }
 }

@@ -25,6 +25,7 @@ on_both! {
     a_list_of_packages_is_kept_though_its_machine_is_written_again_at_once,
     an_order_stands_until_it_is_done_whatever_the_clock_says,
     the_events_of_a_machine_are_read_in_order_and_the_oldest_go,
+    what_each_boot_was_sent_to_is_read_unless_it_went_on_to_a_bundle,
     steps_that_are_written_together_are_read_one_by_one,
     a_transaction_that_has_to_be_repeated_removes_what_is_old_all_the_same,
     invented_addresses_fill_neither_the_memory_nor_the_queue_nor_delay_anybody,
@@ -224,6 +225,25 @@ async fn the_events_of_a_machine_are_read_in_order_and_the_oldest_go(bed: &Bed) 
     let (last, event) = events.last().unwrap();
     assert_eq!((event.boot, event.stage.step), (start + Duration::from_secs(999), Step::Script));
     assert_eq!(onlooker.events(&identity.mac, *last).await.unwrap(), []);
+}
+
+async fn what_each_boot_was_sent_to_is_read_unless_it_went_on_to_a_bundle(bed: &Bed) {
+    let fleet = Fleet::open(&bed.place).await.unwrap();
+    let identity: Arc<Identity> = Identity::of("52:54:00:00:00:01".parse().unwrap()).into();
+    let at = |seconds: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_181_304 + seconds);
+    // A menu and what was chosen there are one boot each.
+    for (began, sent_to) in [(0, "local disk"), (100, "memtest"), (200, "")] {
+        fleet.reached(identity.mac, &sighting(Step::Discover), at(began));
+        fleet.sent_to(&identity, "menu".to_owned(), at(began + 1));
+        match sent_to {
+            "" => fleet.scripted(&identity, plan(), token(1), None, at(began + 2)),
+            other => fleet.sent_to(&identity, other.to_owned(), at(began + 2)),
+        }
+        fleet.flush().await;
+    }
+    let sent_to = Fleet::look_on(&bed.place).await.unwrap().sent_to(&identity.mac).await.unwrap();
+    let expected = [(at(0), "local disk".to_owned()), (at(100), "memtest".to_owned())];
+    assert_eq!(sent_to, expected.into());
 }
 
 async fn steps_that_are_written_together_are_read_one_by_one(bed: &Bed) {

@@ -92,6 +92,8 @@ pub struct Timeline {
     pub began: SystemTime,
     /// What is known of each step, in the order of steps; steps that were not seen are not there.
     pub stages: Vec<Stage>,
+    /// What the machine was sent to when that is no bundle: its menu, its local disk, an entry of the site's menu.
+    pub sent_to: Option<String>,
 }
 
 /// How a step stands.
@@ -130,7 +132,13 @@ impl Timeline {
                 }
             }
         }
-        Self { began, stages }
+        Self { began, stages, sent_to: None }
+    }
+
+    /// The same boot, of which is known what the machine was sent to when that is no bundle.
+    #[must_use]
+    pub fn and_sent_to(self, sent_to: Option<String>) -> Self {
+        Self { sent_to, ..self }
     }
 
     /// What is known of a step.
@@ -145,9 +153,18 @@ impl Timeline {
         self.stages.iter().rfind(|stage| stage.is_done()).map(|stage| stage.step)
     }
 
-    /// The step that should come next; nothing after the last.
+    /// What the machine was sent to, when its script was the last that it came for: there it loads nothing from here.
+    #[must_use]
+    pub fn elsewhere(&self) -> Option<&str> {
+        self.sent_to.as_deref().filter(|_| self.furthest() == Some(Step::Script))
+    }
+
+    /// The step that should come next; nothing after the last, and nothing for a machine that was sent elsewhere.
     #[must_use]
     pub fn next(&self) -> Option<Step> {
+        if self.elsewhere().is_some() {
+            return None;
+        }
         let furthest = self.furthest();
         Step::ALL.into_iter().find(|step| Some(*step) > furthest)
     }
@@ -171,6 +188,12 @@ impl Timeline {
         } else {
             Standing::Expected
         }
+    }
+
+    /// The step that should have been seen by `now`.
+    #[must_use]
+    pub fn missing(&self, now: SystemTime) -> Option<Step> {
+        self.next().filter(|next| self.standing(*next, now) == Standing::Missing)
     }
 
     /// How long nothing was heard of this boot.
@@ -223,8 +246,8 @@ impl Timeline {
                  tree)"
             }
             Step::Kernel => {
-                "the machine has its script and does not take a kernel: it waits at its menu, was sent to its local \
-                 disk, or was refused; what it was told is in the row of the script"
+                "the machine has its script and does not take a kernel: it was refused, which the row of the script says, \
+                 or iPXE hangs or was switched off before it asked"
             }
             Step::Initramfs | Step::SiteInitrd => {
                 "loading stopped between two files: iPXE hangs or the machine was switched off; it tries again by \
@@ -293,6 +316,20 @@ mod tests {
         let timeline = Timeline::of(at(0), [asked(Step::Ipxe, 0), asked(Step::CheckIn, 30)]);
         assert_eq!(timeline.standing(Step::Loader, at(999)), Standing::Passed);
         assert_eq!((timeline.next(), timeline.diagnosis()), (None, None));
+    }
+
+    #[test]
+    fn a_machine_that_was_sent_elsewhere_misses_nothing_unless_it_goes_on() {
+        let steps = |last| [Step::Ipxe, Step::Script].into_iter().chain(last).map(|step| asked(step, 0));
+        let boot = |last| Timeline::of(at(0), steps(last)).and_sent_to(Some("local disk".to_owned()));
+        let sent = boot(None);
+        assert_eq!((sent.elsewhere(), sent.next(), sent.missing(at(999))), (Some("local disk"), None, None));
+        assert_eq!(sent.standing(Step::Kernel, at(999)), Standing::Ahead);
+        let other = boot(Some(Step::Kernel));
+        assert_eq!((other.elsewhere(), other.missing(at(999))), (None, Some(Step::Initramfs)));
+        // A machine that waits for its approval begins anew, and is not at its script yet.
+        let anew = Timeline::of(at(0), [asked(Step::Offer, 0)]).and_sent_to(Some("inbox".to_owned()));
+        assert_eq!((anew.elsewhere(), anew.missing(at(999))), (None, Some(Step::Loader)));
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Stdio};
+use std::time::{Duration, SystemTime};
 
+use bivouac::fleet::Fleet;
+use bivouac::model::identity::Identity;
 use serde_json::Value;
 
 use crate::support::site::{Serving, Site};
@@ -135,4 +138,25 @@ fn a_machine_nobody_knows_is_an_error_that_says_who_was_meant() {
         assert_eq!(ran.code, Some(2));
         assert!(ran.err.contains(said), "{}", ran.err);
     }
+}
+
+/// Writes down that the machine asked for its script ten minutes ago, and how it was answered.
+fn ten_minutes_ago(site: &Site, answer: impl FnOnce(&Fleet, Identity, SystemTime)) {
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let fleet = Fleet::open(&site.path("state/fleet.sqlite").into()).await.unwrap();
+        answer(&fleet, Identity::of(MAC.parse().unwrap()), SystemTime::now() - Duration::from_secs(600));
+        fleet.flush().await;
+    });
+}
+
+#[test]
+fn a_machine_that_was_sent_to_its_disk_misses_nothing() {
+    let site = Site::new();
+    ten_minutes_ago(&site, |fleet, machine, then| fleet.sent_to(&machine.into(), "local disk".to_owned(), then));
+    let boot = &shown(&site)["boots"][0];
+    assert_eq!(boot["sent_to"], "local disk");
+    assert!(boot["next"].is_null() && boot["missing"].is_null(), "{boot:#}");
+    let text = site.run(&["machines", "show", MAC]).out;
+    assert!(text.ends_with("Sent to: local disk. It loads nothing more from here.\n"), "{text}");
+    assert!(!text.contains("MISSING"), "{text}");
 }

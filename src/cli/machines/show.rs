@@ -46,6 +46,12 @@ pub(super) async fn show(settings: &Settings, asked: &ShowMachineArgs, out: &mut
     if !asked.all {
         boots.drain(..boots.len().saturating_sub(1));
     }
+    let mut sent_to = fleet.sent_to(&mac).await?;
+    let with_place = |boot: Timeline| {
+        let to = sent_to.remove(&boot.began);
+        boot.and_sent_to(to)
+    };
+    let boots: Vec<Timeline> = boots.into_iter().map(with_place).collect();
     let now = SystemTime::now();
     if asked.json {
         let mut value = describe(machine, labels, None);
@@ -68,6 +74,9 @@ pub(super) async fn show(settings: &Settings, asked: &ShowMachineArgs, out: &mut
     for (before_last, boot) in boots.iter().rev().enumerate() {
         writeln!(out, "\nBoot of {}", time(boot.began))?;
         out.write_all(as_table(boot, now).as_bytes())?;
+        if let Some(what) = boot.elsewhere() {
+            writeln!(out, "Sent to: {}. It loads nothing more from here.", plain(what))?;
+        }
         // A boot that another one followed is over.
         match (before_last, missing(boot, now), boot.next()) {
             (0, Some(missing), _) => writeln!(out, "{missing}")?,
@@ -218,17 +227,17 @@ fn what(stage: &Stage, standing: Standing) -> String {
 
 /// Which step is missing, for how long, and what that usually means.
 fn missing(boot: &Timeline, now: SystemTime) -> Option<String> {
-    let next = boot.next()?;
+    let missing = boot.missing(now)?;
     let silence = humantime::format_duration(Duration::from_secs(boot.silence(now).as_secs()));
     let why = boot.diagnosis().unwrap_or_default();
-    (boot.standing(next, now) == Standing::Missing)
-        .then(|| format!("Missing: {next}, and nothing was heard for {silence}. Usually: {why}."))
+    Some(format!("Missing: {missing}, and nothing was heard for {silence}. Usually: {why}."))
 }
 
 fn as_json(boot: &Timeline, now: SystemTime) -> Value {
-    let missing = boot.next().filter(|next| boot.standing(*next, now) == Standing::Missing);
+    let missing = boot.missing(now);
     json!({
         "began": precise(boot.began),
+        "sent_to": boot.elsewhere(),
         "steps": boot.stages.iter().map(stage_json).collect::<Vec<_>>(),
         "next": boot.next(),
         "missing": missing,
