@@ -150,6 +150,29 @@ fn ten_minutes_ago(site: &Site, answer: impl FnOnce(&Fleet, Identity, SystemTime
 }
 
 #[test]
+fn a_step_that_does_not_come_is_missing_also_for_whoever_follows() {
+    let site = Site::new();
+    ten_minutes_ago(&site, |fleet, machine, then| fleet.refused(&machine.into(), "no profile".to_owned(), then));
+    let text = site.run(&["machines", "show", MAC]).out;
+    let kernel = text.lines().find(|line| line.starts_with("kernel ")).unwrap();
+    assert!(kernel.ends_with(" MISSING"), "{text}");
+    let missing = text.lines().last().unwrap();
+    assert!(missing.starts_with("Missing: kernel, and nothing was heard for 10m"), "{text}");
+    assert!(missing.contains(". Usually: the machine has its script and does not take a kernel: "), "{text}");
+    assert_eq!(shown(&site)["boots"][0]["missing"], "kernel");
+
+    let mut command = site.command(&["machines", "show", MAC, "--follow"]);
+    let mut follow = Ended(command.stdout(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(follow.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.next().unwrap().starts_with("Boot of "));
+    assert_eq!(lines.next().unwrap(), "   0.000 s  script       refused: no profile");
+    let followed = lines.next().unwrap();
+    // Some seconds may lie between them.
+    assert_eq!(followed.split(". Usually").nth(1), missing.split(". Usually").nth(1));
+    assert!(followed.starts_with("Missing: kernel, and nothing was heard for 10m"), "{followed}");
+}
+
+#[test]
 fn a_machine_that_was_sent_to_its_disk_misses_nothing() {
     let site = Site::new();
     ten_minutes_ago(&site, |fleet, machine, then| fleet.sent_to(&machine.into(), "local disk".to_owned(), then));

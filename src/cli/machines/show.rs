@@ -1,5 +1,6 @@
 //! `bivouac machines show`: the boots of one machine, step by step.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::{Duration, SystemTime};
 
@@ -260,7 +261,8 @@ fn stage_json(stage: &Stage) -> Value {
     })
 }
 
-/// Shows the last boot's events, and then each new one, for as long as somebody reads them.
+/// Shows the last boot's events, and then each new one, for as long as somebody reads them; and which step is missing, when
+/// nothing was heard for so long that one is.
 async fn follow(
     fleet: &Onlooker,
     place: &DatabasePlace,
@@ -268,13 +270,13 @@ async fn follow(
     as_json: bool,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    let (mut news, mut begun) = (News::of(mac), None);
-    let mut first = news.read(fleet).await?;
-    let current = first.last().map(|event| event.boot);
-    first.retain(|event| Some(event.boot) == current);
-    let mut events = first;
+    let (mut news, mut followed) = (News::of(mac), Followed::default());
+    let mut events = news.read(fleet).await?;
+    let current = events.last().map(|event| event.boot);
+    events.retain(|event| Some(event.boot) == current);
     loop {
         for event in &events {
+            let is_first = followed.take(event);
             if as_json {
                 let mut line = stage_json(&event.stage);
                 if let Some(object) = line.as_object_mut() {
@@ -283,16 +285,62 @@ async fn follow(
                 }
                 writeln!(out, "{line}")?;
             } else {
-                if begun != Some(event.boot) {
+                if is_first {
                     writeln!(out, "Boot of {}", time(event.boot))?;
-                    begun = Some(event.boot);
                 }
                 writeln!(out, "{}", line(event))?;
+            }
+        }
+        let now = SystemTime::now();
+        if followed.is_silent(now) {
+            let sent_to = fleet.sent_to(&mac).await.with_context(|| format!("cannot go on reading {place}"))?;
+            if let Some(boot) = followed.tell(sent_to)
+                && let Some(missing) = missing(boot, now)
+            {
+                if as_json {
+                    let (began, step, why) = (precise(boot.began), boot.missing(now), boot.diagnosis());
+                    writeln!(out, "{}", json!({ "mac": mac, "boot": began, "missing": step, "why": why }))?;
+                } else {
+                    writeln!(out, "{missing}")?;
+                }
             }
         }
         out.flush()?;
         tokio::time::sleep(LOOK_EVERY).await;
         events = news.read(fleet).await.with_context(|| format!("cannot go on reading {place}"))?;
+    }
+}
+
+/// The boot that is followed, and what was said of it.
+#[derive(Debug, Default)]
+struct Followed {
+    boot: Option<Timeline>,
+    /// Whether it was said which step is missing since something was last heard.
+    is_told: bool,
+}
+
+impl Followed {
+    /// Something happened; whether it is the first of a boot.
+    fn take(&mut self, event: &Event) -> bool {
+        self.is_told = false;
+        let known = self.boot.take().filter(|boot| boot.began == event.boot);
+        let is_first = known.is_none();
+        let stages = known.into_iter().flat_map(|boot| boot.stages);
+        self.boot = Some(Timeline::of(event.boot, stages.chain([event.stage.clone()])));
+        is_first
+    }
+
+    /// Whether a step is missing, as far as events tell, of which nothing was said yet.
+    fn is_silent(&self, now: SystemTime) -> bool {
+        !self.is_told && self.boot.as_ref().is_some_and(|boot| boot.missing(now).is_some())
+    }
+
+    /// The boot, of which it is said now how it stands, with what its machine was sent to.
+    fn tell(&mut self, mut sent_to: BTreeMap<SystemTime, String>) -> Option<&Timeline> {
+        self.is_told = true;
+        let boot = self.boot.take()?;
+        let to = sent_to.remove(&boot.began);
+        Some(self.boot.insert(boot.and_sent_to(to)))
     }
 }
 
@@ -367,5 +415,23 @@ mod tests {
         let events = [event(500, Step::Script, 500), event(7, Step::Discover, 7), event(7, Step::Script, 9)];
         let began: Vec<SystemTime> = boots(events.into()).iter().map(|boot| boot.began).collect();
         assert_eq!(began, [at(500), at(7)]);
+    }
+
+    #[test]
+    fn whoever_follows_is_told_once_which_step_is_missing_and_again_after_the_next_silence() {
+        let mut followed = Followed::default();
+        assert!(!followed.is_silent(at(999)), "nothing was heard yet");
+        assert!(followed.take(&event(0, Step::Ipxe, 0)));
+        assert!(!followed.take(&event(0, Step::Script, 5)));
+        assert!(!followed.is_silent(at(65)) && followed.is_silent(at(66)));
+        let boot = followed.tell(BTreeMap::new()).unwrap();
+        let said = missing(boot, at(66)).unwrap();
+        assert!(said.starts_with("Missing: kernel, and nothing was heard for 1m 1s. Usually: the machine "), "{said}");
+        assert!(!followed.is_silent(at(999)));
+        assert!(!followed.take(&event(0, Step::Script, 70)) && followed.is_silent(at(131)));
+        assert!(followed.take(&event(200, Step::Script, 200)), "another boot");
+        assert!(!followed.is_silent(at(260)) && followed.is_silent(at(261)));
+        let sent = followed.tell([(at(200), "local disk".to_owned())].into()).unwrap();
+        assert_eq!(missing(sent, at(261)), None);
     }
 }
