@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use reqwest::Url;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -145,6 +146,9 @@ fn entries(written: Vec<EntryTable>) -> Result<Vec<Entry>, ConfigError> {
         let refused = |value: String, why: &str| {
             Err(ConfigError::Value { key: "menu.entry", value, why: format!("in the entry `{name}`, {why}") })
         };
+        if matches!(name.as_str().parse(), Ok(Choice::LocalDisk | Choice::NetbootXyz)) {
+            return refused(name.to_string(), "this is the name of what every menu has; take another");
+        }
         if !names.insert(name.clone()) {
             return refused(name.to_string(), "this name is there twice; take another");
         }
@@ -184,9 +188,10 @@ fn entries(written: Vec<EntryTable>) -> Result<Vec<Entry>, ConfigError> {
 
 fn is_url(url: &str) -> bool {
     let rest = ["http://", "https://", "tftp://"].iter().find_map(|scheme| url.strip_prefix(scheme));
-    rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
-        && Word::of(url).is_some()
-        && !url.contains("##")
+    let parsed = Url::parse(url).ok();
+    let has_host = parsed.is_some_and(|url| url.host_str().is_some_and(|host| !host.is_empty()));
+    // Parsers of browsers' URLs pass over slashes that are too many, iPXE does not.
+    has_host && rest.is_some_and(|rest| !rest.starts_with('/')) && Word::of(url).is_some() && !url.contains("##")
 }
 
 /// A text that machines show as it is.
@@ -236,6 +241,14 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_is_at_any_host_that_a_url_may_have() {
+        for url in ["http://x/y?z=1", "https://files.example.net:8443", "tftp://10.0.0.1/m", "http://[fd00::1]/m"] {
+            let text = format!("[[menu.entry]]\nname = \"a\"\nchain = \"{url}\"\n");
+            assert!(checked(&text).is_ok(), "{url}");
+        }
+    }
+
+    #[test]
     fn values_nobody_can_mean_are_errors_that_say_what_to_write() {
         for (text, said) in [
             ("[menu]\ntimeout = \"0s\"", "`menu.timeout` cannot be `0s`: write a time from 1s"),
@@ -251,6 +264,14 @@ mod tests {
             ("[[menu.entry]]\nname = \"a\"\nchain = \"http://x/\"\nkernel = \"http://x/\"", "write either"),
             ("[[menu.entry]]\nname = \"a\"\nchain = \"http://x/ || shell\"", "write a URL such as"),
             ("[[menu.entry]]\nname = \"a\"\nchain = \"/etc/passwd\"", "write a URL such as"),
+            ("[[menu.entry]]\nname = \"a\"\nchain = \"http://?\"", "write a URL such as"),
+            ("[[menu.entry]]\nname = \"a\"\nchain = \"http://:80/x\"", "write a URL such as"),
+            ("[[menu.entry]]\nname = \"a\"\nchain = \"tftp://?x\"", "write a URL such as"),
+            ("[[menu.entry]]\nname = \"a\"\nkernel = \"http:///x\"", "write a URL such as"),
+            (
+                "[[menu.entry]]\nname = \"local-disk\"\nchain = \"http://x/y\"",
+                "in the entry `local-disk`, this is the name of what every menu has",
+            ),
             ("[[menu.entry]]\nname = \"a\"\nkernel = \"http://x/\"\nargs = [\"||\"]", "`menu.entry` cannot be `||`"),
             ("[[menu.entry]]\nname = \"a\"\nchain = \"http://x/\"\nargs = [\"b\"]", "go with `kernel`"),
             (
