@@ -88,7 +88,9 @@ pub fn entry(base: &str) -> String {
          iseq ${{card}} {CARDS} || goto card\n\
          :again\n\
          chain --autofree --replace {base}/script?{WHO} ||\n\
-         echo Bivouac: {base} does not answer; asking again in {PAUSE} seconds\n\
+         echo Bivouac: no script from {base}: it does not answer, or, when the line above says HTTP 4xx or input/output \
+         error, it refuses the network card ${{netX/mac}}, which has no address of its own\n\
+         echo Bivouac: asking again in {PAUSE} seconds\n\
          sleep {PAUSE}\n\
          goto again\n"
     )
@@ -143,6 +145,10 @@ mod tests {
         assert!(script.contains("http://10.0.0.1:8080/script?mac=${netX/mac}&uuid=${uuid}&serial="));
         assert!(script.contains("&board=${board-serial:uristring}&asset=${asset:uristring}&maker=${manufacturer:uristring}&product=${product:uristring}&cards="));
         assert!(script.contains("set cards ${cards},${net${card}/mac}\n") && script.contains("&cards=${cards} ||\n"));
+        assert!(
+            script.contains("it refuses the network card ${netX/mac}, which has no address of its own\n"),
+            "{script}"
+        );
         assert!(script.ends_with("goto again\n"));
     }
 
