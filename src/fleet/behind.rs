@@ -377,7 +377,7 @@ mod tests {
         }
         let script = known
             .roster()
-            .answered(&Identity::of(mac(7)).into(), Answer::elsewhere("local disk".to_owned(), now))
+            .answered(&Identity::of(mac(7)).into(), Answer::elsewhere("local disk".to_owned(), None, now))
             .events
             .len();
         assert_eq!(script, 3, "what its firmware did, and its script");

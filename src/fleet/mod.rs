@@ -42,7 +42,8 @@ pub use orders::Order;
 use orders::Standing;
 use roster::MAX_MACHINES;
 pub use roster::{
-    Answer, Change, CheckInError, Listed, MAX_ROUNDS, Machine, Outcome, Reached, Recognised, Roster, Session, Told,
+    Answer, Change, CheckInError, Concern, Listed, MAX_ROUNDS, Machine, Outcome, Reached, Recognised, Roster, Session,
+    Told,
 };
 pub use trouble::Trouble;
 
@@ -324,16 +325,15 @@ impl Fleet {
 
     /// A machine was told to boot `plan` and checks in with `token`. Returns at once: it is on disk long before the machine
     /// has its kernel, and a machine must boot with a dead database too.
-    /// An `alarm` is something wrong that a person should know of although the machine boots.
     pub fn scripted(
         &self,
         identity: &Arc<Identity>,
         plan: Plan<'_>,
         token: Token,
-        alarm: Option<String>,
+        concern: Option<Concern>,
         now: SystemTime,
     ) {
-        self.answered(identity, Answer::boot(plan, token, alarm, now));
+        self.answered(identity, Answer::boot(plan, token, concern, now));
     }
 
     /// A machine asked for a script and may not have one; `why` is what it was shown.
@@ -341,9 +341,10 @@ impl Fleet {
         self.answered(identity, Answer::refusal(why, now));
     }
 
-    /// A machine was sent to something that is no bundle: its menu, its local disk, an entry of the site's menu.
-    pub fn sent_to(&self, identity: &Arc<Identity>, what: String, now: SystemTime) {
-        self.answered(identity, Answer::elsewhere(what, now));
+    /// A machine was sent to something that is no bundle: its menu, its local disk, an entry of the site's menu; `trouble`
+    /// is what went wrong before, if anything did.
+    pub fn sent_to(&self, identity: &Arc<Identity>, what: String, trouble: Option<String>, now: SystemTime) {
+        self.answered(identity, Answer::elsewhere(what, trouble, now));
     }
 
     fn answered(&self, identity: &Arc<Identity>, answer: Answer) {

@@ -161,6 +161,15 @@ pub struct Answer {
     remark: String,
 }
 
+/// What a person should know of a machine that boots although something is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Concern {
+    /// It boots something else than it was to; coming up does not take that away.
+    Lasting(String),
+    /// Something went wrong before; coming up shows that it is over.
+    UntilUp(String),
+}
+
 /// A machine that changed, and one that had to be forgotten for it.
 #[derive(Debug, PartialEq)]
 pub struct Change<'a> {
@@ -170,6 +179,15 @@ pub struct Change<'a> {
     pub forgotten: Option<Mac>,
     /// What is to be written down.
     pub events: Vec<Event>,
+}
+
+impl Concern {
+    /// What it is, for people.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        let (Self::Lasting(text) | Self::UntilUp(text)) = self;
+        text
+    }
 }
 
 impl Roster {
@@ -357,22 +375,34 @@ impl Roster {
 }
 
 impl Answer {
-    /// To boot `plan`, and to check in with `token`. An `alarm` is something wrong with its boot although it is told to go
-    /// on; a check-in does not take that away.
+    /// To boot `plan`, and to check in with `token`.
     #[must_use]
-    pub fn boot(plan: Plan<'_>, token: Token, alarm: Option<String>, now: SystemTime) -> Self {
+    pub fn boot(plan: Plan<'_>, token: Token, concern: Option<Concern>, now: SystemTime) -> Self {
         let told = (plan.profile, plan.published.release, plan.published.bundle);
         let remark = format!("{} release {}, bundle {}", told.0, told.1, told.2.short());
+        let (alarm, trouble) = match concern {
+            Some(Concern::Lasting(text)) => (Some(text), None),
+            Some(Concern::UntilUp(text)) => (None, Some(text)),
+            None => (None, None),
+        };
         let problems = alarm.iter().cloned().collect();
         let (token, told, session) = (Some(token), Some(told), Session::begin(Step::Script, now));
-        Self { session: Session { token, told, problems, alarm, ..session }, remark }
+        Self { session: Session { token, told, problems, alarm, ..session }, remark }.after(trouble)
     }
 
-    /// To go to something that is no bundle.
+    /// To go to something that is no bundle; `trouble` is what went wrong before, if anything did.
     #[must_use]
-    pub fn elsewhere(what: String, now: SystemTime) -> Self {
+    pub fn elsewhere(what: String, trouble: Option<String>, now: SystemTime) -> Self {
         let session = Session { sent_to: Some(what.clone()), ..Session::begin(Step::Script, now) };
-        Self { session, remark: what }
+        Self { session, remark: what }.after(trouble)
+    }
+
+    fn after(mut self, trouble: Option<String>) -> Self {
+        if let Some(trouble) = trouble {
+            self.remark = format!("{}; {trouble}", self.remark);
+            self.session.problems.push(trouble);
+        }
+        self
     }
 
     /// That it may not boot; `why` is what it was shown.

@@ -51,7 +51,8 @@ async fn what_was_said_is_there_when_the_database_is_opened_again(bed: &Bed) {
     let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_181_304_123);
     let fleet = Fleet::open(&bed.place).await.unwrap();
     fleet.reached(identity.mac, &sighting(Step::Discover), now);
-    fleet.scripted(&identity, plan(), token(1), Some("a template failed".to_owned()), now);
+    let concern = Concern::Lasting("a template failed".to_owned());
+    fleet.scripted(&identity, plan(), token(1), Some(concern), now);
     fleet.reached(identity.mac, &sighting(Step::Kernel), now);
     fleet.flush().await;
     let machines = Fleet::read(&bed.place).await.unwrap();
@@ -234,10 +235,10 @@ async fn what_each_boot_was_sent_to_is_read_unless_it_went_on_to_a_bundle(bed: &
     // A menu and what was chosen there are one boot each.
     for (began, sent_to) in [(0, "local disk"), (100, "memtest"), (200, "")] {
         fleet.reached(identity.mac, &sighting(Step::Discover), at(began));
-        fleet.sent_to(&identity, "menu".to_owned(), at(began + 1));
+        fleet.sent_to(&identity, "menu".to_owned(), None, at(began + 1));
         match sent_to {
             "" => fleet.scripted(&identity, plan(), token(1), None, at(began + 2)),
-            other => fleet.sent_to(&identity, other.to_owned(), at(began + 2)),
+            other => fleet.sent_to(&identity, other.to_owned(), None, at(began + 2)),
         }
         fleet.flush().await;
     }

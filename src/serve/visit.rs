@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 use super::own_files::Told;
 use super::rules::Rules;
 use super::{App, tokens};
-use crate::fleet::{SERVER, Told as Good, Visitor};
+use crate::fleet::{Concern, SERVER, Told as Good, Visitor};
 use crate::model::boot_guard::Attempts;
 use crate::model::digest::Digest;
 use crate::model::identity::Identity;
@@ -95,7 +95,7 @@ impl App {
             Some(UnknownPolicy::LocalDisk) => Policy::LocalDisk,
             Some(UnknownPolicy::Inbox) => return self.inbox(visit),
             Some(UnknownPolicy::Ignore) => {
-                self.send(visit, "nothing");
+                self.send(visit, "nothing", None);
                 return Ok(script::nothing());
             }
         };
@@ -103,9 +103,7 @@ impl App {
         if !choice.is_empty() {
             return Box::pin(self.chosen(visit, choice, policy)).await;
         }
-        if let Ok(failed) = failed.parse::<BundleId>()
-            && policy != Policy::LocalDisk
-        {
+        if let Ok(failed) = failed.parse::<BundleId>() {
             return Box::pin(self.fall_back(visit, &failed, policy)).await;
         }
         match policy {
@@ -113,8 +111,8 @@ impl App {
                 let plan = self.plan(visit).await?;
                 self.boot_guarded(visit, plan).await
             }
-            Policy::LocalDisk => Ok(self.local_disk(visit)),
-            Policy::Ask => Box::pin(self.menu(visit)).await,
+            Policy::LocalDisk => Ok(self.local_disk(visit, None)),
+            Policy::Ask => Box::pin(self.menu(visit, None)).await,
         }
     }
 
@@ -124,26 +122,27 @@ impl App {
             Some(code) => code,
             None => new_code().map_err(|_| "the server has no random numbers, see its log".to_owned())?,
         };
-        self.send_as(visit, "inbox", code.sent_to());
+        self.send_as(visit, "inbox", code.sent_to(), None);
         let text = format!(
             "this machine is not known here. Its code is {code}. It boots once somebody runs: bivouac machines approve {code}"
         );
         Ok(script::notice(visit.base, &text))
     }
 
-    fn local_disk(&self, visit: &Visit<'_>) -> String {
-        self.send(visit, "local disk");
+    fn local_disk(&self, visit: &Visit<'_>, trouble: Option<String>) -> String {
+        self.send(visit, "local disk", trouble);
         script::local_disk(disk_boot(&visit.rules.disk_rules, &visit.named, visit.platform()))
     }
 
-    fn send(&self, visit: &Visit<'_>, what: &str) {
-        self.send_as(visit, what, what.to_owned());
+    /// A machine is sent to what is no bundle; `trouble` is what went wrong before.
+    fn send(&self, visit: &Visit<'_>, what: &str, trouble: Option<String>) {
+        self.send_as(visit, what, what.to_owned(), trouble);
     }
 
     /// The same, where the fleet is told more than the log, which has no pairing code.
-    fn send_as(&self, visit: &Visit<'_>, what: &str, told: String) {
+    fn send_as(&self, visit: &Visit<'_>, what: &str, told: String, trouble: Option<String>) {
         info!(mac = %visit.machine.mac, what, "script");
-        self.fleet.sent_to(visit.machine, told, SystemTime::now());
+        self.fleet.sent_to(visit.machine, told, trouble, SystemTime::now());
     }
 
     /// What somebody chose, if the machine may choose that.
@@ -163,22 +162,23 @@ impl App {
                 let plan = run(visit.machine, profile, Cow::Owned(published)).map_err(said)?;
                 self.boot(visit, plan, None).await
             }
-            Choice::LocalDisk if visit.rules.menu.local_disk => Ok(self.local_disk(visit)),
+            Choice::LocalDisk if visit.rules.menu.local_disk => Ok(self.local_disk(visit, None)),
             Choice::NetbootXyz if visit.rules.menu.netboot_xyz => {
-                self.send(visit, "netboot.xyz");
+                self.send(visit, "netboot.xyz", None);
                 Ok(script::netboot_xyz(visit.base))
             }
             Choice::Entry(name) => {
                 let entry = visit.rules.menu.entry(&name).ok_or_else(refused)?;
-                self.send(visit, entry.name.as_str());
+                self.send(visit, entry.name.as_str(), None);
                 script::entry_of_site(visit.base, entry).ok_or_else(refused)
             }
             Choice::Channel(..) | Choice::Release(..) | Choice::LocalDisk | Choice::NetbootXyz => Err(refused()),
         }
     }
 
-    /// The menu: what channels of the offered profiles point at, the releases before, and the rest.
-    async fn menu(self: &Arc<Self>, visit: &Visit<'_>) -> Result<String, String> {
+    /// The menu: what channels of the offered profiles point at, the releases before, and the rest. `trouble` is what went
+    /// wrong before.
+    async fn menu(self: &Arc<Self>, visit: &Visit<'_>, trouble: Option<String>) -> Result<String, String> {
         let offered = |profile: &ProfileName| visit.rules.menu.offers(profile);
         let runs = |published: &Published| visit.machine.may_run(published.manifest.alpine.arch.as_str());
         let current: Vec<_> =
@@ -202,7 +202,7 @@ impl App {
         let Some(default) = wanted.or_else(|| items.first().map(|(choice, _)| choice.clone())) else {
             return Err("the menu of this site has nothing for this machine".to_owned());
         };
-        self.send(visit, "menu");
+        self.send(visit, "menu", trouble);
         let offer = Offer { title: visit.rules.menu.title.clone(), items, default, timeout: visit.rules.menu.timeout };
         Ok(script::menu(visit.base, &offer))
     }
@@ -247,7 +247,7 @@ impl App {
     }
 
     /// The last bundle known to be good, for a machine that cannot load `failed`; what it would boot anyway when there is
-    /// none.
+    /// none. Either way a person can see what happened.
     async fn fall_back(
         self: &Arc<Self>,
         visit: &Visit<'_>,
@@ -256,24 +256,31 @@ impl App {
     ) -> Result<String, String> {
         let mac = visit.machine.mac;
         warn!(%mac, bundle = %failed.short(), "a machine cannot load its bundle");
+        let trouble = format!("bundle {} could not be loaded", failed.short());
+        if policy == Policy::LocalDisk {
+            return Ok(self.local_disk(visit, Some(trouble)));
+        }
         let plan = match self.plan(visit).await {
             Ok(plan) if plan.published.bundle == *failed => plan,
             // Somebody chose it from the menu, or there is a new release.
-            _ if policy == Policy::Ask => return self.menu(visit).await,
-            Ok(plan) => return self.boot(visit, plan, None).await,
+            _ if policy == Policy::Ask => return self.menu(visit, Some(trouble)).await,
+            Ok(plan) => return self.boot(visit, plan, Some(Concern::UntilUp(trouble))).await,
             Err(refusal) => return Err(refusal),
         };
+        let failed_release = plan.published.release;
+        let again = || {
+            Concern::UntilUp(format!("release {failed_release} could not be loaded, and no other is known to be good"))
+        };
         let Some((profile, release, bundle)) = self.fleet.last_good(&mac, &plan.profile, failed) else {
-            return self.boot(visit, plan, None).await;
+            return self.boot(visit, plan, Some(again())).await;
         };
         let Ok(manifest) = self.bundles.manifest(&self.store, bundle).await else {
-            return self.boot(visit, plan, None).await;
+            return self.boot(visit, plan, Some(again())).await;
         };
-        let failed_release = plan.published.release;
         let published = Cow::Owned(Published { release, bundle, manifest });
         let good = run(visit.machine, profile, published).map_err(said)?;
         let alarm = format!("release {failed_release} cannot be loaded; it boots release {release} again");
-        self.boot(visit, good, Some(alarm)).await
+        self.boot(visit, good, Some(Concern::Lasting(alarm))).await
     }
 
     /// What a machine boots that nobody chooses for.
@@ -330,7 +337,7 @@ impl App {
         self.note(Fact::Alarm { machine: visit.id.clone(), text: alarm.clone() });
         let published = Cow::Owned(Published { release, bundle, manifest });
         let good = run(visit.machine, profile, published).map_err(said)?;
-        self.boot(visit, good, Some(alarm)).await
+        self.boot(visit, good, Some(Concern::Lasting(alarm))).await
     }
 
     /// Writes a fact down, without waiting for that.
@@ -344,16 +351,16 @@ impl App {
         });
     }
 
-    /// The script that boots a bundle; `alarm` is what a person should know of it.
-    async fn boot(&self, visit: &Visit<'_>, plan: Plan<'_>, alarm: Option<String>) -> Result<String, String> {
+    /// The script that boots a bundle; `concern` is what a person should know of it.
+    async fn boot(&self, visit: &Visit<'_>, plan: Plan<'_>, concern: Option<Concern>) -> Result<String, String> {
         let mac = visit.machine.mac;
-        let Told { plan, own_files, alarm: also } = self.own_files(visit, plan).await?;
-        let alarm = match (alarm, also) {
-            (Some(first), Some(second)) => Some(format!("{first}; {second}")),
-            (first, second) => first.or(second),
+        let Told { plan, own_files, alarm } = self.own_files(visit, plan).await?;
+        let concern = match (concern, alarm) {
+            (Some(concern), Some(alarm)) => Some(Concern::Lasting(format!("{}; {alarm}", concern.text()))),
+            (concern, alarm) => concern.or(alarm.map(Concern::Lasting)),
         };
-        if let Some(alarm) = &alarm {
-            warn!(%mac, bundle = %plan.published.bundle.short(), "{alarm}");
+        if let Some(concern) = &concern {
+            warn!(%mac, bundle = %plan.published.bundle.short(), "{}", concern.text());
         }
         let Ok(token) = tokens::next() else {
             error!(%mac, "the system gives no random numbers, so no machine can be given a token");
@@ -362,7 +369,7 @@ impl App {
         let text = self.script(visit.base, &plan, token, own_files.as_ref()).await?;
         let Published { release, bundle, .. } = plan.published.as_ref();
         info!(%mac, profile = %plan.profile, release, bundle = %bundle.short(), "script");
-        self.fleet.scripted(visit.machine, plan, token, alarm, SystemTime::now());
+        self.fleet.scripted(visit.machine, plan, token, concern, SystemTime::now());
         Ok(text)
     }
 

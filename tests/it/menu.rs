@@ -27,6 +27,12 @@ fn bundle(script: &str) -> &str {
     line.split("/b/").nth(1).unwrap().split('/').next().unwrap()
 }
 
+fn run(site: &Site, arguments: &[&str]) -> String {
+    let ran = site.run(arguments);
+    assert_eq!(ran.code, Some(0), "{arguments:?}: {}", ran.err);
+    ran.out
+}
+
 /// Publishes another release of `hello`.
 fn publish_again(site: &Site) {
     site.write("profiles/hello/root/etc/issue", "the second\n");
@@ -71,6 +77,26 @@ fn a_menu_offers_profiles_releases_and_what_the_site_adds() {
         (machine(&site)["state"].as_str(), machine(&site)["sent_to"].as_str()),
         (Some("sent"), Some("netboot.xyz"))
     );
+}
+
+#[test]
+fn a_machine_that_cannot_load_the_only_bundle_there_is_shows_it() {
+    let site = Site::published();
+    let server = serve(&site, "");
+    let first = script(&server, "");
+    let again = script(&server, &format!("&failed={}", bundle(&first)));
+    assert_eq!(bundle(&again), bundle(&first));
+    server.stop();
+    let why = "release 1 could not be loaded, and no other is known to be good";
+    assert!(run(&site, &["machines"]).contains(why));
+    assert!(run(&site, &["machines", "show", MAC]).contains(&format!("; {why}")), "in the row of the script");
+    let server = serve(&site, "");
+    let token = again.split("/check-in/").nth(1).unwrap().split(' ').next().unwrap();
+    let manifest = serde_json::from_str(&run(&site, &["show", "hello", "--json"])).unwrap();
+    let answer = server.post(&format!("/check-in/{token}"), &report(&manifest, bundle(&first)));
+    assert!(answer.contains("\r\n\r\nok\n"), "{answer}");
+    server.stop();
+    assert_eq!(machine(&site)["state"], "up", "it came up with it after all");
 }
 
 #[test]

@@ -175,7 +175,7 @@ fn a_step_that_does_not_come_is_missing_also_for_whoever_follows() {
 #[test]
 fn a_machine_that_was_sent_to_its_disk_misses_nothing() {
     let site = Site::new();
-    ten_minutes_ago(&site, |fleet, machine, then| fleet.sent_to(&machine.into(), "local disk".to_owned(), then));
+    ten_minutes_ago(&site, |fleet, machine, then| fleet.sent_to(&machine.into(), "local disk".to_owned(), None, then));
     let boot = &shown(&site)["boots"][0];
     assert_eq!(boot["sent_to"], "local disk");
     assert!(boot["next"].is_null() && boot["missing"].is_null(), "{boot:#}");

@@ -218,7 +218,7 @@ mod tests {
         let sighting = Sighting { step: Step::Discover, seen: Seen::ByMac, sent: None, remark: String::new() };
         roster.reached(identity.mac, &sighting, at(seconds));
         let Recognised { identity, alarm, .. } = roster.recognise(identity, PATIENCE, at(seconds + 1));
-        roster.answered(&identity, Answer::elsewhere("local disk".to_owned(), at(seconds + 2)));
+        roster.answered(&identity, Answer::elsewhere("local disk".to_owned(), None, at(seconds + 2)));
         (identity.mac, alarm)
     }
 

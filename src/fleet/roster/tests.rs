@@ -94,13 +94,30 @@ fn a_machine_that_was_refused_is_remembered_with_the_reason() {
 }
 
 #[test]
+fn what_went_wrong_before_is_a_problem_until_the_machine_comes_up_and_something_else_than_it_was_to_boot_stays_one() {
+    let identity: Arc<Identity> = Identity::of(MAC.parse().unwrap()).into();
+    let mut roster = Roster::default();
+    let mut problems = |concern: Concern, number| {
+        let told = roster.answered(&identity, Answer::boot(plan(), token(number), Some(concern), at(number)));
+        let (before, remark) = (told.machine.session.problems.clone(), told.events[0].stage.remark.clone().unwrap());
+        let (machine, ..) = roster.check_in(token(number), report(), well(), at(number + 30)).unwrap();
+        (before, remark.ends_with("; it failed"), machine.session.problems.clone())
+    };
+    let text = || "it failed".to_owned();
+    assert_eq!(problems(Concern::UntilUp(text()), 1), (vec![text()], true, Vec::new()));
+    assert_eq!(problems(Concern::Lasting(text()), 100), (vec![text()], false, vec![text()]));
+    let sent = roster.answered(&identity, Answer::elsewhere("menu".to_owned(), Some(text()), at(200)));
+    assert_eq!(sent.machine.session.problems, [text()]);
+}
+
+#[test]
 fn a_machine_that_comes_back_again_and_again_boots_in_a_circle() {
     let identity: Arc<Identity> = Identity::of(MAC.parse().unwrap()).into();
     let mut roster = Roster::default();
     let circles = |roster: &Roster, seconds| roster.machine(&identity.mac).unwrap().circles(at(seconds));
     let round = |roster: &mut Roster, seconds: u64| {
         roster.reached(identity.mac, &seen(Step::Discover, Seen::ByMac), at(seconds));
-        roster.answered(&identity, Answer::elsewhere("local disk".to_owned(), at(seconds + 1)));
+        roster.answered(&identity, Answer::elsewhere("local disk".to_owned(), None, at(seconds + 1)));
         circles(roster, seconds + 2)
     };
     assert!((0..5).all(|number| !round(&mut roster, number * 10)));
@@ -117,7 +134,7 @@ fn what_was_chosen_from_a_menu_is_part_of_the_same_boot() {
     let identity: Arc<Identity> = Identity::of(MAC.parse().unwrap()).into();
     let mut roster = Roster::default();
     roster.reached(identity.mac, &seen(Step::Ipxe, Seen::ByMac), at(0));
-    roster.answered(&identity, Answer::elsewhere("menu".to_owned(), at(5)));
+    roster.answered(&identity, Answer::elsewhere("menu".to_owned(), None, at(5)));
     let session = &roster.answered(&identity, Answer::boot(plan(), token(1), None, at(15))).machine.session;
     assert_eq!((session.started, session.sent_to.as_deref()), (at(0), None));
 }
@@ -167,7 +184,7 @@ fn invented_addresses_do_not_fill_the_memory() {
     assert!(roster.told(token(1)).is_some());
     roster.answered(&Identity::of(mac(0)).into(), Answer::boot(plan(), token(3), None, at(0)));
     for number in 0..MAX_MACHINES as u64 {
-        let inbox = Answer::elsewhere("inbox, code KXRTMB".to_owned(), at(2));
+        let inbox = Answer::elsewhere("inbox, code KXRTMB".to_owned(), None, at(2));
         roster.answered(&Identity::of(mac(1_000_000 + number)).into(), inbox);
     }
     assert!(roster.told(token(3)).is_some(), "one that came up before and boots again is no invention");

@@ -235,7 +235,10 @@ fn what_a_machine_said_of_its_hardware_counts_for_quirks() {
     let mut machines = Roster::default();
     let hardware = Hardware { manufacturer: Some("ACME".to_owned()), ..Hardware::default() };
     let identity = Identity { hardware, ..Identity::of(discover().mac().unwrap()) };
-    machines.answered(&identity.into(), Answer::elsewhere("local disk".to_owned(), std::time::SystemTime::UNIX_EPOCH));
+    machines.answered(
+        &identity.into(),
+        Answer::elsewhere("local disk".to_owned(), None, std::time::SystemTime::UNIX_EPOCH),
+    );
     let with = |machines| Site { quirks: vec![quirk.clone()], known: Known { machines, ..Known::default() }, ..site() };
     let said = Run::of(with(machines)).dhcp(&discover());
     assert!(said.ends_with("as port 4011 will say; a quirk of the site file has it so)"), "{said}");
