@@ -60,6 +60,11 @@ impl<'a> Visit<'a> {
         Asking { mac: self.machine.mac, id: self.id, named: self.named, good }
     }
 
+    /// Whether somebody said what it is to boot the next time.
+    fn is_to_boot_once(&self) -> bool {
+        self.ledger.record(self.id).is_some_and(|record| record.once.is_some())
+    }
+
     fn platform(&self) -> Option<Platform> {
         self.machine.platform.as_deref().and_then(Platform::of_ipxe)
     }
@@ -99,6 +104,9 @@ impl App {
                 return Ok(script::nothing());
             }
         };
+        // What is to be booted once goes before the menu and the disk (netboot.md, C18). A boot that shows its menu is under
+        // way already.
+        let policy = if choice.is_empty() && visit.is_to_boot_once() { Policy::Boot } else { policy };
         // What few machines ask for is in boxes, so that the future of all others is small.
         if !choice.is_empty() {
             return Box::pin(self.chosen(visit, choice, policy)).await;
@@ -287,7 +295,7 @@ impl App {
     async fn plan<'a>(&self, visit: &Visit<'a>) -> Result<Plan<'a>, String> {
         let wanted = decide(&visit.asking(), &visit.rules.assignments, visit.ledger, visit.catalog).map_err(said)?;
         let plan = self.find(visit, wanted).await?;
-        if visit.ledger.record(visit.id).is_some_and(|record| record.once.is_some()) {
+        if visit.is_to_boot_once() {
             self.note(Fact::OnceTaken { machine: visit.id.clone() });
         }
         Ok(plan)

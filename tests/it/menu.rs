@@ -1,6 +1,9 @@
 //! What a machine is sent besides its bundle: menus, its local disk, what somebody chose, and what replaces a bundle that
 //! cannot be loaded.
 
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 
 use crate::support::site::{Serving, Site, report};
@@ -38,6 +41,38 @@ fn publish_again(site: &Site) {
     site.write("profiles/hello/root/etc/issue", "the second\n");
     assert_eq!(site.run(&["build", "hello"]).code, Some(0));
     assert_eq!(site.run(&["publish", "hello"]).code, Some(0));
+}
+
+/// A site with `hello@1` and `other@1`.
+fn with_two_profiles() -> Site {
+    let site = Site::published();
+    site.write(
+        "profiles/other/profile.toml",
+        &std::fs::read_to_string(site.path("profiles/hello/profile.toml")).unwrap(),
+    );
+    run(&site, &["build", "other"]);
+    run(&site, &["publish", "other"]);
+    site
+}
+
+/// The bundle of the newest release of each profile.
+fn bundles(site: &Site) -> BTreeMap<String, String> {
+    let list: Value = serde_json::from_str(&run(site, &["list", "--json"])).unwrap();
+    let text = |release: &Value, key: &str| release[key].as_str().unwrap().to_owned();
+    list.as_array().unwrap().iter().map(|release| (text(release, "profile"), text(release, "bundle"))).collect()
+}
+
+/// Asks for scripts until one has this text, which comes to a running server by itself.
+fn script_with(server: &Serving, text: &str) -> String {
+    let begun = Instant::now();
+    loop {
+        let script = script(server, "");
+        if script.contains(text) {
+            return script;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{text}: {script}");
+        std::thread::yield_now();
+    }
 }
 
 const ASK: &str = "default-policy = \"ask\"\n[menu]\ntitle = \"Room 7\"\ntimeout = \"10s\"\nnetboot-xyz = true\n\
@@ -97,6 +132,36 @@ fn a_machine_that_cannot_load_the_only_bundle_there_is_shows_it() {
     assert!(answer.contains("\r\n\r\nok\n"), "{answer}");
     server.stop();
     assert_eq!(machine(&site)["state"], "up", "it came up with it after all");
+}
+
+#[test]
+fn a_machine_whose_policy_is_to_ask_or_its_disk_boots_once_what_it_was_assigned_once() {
+    for (policy, otherwise) in [("ask", "\nchoose "), ("local-disk", "boots from its local disk")] {
+        let site = Site::published();
+        publish_again(&site);
+        run(&site, &["assign", MAC, "hello@1", "--once"]);
+        let server = serve(&site, &format!("default-policy = \"{policy}\"\n"));
+        assert!(script_of(&server, "52:54:00:00:00:02", "").contains(otherwise), "{policy}");
+        let once = script(&server, "");
+        assert_ne!(bundle(&once), bundles(&site)["hello"], "{policy}");
+        script_with(&server, otherwise);
+        let again = script(&server, &format!("&failed={}", bundle(&once)));
+        assert!(again.contains(otherwise), "{policy}: {again}");
+        server.stop();
+        let told = machine(&site);
+        assert!(told["problems"][0].as_str().unwrap().ends_with(" could not be loaded"), "{policy}: {told:#}");
+        assert!(run(&site, &["events"]).contains(" boots what it was to boot once"), "{policy}");
+    }
+}
+
+#[test]
+fn what_is_chosen_from_a_menu_takes_nothing_from_the_next_boot() {
+    let site = with_two_profiles();
+    run(&site, &["assign", MAC, "other", "--once"]);
+    let server = serve(&site, &format!("default-profile = \"hello\"\n{ASK}"));
+    let chosen = script(&server, "&choice=hello%3Astable");
+    assert_eq!(bundle(&chosen), bundles(&site)["hello"]);
+    assert_eq!(bundle(&script(&server, "")), bundles(&site)["other"]);
 }
 
 #[test]
