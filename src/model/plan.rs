@@ -125,6 +125,12 @@ impl Catalog {
         self.profiles.get(profile)?.get(channel)
     }
 
+    /// A release of a profile, when a channel points at it.
+    #[must_use]
+    pub fn release(&self, profile: &ProfileName, number: u64) -> Option<&Published> {
+        self.profiles.get(profile)?.values().find(|published| published.release == number)
+    }
+
     /// What every channel points at, by profile and channel.
     pub fn all(&self) -> impl Iterator<Item = (&ProfileName, &ChannelName, &Published)> {
         self.profiles

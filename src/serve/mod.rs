@@ -22,6 +22,7 @@ pub mod port_owner;
 mod questions;
 mod rollouts;
 pub mod rules;
+mod store_questions;
 pub mod tftp;
 mod tokens;
 mod udp;
@@ -57,6 +58,7 @@ use self::own_files::OwnFiles;
 use self::port_owner::Protocol;
 use self::questions::Questions;
 use self::rules::{InForce, Rules};
+use self::store_questions::MAX_QUESTIONS;
 use self::tftp::TftpServer;
 use crate::fleet::{Fleet, Seen, Sighting};
 use crate::mirror::Mirror;
@@ -152,6 +154,8 @@ pub struct App {
     catalog: ArcSwap<Catalog>,
     /// Held while the store is read.
     reading: Arc<Semaphore>,
+    /// How many questions of machines the store may be asked at once.
+    questioning: Arc<Semaphore>,
     /// When the store was asked last.
     asked: ArcSwapOption<Instant>,
     bundles: Bundles,
@@ -179,6 +183,7 @@ impl App {
         }
         Ok(Self {
             reading: Arc::new(Semaphore::new(1)),
+            questioning: Arc::new(Semaphore::new(MAX_QUESTIONS)),
             store,
             fleet: Arc::new(fleet),
             rules: options.rules.clone(),

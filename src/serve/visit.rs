@@ -1,5 +1,7 @@
 //! What a machine is sent that asks for its script: its bundle, a menu, its local disk, or what somebody chose.
 
+pub(super) mod menu;
+
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -19,14 +21,13 @@ use crate::model::ledger::{Fact, Ledger};
 use crate::model::mac::Mac;
 use crate::model::machine::MachineId;
 use crate::model::manifest::BundleId;
-use crate::model::menu::{Choice, Menu, Platform, Policy, disk_boot};
+use crate::model::menu::{Platform, Policy, disk_boot};
 use crate::model::name::{ChannelName, ProfileName};
 use crate::model::pairing::{PairingCode, UnknownPolicy};
 use crate::model::plan::{Asking, Catalog, Plan, Published, Refusal, Wanted, decide, follow, run};
 use crate::model::rollout::Release;
-use crate::model::script::{self, Boot, Offer};
+use crate::model::script::{self, Boot};
 use crate::model::token::Token;
-use crate::store::{Store, StoreError};
 
 /// How many scripts are kept in memory: of a few bundles, at each of the addresses of this server.
 const MAX_SCRIPTS: usize = 256;
@@ -153,105 +154,21 @@ impl App {
         self.fleet.sent_to(visit.machine, told, trouble, SystemTime::now());
     }
 
-    /// What somebody chose, if the machine may choose that.
-    async fn chosen(self: &Arc<Self>, visit: &Visit<'_>, text: &str, policy: Policy) -> Result<String, String> {
-        let refused = || said(Refusal::NotOffered(text.chars().take(80).collect()));
-        let choice: Choice = text.parse().map_err(|_| refused())?;
-        if policy != Policy::Ask {
-            return Err(refused());
-        }
-        match choice {
-            Choice::Channel(profile, channel) if visit.rules.menu.offers(&profile) => {
-                let plan = self.follow(visit, &profile, &channel).await?;
-                self.boot_guarded(visit, plan).await
-            }
-            Choice::Release(profile, number) if visit.rules.menu.offers(&profile) => {
-                let published = self.release(&profile, number).await.map_err(|error| error.to_string())?;
-                let plan = run(visit.machine, profile, Cow::Owned(published)).map_err(said)?;
-                self.boot(visit, plan, None).await
-            }
-            Choice::LocalDisk if visit.rules.menu.local_disk => Ok(self.local_disk(visit, None)),
-            Choice::NetbootXyz if visit.rules.menu.netboot_xyz => {
-                self.send(visit, "netboot.xyz", None);
-                Ok(script::netboot_xyz(visit.base))
-            }
-            Choice::Entry(name) => {
-                let entry = visit.rules.menu.entry(&name).ok_or_else(refused)?;
-                self.send(visit, entry.name.as_str(), None);
-                script::entry_of_site(visit.base, entry).ok_or_else(refused)
-            }
-            Choice::Channel(..) | Choice::Release(..) | Choice::LocalDisk | Choice::NetbootXyz => Err(refused()),
-        }
-    }
-
-    /// The menu: what channels of the offered profiles point at, the releases before, and the rest. `trouble` is what went
-    /// wrong before.
-    async fn menu(self: &Arc<Self>, visit: &Visit<'_>, trouble: Option<String>) -> Result<String, String> {
-        let offered = |profile: &ProfileName| visit.rules.menu.offers(profile);
-        let runs = |published: &Published| visit.machine.may_run(published.manifest.alpine.arch.as_str());
-        let current: Vec<_> =
-            visit.catalog.all().filter(|(profile, _, published)| offered(profile) && runs(published)).collect();
-        let mut items: Vec<(Choice, String)> = Vec::new();
-        for (place, &(profile, channel, published)) in current.iter().enumerate() {
-            let choice = Choice::Channel(profile.clone(), channel.clone());
-            items.push((choice, format!("{profile}, channel {channel} (release {})", published.release)));
-            let is_last = current.get(place + 1).is_none_or(|(next, _, _)| *next != profile);
-            if is_last {
-                for number in self.earlier(&visit.rules.menu, profile, published.release).await {
-                    items.push((Choice::Release(profile.clone(), number), format!("{profile}, release {number}")));
-                }
-            }
-        }
-        items.extend(visit.rules.menu.others(visit.platform()));
-        let own =
-            visit.rules.assignments.of(&visit.named).map(|it| Choice::Channel(it.profile.clone(), it.channel.clone()));
-        let is_offered = |choice: &Choice| items.iter().any(|(item, _)| item == choice);
-        let wanted = visit.rules.menu.default.clone().filter(is_offered).or_else(|| own.filter(is_offered));
-        let Some(default) = wanted.or_else(|| items.first().map(|(choice, _)| choice.clone())) else {
-            return Err("the menu of this site has nothing for this machine".to_owned());
-        };
-        self.send(visit, "menu", trouble);
-        let offer = Offer { title: visit.rules.menu.title.clone(), items, default, timeout: visit.rules.menu.timeout };
-        Ok(script::menu(visit.base, &offer))
-    }
-
-    /// The numbers of the releases of a profile before `current`, newest first, as far as the menu offers them; none when
-    /// the store does not answer in time.
-    async fn earlier(&self, menu: &Menu, profile: &ProfileName, current: u64) -> Vec<u64> {
-        if menu.releases == 0 {
-            return Vec::new();
-        }
-        let (most, wanted) = (menu.releases, profile.clone());
-        let read = self.ask_store(move |store| store.releases(&wanted)).await;
-        let releases = read.unwrap_or_else(|problem| {
-            warn!(%problem, %profile, "the releases of a profile cannot be listed; the menu is without them");
-            Vec::new()
-        });
-        let numbers = releases.iter().map(|release| release.number).filter(|number| *number < current);
-        let mut numbers: Vec<u64> = numbers.collect();
-        numbers.sort_unstable_by(|a, b| b.cmp(a));
-        numbers.truncate(most);
-        numbers
-    }
-
-    async fn release(&self, profile: &ProfileName, number: u64) -> Result<Published, StoreError> {
-        let wanted = profile.clone();
-        let release = self.ask_store(move |store| store.release(&wanted, number)).await?;
-        let manifest = self.bundles.manifest(&self.store, release.bundle).await?;
-        Ok(Published { release: release.number, bundle: release.bundle, manifest })
-    }
-
-    pub(super) async fn ask_store<T: Send + 'static>(
+    /// A release of a profile, from memory when a channel points at it.
+    async fn release<'a>(
         &self,
-        question: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let store = self.store.clone();
-        let asked = tokio::task::spawn_blocking(move || question(&store));
-        match asked.await {
-            Ok(answer) => answer,
-            // It is not cancelled, so only a panic makes it fail, and that is a defect.
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        catalog: &'a Catalog,
+        profile: &ProfileName,
+        number: u64,
+    ) -> Result<Cow<'a, Published>, String> {
+        if let Some(published) = catalog.release(profile, number) {
+            return Ok(Cow::Borrowed(published));
         }
+        let wanted = profile.clone();
+        let found = self.ask_in_time(move |store| store.release(&wanted, number)).await;
+        let bundle = found.map_err(|error| error.to_string())?.bundle;
+        let manifest = self.bundles.manifest(&self.store, bundle).await.map_err(|error| error.to_string())?;
+        Ok(Cow::Owned(Published { release: number, bundle, manifest }))
     }
 
     /// The last bundle known to be good, for a machine that cannot load `failed`; what it would boot anyway when there is
@@ -313,19 +230,19 @@ impl App {
     }
 
     /// What a machine shall boot, from the store, if it can run it.
-    async fn find<'a>(&self, visit: &Visit<'_>, wanted: Wanted<'a>) -> Result<Plan<'a>, String> {
+    async fn find<'a>(&self, visit: &Visit<'a>, wanted: Wanted<'a>) -> Result<Plan<'a>, String> {
         let (profile, published) = match wanted {
-            Wanted::Pointed(profile, published) => (profile, Ok(Cow::Borrowed(published))),
+            Wanted::Pointed(profile, published) => (profile, Cow::Borrowed(published)),
             Wanted::Given(profile, Release { number, bundle }) => {
-                let manifest = self.bundles.manifest(&self.store, bundle).await;
-                (profile, manifest.map(|manifest| Cow::Owned(Published { release: number, bundle, manifest })))
+                let manifest = self.bundles.manifest(&self.store, bundle).await.map_err(|error| error.to_string())?;
+                (profile, Cow::Owned(Published { release: number, bundle, manifest }))
             }
             Wanted::Numbered(profile, number) => {
-                let published = self.release(&profile, number).await;
-                (profile, published.map(Cow::Owned))
+                let published = self.release(visit.catalog, &profile, number).await?;
+                (profile, published)
             }
         };
-        run(visit.machine, profile, published.map_err(|error| error.to_string())?).map_err(said)
+        run(visit.machine, profile, published).map_err(said)
     }
 
     /// The script that boots a bundle, unless the machine was given that one too often and did not come up with it: then

@@ -161,6 +161,20 @@ impl Store {
         self.numbers(profile)?.into_iter().map(|number| self.release(profile, number)).collect()
     }
 
+    /// The releases of `profile` before `number`, newest first, each read when its turn comes: one that is damaged hides
+    /// no other.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn releases_before(
+        &self,
+        profile: &ProfileName,
+        number: u64,
+    ) -> Result<impl Iterator<Item = Result<Release, StoreError>>, StoreError> {
+        let numbers = self.numbers(profile)?.into_iter().rev().filter(move |earlier| *earlier < number);
+        Ok(numbers.map(move |number| self.release(profile, number)))
+    }
+
     /// What the site added to a bundle.
     ///
     /// # Errors

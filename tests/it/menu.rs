@@ -38,9 +38,14 @@ fn run(site: &Site, arguments: &[&str]) -> String {
 
 /// Publishes another release of `hello`.
 fn publish_again(site: &Site) {
-    site.write("profiles/hello/root/etc/issue", "the second\n");
-    assert_eq!(site.run(&["build", "hello"]).code, Some(0));
-    assert_eq!(site.run(&["publish", "hello"]).code, Some(0));
+    publish_as(site, "the second");
+}
+
+/// Publishes a release of `hello` that differs from the others by this.
+fn publish_as(site: &Site, text: &str) {
+    site.write("profiles/hello/root/etc/issue", text);
+    run(site, &["build", "hello"]);
+    run(site, &["publish", "hello"]);
 }
 
 /// A site with `hello@1` and `other@1`.
@@ -60,6 +65,12 @@ fn bundles(site: &Site) -> BTreeMap<String, String> {
     let list: Value = serde_json::from_str(&run(site, &["list", "--json"])).unwrap();
     let text = |release: &Value, key: &str| release[key].as_str().unwrap().to_owned();
     list.as_array().unwrap().iter().map(|release| (text(release, "profile"), text(release, "bundle"))).collect()
+}
+
+/// What is to be chosen in a menu, in its order.
+fn items(menu: &str) -> Vec<&str> {
+    let items = menu.lines().filter_map(|line| line.strip_prefix("item ")).filter(|item| !item.starts_with("--gap "));
+    items.map(|item| item.split(' ').next().unwrap()).collect()
 }
 
 /// Asks for scripts until one has this text, which comes to a running server by itself.
@@ -162,6 +173,54 @@ fn what_is_chosen_from_a_menu_takes_nothing_from_the_next_boot() {
     let chosen = script(&server, "&choice=hello%3Astable");
     assert_eq!(bundle(&chosen), bundles(&site)["hello"]);
     assert_eq!(bundle(&script(&server, "")), bundles(&site)["other"]);
+}
+
+#[test]
+fn earlier_releases_are_those_before_the_newest_that_a_channel_has() {
+    let site = Site::published();
+    for text in ["two", "three", "four", "five"] {
+        publish_as(&site, text);
+    }
+    run(&site, &["promote", "hello", "1", "zold"]);
+    let server = serve(&site, ASK);
+    let menu = script(&server, "");
+    assert_eq!(items(&menu)[..5], ["hello:stable", "hello:zold", "hello@4", "hello@3", "hello@2"], "{menu}");
+}
+
+#[test]
+fn a_release_that_cannot_be_read_hides_no_other() {
+    let site = Site::published();
+    for text in ["two", "three"] {
+        publish_as(&site, text);
+    }
+    site.write("state/store/profiles/hello/releases/2.json", "{");
+    let mut server = serve(&site, ASK);
+    let menu = script(&server, "");
+    assert_eq!(items(&menu)[..2], ["hello:stable", "hello@1"], "{menu}");
+    let said = server.wait_for_log("the menu is without it");
+    assert!(said.contains("2.json is damaged"), "{said}");
+}
+
+#[test]
+fn a_store_that_hangs_does_not_keep_a_machine_from_its_menu() {
+    let site = Site::published();
+    publish_again(&site);
+    let record = site.path("state/store/profiles/hello/releases/1.json");
+    let text = std::fs::read_to_string(&record).unwrap();
+    std::fs::remove_file(&record).unwrap();
+    // Whoever reads it waits until somebody writes.
+    nix::unistd::mkfifo(&record, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut server = serve(&site, ASK);
+    let menu = script(&server, "");
+    assert_eq!(items(&menu)[..2], ["hello:stable", "local-disk"], "{menu}");
+    server.wait_for_log("earlier releases cannot be listed");
+    let pipe = site.path("state/store/pipe");
+    std::fs::rename(&record, &pipe).unwrap();
+    std::fs::write(&record, &text).unwrap();
+    // Lets go who still reads.
+    std::fs::write(&pipe, &text).unwrap();
+    let menu = script(&server, "");
+    assert_eq!(items(&menu)[..2], ["hello:stable", "hello@1"], "{menu}");
 }
 
 #[test]
