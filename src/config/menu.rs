@@ -28,7 +28,7 @@ pub struct MenuTable {
     /// How long it waits for somebody, such as `10s`, or `never` when it waits for ever; `30s` when absent.
     pub timeout: Option<String>,
     /// What is chosen when nobody does: a profile, `PROFILE:CHANNEL`, `PROFILE@RELEASE`, the name of an entry,
-    /// `local-disk` or `netboot.xyz`; the profile the machine follows when absent.
+    /// `local-disk` or `netboot.xyz`; what the machine follows when absent, and where it is an entry for other firmware.
     pub default: Option<String>,
     /// The profiles it offers; all that are published when absent.
     pub profiles: Option<Vec<ProfileName>>,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::ledger::Target;
 use crate::model::mac::Mac;
 use crate::model::mac_prefix::MacPrefix;
 use crate::model::name::{BundleRef, ChannelName, Name, NameError, ProfileName};
@@ -119,6 +120,15 @@ impl fmt::Display for Choice {
     }
 }
 
+impl From<Target> for Choice {
+    fn from(target: Target) -> Self {
+        match target {
+            Target::Channel(profile, channel) => Self::Channel(profile, channel),
+            Target::Release(profile, number) => Self::Release(profile, number),
+        }
+    }
+}
+
 impl FromStr for Choice {
     type Err = NameError;
 
@@ -175,7 +185,7 @@ pub struct Menu {
     pub title: String,
     /// How long it waits for somebody; for ever when absent.
     pub timeout: Option<Duration>,
-    /// What is chosen when nobody does; the machine's own profile when absent.
+    /// What is chosen when nobody does; what the machine follows when absent, and where it is an entry for other firmware.
     pub default: Option<Choice>,
     /// The profiles it offers; all that are published when empty.
     pub profiles: Vec<ProfileName>,

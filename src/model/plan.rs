@@ -207,16 +207,22 @@ pub fn decide<'a>(
     ledger: &Ledger,
     catalog: &'a Catalog,
 ) -> Result<Wanted<'a>, Refusal> {
-    let record = ledger.record(asking.id);
-    match record.and_then(|record| record.once.as_ref().or(record.assigned.as_ref())) {
-        Some(Target::Release(profile, number)) => Ok(Wanted::Numbered(profile.clone(), *number)),
-        Some(Target::Channel(profile, channel)) => follow(asking, profile, channel, ledger, catalog),
-        None => {
-            let Assignment { profile, channel } =
-                assignments.of(&asking.named).ok_or(Refusal::Unassigned(asking.mac))?;
-            follow(asking, profile, channel, ledger, catalog)
-        }
+    let once = ledger.record(asking.id).and_then(|record| record.once.clone());
+    match once.or_else(|| followed(asking, assignments, ledger)) {
+        Some(Target::Release(profile, number)) => Ok(Wanted::Numbered(profile, number)),
+        Some(Target::Channel(profile, channel)) => follow(asking, &profile, &channel, ledger, catalog),
+        None => Err(Refusal::Unassigned(asking.mac)),
     }
+}
+
+/// What a machine follows from boot to boot: what it was assigned, or else what the site file says.
+#[must_use]
+pub fn followed(asking: &Asking<'_>, assignments: &Assignments, ledger: &Ledger) -> Option<Target> {
+    let assigned = ledger.record(asking.id).and_then(|record| record.assigned.clone());
+    assigned.or_else(|| {
+        let Assignment { profile, channel } = assignments.of(&asking.named)?;
+        Some(Target::Channel(profile.clone(), channel.clone()))
+    })
 }
 
 /// What a machine boots that follows a channel: what the channel points at, or what its rollout gave the machine; or

@@ -1,6 +1,8 @@
 //! What a machine is sent besides its bundle: menus, its local disk, what somebody chose, and what replaces a bundle that
 //! cannot be loaded.
 
+mod default;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -67,6 +69,13 @@ fn bundles(site: &Site) -> BTreeMap<String, String> {
     list.as_array().unwrap().iter().map(|release| (text(release, "profile"), text(release, "bundle"))).collect()
 }
 
+/// What the menu takes when nobody chooses; nothing when it is asked for anew.
+fn by_itself(menu: &str) -> Option<&str> {
+    let line = menu.lines().find(|line| line.starts_with("choose ")).unwrap_or_else(|| panic!("{menu}"));
+    let (_, default) = line.split_once("--default ").unwrap();
+    Some(default.split(' ').next().unwrap()).filter(|default| *default != "again")
+}
+
 /// What is to be chosen in a menu, in its order.
 fn items(menu: &str) -> Vec<&str> {
     let items = menu.lines().filter_map(|line| line.strip_prefix("item ")).filter(|item| !item.starts_with("--gap "));
@@ -90,6 +99,11 @@ const ASK: &str = "default-policy = \"ask\"\n[menu]\ntitle = \"Room 7\"\ntimeout
                    [[menu.entry]]\nname = \"memtest\"\ntitle = \"Memory test\"\nplatform = \"bios\"\n\
                    kernel = \"http://files.example.net/memtest.bin\"\nargs = [\"onepass\"]\n\
                    [[menu.entry]]\nname = \"shell\"\nplatform = \"efi\"\nchain = \"http://files.example.net/shell.efi\"\n";
+
+/// The same with these lines about the menu.
+fn asking(lines: &str) -> String {
+    ASK.replacen("[menu]\n", &format!("[menu]\n{lines}\n"), 1)
+}
 
 fn serve(site: &Site, text: &str) -> Serving {
     site.serve_as(text, &["--dhcp", "off"])
@@ -210,9 +224,10 @@ fn a_store_that_hangs_does_not_keep_a_machine_from_its_menu() {
     std::fs::remove_file(&record).unwrap();
     // Whoever reads it waits until somebody writes.
     nix::unistd::mkfifo(&record, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let mut server = serve(&site, ASK);
+    let mut server = serve(&site, &asking("default = \"hello@1\""));
     let menu = script(&server, "");
-    assert_eq!(items(&menu)[..2], ["hello:stable", "local-disk"], "{menu}");
+    assert_eq!((by_itself(&menu), items(&menu)[0]), (None, "hello:stable"), "{menu}");
+    assert!(default::said(&menu).contains("the store of this server does not answer"), "{menu}");
     server.wait_for_log("earlier releases cannot be listed");
     let pipe = site.path("state/store/pipe");
     std::fs::rename(&record, &pipe).unwrap();
@@ -220,7 +235,7 @@ fn a_store_that_hangs_does_not_keep_a_machine_from_its_menu() {
     // Lets go who still reads.
     std::fs::write(&pipe, &text).unwrap();
     let menu = script(&server, "");
-    assert_eq!(items(&menu)[..2], ["hello:stable", "hello@1"], "{menu}");
+    assert_eq!((by_itself(&menu), items(&menu)[1]), (Some("hello@1"), "hello@1"), "{menu}");
 }
 
 #[test]

@@ -24,6 +24,9 @@ pub const SITE_INITRD: &str = "site.img";
 /// Seconds between attempts; short enough for a person who waits, long enough for a server that is restarting.
 const PAUSE: u32 = 5;
 
+/// Seconds until a machine asks again that may not boot: somebody has to read why, and to do something about it.
+const NOTICE_PAUSE: u32 = 30;
+
 /// Seconds until a machine that boots in a circle asks again.
 const REST: u32 = 60;
 
@@ -102,7 +105,7 @@ const NO_CARD: &str = "-";
 /// A script that shows `text` on the machine's screen and asks again later: what a machine gets that may not boot.
 #[must_use]
 pub fn notice(base: &str, text: &str) -> String {
-    rest(base, text, 30)
+    rest(base, text, NOTICE_PAUSE)
 }
 
 /// What a machine gets that asks again and again without ever loading anything: a loader that is handed out in a circle,

@@ -1,5 +1,7 @@
-//! The menu of a machine whose policy says `ask`: what it offers, and what comes of a choice.
+//! The menu of a machine whose policy says `ask`: what it offers, what is chosen when nobody chooses, and what comes of a
+//! choice.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -8,9 +10,10 @@ use tracing::warn;
 use super::{Visit, said};
 use crate::model::menu::{Choice, Policy};
 use crate::model::name::{ChannelName, ProfileName};
-use crate::model::plan::{Published, Refusal, run};
+use crate::model::plan::{Published, Refusal, followed, run};
 use crate::model::script::{self, Offer};
-use crate::serve::App;
+use crate::serve::store_questions::QuestionError;
+use crate::serve::{App, STORE_WAIT};
 use crate::store::{Store, StoreError};
 
 /// What a channel of a profile points at.
@@ -22,6 +25,19 @@ impl<'a> Visit<'a> {
         let runs = |published: &Published| self.machine.may_run(published.manifest.alpine.arch.as_str());
         let all = self.catalog.all();
         all.filter(|(profile, _, published)| self.rules.menu.offers(profile) && runs(published)).collect()
+    }
+
+    /// Whether the menu offers this besides profiles.
+    fn is_other(&self, choice: &Choice) -> bool {
+        self.rules.menu.others(self.platform()).iter().any(|(other, _)| other == choice)
+    }
+
+    /// What is to be chosen when nobody chooses: what the site file says, or else what the machine follows. An entry for
+    /// other firmware is not meant for this machine.
+    fn preferred(&self) -> Option<Choice> {
+        let is_meant = |choice: &Choice| !matches!(choice, Choice::Entry(_)) || self.is_other(choice);
+        let followed = || followed(&self.asking(), &self.rules.assignments, self.ledger).map(Choice::from);
+        self.rules.menu.default.clone().filter(is_meant).or_else(followed)
     }
 }
 
@@ -35,21 +51,21 @@ impl App {
     ) -> Result<String, String> {
         let refused = || said(Refusal::NotOffered(text.chars().take(80).collect()));
         let choice: Choice = text.parse().map_err(|_| refused())?;
-        if policy != Policy::Ask {
+        if policy != Policy::Ask || !Self::is_offered(visit, &choice) {
             return Err(refused());
         }
         match choice {
-            Choice::Channel(profile, channel) if visit.rules.menu.offers(&profile) => {
+            Choice::Channel(profile, channel) => {
                 let plan = self.follow(visit, &profile, &channel).await?;
                 self.boot_guarded(visit, plan).await
             }
-            Choice::Release(profile, number) if visit.rules.menu.offers(&profile) => {
+            Choice::Release(profile, number) => {
                 let published = self.release(visit.catalog, &profile, number).await?;
                 let plan = run(visit.machine, profile, published).map_err(said)?;
                 self.boot(visit, plan, None).await
             }
-            Choice::LocalDisk if visit.rules.menu.local_disk => Ok(self.local_disk(visit, None)),
-            Choice::NetbootXyz if visit.rules.menu.netboot_xyz => {
+            Choice::LocalDisk => Ok(self.local_disk(visit, None)),
+            Choice::NetbootXyz => {
                 self.send(visit, "netboot.xyz", None);
                 Ok(script::netboot_xyz(visit.base))
             }
@@ -58,13 +74,27 @@ impl App {
                 self.send(visit, entry.name.as_str(), None);
                 script::entry_of_site(visit.base, entry).ok_or_else(refused)
             }
-            Choice::Channel(..) | Choice::Release(..) | Choice::LocalDisk | Choice::NetbootXyz => Err(refused()),
+        }
+    }
+
+    /// Whether the machine may choose this from its menu.
+    fn is_offered(visit: &Visit<'_>, choice: &Choice) -> bool {
+        let is_preferred = || visit.preferred().as_ref() == Some(choice);
+        match choice {
+            Choice::Channel(profile, _) | Choice::Release(profile, _) => {
+                visit.rules.menu.offers(profile) || is_preferred()
+            }
+            Choice::LocalDisk | Choice::NetbootXyz | Choice::Entry(_) => visit.is_other(choice),
         }
     }
 
     /// The menu: what channels of the offered profiles point at, the releases before, and the rest. `trouble` is what went
     /// wrong before.
-    pub(super) async fn menu(self: &Arc<Self>, visit: &Visit<'_>, trouble: Option<String>) -> Result<String, String> {
+    pub(super) async fn menu(
+        self: &Arc<Self>,
+        visit: &Visit<'_>,
+        mut trouble: Option<String>,
+    ) -> Result<String, String> {
         let menu = &visit.rules.menu;
         let pointed = visit.offered();
         let mut earlier = self.earlier(menu.releases, &pointed).await;
@@ -78,16 +108,61 @@ impl App {
             }
         }
         items.extend(menu.others(visit.platform()));
-        let own =
-            visit.rules.assignments.of(&visit.named).map(|it| Choice::Channel(it.profile.clone(), it.channel.clone()));
-        let is_offered = |choice: &Choice| items.iter().any(|(item, _)| item == choice);
-        let wanted = menu.default.clone().filter(is_offered).or_else(|| own.filter(is_offered));
-        let Some(default) = wanted.or_else(|| items.first().map(|(choice, _)| choice.clone())) else {
-            return Err("the menu of this site has nothing for this machine".to_owned());
+        let default = match visit.preferred() {
+            Some(preferred) => {
+                let found = self.find_default(visit, preferred, &mut items).await;
+                if let Err(why) = &found {
+                    warn!(mac = %visit.machine.mac, %why, "a menu has no default, so nothing boots until somebody chooses");
+                    trouble = Some(trouble.map_or_else(|| why.clone(), |trouble| format!("{trouble}; {why}")));
+                }
+                found
+            }
+            // A site may want that somebody chooses.
+            None => Err(said(Refusal::Unassigned(visit.machine.mac))),
         };
+        if items.is_empty() {
+            let why = default.err().map_or_else(String::new, |why| format!(": {why}"));
+            return Err(format!("the menu of this site has nothing for this machine{why}"));
+        }
         self.send(visit, "menu", trouble);
         let offer = Offer { title: menu.title.clone(), items, default, timeout: menu.timeout };
         Ok(script::menu(visit.base, &offer))
+    }
+
+    /// Makes sure that what is chosen when nobody chooses is among `items`.
+    ///
+    /// # Errors
+    /// When it cannot be had, with a text for the machine's screen.
+    async fn find_default(
+        &self,
+        visit: &Visit<'_>,
+        preferred: Choice,
+        items: &mut Vec<(Choice, String)>,
+    ) -> Result<Choice, String> {
+        if items.iter().any(|(item, _)| *item == preferred) {
+            return Ok(preferred);
+        }
+        let (profile, published, item) = match &preferred {
+            Choice::Channel(profile, channel) => {
+                let published = visit.catalog.published(profile, channel);
+                let missing = || said(Refusal::Unpublished(profile.clone(), channel.clone()));
+                let published = published.ok_or_else(missing)?;
+                (profile, Cow::Borrowed(published), of_channel(profile, channel, published))
+            }
+            Choice::Release(profile, number) => {
+                // Its manifest is in the store too.
+                let found = tokio::time::timeout(STORE_WAIT, self.release(visit.catalog, profile, *number));
+                let published = found.await.unwrap_or_else(|_| Err(QuestionError::Silent.to_string()))?;
+                (profile, published, of_release(profile, *number))
+            }
+            // The site file has none as the default that it does not offer.
+            Choice::LocalDisk | Choice::NetbootXyz | Choice::Entry(_) => {
+                return Err(said(Refusal::NotOffered(preferred.to_string())));
+            }
+        };
+        run(visit.machine, profile.clone(), published).map_err(said)?;
+        items.insert(0, item);
+        Ok(preferred)
     }
 
     /// The numbers of the releases of profiles before the newest one that `pointed` has of each, newest first and no more
