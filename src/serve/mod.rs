@@ -60,6 +60,7 @@ use self::questions::Questions;
 use self::rules::{InForce, Rules};
 use self::store_questions::MAX_QUESTIONS;
 use self::tftp::TftpServer;
+use self::visit::menu::Offered;
 use crate::fleet::{Fleet, Seen, Sighting};
 use crate::mirror::Mirror;
 use crate::model::alpine::Arch;
@@ -164,6 +165,8 @@ pub struct App {
     blobs: Blobs,
     links: Links,
     questions: Questions,
+    /// The earlier releases that are on menus.
+    offered: Offered,
     own_files: OwnFiles,
     mirror: Option<Mirror>,
     /// What clients of DHCP made of its answers.
@@ -195,6 +198,7 @@ impl App {
             blobs: Blobs::default(),
             links: Links::default(),
             questions: Questions::default(),
+            offered: Offered::default(),
             own_files: OwnFiles::default(),
             mirror: options.mirror.clone(),
             attempts: Arc::default(),

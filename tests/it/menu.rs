@@ -140,26 +140,6 @@ fn a_menu_offers_profiles_releases_and_what_the_site_adds() {
 }
 
 #[test]
-fn a_machine_that_cannot_load_the_only_bundle_there_is_shows_it() {
-    let site = Site::published();
-    let server = serve(&site, "");
-    let first = script(&server, "");
-    let again = script(&server, &format!("&failed={}", bundle(&first)));
-    assert_eq!(bundle(&again), bundle(&first));
-    server.stop();
-    let why = "release 1 could not be loaded, and no other is known to be good";
-    assert!(run(&site, &["machines"]).contains(why));
-    assert!(run(&site, &["machines", "show", MAC]).contains(&format!("; {why}")), "in the row of the script");
-    let server = serve(&site, "");
-    let token = again.split("/check-in/").nth(1).unwrap().split(' ').next().unwrap();
-    let manifest = serde_json::from_str(&run(&site, &["show", "hello", "--json"])).unwrap();
-    let answer = server.post(&format!("/check-in/{token}"), &report(&manifest, bundle(&first)));
-    assert!(answer.contains("\r\n\r\nok\n"), "{answer}");
-    server.stop();
-    assert_eq!(machine(&site)["state"], "up", "it came up with it after all");
-}
-
-#[test]
 fn a_machine_whose_policy_is_to_ask_or_its_disk_boots_once_what_it_was_assigned_once() {
     for (policy, otherwise) in [("ask", "\nchoose "), ("local-disk", "boots from its local disk")] {
         let site = Site::published();
@@ -239,6 +219,26 @@ fn a_store_that_hangs_does_not_keep_a_machine_from_its_menu() {
 }
 
 #[test]
+fn a_machine_that_cannot_load_the_only_bundle_there_is_shows_it() {
+    let site = Site::published();
+    let server = serve(&site, "");
+    let first = script(&server, "");
+    let again = script(&server, &format!("&failed={}", bundle(&first)));
+    assert_eq!(bundle(&again), bundle(&first));
+    server.stop();
+    let why = "release 1 could not be loaded, and no other is known to be good";
+    assert!(run(&site, &["machines"]).contains(why));
+    assert!(run(&site, &["machines", "show", MAC]).contains(&format!("; {why}")), "in the row of the script");
+    let server = serve(&site, "");
+    let token = again.split("/check-in/").nth(1).unwrap().split(' ').next().unwrap();
+    let manifest = serde_json::from_str(&run(&site, &["show", "hello", "--json"])).unwrap();
+    let answer = server.post(&format!("/check-in/{token}"), &report(&manifest, bundle(&first)));
+    assert!(answer.contains("\r\n\r\nok\n"), "{answer}");
+    server.stop();
+    assert_eq!(machine(&site)["state"], "up", "it came up with it after all");
+}
+
+#[test]
 fn a_machine_chooses_only_what_it_was_offered() {
     let site = Site::published();
     let server = serve(&site, &format!("{ASK}[machines.\"52:54:00:00:00:02\"]\npolicy = \"boot\"\n"));
@@ -249,6 +249,29 @@ fn a_machine_chooses_only_what_it_was_offered() {
     }
     let refused = script_of(&server, "52:54:00:00:00:02", "&choice=hello@1");
     assert!(refused.contains("may not choose `hello@1`"), "its policy is to boot\n{refused}");
+}
+
+#[test]
+fn a_machine_chooses_only_releases_it_was_offered_also_those_that_became_old_meanwhile() {
+    let site = Site::published();
+    for text in ["two", "three"] {
+        publish_as(&site, text);
+    }
+    let server = serve(&site, &asking("releases = 1"));
+    let may = |mac: &str, release: &str| {
+        let answer = script_of(&server, mac, &format!("&choice={release}"));
+        assert!(answer.contains("\nkernel ") || answer.contains(&format!("may not choose `{release}`")), "{answer}");
+        answer.contains("\nkernel ")
+    };
+    let other = "52:54:00:00:00:02";
+    assert!(items(&script(&server, "")).contains(&"hello@2"));
+    assert_eq!([may(MAC, "hello@2"), may(MAC, "hello@1"), may(other, "hello@2")], [true, false, true]);
+    publish_as(&site, "four");
+    assert!(items(&script_of(&server, other, "")).contains(&"hello@3"));
+    assert_eq!([may(MAC, "hello@2"), may(other, "hello@2"), may(other, "hello@3")], [true, false, true]);
+    server.stop();
+    let server = serve(&site, &asking("releases = 0"));
+    assert!(script(&server, "&choice=hello@3").contains("may not choose `hello@3`"));
 }
 
 #[test]

@@ -3,21 +3,46 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use foldhash::HashMap;
 use tracing::warn;
 
 use super::{Visit, said};
+use crate::model::mac::Mac;
 use crate::model::menu::{Choice, Policy};
 use crate::model::name::{ChannelName, ProfileName};
 use crate::model::plan::{Published, Refusal, followed, run};
 use crate::model::script::{self, Offer};
 use crate::serve::store_questions::QuestionError;
-use crate::serve::{App, STORE_WAIT};
+use crate::serve::{App, STORE_WAIT, lock};
 use crate::store::{Store, StoreError};
+
+/// How many machines' menus are remembered: few stand before one at a time, and anybody can claim to.
+const MAX_MENUS: usize = 1024;
 
 /// What a channel of a profile points at.
 type Pointed<'a> = (&'a ProfileName, &'a ChannelName, &'a Published);
+
+/// The releases that the last menu of each machine offers: one that has become too old for a new menu meanwhile may still
+/// be chosen from the one that somebody looks at.
+#[derive(Debug, Default)]
+pub(in crate::serve) struct Offered(Mutex<HashMap<Mac, Vec<Choice>>>);
+
+impl Offered {
+    fn remember(&self, mac: Mac, items: &[(Choice, String)]) {
+        let releases = items.iter().map(|(choice, _)| choice).filter(|choice| matches!(choice, Choice::Release(..)));
+        let mut menus = lock(&self.0);
+        if menus.len() >= MAX_MENUS && !menus.contains_key(&mac) {
+            menus.clear();
+        }
+        menus.insert(mac, releases.cloned().collect());
+    }
+
+    fn has(&self, mac: &Mac, choice: &Choice) -> bool {
+        lock(&self.0).get(mac).is_some_and(|releases| releases.contains(choice))
+    }
+}
 
 impl<'a> Visit<'a> {
     /// What channels point at that the menu offers this machine.
@@ -51,7 +76,7 @@ impl App {
     ) -> Result<String, String> {
         let refused = || said(Refusal::NotOffered(text.chars().take(80).collect()));
         let choice: Choice = text.parse().map_err(|_| refused())?;
-        if policy != Policy::Ask || !Self::is_offered(visit, &choice) {
+        if policy != Policy::Ask || !self.is_offered(visit, &choice).await {
             return Err(refused());
         }
         match choice {
@@ -77,12 +102,21 @@ impl App {
         }
     }
 
-    /// Whether the machine may choose this from its menu.
-    fn is_offered(visit: &Visit<'_>, choice: &Choice) -> bool {
-        let is_preferred = || visit.preferred().as_ref() == Some(choice);
+    /// Whether the machine's menu offers this, or did when it was last shown.
+    async fn is_offered(&self, visit: &Visit<'_>, choice: &Choice) -> bool {
+        if visit.preferred().as_ref() == Some(choice) {
+            return true;
+        }
         match choice {
-            Choice::Channel(profile, _) | Choice::Release(profile, _) => {
-                visit.rules.menu.offers(profile) || is_preferred()
+            Choice::Channel(profile, _) => visit.rules.menu.offers(profile),
+            Choice::Release(profile, _) if !visit.rules.menu.offers(profile) => false,
+            Choice::Release(profile, number) => {
+                if self.offered.has(&visit.machine.mac, choice) {
+                    return true;
+                }
+                let pointed: Vec<_> = visit.offered().into_iter().filter(|(of, _, _)| *of == profile).collect();
+                let earlier = self.earlier(visit.rules.menu.releases, &pointed).await;
+                earlier.get(profile).is_some_and(|numbers| numbers.contains(number))
             }
             Choice::LocalDisk | Choice::NetbootXyz | Choice::Entry(_) => visit.is_other(choice),
         }
@@ -124,6 +158,7 @@ impl App {
             let why = default.err().map_or_else(String::new, |why| format!(": {why}"));
             return Err(format!("the menu of this site has nothing for this machine{why}"));
         }
+        self.offered.remember(visit.machine.mac, &items);
         self.send(visit, "menu", trouble);
         let offer = Offer { title: menu.title.clone(), items, default, timeout: menu.timeout };
         Ok(script::menu(visit.base, &offer))
@@ -218,4 +253,31 @@ fn of_channel(profile: &ProfileName, channel: &ChannelName, published: &Publishe
 
 fn of_release(profile: &ProfileName, number: u64) -> (Choice, String) {
     (Choice::Release(profile.clone(), number), format!("{profile}, release {number}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_menu_of_a_machine_is_remembered_and_of_no_more_machines_than_may_be() {
+        let offered = Offered::default();
+        let mac = |number: usize| {
+            let [high, low] = u16::try_from(number).unwrap().to_be_bytes();
+            Mac([2, 0, 0, 0, high, low])
+        };
+        let items = |texts: &[&str]| -> Vec<(Choice, String)> {
+            texts.iter().map(|text| (text.parse().unwrap(), String::new())).collect()
+        };
+        let has = |number, text: &str| offered.has(&mac(number), &text.parse().unwrap());
+        offered.remember(mac(0), &items(&["vdi@3", "vdi@4"]));
+        offered.remember(mac(0), &items(&["vdi:stable", "vdi@4", "local-disk"]));
+        assert_eq!([has(0, "vdi@4"), has(0, "vdi@3"), has(1, "vdi@4")], [true, false, false]);
+        for number in 0..MAX_MENUS {
+            offered.remember(mac(number), &items(&["vdi@4"]));
+        }
+        assert_eq!(lock(&offered.0).len(), MAX_MENUS);
+        offered.remember(mac(MAX_MENUS), &items(&["vdi@4"]));
+        assert_eq!(lock(&offered.0).len(), 1);
+    }
 }
