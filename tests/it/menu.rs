@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::site::{Serving, Site, report};
+use crate::support::alpine::{members_trusting, release, tarball};
+use crate::support::site::{KEY, Serving, Site, report, signing_key};
 
 const MAC: &str = "52:54:00:00:00:01";
 
@@ -275,11 +276,62 @@ fn a_machine_chooses_only_releases_it_was_offered_also_those_that_became_old_mea
 }
 
 #[test]
+fn an_entry_may_be_whatever_is_at_a_url() {
+    let site = Site::published();
+    let server = serve(&site, ASK);
+    let answer = server.get("/script?mac=52:54:00:00:00:01&platform=efi&arch=x86_64&choice=entry%2Fshell");
+    let (_, script) = answer.split_once("\r\n\r\n").unwrap();
+    let base = format!("http://{}", server.address("HTTP"));
+    assert_eq!(
+        script.replace(&base, "BASE"),
+        "#!ipxe\necho Bivouac: shell\nimgfree\n\
+         chain --autofree http://files.example.net/shell.efi || goto failed\n\
+         :failed\nimgfree\necho Bivouac: that did not start or is over; asking again in 5 seconds\nsleep 5\n\
+         chain --autofree --replace BASE/boot.ipxe || goto failed\n"
+    );
+}
+
+#[test]
+fn netboot_xyz_is_started_as_the_firmware_wants_it() {
+    let site = Site::published();
+    let server = serve(&site, ASK);
+    // One script for all: iPXE itself knows best what it runs on.
+    for (platform, arch) in [("pcbios", "i386"), ("efi", "x86_64"), ("efi", "arm64")] {
+        let path = format!("/script?mac={MAC}&platform={platform}&arch={arch}");
+        let menu = server.get(&path);
+        assert!(items(&menu).contains(&"netboot.xyz"), "{platform} {arch}: {menu}");
+        let script = server.get(&format!("{path}&choice=netboot.xyz"));
+        let steps: Vec<&str> = script.lines().filter(|line| line.contains("goto ") || line.starts_with(':')).collect();
+        assert_eq!(
+            steps[..9],
+            [
+                "iseq ${platform} efi && goto efi ||",
+                "chain --autofree http://boot.netboot.xyz/ipxe/netboot.xyz.lkrn || goto failed",
+                "goto failed",
+                ":efi",
+                "iseq ${buildarch} arm64 && goto arm64 ||",
+                "chain --autofree http://boot.netboot.xyz/ipxe/netboot.xyz.efi || goto failed",
+                "goto failed",
+                ":arm64",
+                "chain --autofree http://boot.netboot.xyz/ipxe/netboot.xyz-arm64.efi || goto failed",
+            ],
+            "{platform} {arch}"
+        );
+    }
+}
+
+#[test]
 fn a_machine_gets_to_its_disk_as_the_rule_about_it_says() {
     let site = Site::published();
-    let rules = "default-policy = \"local-disk\"\n[[local-disk]]\nmachines = [\"52:54:00\"]\nplatform = \"bios\"\nuse = \"exit-0\"\n";
+    let rules = "default-policy = \"local-disk\"\n[[local-disk]]\nmachines = [\"52:54:00\"]\nplatform = \"bios\"\nuse = \"exit-0\"\n\
+                 [[local-disk]]\nmachines = [\"52:54:00\"]\nuse = \"exit-1\"\n\
+                 [[local-disk]]\nmachines = [\"00:1b:21\"]\nuse = \"sanboot\"\n";
     let server = serve(&site, rules);
     assert!(script(&server, "").ends_with("\nexit 0\n"));
+    let efi = server.get(&format!("/script?mac={MAC}&platform=efi&arch=x86_64"));
+    assert!(efi.ends_with("\nexit 1\n"), "{efi}");
+    let sanboot = script_of(&server, "00:1b:21:00:00:01", "");
+    assert!(sanboot.ends_with("\nsanboot --no-describe --drive 0x80 || exit 1\n"), "{sanboot}");
     assert!(script_of(&server, "00:e0:4c:00:00:01", "").contains("sanboot --no-describe --drive 0x80 || exit 0"));
     server.stop();
     assert!(site.run(&["machines"]).out.contains("local disk"));
@@ -345,4 +397,27 @@ fn arguments_that_a_kernel_would_cut_stop_the_build() {
         let ran = site.run(&["build", "hello"]);
         assert_ne!(ran.code, Some(0), "{word}");
     }
+}
+
+#[test]
+fn arguments_that_only_this_kernel_would_cut_stop_the_build_too() {
+    let site = Site::new();
+    let mut members = members_trusting((KEY, &signing_key().public_pem().unwrap()));
+    for member in members.iter_mut().filter(|member| member.name.starts_with(b"boot/vmlinuz-")) {
+        // Version 2.06 of the boot protocol, and how long a command line the kernel takes.
+        member.content[0x206..0x208].copy_from_slice(&0x0206_u16.to_le_bytes());
+        member.content[0x238..0x23c].copy_from_slice(&1023_u32.to_le_bytes());
+    }
+    release(&site.mirror.server, &tarball(&members));
+    run(&site, &["build", "hello"]);
+    let argument = format!("x={}", "y".repeat(400));
+    site.write("profiles/hello/profile.toml", &format!("overlays = [\"base\"]\n[kernel]\nargs = [\"{argument}\"]\n"));
+    let ran = site.run(&["build", "hello"]);
+    assert_ne!(ran.code, Some(0));
+    assert!(
+        ran.err.contains("kernel arguments are 403 bytes long, and this kernel takes 1023"),
+        "{}{}",
+        ran.out,
+        ran.err
+    );
 }
