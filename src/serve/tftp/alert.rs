@@ -3,8 +3,7 @@
 //! A virtual machine on this computer answers within some ten microseconds, and putting a thread to sleep and waking it
 //! takes twice as long: the transfer would be made of little else. So when answers come that quickly, and this transfer is
 //! the only one, the thread stays awake a moment for the next. On a real network answers take longer than that, and
-//! nothing of this ever happens. Nor does it with windows of several blocks: the client is busy with them for longer than
-//! waking takes, and all the quicker when the other half of its processor is idle.
+//! nothing of this ever happens.
 
 use std::time::Duration;
 

@@ -32,6 +32,9 @@ const HEADERS_V6: u16 = 52;
 /// What a network takes when the kernel does not tell.
 const ETHERNET_MTU: u16 = 1500;
 
+/// Windows of so many blocks at most are so short that it matters when their client is woken.
+const FEW: usize = 8;
+
 /// How many packets of strangers are answered during one transfer.
 const STRANGERS: u32 = 16;
 
@@ -82,13 +85,27 @@ impl Line {
     }
 
     /// Sends. What the kernel does not take is as good as lost on the way: it is sent again when it is missed.
-    pub(super) async fn send(&mut self, sending: Sending<'_>) {
+    ///
+    /// A client sleeps until a window comes. While the transfer `is_alone`, the first block of a short one goes ahead, so that
+    /// the client is awake when it has the others; with many transfers there is always somebody awake, and a call of the
+    /// system less counts for more.
+    pub(super) async fn send(&mut self, sending: Sending<'_>, is_alone: bool) {
         let sent = match sending {
             Sending::Options(packet) => self.send_packet(&[IoSlice::new(packet)]).await,
+            Sending::Blocks(blocks) if is_alone && blocks.count() <= FEW => self.send_first_ahead(blocks).await,
             Sending::Blocks(blocks) => self.send_blocks(blocks).await,
         };
         if let Err(error) = sent {
             debug!(peer = %self.client, %error, "a TFTP packet could not be sent");
+        }
+    }
+
+    async fn send_first_ahead(&mut self, blocks: Blocks<'_>) -> io::Result<()> {
+        let (first, others) = blocks.split_first();
+        self.send_blocks(first).await?;
+        match others {
+            Some(others) => self.send_blocks(others).await,
+            None => Ok(()),
         }
     }
 
@@ -131,11 +148,11 @@ impl Line {
 
     /// The next datagram of the client. Strangers are told that this port is none of theirs, and the transfer goes on.
     ///
-    /// Where the thread `may_stay_awake` for it, it does.
-    pub(super) async fn receive<'b>(&mut self, buffer: &'b mut [u8], may_stay_awake: bool) -> io::Result<&'b [u8]> {
+    /// While the transfer `is_alone`, its thread may stay awake for it.
+    pub(super) async fn receive<'b>(&mut self, buffer: &'b mut [u8], is_alone: bool) -> io::Result<&'b [u8]> {
         let length = match &mut self.socket {
             Socket::Own(socket, alertness) => loop {
-                let (length, from) = receive_alert(socket, buffer, alertness, may_stay_awake).await?;
+                let (length, from) = receive_alert(socket, buffer, alertness, is_alone).await?;
                 if from == self.client {
                     break length;
                 }
@@ -168,13 +185,13 @@ async fn receive_alert(
     socket: &AsyncFd<std::net::UdpSocket>,
     buffer: &mut [u8],
     alertness: &mut Alertness,
-    may_stay_awake: bool,
+    is_alone: bool,
 ) -> io::Result<(usize, SocketAddr)> {
     if alertness.is_turn_over() {
         tokio::task::yield_now().await;
     }
     let started = Instant::now();
-    if may_stay_awake && alertness.is_awake() {
+    if is_alone && alertness.is_awake() {
         while started.elapsed() < LOOK {
             match socket.get_ref().recv_from(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::hint::spin_loop(),
@@ -230,7 +247,7 @@ mod tests {
     }
 
     /// Sends blocks of eight bytes in one window, and returns whether segments are still on afterwards.
-    async fn send_window(blocks: u16, listen: &str, segments: bool) -> bool {
+    async fn send_window(blocks: u16, listen: &str, segments: bool, is_alone: bool) -> bool {
         let client = UdpSocket::bind(listen).await.unwrap();
         let mut line = Line::own(&asked(client.local_addr().unwrap()), segments).unwrap();
         let request = Request { block_size: Some(8), window_size: Some(blocks), ..Request::new("f") };
@@ -239,7 +256,7 @@ mod tests {
         let mut transfer = Transfer::new(&request, content.clone(), limits, Instant::now());
         while transfer.next_sending().is_some() {}
         transfer.receive(&Packet::Ack(0), Instant::now());
-        line.send(transfer.next_sending().unwrap()).await;
+        line.send(transfer.next_sending().unwrap(), is_alone).await;
         let mut received = Vec::new();
         for number in 1..=blocks {
             let mut buffer = [0; 64];
@@ -256,15 +273,17 @@ mod tests {
     #[tokio::test]
     async fn a_window_arrives_as_packets_however_it_is_sent() {
         for listen in ["127.0.0.1:0", "[::1]:0"] {
-            assert!(send_window(16, listen, true).await, "{listen}");
-            assert!(!send_window(16, listen, false).await, "{listen}");
+            for (blocks, is_alone) in [(16, false), (16, true), (4, true), (2, true), (1, true)] {
+                assert!(send_window(blocks, listen, true, is_alone).await, "{listen}");
+                assert!(!send_window(blocks, listen, false, is_alone).await, "{listen}");
+            }
         }
     }
 
     #[tokio::test]
     async fn what_the_kernel_does_not_cut_is_sent_one_by_one_from_then_on() {
         // More segments than any kernel takes at once.
-        assert!(!send_window(150, "127.0.0.1:0", true).await);
+        assert!(!send_window(150, "127.0.0.1:0", true, false).await);
     }
 
     #[tokio::test]

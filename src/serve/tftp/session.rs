@@ -78,7 +78,7 @@ impl Session {
         let mut alarm = pin!(sleep_until(transfer.deadline().into()));
         loop {
             while let Some(sending) = transfer.next_sending() {
-                line.send(sending).await;
+                line.send(sending, place.is_alone()).await;
             }
             if transfer.ended().is_some() {
                 return Ok(());
@@ -94,7 +94,7 @@ impl Session {
             }
             tokio::select! {
                 biased;
-                received = line.receive(&mut buffer, transfer.window_size() == 1 && place.is_alone()) => {
+                received = line.receive(&mut buffer, place.is_alone()) => {
                     if let Ok(packet) = Packet::decode(received?) {
                         transfer.receive(&packet, Instant::now().into_std());
                     }

@@ -318,6 +318,15 @@ impl<'a> Blocks<'a> {
         self.count
     }
 
+    /// The first, and the others if there are any.
+    #[must_use]
+    pub fn split_first(self) -> (Self, Option<Self>) {
+        let Self { first, count, size, data } = self;
+        let (own, rest) = data.split_at(data.len().min(size.into()));
+        let others = (count > 1).then(|| Self { first: first + 1, count: count - 1, data: rest, ..self });
+        (Self { count: 1, data: own, ..self }, others)
+    }
+
     /// How long every DATA packet is but the last, which may be shorter.
     #[must_use]
     pub fn packet_size(&self) -> u16 {
