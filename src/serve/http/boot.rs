@@ -231,3 +231,26 @@ fn ipxe(script: impl Into<Body>) -> Response {
     ];
     (headers, script.into()).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_question_is_read_whatever_escapes_it_has() {
+        let asking = Asking::of("mac=52%3A54:00:00:00:01&serial=PC%207&asset=%e4&odd&=&uuid");
+        assert_eq!(asking.mac(), Some("52:54:00:00:00:01".parse().unwrap()));
+        assert_eq!((&*asking.serial, &*asking.asset, &*asking.uuid), ("PC 7", "\u{fffd}", ""));
+    }
+
+    proptest! {
+        #[test]
+        fn no_question_is_too_odd(query in "([a-z]{0,6}=?(%[0-9a-fA-F]{0,2}|.){0,20}&?){0,12}") {
+            let asking = Asking::of(&query);
+            drop((asking.mac(), asking.cards(Mac([2; 6]))));
+            prop_assert!(unescaped(&query).len() <= query.len(), "there is room for it at once");
+        }
+    }
+}
