@@ -61,7 +61,7 @@ fn architecture(loaders: &Loaders) -> Option<u16> {
 
 fn questions(patient: &Patient) -> Vec<Question> {
     match &patient.dhcp {
-        Listen::Address(_, DhcpMode::Off) => Vec::new(),
+        Listen::Address(_, mode) if !answers(*mode) => Vec::new(),
         Listen::Address(address, _) => {
             let to = from_here(SocketAddr::new(IpAddr::V4(*address), patient.pxe_port));
             let own = if address.is_unspecified() { Ipv4Addr::LOCALHOST } else { *address };
@@ -71,7 +71,7 @@ fn questions(patient: &Patient) -> Vec<Question> {
         // are heard by the interface they leave by, which is the one that has the address they come from.
         _ => {
             let to = SocketAddr::new(IpAddr::V4(Ipv4Addr::BROADCAST), patient.pxe_port);
-            let places = patient.places().into_iter().filter(|place| place.mode != DhcpMode::Off);
+            let places = patient.places().into_iter().filter(|place| answers(place.mode));
             let question = |place: Place| {
                 let own = place.addresses.first()?.address;
                 Some(Question { own, to, interface: Some(place.name) })
@@ -79,6 +79,11 @@ fn questions(patient: &Patient) -> Vec<Question> {
             places.filter_map(question).collect()
         }
     }
+}
+
+/// Whether a machine that nobody knows is answered, which the doctor is.
+fn answers(mode: DhcpMode) -> bool {
+    matches!(mode, DhcpMode::Proxy | DhcpMode::Full)
 }
 
 /// What the server names; why nothing.
@@ -176,7 +181,10 @@ mod tests {
             assert_eq!((found.len(), found[0].verdict), (1, verdict), "{found:?}");
             assert_eq!(found[0].text, format!("the boot server on UDP port {pxe_port} {said}"));
         }
-        assert!(boot_server(&patient()).await.is_empty(), "DHCP is off");
+        for mode in [DhcpMode::Off, DhcpMode::Reservations] {
+            let dhcp = Listen::Address(Ipv4Addr::LOCALHOST, mode);
+            assert!(boot_server(&Patient { dhcp, ..patient() }).await.is_empty(), "nobody answers the doctor");
+        }
     }
 
     #[test]
