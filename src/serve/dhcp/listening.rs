@@ -378,31 +378,16 @@ fn make_room(socket: &UdpSocket) {
 mod tests {
     use std::collections::BTreeMap;
 
+    use dhcproto::v4::MessageType;
+
     use super::*;
     use crate::model::net::{Parts, Subnet};
-    use crate::wire::dhcp::{Direction, Options, code};
+    use crate::wire::dhcp::code;
 
     const NETMASK: Ipv4Addr = Ipv4Addr::new(255, 255, 255, 0);
 
     fn packet() -> Packet {
-        let none = Ipv4Addr::UNSPECIFIED;
-        Packet {
-            direction: Direction::Request,
-            htype: 1,
-            hlen: 6,
-            hops: 0,
-            xid: 1,
-            secs: 0,
-            flags: 0,
-            ciaddr: none,
-            yiaddr: none,
-            siaddr: none,
-            giaddr: none,
-            chaddr: [2; 16],
-            sname: vec![],
-            file: vec![],
-            options: Options::default(),
-        }
+        Packet::request(Mac([2; 6]), MessageType::Discover, 1)
     }
 
     #[test]

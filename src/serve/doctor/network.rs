@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use crate::model::net::DhcpMode;
 use crate::serve::dhcp::raw::Overhearing;
 use crate::serve::dhcp::{LOADER_PATH, SCRIPT_PATH};
 use crate::serve::interfaces::{self, Place};
-use crate::wire::dhcp::{BROADCAST, DOCTOR, Direction, Options, Packet, code};
+use crate::wire::dhcp::{BROADCAST, DOCTOR, Direction, Packet, code};
 use crate::wire::udp::Datagram;
 
 /// How long answers are waited for; servers that look whether an address is in use take a second.
@@ -98,7 +98,11 @@ async fn hear(place: Place) -> (Place, io::Result<(Vec<Heard>, Vec<Finding>)>) {
 
 /// The addresses at which machines find this server.
 fn own_addresses(patient: &Patient) -> Vec<Ipv4Addr> {
-    let advertised = patient.advertise.as_deref().and_then(Base::parse).and_then(|base| base.host().parse().ok());
+    let address = |base: Base| match base.address()? {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    };
+    let advertised = patient.advertise.as_deref().and_then(Base::parse).and_then(address);
     let all = interfaces::list().unwrap_or_default();
     all.iter().flat_map(|own| &own.addresses).map(|own| own.address).chain(advertised).collect()
 }
@@ -153,33 +157,14 @@ pub(super) fn own_mac(interface: &str) -> Mac {
 }
 
 pub(super) fn discover(mac: Mac, architecture: u16, xid: u32) -> Packet {
-    let mut options = Options::default();
-    options.put(code::MESSAGE_TYPE, &[MessageType::Discover.into()]);
+    let mut packet = Packet { flags: BROADCAST, ..Packet::request(mac, MessageType::Discover, xid) };
+    let options = &mut packet.options;
     options.put(code::PARAMETERS, &[code::NETMASK, code::ROUTER, code::DNS, code::TFTP_SERVER, code::BOOT_FILE]);
     options.put(code::VENDOR_CLASS, format!("PXEClient:Arch:{architecture:05}:UNDI:003016").as_bytes());
     options.put(code::ARCHITECTURE, &architecture.to_be_bytes());
     options.put(code::MACHINE_ID, &[0; 17]);
     options.put(code::CLIENT_ID, DOCTOR);
-    let mut chaddr = [0; 16];
-    chaddr.iter_mut().zip(mac.0).for_each(|(to, from)| *to = from);
-    let none = Ipv4Addr::UNSPECIFIED;
-    Packet {
-        direction: Direction::Request,
-        htype: 1,
-        hlen: 6,
-        hops: 0,
-        xid,
-        secs: 0,
-        flags: BROADCAST,
-        ciaddr: none,
-        yiaddr: none,
-        siaddr: none,
-        giaddr: none,
-        chaddr,
-        sname: Vec::new(),
-        file: Vec::new(),
-        options,
-    }
+    packet
 }
 
 impl Heard {
@@ -271,7 +256,8 @@ fn judge_others(place: &Place, heard: &[Heard], own: &[Ipv4Addr], patient: &Pati
     let leads_here = |it: &Heard| {
         let is_loader = patient.loaders.by_name(&it.file).is_some() && own.contains(&it.server);
         let base = Base::parse(&it.file);
-        let is_base = base.is_some_and(|base| base.host().parse().is_ok_and(|host| own.contains(&host)));
+        let host = base.and_then(|base| base.address());
+        let is_base = own.iter().any(|own| host == Some(IpAddr::V4(*own)));
         is_loader || is_base && (it.file.contains(LOADER_PATH) || it.file.contains(SCRIPT_PATH))
     };
     let is_named = heard.iter().any(Heard::names_loader);

@@ -47,7 +47,7 @@ async fn http(patient: &Patient) -> Vec<Finding> {
     for base in bases {
         let script = format!("{base}{SCRIPT_PATH}");
         findings.push(match base.script().await {
-            Ok(()) if base.is_tls => {
+            Ok(()) if base.is_tls() => {
                 let fix = "the iPXE of most cards speaks plain HTTP only; `bivouac loaders list` shows what yours can";
                 let said = format!("{script} is a script; whether iPXE trusts the certificate cannot be told here");
                 Finding::doubtful("http", said, fix)

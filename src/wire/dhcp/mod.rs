@@ -217,6 +217,33 @@ impl Packet {
         bytes
     }
 
+    /// What a client with this Ethernet address sends that has no other address yet: nothing but what it is for.
+    #[must_use]
+    pub fn request(mac: Mac, kind: MessageType, xid: u32) -> Self {
+        let mut chaddr = [0; 16];
+        chaddr.iter_mut().zip(mac.0).for_each(|(to, from)| *to = from);
+        let none = Ipv4Addr::UNSPECIFIED;
+        let mut options = Options::default();
+        options.put(code::MESSAGE_TYPE, &[kind.into()]);
+        Self {
+            direction: Direction::Request,
+            htype: 1,
+            hlen: 6,
+            hops: 0,
+            xid,
+            secs: 0,
+            flags: 0,
+            ciaddr: none,
+            yiaddr: none,
+            siaddr: none,
+            giaddr: none,
+            chaddr,
+            sname: Vec::new(),
+            file: Vec::new(),
+            options,
+        }
+    }
+
     /// The client's Ethernet address, when it has one (`hlen` 6).
     #[must_use]
     pub fn mac(&self) -> Option<Mac> {

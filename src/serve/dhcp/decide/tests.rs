@@ -125,28 +125,7 @@ impl Site {
 }
 
 fn packet(kind: MessageType) -> Packet {
-    let mut options = Options::default();
-    options.put(code::MESSAGE_TYPE, &[kind.into()]);
-    let mut chaddr = [0; 16];
-    chaddr[..6].copy_from_slice(&[0x52, 0x54, 0, 0, 0, 1]);
-    let none = Ipv4Addr::UNSPECIFIED;
-    Packet {
-        direction: Direction::Request,
-        htype: 1,
-        hlen: 6,
-        hops: 0,
-        xid: 0xdead_beef,
-        secs: 4,
-        flags: 0,
-        ciaddr: none,
-        yiaddr: none,
-        siaddr: none,
-        giaddr: none,
-        chaddr,
-        sname: vec![],
-        file: vec![],
-        options,
-    }
+    Packet { secs: 4, ..Packet::request(Mac([0x52, 0x54, 0, 0, 0, 1]), kind, 0xdead_beef) }
 }
 
 /// A packet of firmware that says `class` and `architecture`.
