@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::{InterfaceFlags, if_nametoindex};
+use nix::sys::socket::SockaddrStorage;
 
 use crate::model::net::{AddressPlan, DhcpMode};
 
@@ -107,14 +108,16 @@ pub fn list() -> Result<Vec<Interface>, InterfaceError> {
                 let flags = entry.flags;
                 let usable = flags.contains(InterfaceFlags::IFF_UP | InterfaceFlags::IFF_BROADCAST)
                     && !flags.intersects(InterfaceFlags::IFF_LOOPBACK | InterfaceFlags::IFF_POINTOPOINT);
-                // Gone since it was listed.
-                let Ok(index) = if_nametoindex(name.as_str()) else { continue };
+                // The first entry is that of the card itself, which has the number.
+                let link = entry.address.as_ref().and_then(SockaddrStorage::as_link_addr);
+                let index = link.and_then(|link| u32::try_from(link.ifindex()).ok());
+                // Gone since it was listed, without a number.
+                let Some(index) = index.or_else(|| if_nametoindex(name.as_str()).ok()) else { continue };
                 interfaces.push(Interface { name, index, addresses: Vec::new(), usable });
                 interfaces.len() - 1
             }
         };
-        let ipv4 =
-            |storage: Option<nix::sys::socket::SockaddrStorage>| storage?.as_sockaddr_in().map(|address| address.ip());
+        let ipv4 = |storage: Option<SockaddrStorage>| storage?.as_sockaddr_in().map(|address| address.ip());
         if let (Some(address), Some(netmask)) = (ipv4(entry.address), ipv4(entry.netmask))
             && let Some(interface) = interfaces.get_mut(at)
         {

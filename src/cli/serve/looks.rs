@@ -1,6 +1,6 @@
 //! What the files look like that settings come from, so that a change is seen without reading any.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use tracing::debug;
@@ -23,12 +23,13 @@ impl Looks {
 
     /// The site file, and the certificates and folders of loaders that settings name.
     pub(super) async fn at(source: &Source, settings: &[&Settings]) -> Self {
-        let (mut files, mut folders) = (vec![source.file().to_owned()], Vec::new());
+        // Mostly all settings name the same ones.
+        let (mut files, mut folders) = (BTreeSet::from([source.file().to_owned()]), BTreeSet::new());
         for settings in settings {
             files.extend(settings.http.https.iter().flat_map(|https| [https.certificate.clone(), https.key.clone()]));
-            folders.push(settings.own_loaders());
+            folders.insert(settings.own_loaders());
             match &settings.loaders {
-                Some(folder) => folders.push(folder.clone()),
+                Some(folder) => drop(folders.insert(folder.clone())),
                 None => folders.extend(DEFAULT_FOLDERS.iter().map(PathBuf::from)),
             }
         }
@@ -36,7 +37,7 @@ impl Looks {
     }
 
     /// Files, and folders with everything below them.
-    pub(super) async fn of(files: Vec<PathBuf>, folders: Vec<PathBuf>) -> Self {
+    pub(super) async fn of(files: BTreeSet<PathBuf>, folders: BTreeSet<PathBuf>) -> Self {
         let looked = tokio::task::spawn_blocking(move || {
             let files = files.into_iter().filter_map(|file| Some((file.clone(), look(&file, Appearance::file)?)));
             let tree = |looks: &mut Appearance, folder: &Path| looks.tree(folder, "");

@@ -45,7 +45,7 @@ pub(in crate::cli) struct Rebuild {
 impl Rebuild {
     /// Builds the `named` profiles, or all there are, when they look different from now.
     pub(in crate::cli) async fn new(settings: &Settings, named: &[ProfileName], how: How) -> Self {
-        let seen = Looks::of(Vec::new(), folders(settings)).await;
+        let seen = Looks::of(BTreeSet::new(), folders(settings)).await;
         let (settings, named) = (settings.clone(), named.to_vec());
         Self { settings, named, how, seen, failed: BTreeSet::new(), waiting: BTreeMap::new() }
     }
@@ -136,7 +136,7 @@ impl Rebuild {
 
 /// Whoever builds, and what makes them.
 pub(super) struct Workers {
-    folders: Vec<PathBuf>,
+    folders: BTreeSet<PathBuf>,
     watch: Watch,
     wake: watch::Sender<Why>,
 }
@@ -144,18 +144,18 @@ pub(super) struct Workers {
 impl Workers {
     /// Lets them work when something changed.
     pub(super) async fn look(&mut self) {
-        if self.watch.notice(Looks::of(Vec::new(), self.folders.clone()).await) {
+        if self.watch.notice(Looks::of(BTreeSet::new(), self.folders.clone()).await) {
             self.wake.send_replace(Why::Changed);
         }
     }
 
     /// Lets them work.
     pub(super) async fn ask(&mut self) {
-        self.watch.forgive(Looks::of(Vec::new(), self.folders.clone()).await);
+        self.watch.forgive(Looks::of(BTreeSet::new(), self.folders.clone()).await);
         self.wake.send_replace(Why::Asked);
     }
 }
 
-fn folders(settings: &Settings) -> Vec<PathBuf> {
-    vec![settings.profiles.clone(), settings.overlays.clone()]
+fn folders(settings: &Settings) -> BTreeSet<PathBuf> {
+    [settings.profiles.clone(), settings.overlays.clone()].into()
 }
