@@ -47,13 +47,10 @@ const DUE_EVERY: Duration = Duration::from_secs(2);
 /// How many of these are written at once, so that a first check-in does not wait for a fleet.
 const DUE_AT_ONCE: usize = 512;
 
-/// How often the database is asked what other servers wrote.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// How many machines that nobody knew are written each time: all that are left at their firmware of a fleet, within a
-/// minute or two. Most are known before their turn comes, and a flood of addresses that somebody invents costs the
-/// database no more than this.
-const CLAIMED_AT_ONCE: usize = 64;
+/// How many machines that nobody knew are written each time: of those that are left at their firmware, some five hundred in
+/// a minute. Most are known before their turn comes, and a flood of addresses that somebody invents costs the database no
+/// more than this.
+const CLAIMED_AT_ONCE: usize = 16;
 
 /// How long writing or reading may take before the connection is given up: a computer that was unplugged says nothing.
 const GIVE_UP: Duration = Duration::from_secs(20);
@@ -156,7 +153,7 @@ impl Known {
     }
 
     /// Says once that the database is lost, and once that it is back.
-    fn went(&self, went: Result<(), &sqlx::Error>) {
+    pub(super) fn went(&self, went: Result<(), &sqlx::Error>) {
         let was_lost = self.is_lost.swap(went.is_err(), Ordering::Relaxed);
         match went {
             Err(error) if !was_lost => {
@@ -266,7 +263,6 @@ pub(super) async fn write_behind(database: Arc<Database>, known: Arc<Known>, mut
     let mut rows_due = Instant::now() + DUE_EVERY;
     let mut claimed_due = rows_due;
     let mut quiet_due = Instant::now() + EVENTS_EVERY;
-    let mut look_due = Instant::now() + LOOK_EVERY;
     while is_open {
         let woken = async {
             known.wake.notified().await;
@@ -306,12 +302,6 @@ pub(super) async fn write_behind(database: Arc<Database>, known: Arc<Known>, mut
         }
         if batch.is_empty() && events.is_empty() {
             known.wake_for_more();
-            if Instant::now() >= look_due {
-                look_due = Instant::now() + LOOK_EVERY;
-                let looked = in_time(database.look()).await;
-                known.went(looked.as_ref().map(drop));
-                known.learn(looked.unwrap_or_default());
-            }
             continue;
         }
         let took = loop {
@@ -349,7 +339,7 @@ fn rest_after(took: Duration) -> Duration {
 }
 
 /// What the database answers, unless it takes too long.
-async fn in_time<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+pub(super) async fn in_time<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
     let late = |_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
     tokio::time::timeout(GIVE_UP, answer).await.unwrap_or_else(late)
 }

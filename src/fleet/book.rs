@@ -113,7 +113,7 @@ impl Book {
     }
 
     /// Takes in entries, of which some may be known already.
-    fn take(&self, entries: &[Entry]) -> Arc<Ledger> {
+    pub(super) fn take(&self, entries: &[Entry]) -> Arc<Ledger> {
         let _taking = self.taking.lock().unwrap_or_else(PoisonError::into_inner);
         let mut known = self.known.load_full();
         let is_news = entries.last().is_some_and(|entry| entry.number > known.last());

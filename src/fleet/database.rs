@@ -54,6 +54,18 @@ pub(super) struct Database {
     engine: Engine,
     others: Others,
     begun: Begun,
+    /// Held while machines are written, and while it is looked for what others wrote: whoever looks meanwhile would take
+    /// in what is older than what the writer found.
+    writing: tokio::sync::Mutex<()>,
+}
+
+/// What others wrote.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    /// Machines that other servers saw, as they are now.
+    pub(super) machines: Vec<Machine>,
+    /// What was decided, in order.
+    pub(super) entries: Vec<Entry>,
 }
 
 /// What is written for one change: the machine with its current boot, and without what is never written.
@@ -99,7 +111,9 @@ impl Row {
 
 impl Database {
     pub(super) async fn open(place: &DatabasePlace) -> Result<Self, FleetError> {
-        Ok(Self { engine: Engine::open(place, &MIGRATIONS).await?, others: Others::new(), begun: Begun::default() })
+        let engine = Engine::open(place, &MIGRATIONS).await?;
+        let (others, begun, writing) = (Others::new(), Begun::default(), tokio::sync::Mutex::default());
+        Ok(Self { engine, others, begun, writing })
     }
 
     /// Looks for damage.
@@ -128,18 +142,24 @@ impl Database {
         load.await.map_err(|error: sqlx::Error| self.failed(error))
     }
 
-    /// The machines that other servers have written since the last look, as they are now.
-    pub(super) async fn look(&self) -> Result<Vec<Machine>, sqlx::Error> {
+    /// What others have written: machines since the last look, and entries of the ledger after the one numbered `after`.
+    pub(super) async fn look(&self, after: u64) -> Result<News, sqlx::Error> {
+        let _writing = self.writing.lock().await;
         let mut connection = self.engine.pool.acquire().await?;
-        // Before the machines: what is written meanwhile is read again then.
-        let last = Others::last(&mut connection).await?;
-        if self.others.has_seen(last) {
-            return Ok(Vec::new());
+        // Before the machines: what is written meanwhile is read again then. Mostly there is nothing, and each statement
+        // costs two changes of threads.
+        let last = "SELECT last, (SELECT COALESCE(MAX(number), 0) FROM ledger) FROM changes";
+        let (change, entry): (i64, i64) = sqlx::query_as(last).fetch_one(&mut *connection).await?;
+        let mut news = News::default();
+        if entry > i64::try_from(after).unwrap_or(i64::MAX) {
+            news.entries = entries(&mut connection, after).await?;
         }
-        let machines = load(&mut connection, NO_REPORT, &self.others.since()).await?;
-        self.others.note(&machines);
-        self.others.seen(last);
-        Ok(machines)
+        if !self.others.has_seen(change) {
+            news.machines = load(&mut connection, NO_REPORT, &self.others.since()).await?;
+            self.others.note(&news.machines);
+            self.others.seen(change);
+        }
+        Ok(news)
     }
 
     /// The machine of which a boot was given this token, by whichever server.
@@ -184,12 +204,8 @@ impl Database {
 
     /// The entries of the ledger after the one numbered `after`, in order.
     pub(super) async fn entries(&self, after: u64) -> Result<Vec<Entry>, FleetError> {
-        let rows = sqlx::query("SELECT number, at, who, why, fact FROM ledger WHERE number > $1 ORDER BY number")
-            .bind(i64::try_from(after).unwrap_or(i64::MAX))
-            .fetch_all(&self.engine.pool)
-            .await
-            .map_err(|error| self.failed(error))?;
-        rows.iter().map(entry).collect::<Result<_, _>>().map_err(|error| self.failed(error))
+        let read = async { entries(&mut *self.engine.pool.acquire().await?, after).await };
+        read.await.map_err(|error| self.failed(error))
     }
 
     /// Adds entries, all or none; false when somebody else has added one of these numbers.
@@ -232,6 +248,7 @@ impl Database {
     /// Writes changes in one transaction; the machines that other servers have written since the last look, as they were
     /// before. What is older than what they wrote is left out.
     pub(super) async fn save(&self, writes: &[Write], events: &[Event]) -> Result<Vec<Machine>, sqlx::Error> {
+        let _writing = self.writing.lock().await;
         let mut transaction = self.engine.begin().await?;
         let change = Others::next(&mut transaction).await?;
         let theirs = match self.others.has_seen(change - 1) {
@@ -345,7 +362,7 @@ impl Database {
             .await
     }
 
-    fn failed(&self, source: sqlx::Error) -> FleetError {
+    pub(super) fn failed(&self, source: sqlx::Error) -> FleetError {
         self.engine.failed(source)
     }
 }
@@ -395,6 +412,14 @@ async fn good(connection: &mut AnyConnection, whose: &str) -> Result<HashMap<Mac
         }
     }
     Ok(good)
+}
+
+async fn entries(connection: &mut AnyConnection, after: u64) -> Result<Vec<Entry>, sqlx::Error> {
+    let rows = sqlx::query("SELECT number, at, who, why, fact FROM ledger WHERE number > $1 ORDER BY number")
+        .bind(i64::try_from(after).unwrap_or(i64::MAX))
+        .fetch_all(connection)
+        .await?;
+    rows.iter().map(entry).collect()
 }
 
 fn entry(row: &AnyRow) -> Result<Entry, sqlx::Error> {

@@ -62,8 +62,8 @@ use crate::model::pairing::PairingCode;
 use crate::model::plan::{Assignments, Plan};
 use crate::model::rollout::{Census, View};
 use crate::model::token::Token;
-use behind::{Known, QUEUE, Write, write_behind};
-use database::{Database, Row};
+use behind::{Known, QUEUE, Write, in_time, write_behind};
+use database::{Database, News, Row};
 
 /// How long a check-in waits to be on disk before the machine is answered all the same.
 const COMMIT_WAIT: Duration = Duration::from_millis(500);
@@ -249,6 +249,19 @@ impl Fleet {
         &self.book
     }
 
+    /// Takes in what others wrote, to be called every second: what people decided, and machines that other servers on the
+    /// same database saw. The ledger as it is now.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn follow(&self) -> Result<Arc<Ledger>, FleetError> {
+        let looked = in_time(self.database.look(self.book.known().last())).await;
+        self.known.went(looked.as_ref().map(drop));
+        let News { machines, entries } = looked.map_err(|error| self.database.failed(error))?;
+        self.known.learn(machines);
+        Ok(self.book.take(&entries))
+    }
+
     /// Every machine as rollouts see it.
     #[must_use]
     pub fn census(&self, ledger: &Ledger, assignments: &Assignments, now: SystemTime) -> Census {
@@ -423,7 +436,7 @@ impl Fleet {
         if !may_look || self.known.is_lost() {
             return None;
         }
-        // When it cannot be asked, the task that writes says so.
+        // When it cannot be asked, whoever writes or follows says so.
         let found = tokio::time::timeout(FIND_WAIT, self.database.machine_with(token)).await;
         let machine = found.ok()?.ok()??;
         self.known.learn([machine]);

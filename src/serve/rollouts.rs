@@ -16,7 +16,7 @@ use crate::model::machine::MachineId;
 use crate::model::rollout::{Clock, Rollout, Step, Wish, advance, wish};
 use crate::store::StoreError;
 
-/// How often rollouts are looked at, and the ledger for what others wrote.
+/// How often rollouts are looked at, and the database for what others wrote.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// A clock that was this far from where it should be was set, or the computer slept.
@@ -104,7 +104,7 @@ impl App {
     /// Every rollout goes as far as it can now.
     async fn advance(self: &Arc<Self>, clock: Clock) -> Result<(), AdvanceError> {
         let book = self.fleet.book();
-        let ledger = book.read().await.map_err(DecideError::from)?;
+        let ledger = self.fleet.follow().await.map_err(DecideError::from)?;
         let active: Vec<u64> = ledger.active().map(|rollout| rollout.spec.number).collect();
         for number in active {
             loop {
