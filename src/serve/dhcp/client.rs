@@ -103,11 +103,12 @@ impl Client {
     /// The same client, as that kind of firmware of those in its list that `can_boot`, if what it was taken for cannot.
     #[must_use]
     pub fn that_boots(mut self, packet: &Packet, can_boot: impl Fn(Firmware) -> bool) -> Self {
-        if let Self::Firmware { firmware, .. } | Self::Ipxe { http: false, firmware: Some(firmware) } = &mut self {
+        if let Self::Firmware { firmware, .. } | Self::Ipxe { http: false, firmware: Some(firmware) } = &mut self
+            && !can_boot(*firmware)
+        {
             let mut listed = codes(&packet.options).filter_map(Firmware::from_code).map(|(listed, _)| listed);
             // A board that is known by something else is what it is.
-            let is_listed = listed.clone().any(|listed| listed == *firmware);
-            if is_listed && !can_boot(*firmware) {
+            if listed.clone().any(|listed| listed == *firmware) {
                 *firmware = listed.find(|listed| can_boot(*listed)).unwrap_or(*firmware);
             }
         }
@@ -143,8 +144,10 @@ fn codes(options: &Options) -> impl Iterator<Item = u16> + Clone {
 
 /// The number in `PXEClient:Arch:00007:UNDI:003016`.
 fn named_code(class: &[u8]) -> Option<u16> {
-    let (_, rest) = std::str::from_utf8(class).ok()?.split_once(":Arch:")?;
-    rest.split(':').next()?.parse().ok()
+    const MARK: &[u8] = b":Arch:";
+    let at = class.windows(MARK.len()).position(|part| part == MARK)?;
+    let number = class.get(at + MARK.len()..)?.split(|byte| *byte == b':').next()?;
+    std::str::from_utf8(number).ok()?.parse().ok()
 }
 
 /// Newer boards say so in option 97, whatever maker their address names: a type byte, and `RPi4` or the like.
