@@ -1,6 +1,6 @@
 //! How many exchanges a second the DHCP server holds, what each costs and how long it takes, side by side with Kea, ISC
-//! dhcpd, dnsmasq and a loop that answers without thinking. Run by `scripts/bench dhcp`, which makes the two network
-//! namespaces and the state folder.
+//! dhcpd, dnsmasq and a loop that answers without thinking. Run by `scripts/bench dhcp`, which makes the network namespaces
+//! and the state folder.
 //!
 //! perfdhcp plays the clients, behind a relay: it asks by unicast from the address it has itself.
 #![allow(missing_docs, unreachable_pub, clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark")]
@@ -12,10 +12,12 @@ mod perfdhcp;
 mod servers;
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
+
+use self::servers::Running;
 
 /// The server's address; the clients' is the next one.
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 1);
@@ -26,10 +28,13 @@ const MOST_DROPS: f64 = 0.01;
 /// The rate at which latency and cost are compared.
 const CALM: u32 = 500;
 
-/// Runs at [`CALM`] of each server, in turn.
-const ROUNDS: usize = 3;
+/// Turns at [`CALM`] of each server. Computers are quicker at one moment than at the next, so turns are short and many.
+const TURNS: usize = 15;
 
-/// Seconds of one run.
+/// Seconds of one turn.
+const TURN: u32 = 2;
+
+/// Seconds of a run at another rate.
 const SECONDS: u32 = 4;
 
 /// Above this nobody here gets.
@@ -38,15 +43,24 @@ const HIGHEST: u32 = 200_000;
 /// After this nothing is left to do for what was asked before: not to write down, not to sweep up.
 const SETTLED: Duration = Duration::from_secs(5);
 
+/// How long a server may go on after its turn, so that what it does behind the answers is not left to others to pay.
+const AFTER: Duration = Duration::from_secs(1);
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["loop"] => empty_loop::answer_without_thinking(),
-        [server, clients, folder, ref parts @ ..] => {
-            let lab = Lab { server: server.to_owned(), clients: clients.to_owned(), folder: folder.into() };
+        [servers, clients, folder, ref parts @ ..] => {
+            let lab = |number| Lab {
+                server: format!("{servers}{number}"),
+                clients: format!("{clients}{number}"),
+                site: folder.into(),
+                folder: Path::new(folder).join(format!("run{number}")),
+            };
+            let labs: [Lab; LABS] = std::array::from_fn(lab);
             let is_wanted = |part| parts.is_empty() || parts.contains(&part);
-            let full = !is_wanted("full") || lab.compare(Mode::Full);
-            let proxy = !is_wanted("proxy") || lab.compare(Mode::Proxy);
+            let full = !is_wanted("full") || compare(&labs, Mode::Full);
+            let proxy = !is_wanted("proxy") || compare(&labs, Mode::Proxy);
             if full & proxy { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         _ => panic!("run by scripts/bench dhcp"),
@@ -61,10 +75,14 @@ enum Mode {
     Proxy,
 }
 
-/// The two namespaces, and a folder for everything that is written.
+/// How many pairs of namespaces there are: one for each server.
+const LABS: usize = 5;
+
+/// Two namespaces with a wire between them, and folders: the site of what is published, and one for all that is written.
 struct Lab {
     server: String,
     clients: String,
+    site: PathBuf,
     folder: PathBuf,
 }
 
@@ -77,44 +95,50 @@ struct Figures {
     is_unbounded: bool,
     /// Questions a second when perfdhcp asks as fast as it can, and the share of them that was answered.
     flood: (f64, f64),
-    /// Processor microseconds of an exchange, one for each round.
+    /// Processor microseconds of an exchange, one for each turn.
     costs: Vec<f64>,
-    /// The 99th percentile of the time to an answer in milliseconds, one for each round.
+    /// The 99th percentile of the time to an answer in milliseconds, one for each turn.
     delays: Vec<f64>,
 }
 
-impl Lab {
-    /// Measures every server and prints the figures; whether ours is as good as it should be.
-    fn compare(&self, mode: Mode) -> bool {
-        let names: &[&'static str] = match mode {
-            Mode::Full => &["bivouac", "Kea", "ISC dhcpd", "dnsmasq", "empty loop"],
-            Mode::Proxy => &["bivouac", "dnsmasq", "empty loop"],
-        };
-        let mut figures: Vec<Figures> = names.iter().map(|_| Figures::default()).collect();
-        for (name, figures) in names.iter().zip(&mut figures) {
-            (figures.rate, figures.is_unbounded) = self.highest_rate(name, mode);
-            if mode == Mode::Proxy {
-                figures.flood = self.flood(name);
-            }
+/// Measures every server and prints the figures; whether ours is as good as it should be.
+fn compare(labs: &[Lab; LABS], mode: Mode) -> bool {
+    let names: &[&'static str] = match mode {
+        Mode::Full => &["bivouac", "Kea", "ISC dhcpd", "dnsmasq", "empty loop"],
+        Mode::Proxy => &["bivouac", "dnsmasq", "empty loop"],
+    };
+    let mut figures: Vec<Figures> = names.iter().map(|_| Figures::default()).collect();
+    for ((name, lab), figures) in names.iter().zip(labs).zip(&mut figures) {
+        (figures.rate, figures.is_unbounded) = lab.highest_rate(name, mode);
+        if mode == Mode::Proxy {
+            figures.flood = lab.flood(name);
         }
-        for _ in 0..ROUNDS {
-            for (name, figures) in names.iter().zip(&mut figures) {
-                let running = self.start(name, mode);
-                // Everything that happens once is behind it.
-                self.run(mode, CALM, 1, false);
-                thread::sleep(SETTLED);
-                let before = running.processor_seconds();
-                let run = self.run(mode, CALM, SECONDS * 2, true);
-                // What is written down behind the answers is part of what they cost.
-                thread::sleep(SETTLED);
-                figures.costs.push((running.processor_seconds() - before) * 1e6 / run.exchanges);
-                figures.delays.push(percentile(run.delays, 0.99));
-                running.stop();
-            }
-        }
-        report(mode, names, &figures)
     }
+    // All of them run, and each sleeps while it is another's turn.
+    let servers: Vec<(&Lab, Running)> =
+        names.iter().zip(labs).map(|(name, lab)| (lab, lab.start(name, mode))).collect();
+    for (lab, _) in &servers {
+        // Everything that happens once is behind it then.
+        lab.run(mode, CALM, 1, false);
+    }
+    thread::sleep(SETTLED);
+    servers.iter().for_each(|(_, running)| running.pause());
+    for _ in 0..TURNS {
+        for ((lab, running), figures) in servers.iter().zip(&mut figures) {
+            let before = running.processor_seconds();
+            running.go_on();
+            let run = lab.run(mode, CALM, TURN, true);
+            thread::sleep(AFTER);
+            running.pause();
+            figures.costs.push((running.processor_seconds() - before) * 1e6 / run.exchanges);
+            figures.delays.push(percentile(run.delays, 0.99));
+        }
+    }
+    servers.into_iter().for_each(|(_, running)| running.stop());
+    report(mode, names, &figures)
+}
 
+impl Lab {
     /// The highest rate that a server holds, to a twentieth, and whether it is only that perfdhcp sends no more. The server
     /// begins anew each time: no site turns all its machines on ten times in a minute, and whoever asks as often boots in a
     /// circle.
@@ -167,7 +191,7 @@ fn report(mode: Mode, names: &[&str], figures: &[Figures]) -> bool {
     let delay = |figures: &Figures| median(&figures.delays);
     let ours = &figures[0];
     println!(
-        "{}, {ROUNDS} rounds; in brackets ours as a ratio to it",
+        "{}; medians of {TURNS} turns at {CALM}/s; in brackets ours as a ratio to it",
         match mode {
             Mode::Full => "full mode: DISCOVER, OFFER, REQUEST, ACK",
             Mode::Proxy => "proxy mode: DISCOVER, OFFER of a PXE client",

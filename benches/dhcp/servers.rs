@@ -6,6 +6,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use super::{Lab, Mode};
 
 /// The first address of the pool.
@@ -26,23 +29,23 @@ pub struct Running {
 impl Lab {
     /// Starts a server in its namespace with an empty lease file.
     pub fn start(&self, name: &'static str, mode: Mode) -> Running {
-        let folder = self.folder.join("run");
+        let folder = &self.folder;
         if folder.exists() {
-            std::fs::remove_dir_all(&folder).unwrap();
+            std::fs::remove_dir_all(folder).unwrap();
         }
-        std::fs::create_dir(&folder).unwrap();
+        std::fs::create_dir(folder).unwrap();
         let (mut command, ready) = match name {
-            "bivouac" => self.bivouac(&folder, mode),
-            "Kea" => self.kea(&folder),
-            "ISC dhcpd" => self.dhcpd(&folder),
-            "dnsmasq" => self.dnsmasq(&folder, mode),
+            "bivouac" => self.bivouac(folder, mode),
+            "Kea" => self.kea(folder),
+            "ISC dhcpd" => self.dhcpd(folder),
+            "dnsmasq" => self.dnsmasq(folder, mode),
             _ => {
                 let mut command = inside(&self.server, std::env::current_exe().unwrap().to_str().unwrap());
                 command.arg("loop");
                 (command, "ready")
             }
         };
-        Running::start(name, command.current_dir(&folder), ready)
+        Running::start(name, command.current_dir(folder), ready)
     }
 
     fn bivouac(&self, folder: &Path, mode: Mode) -> (Command, &'static str) {
@@ -53,7 +56,7 @@ impl Lab {
         let site = format!("[dhcp]\n{dhcp}interfaces = [\"{}\"]\n", DEVICES[0]);
         std::fs::write(folder.join("bivouac.toml"), site).unwrap();
         // What is published, without what an earlier run left beside it.
-        let (from, to) = (self.folder.join("state/store"), folder.join("state"));
+        let (from, to) = (self.site.join("state/store"), folder.join("state"));
         std::fs::create_dir(&to).unwrap();
         assert!(Command::new("cp").arg("-al").args([from, to]).status().unwrap().success());
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/release/bivouac");
@@ -123,16 +126,36 @@ impl Running {
         Self { name, child }
     }
 
+    /// Lets it sleep, whatever it was doing.
+    pub fn pause(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets it go on.
+    pub fn go_on(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+    }
+
     /// Ends it at once.
     pub fn stop(mut self) {
         assert!(self.child.try_wait().unwrap().is_none(), "{} ended while it was measured", self.name);
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
     }
 
     /// What the process has used so far.
     pub fn processor_seconds(&self) -> f64 {
         super::cost::processor_seconds(self.child.id())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
