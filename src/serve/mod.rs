@@ -244,6 +244,11 @@ impl App {
         self.fleet.book().known()
     }
 
+    /// Waits until everything that was seen so far is on disk, for whoever reads it there.
+    pub async fn flush(&self) {
+        self.fleet.flush().await;
+    }
+
     /// The architectures that published bundles are for, in Alpine's words.
     pub async fn architectures(self: &Arc<Self>) -> BTreeSet<Arch> {
         let catalog = self.catalog().await;

@@ -28,7 +28,7 @@ use super::vars::{self, Assigned};
 use super::{Outcome, loaders, pipeline, serve};
 use crate::config::{File, Settings};
 use crate::disk;
-use crate::fleet::{Fleet, Session};
+use crate::fleet::{Event, Fleet, Onlooker, Session};
 use crate::model::firmware;
 use crate::model::mac::Mac;
 use crate::model::manifest::Manifest;
@@ -361,11 +361,7 @@ impl Trial<'_> {
             // What happened before the machine ended is still read and shown.
             let ended = machine.end()?;
             console.read().with_context(|| format!("cannot read {}", self.console.display()))?;
-            for event in news.read(&fleet).await? {
-                writeln!(out, "{}", line(&event))?;
-                events.push(event);
-            }
-            out.flush()?;
+            events.extend(tell(&mut news, &fleet, out).await?);
             let machines = fleet.machines_with_reports().await?;
             let session = machines.iter().find(|machine| machine.identity.mac == MAC).map(|machine| &machine.session);
             let now = Instant::now();
@@ -374,6 +370,9 @@ impl Trial<'_> {
             }
             let is_settled = settled.is_some_and(|settled| settled <= now) || end <= now;
             if let Some(verdict) = session.and_then(|session| Verdict::of(session, is_settled)) {
+                // A check-in is written before what is seen of it: the one is waited for, the other is not.
+                server.flush().await;
+                tell(&mut news, &fleet, out).await?;
                 return Ok(verdict);
             }
             if let Some(why) = console.panic() {
@@ -407,6 +406,16 @@ impl Trial<'_> {
         }
         Ok(())
     }
+}
+
+/// Says what is new; that.
+async fn tell(news: &mut News, fleet: &Onlooker, out: &mut dyn Write) -> anyhow::Result<Vec<Event>> {
+    let events = news.read(fleet).await?;
+    for event in &events {
+        writeln!(out, "{}", line(event))?;
+    }
+    out.flush()?;
+    Ok(events)
 }
 
 const fn patience(accelerator: Accelerator) -> Duration {

@@ -114,6 +114,7 @@ impl Place {
 /// A running server for one machine.
 pub(super) struct Server {
     pub(super) fleet: DatabasePlace,
+    app: Arc<App>,
     stop: Stop,
     task: JoinHandle<Result<(), ServeError>>,
 }
@@ -163,10 +164,15 @@ impl Server {
         };
         let fleet = Fleet::open(&database).await?.checking_in_every(CHECK_IN);
         let app = Arc::new(App::new(Store::open(&place.store())?, fleet, &options)?);
-        let server = serve::Server::bind(app, options).await.context("cannot serve the machine")?;
+        let server = serve::Server::bind(Arc::clone(&app), options).await.context("cannot serve the machine")?;
         let stop = Stop::default();
         let task = tokio::spawn(server.run(stop.clone()));
-        Ok(Self { fleet: database, stop, task })
+        Ok(Self { fleet: database, app, stop, task })
+    }
+
+    /// Waits until everything the server saw is in the database.
+    pub(super) async fn flush(&self) {
+        self.app.flush().await;
     }
 
     /// Stops, and waits until nothing is written any more.
