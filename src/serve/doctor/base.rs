@@ -29,6 +29,8 @@ impl Base {
     /// The base URL of a port of ours.
     pub(super) fn of(address: SocketAddr, is_tls: bool) -> Self {
         let scheme = if is_tls { "https" } else { "http" };
+        // A URL has no place for the interface of a link-local address.
+        let address = SocketAddr::new(address.ip(), address.port());
         Self(Url::parse(&format!("{scheme}://{address}")).expect("every address makes a URL"))
     }
 
@@ -96,7 +98,9 @@ mod tests {
         for url in ["http://[::1]", "http://10.0.0.1:81", "https://boot.example.net:8443/a"] {
             assert_eq!(Base::parse(url).unwrap().to_string(), url);
         }
-        assert_eq!(Base::of("[::1]:80".parse().unwrap(), false).to_string(), "http://[::1]");
+        for (address, url) in [("[::1]:80", "http://[::1]"), ("[fe80::1%2]:8080", "http://[fe80::1]:8080")] {
+            assert_eq!(Base::of(address.parse().unwrap(), false).to_string(), url);
+        }
         for wrong in ["10.0.0.1", "ftp://10.0.0.1", "http://", "http://[::1", "http://[::1]80", "http://boot:http"] {
             assert_eq!(Base::parse(wrong), None, "{wrong}");
         }
