@@ -54,14 +54,14 @@ pub(super) struct Database {
     engine: Engine,
     others: Others,
     begun: Begun,
-    /// Held while machines are written, and while it is looked for what others wrote: whoever looks meanwhile would take
-    /// in what is older than what the writer found.
-    writing: tokio::sync::Mutex<()>,
+    /// Held while machines are written, and while those are read that others wrote: whoever read meanwhile would take in
+    /// what is older than what the writer found.
+    pub(super) writing: tokio::sync::Mutex<()>,
 }
 
 /// What others wrote.
 #[derive(Debug, Default)]
-pub(super) struct News {
+pub(super) struct Theirs {
     /// Machines that other servers saw, as they are now.
     pub(super) machines: Vec<Machine>,
     /// What was decided, in order.
@@ -143,23 +143,25 @@ impl Database {
     }
 
     /// What others have written: machines since the last look, and entries of the ledger after the one numbered `after`.
-    pub(super) async fn look(&self, after: u64) -> Result<News, sqlx::Error> {
-        let _writing = self.writing.lock().await;
+    /// Waits for no writer, who reads what others wrote himself.
+    pub(super) async fn look(&self, after: u64) -> Result<Theirs, sqlx::Error> {
+        let mut theirs = Theirs::default();
         let mut connection = self.engine.pool.acquire().await?;
-        // Before the machines: what is written meanwhile is read again then. Mostly there is nothing, and each statement
-        // costs two changes of threads.
+        // Mostly there is nothing, and each statement costs two changes of threads.
         let last = "SELECT last, (SELECT COALESCE(MAX(number), 0) FROM ledger) FROM changes";
         let (change, entry): (i64, i64) = sqlx::query_as(last).fetch_one(&mut *connection).await?;
-        let mut news = News::default();
         if entry > i64::try_from(after).unwrap_or(i64::MAX) {
-            news.entries = entries(&mut connection, after).await?;
+            theirs.entries = entries(&mut connection, after).await?;
         }
-        if !self.others.has_seen(change) {
-            news.machines = load(&mut connection, NO_REPORT, &self.others.since()).await?;
-            self.others.note(&news.machines);
+        if !self.others.has_seen(change)
+            && let Ok(_writing) = self.writing.try_lock()
+        {
+            // After the number of the change: what is written meanwhile is read again then.
+            theirs.machines = load(&mut connection, NO_REPORT, &self.others.since()).await?;
+            self.others.note(&theirs.machines);
             self.others.seen(change);
         }
-        Ok(news)
+        Ok(theirs)
     }
 
     /// The machine of which a boot was given this token, by whichever server.

@@ -63,7 +63,7 @@ use crate::model::plan::{Assignments, Plan};
 use crate::model::rollout::{Census, View};
 use crate::model::token::Token;
 use behind::{Known, QUEUE, Write, in_time, write_behind};
-use database::{Database, News, Row};
+use database::{Database, Row, Theirs};
 
 /// How long a check-in waits to be on disk before the machine is answered all the same.
 const COMMIT_WAIT: Duration = Duration::from_millis(500);
@@ -256,8 +256,7 @@ impl Fleet {
     /// When the database cannot be read.
     pub async fn follow(&self) -> Result<Arc<Ledger>, FleetError> {
         let looked = in_time(self.database.look(self.book.known().last())).await;
-        self.known.went(looked.as_ref().map(drop));
-        let News { machines, entries } = looked.map_err(|error| self.database.failed(error))?;
+        let Theirs { machines, entries } = looked.map_err(|error| self.database.failed(error))?;
         self.known.learn(machines);
         Ok(self.book.take(&entries))
     }
@@ -436,7 +435,7 @@ impl Fleet {
         if !may_look || self.known.is_lost() {
             return None;
         }
-        // When it cannot be asked, whoever writes or follows says so.
+        // When it cannot be asked, whoever follows says so.
         let found = tokio::time::timeout(FIND_WAIT, self.database.machine_with(token)).await;
         let machine = found.ok()?.ok()??;
         self.known.learn([machine]);

@@ -1,6 +1,7 @@
 //! The fleet with its database, SQLite and PostgreSQL.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 
 use futures_util::FutureExt as _;
 use sqlx::sqlite::SqlitePool;
@@ -11,6 +12,7 @@ use crate::fleet::behind::MAX_EVENTS;
 use crate::model::boot::{Sent, Step};
 use crate::model::checkin::Inventory;
 use crate::model::checkin::orders::{Reboot, heard};
+use crate::model::ledger::Fact;
 use crate::model::manifest::tests::sample;
 use crate::model::plan::Published;
 use crate::model::timeline::Stage;
@@ -33,6 +35,9 @@ on_both! {
     what_is_older_is_not_written_over_what_another_server_wrote,
     a_boot_that_another_server_began_ends_the_one_before,
     a_machine_that_is_forgotten_meanwhile_stops_no_writing,
+    a_database_that_can_be_read_is_not_back_until_it_can_be_written,
+    who_follows_does_not_wait_for_who_writes,
+    who_follows_learns_what_another_server_saw,
 }
 
 fn plan() -> Plan<'static> {
@@ -318,6 +323,35 @@ async fn invented_addresses_fill_neither_the_memory_nor_the_queue_nor_delay_anyb
         }
     };
     assert!(events <= 2 * MAX_EVENTS as i64, "{events}");
+}
+
+async fn a_database_that_can_be_read_is_not_back_until_it_can_be_written(bed: &Bed) {
+    let fleet = Fleet::open(&bed.place).await.unwrap();
+    fleet.known.went(Err(&sqlx::Error::WorkerCrashed));
+    fleet.follow().await.unwrap();
+    assert!(fleet.known.is_lost());
+}
+
+async fn who_follows_does_not_wait_for_who_writes(bed: &Bed) {
+    let fleet = Fleet::open(&bed.place).await.unwrap();
+    let by = By { who: "root", why: None };
+    let floor = Fact::Floor { profile: "vdi".parse().unwrap(), release: 3, is_one: true };
+    let book = Fleet::look_on(&bed.place).await.unwrap().book;
+    book.decide(by, |_| Ok::<_, Infallible>(vec![floor.clone()])).await.unwrap();
+    let writing = fleet.database.writing.lock().await;
+    let followed = tokio::time::timeout(Duration::from_secs(30), fleet.follow()).await;
+    assert_eq!(followed.expect("it waits for the writer").unwrap().last(), 1);
+    drop(writing);
+}
+
+async fn who_follows_learns_what_another_server_saw(bed: &Bed) {
+    let (one, other, identity, report) = two_servers(bed).await;
+    assert!(other.told_by_any(token(1)).await.is_some());
+    other.check_in(token(1), report, Differences::default(), SystemTime::now()).await.unwrap();
+    other.flush().await;
+    assert_eq!(one.lock().machine(&identity.mac).unwrap().good, None);
+    one.follow().await.unwrap();
+    assert_eq!(one.lock().machine(&identity.mac).unwrap().good, plan_told());
 }
 
 /// Two servers on one database, of which the first has a machine that was given the token `token(1)`.
