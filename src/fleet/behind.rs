@@ -26,10 +26,6 @@ pub(super) const MAX_EVENTS: usize = 16_384;
 /// How many events are written at once, so that a check-in that waits for the disk does not wait long.
 const EVENTS_AT_ONCE: usize = 1024;
 
-/// How often it is looked for boots that fell quiet, and events are written of which no machine has to be: a server that
-/// has nothing to do does next to nothing.
-const EVENTS_EVERY: Duration = Duration::from_secs(1);
-
 /// How long a change waits for others, when some were written just before it.
 const GATHER: Duration = Duration::from_millis(100);
 
@@ -40,16 +36,18 @@ const REST: u32 = 16;
 /// It rests no longer than this: a database that was locked for a while took long for little.
 const LONGEST_REST: Duration = Duration::from_secs(2);
 
-/// How often machines are written that only went on: they checked in, not for the first time in their boot, or their
-/// firmware took a step. Of each, as it is then.
-const DUE_EVERY: Duration = Duration::from_secs(2);
+/// How often it is looked for what may wait: machines that only went on, because they checked in, not for the first time in
+/// their boot, or their firmware took a step; machines that nobody knew; and boots that fell quiet. All of it together,
+/// each as it is then, because a transaction costs more than the rows in it, and a server that has nothing to do does next
+/// to nothing.
+const BEAT: Duration = Duration::from_secs(2);
 
-/// How many of these are written at once, so that a first check-in does not wait for a fleet.
+/// How many machines that went on are written at once, so that a first check-in does not wait for a fleet.
 const DUE_AT_ONCE: usize = 512;
 
-/// How many machines that nobody knew are written each time: of those that are left at their firmware, some five hundred in
-/// a minute. Most are known before their turn comes, and a flood of addresses that somebody invents costs the database no
-/// more than this.
+/// How many machines that nobody knew are written at once at most: of those that are left at their firmware, some five
+/// hundred in a minute. Most are known before their turn comes, and a flood of addresses that somebody invents costs the
+/// database no more than this.
 const CLAIMED_AT_ONCE: usize = 16;
 
 /// How long writing or reading may take before the connection is given up: a computer that was unplugged says nothing.
@@ -260,9 +258,7 @@ pub(super) async fn write_behind(database: Arc<Database>, known: Arc<Known>, mut
     let mut batch = Vec::new();
     let mut is_open = true;
     let mut rested = Instant::now();
-    let mut rows_due = Instant::now() + DUE_EVERY;
-    let mut claimed_due = rows_due;
-    let mut quiet_due = Instant::now() + EVENTS_EVERY;
+    let mut beat = rested + BEAT;
     while is_open {
         let woken = async {
             known.wake.notified().await;
@@ -272,7 +268,7 @@ pub(super) async fn write_behind(database: Arc<Database>, known: Arc<Known>, mut
             biased;
             received = queue.recv_many(&mut batch, QUEUE) => is_open = received > 0,
             () = woken => {}
-            () = tokio::time::sleep(EVENTS_EVERY) => {}
+            () = tokio::time::sleep_until(beat.max(rested)) => {}
         }
         let is_last = !is_open || batch.iter().any(|write| matches!(write, Write::Flush(_)));
         let most = |at_once| if is_last { usize::MAX } else { at_once };
@@ -282,21 +278,17 @@ pub(super) async fn write_behind(database: Arc<Database>, known: Arc<Known>, mut
             // After what came in order: machines are written as they are now.
             let soon = take(&mut lock(&known.pending).machines, most(MACHINES_AT_ONCE));
             batch.extend(known.rows(&soon));
-            if is_last || Instant::now() >= rows_due {
+            if is_last || Instant::now() >= beat {
                 let due = take(&mut lock(&known.due), most(DUE_AT_ONCE));
                 batch.extend(known.rows(&due));
+                // As many as fill up what is written with them: a few rows more cost a statement each.
+                let room = CLAIMED_AT_ONCE - batch.len() % CLAIMED_AT_ONCE;
+                batch.extend(known.take_claimed(most(room)));
+                known.settle(is_last);
                 // What is left over goes with the next ones.
                 if lock(&known.due).is_empty() {
-                    rows_due = Instant::now() + DUE_EVERY;
+                    beat = Instant::now() + BEAT;
                 }
-            }
-            if is_last || Instant::now() >= claimed_due {
-                claimed_due = Instant::now() + DUE_EVERY;
-                batch.extend(known.take_claimed(most(CLAIMED_AT_ONCE)));
-            }
-            if is_last || Instant::now() >= quiet_due {
-                quiet_due = Instant::now() + EVENTS_EVERY;
-                known.settle(is_last);
             }
             events = known.take_events(is_last);
         }
