@@ -1,5 +1,7 @@
 //! The network interfaces of this computer, and which of them to serve.
 
+mod changes;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv4Addr;
@@ -10,6 +12,8 @@ use nix::net::if_::{InterfaceFlags, if_nametoindex};
 use nix::sys::socket::SockaddrStorage;
 
 use crate::model::net::{AddressPlan, DhcpMode};
+
+pub(super) use self::changes::Changes;
 
 /// An interface.
 #[derive(Debug, Clone, PartialEq, Eq)]

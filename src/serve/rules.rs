@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 use rustls::ServerConfig;
+use tokio::sync::watch;
 
 use super::http::Link;
 use super::loaders::Loaders;
@@ -44,23 +45,36 @@ impl Rules {
 
 /// The rules in force. Whoever answers takes them once for the whole answer, so that none is made by two.
 #[derive(Debug, Clone, Default)]
-pub struct InForce(Arc<ArcSwap<Rules>>);
+pub struct InForce(Arc<Holding>);
+
+#[derive(Debug, Default)]
+struct Holding {
+    rules: ArcSwap<Rules>,
+    replaced: watch::Sender<()>,
+}
 
 impl InForce {
     /// These rules, until there are others.
     #[must_use]
     pub fn new(rules: Rules) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(rules)))
+        Self(Arc::new(Holding { rules: ArcSwap::from_pointee(rules), replaced: watch::Sender::default() }))
     }
 
     /// The rules that hold now.
     #[must_use]
     pub fn now(&self) -> Guard<Arc<Rules>> {
-        self.0.load()
+        self.0.rules.load()
     }
 
     /// Lets other rules hold, from the next answer on.
     pub fn replace(&self, rules: Rules) {
-        self.0.store(Arc::new(rules));
+        self.0.rules.store(Arc::new(rules));
+        self.0.replaced.send_replace(());
+    }
+
+    /// Tells when there are other rules than now.
+    #[must_use]
+    pub fn follow(&self) -> watch::Receiver<()> {
+        self.0.replaced.subscribe()
     }
 }

@@ -15,6 +15,7 @@ mod listening;
 pub(super) mod raw;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,7 +33,7 @@ use self::listening::Listening;
 use super::bind::BindError;
 use super::counters::DhcpCounters;
 use super::given::Given;
-use super::interfaces::{self, InterfaceError, Place, Wanted};
+use super::interfaces::{self, Changes, InterfaceError, Place, Wanted};
 use super::observe::Observer;
 use super::rules::InForce;
 use crate::disk::DiskError;
@@ -43,8 +44,11 @@ pub use self::boot::{LOADER_PATH, SCRIPT_PATH};
 pub use self::cable::Cable;
 pub use self::client::Client;
 
-/// How often it is looked for interfaces that came, went, or have other addresses.
-const LOOK: Duration = Duration::from_secs(2);
+/// How long a change of interfaces waits for the next one.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// The pause before an interface is tried again that could not be served.
+const RETRY: Duration = Duration::from_secs(2);
 
 /// Why DHCP cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -254,32 +258,60 @@ impl Tasks {
 
     /// Follows the interfaces until the end.
     async fn watch(mut self) {
-        let shared = Arc::clone(&self.shared);
-        let mut look = tokio::time::interval(LOOK);
-        look.tick().await;
+        let mut replaced = self.shared.rules.follow();
+        let mut changes = self.listen();
+        // What changed since they were listed.
+        self.look();
         loop {
+            let is_unserved = self.places.values().any(|(_, served)| served.is_none());
             tokio::select! {
                 () = self.stop.cancelled() => break,
-                _ = look.tick() => {}
                 Some(ended) = self.running.join_next() => {
                     if let Err(panic) = ended {
                         error!(%panic, "a DHCP socket stopped being served");
                     }
                     continue;
                 }
+                told = next(changes.as_ref()) => match told {
+                    // An interface comes with its address, and a container with an interface.
+                    Ok(()) => tokio::time::sleep(GATHER).await,
+                    Err(error) => {
+                        warn!(%error, "interfaces that come or go are not noticed");
+                        changes = None;
+                    }
+                },
+                // The networks may be others.
+                Ok(()) = replaced.changed() => {}
+                () = tokio::time::sleep(RETRY), if is_unserved => {}
             }
-            if let Listen::Interfaces(wanted) = &shared.settings.listen
-                && !wanted.is_off()
-            {
-                // The networks may have been changed since the server began.
-                let wanted = Wanted { plan: Arc::clone(&shared.rules.now().plan), ..wanted.clone() };
-                match interfaces::list() {
-                    Ok(all) => self.follow(wanted.served(&all)),
-                    Err(error) => warn!(%error, "interfaces that come or go are not noticed"),
-                }
-            }
+            self.look();
         }
         while self.running.join_next().await.is_some() {}
+    }
+
+    /// The interfaces that are followed, if any are.
+    fn wanted(&self) -> Option<Wanted> {
+        match &self.shared.settings.listen {
+            Listen::Interfaces(wanted) if !wanted.is_off() => {
+                Some(Wanted { plan: Arc::clone(&self.shared.rules.now().plan), ..wanted.clone() })
+            }
+            _ => None,
+        }
+    }
+
+    /// Who tells of changes, if anybody is to.
+    fn listen(&self) -> Option<Changes> {
+        self.wanted()?;
+        Changes::listen().inspect_err(|error| warn!(%error, "interfaces that come or go are not noticed")).ok()
+    }
+
+    /// Serves the interfaces there are now.
+    fn look(&mut self) {
+        let Some(wanted) = self.wanted() else { return };
+        match interfaces::list() {
+            Ok(all) => self.follow(wanted.served(&all)),
+            Err(error) => warn!(%error, "interfaces that come or go are not noticed"),
+        }
     }
 
     /// Closes the sockets of what is no longer there, and opens those of what is new. Those of an interface that has other
@@ -330,6 +362,14 @@ impl Tasks {
         if is_changed {
             self.shared.leases.lock().unwrap_or_else(PoisonError::into_inner).set_own(own_addresses());
         }
+    }
+}
+
+/// Waits for a change that somebody tells; for ever when nobody does.
+async fn next(changes: Option<&Changes>) -> io::Result<()> {
+    match changes {
+        Some(changes) => changes.next().await,
+        None => std::future::pending().await,
     }
 }
 
