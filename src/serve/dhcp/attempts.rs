@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use foldhash::HashMap;
+use smallvec::SmallVec;
 
 use crate::model::mac::Mac;
 use crate::model::net::Shape;
@@ -35,18 +36,21 @@ const MAX_PACE: u16 = 100;
 pub struct Attempts {
     clients: HashMap<Mac, Attempt>,
     swept: Option<Instant>,
+    /// The last client that there was no room for.
+    stranger: Option<Attempt>,
 }
 
+/// What is known of one client.
 #[derive(Debug)]
-struct Attempt {
+pub struct Attempt {
     seen: Instant,
     /// What tells one of its boots from the next.
     xid: Option<u32>,
     shape: Shape,
     /// Offers it did not make use of.
     unused: u8,
-    /// When it wanted loaders lately, once for each boot.
-    loaders: Vec<Instant>,
+    /// When it wanted loaders lately, once for each boot: most boot but once in a while.
+    loaders: SmallVec<[Instant; 2]>,
     /// Whether it gets none, because there were too many.
     is_circling: bool,
     second: Instant,
@@ -63,54 +67,10 @@ pub enum Advice {
 }
 
 impl Attempts {
-    /// Whether a packet of this client is looked at.
-    pub fn may_ask(&mut self, mac: Mac, now: Instant) -> bool {
-        let Some(attempt) = self.attempt(mac, now) else { return true };
-        if now.saturating_duration_since(attempt.second) >= Duration::from_secs(1) {
-            (attempt.second, attempt.packets) = (now, 0);
-        }
-        attempt.packets = attempt.packets.saturating_add(1);
-        attempt.packets <= MAX_PACE
-    }
-
-    /// The client looks for a loader. One that asks again within the same boot, or boots again without having made
-    /// anything of its offers, gets another kind of answer. One that boots in a circle gets none until it rests: boots in
-    /// which it is refused count as well.
-    pub fn advise(&mut self, mac: Mac, xid: u32, now: Instant) -> Advice {
-        let Some(attempt) = self.attempt(mac, now) else { return Advice::Lead(Shape::default()) };
-        let is_new = attempt.xid.replace(xid) != Some(xid);
-        attempt.loaders.retain(|then| now.saturating_duration_since(*then) < CIRCLE);
-        attempt.is_circling = attempt.loaders.len() >= MAX_LOADERS && (is_new || attempt.is_circling);
-        if is_new {
-            if attempt.is_circling {
-                attempt.loaders.remove(0);
-            }
-            attempt.loaders.push(now);
-        }
-        if attempt.is_circling {
-            return Advice::Circles(attempt.loaders.len());
-        }
-        if attempt.unused >= PATIENCE {
-            (attempt.shape, attempt.unused) = (attempt.shape.other(), 0);
-        }
-        attempt.unused += 1;
-        Advice::Lead(attempt.shape)
-    }
-
-    /// What the client was told last when it looked for a loader: whoever goes on from there is told the same.
-    #[must_use]
-    pub fn advised(&self, mac: Mac) -> Advice {
-        match self.clients.get(&mac) {
-            Some(attempt) if attempt.is_circling => Advice::Circles(attempt.loaders.len()),
-            Some(attempt) => Advice::Lead(attempt.shape),
-            None => Advice::Lead(Shape::default()),
-        }
-    }
-
     /// The client made use of what it was offered.
     pub fn reached(&mut self, mac: Mac) {
         if let Some(attempt) = self.clients.get_mut(&mac) {
-            attempt.unused = 0;
+            attempt.reached();
         }
     }
 
@@ -122,34 +82,82 @@ impl Attempts {
         }
     }
 
-    /// What is known of a client; nothing when there is no room for more.
-    fn attempt(&mut self, mac: Mac, now: Instant) -> Option<&mut Attempt> {
+    /// What is known of a client that asks. For one that there is no room for, what is known of one that never asked.
+    pub fn of(&mut self, mac: Mac, now: Instant) -> &mut Attempt {
         let is_old = |attempt: &Attempt| now.saturating_duration_since(attempt.seen) >= MEMORY;
         if self.clients.len() >= MAX_CLIENTS && !self.clients.contains_key(&mac) {
-            if self.swept.is_some_and(|then| now.saturating_duration_since(then) < SWEEP) {
-                return None;
+            if self.swept.is_none_or(|then| now.saturating_duration_since(then) >= SWEEP) {
+                self.swept = Some(now);
+                self.clients.retain(|_, attempt| !is_old(attempt));
             }
-            self.swept = Some(now);
-            self.clients.retain(|_, attempt| !is_old(attempt));
             if self.clients.len() >= MAX_CLIENTS {
-                return None;
+                return self.stranger.insert(Attempt::first(now));
             }
         }
-        let attempt = self.clients.entry(mac).or_insert_with(|| Attempt {
-            seen: now,
-            xid: None,
-            shape: Shape::default(),
-            unused: 0,
-            loaders: Vec::new(),
-            is_circling: false,
-            second: now,
-            packets: 0,
-        });
+        let attempt = self.clients.entry(mac).or_insert_with(|| Attempt::first(now));
         if is_old(attempt) {
             attempt.unused = 0;
         }
         attempt.seen = now;
-        Some(attempt)
+        attempt
+    }
+}
+
+impl Attempt {
+    fn first(now: Instant) -> Self {
+        Self {
+            seen: now,
+            xid: None,
+            shape: Shape::default(),
+            unused: 0,
+            loaders: SmallVec::new(),
+            is_circling: false,
+            second: now,
+            packets: 0,
+        }
+    }
+
+    /// Whether a packet of the client is looked at.
+    pub fn may_ask(&mut self, now: Instant) -> bool {
+        if now.saturating_duration_since(self.second) >= Duration::from_secs(1) {
+            (self.second, self.packets) = (now, 0);
+        }
+        self.packets = self.packets.saturating_add(1);
+        self.packets <= MAX_PACE
+    }
+
+    /// The client looks for a loader. One that asks again within the same boot, or boots again without having made
+    /// anything of its offers, gets another kind of answer. One that boots in a circle gets none until it rests: boots in
+    /// which it is refused count as well.
+    pub fn advise(&mut self, xid: u32, now: Instant) -> Advice {
+        let is_new = self.xid.replace(xid) != Some(xid);
+        self.loaders.retain(|then| now.saturating_duration_since(*then) < CIRCLE);
+        self.is_circling = self.loaders.len() >= MAX_LOADERS && (is_new || self.is_circling);
+        if is_new {
+            if self.is_circling {
+                self.loaders.remove(0);
+            }
+            self.loaders.push(now);
+        }
+        if self.is_circling {
+            return Advice::Circles(self.loaders.len());
+        }
+        if self.unused >= PATIENCE {
+            (self.shape, self.unused) = (self.shape.other(), 0);
+        }
+        self.unused += 1;
+        Advice::Lead(self.shape)
+    }
+
+    /// What the client was told last when it looked for a loader: whoever goes on from there is told the same.
+    #[must_use]
+    pub fn advised(&self) -> Advice {
+        if self.is_circling { Advice::Circles(self.loaders.len()) } else { Advice::Lead(self.shape) }
+    }
+
+    /// The client made use of what it was offered.
+    pub const fn reached(&mut self) {
+        self.unused = 0;
     }
 }
 
@@ -165,6 +173,10 @@ mod tests {
     const AT_ONCE: Advice = Advice::Lead(Shape::AtOnce);
     const BOOT_SERVER: Advice = Advice::Lead(Shape::BootServer);
 
+    fn advise(attempts: &mut Attempts, client: u32, xid: u32, now: Instant) -> Advice {
+        attempts.of(mac(client), now).advise(xid, now)
+    }
+
     fn after(start: Instant, seconds: u64) -> Instant {
         start + Duration::from_secs(seconds)
     }
@@ -173,21 +185,21 @@ mod tests {
     fn a_client_that_repeats_itself_gets_the_other_kind_of_answer() {
         let (mut attempts, now) = (Attempts::default(), Instant::now());
         // Firmware asks after 4, 8, 16 and 32 seconds.
-        let asked = [0, 4, 12, 28, 60].map(|seconds| attempts.advise(mac(1), 7, after(now, seconds)));
+        let asked = [0, 4, 12, 28, 60].map(|seconds| advise(&mut attempts, 1, 7, after(now, seconds)));
         assert_eq!(asked, [AT_ONCE, AT_ONCE, BOOT_SERVER, BOOT_SERVER, AT_ONCE]);
-        assert_eq!(attempts.advise(mac(2), 7, now), AT_ONCE, "another client");
+        assert_eq!(advise(&mut attempts, 2, 7, now), AT_ONCE, "another client");
     }
 
     #[test]
     fn what_worked_is_kept() {
         let (mut attempts, now) = (Attempts::default(), Instant::now());
         for seconds in [0, 4, 12] {
-            attempts.advise(mac(1), 7, after(now, seconds));
+            advise(&mut attempts, 1, 7, after(now, seconds));
         }
         attempts.reached(mac(1));
         attempts.arrived(mac(1));
         for boot in 1..20 {
-            let advice = attempts.advise(mac(1), boot, after(now, 1000 * u64::from(boot)));
+            let advice = advise(&mut attempts, 1, boot, after(now, 1000 * u64::from(boot)));
             assert_eq!(advice, BOOT_SERVER);
             attempts.reached(mac(1));
             attempts.arrived(mac(1));
@@ -199,7 +211,7 @@ mod tests {
         let (mut attempts, now) = (Attempts::default(), Instant::now());
         for boot in 0..9 {
             // Nobody tells that it worked, as when a router stands between.
-            assert_eq!(attempts.advise(mac(1), boot, after(now, 700 * u64::from(boot))), AT_ONCE);
+            assert_eq!(advise(&mut attempts, 1, boot, after(now, 700 * u64::from(boot))), AT_ONCE);
         }
     }
 
@@ -207,36 +219,36 @@ mod tests {
     fn a_client_that_takes_loader_after_loader_gets_no_more_until_it_rests() {
         let (mut attempts, now) = (Attempts::default(), Instant::now());
         for boot in 0..8 {
-            assert!(matches!(attempts.advise(mac(1), boot, after(now, 5 * u64::from(boot))), Advice::Lead(_)));
+            assert!(matches!(advise(&mut attempts, 1, boot, after(now, 5 * u64::from(boot))), Advice::Lead(_)));
             attempts.reached(mac(1));
         }
-        assert_eq!(attempts.advise(mac(1), 8, after(now, 45)), Advice::Circles(8));
-        assert_eq!(attempts.advise(mac(1), 9, after(now, 50)), Advice::Circles(8));
-        assert_eq!(attempts.advised(mac(1)), Advice::Circles(8));
-        assert_eq!(attempts.advise(mac(1), 10, after(now, 125)), Advice::Circles(8), "it has not rested");
-        assert!(matches!(attempts.advise(mac(1), 11, after(now, 200)), Advice::Lead(_)));
-        assert!(matches!(attempts.advised(mac(1)), Advice::Lead(_)));
-        let mut asked = (0..50).map(|_| attempts.advise(mac(2), 1, now));
+        assert_eq!(advise(&mut attempts, 1, 8, after(now, 45)), Advice::Circles(8));
+        assert_eq!(advise(&mut attempts, 1, 9, after(now, 50)), Advice::Circles(8));
+        assert_eq!(attempts.of(mac(1), now).advised(), Advice::Circles(8));
+        assert_eq!(advise(&mut attempts, 1, 10, after(now, 125)), Advice::Circles(8), "it has not rested");
+        assert!(matches!(advise(&mut attempts, 1, 11, after(now, 200)), Advice::Lead(_)));
+        assert!(matches!(attempts.of(mac(1), now).advised(), Advice::Lead(_)));
+        let mut asked = (0..50).map(|_| advise(&mut attempts, 2, 1, now));
         assert!(asked.all(|advice| matches!(advice, Advice::Lead(_))), "one boot, however often it asks");
     }
 
     #[test]
     fn nobody_is_looked_at_a_thousand_times_a_second() {
         let (mut attempts, now) = (Attempts::default(), Instant::now());
-        let looked = (0..1000).filter(|_| attempts.may_ask(mac(1), now)).count();
+        let looked = (0..1000).filter(|_| attempts.of(mac(1), now).may_ask(now)).count();
         assert_eq!(looked, usize::from(MAX_PACE));
-        assert!(attempts.may_ask(mac(2), now));
-        assert!(attempts.may_ask(mac(1), after(now, 1)));
+        assert!(attempts.of(mac(2), now).may_ask(now));
+        assert!(attempts.of(mac(1), after(now, 1)).may_ask(after(now, 1)));
     }
 
     #[test]
     fn invented_clients_take_no_more_than_their_room_and_everybody_is_still_answered() {
         let (mut attempts, now) = (Attempts::default(), Instant::now());
         for number in 0..40_000 {
-            assert_eq!(attempts.advise(mac(number), 1, now), AT_ONCE);
+            assert_eq!(advise(&mut attempts, number, 1, now), AT_ONCE);
         }
         assert_eq!(attempts.clients.len(), MAX_CLIENTS);
-        attempts.advise(mac(99_999), 1, after(now, 700));
+        advise(&mut attempts, 99_999, 1, after(now, 700));
         assert_eq!(attempts.clients.len(), 1);
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use dhcproto::v4::{CLIENT_PORT, MessageType, SERVER_PORT};
 
-use super::attempts::{Advice, Attempts};
+use super::attempts::{Advice, Attempt, Attempts};
 use super::boot::{self, Plan};
 use super::client::Client;
 use super::leases::{LeaseTable, Whom};
@@ -150,13 +150,14 @@ pub fn decide(request: &Request<'_>, facts: &Facts<'_>, memory: &mut Memory<'_>,
     let Some(kind) = packet.message_type() else {
         return Decision::silent("it is plain BOOTP, without a DHCP message type");
     };
-    if !memory.attempts.may_ask(mac, now) {
+    let attempt = memory.attempts.of(mac, now);
+    if !attempt.may_ask(now) {
         return Decision::silent("the client asks too often");
     }
     let behaviour = behaviour(facts.quirks, &mac, packet.options.vendor_class(), facts.hardware);
     let has_loader = |firmware| facts.loaders.for_machine(firmware, &mac).is_some();
     let client = Client::by_rule(packet, behaviour.is_pxe).that_boots(packet, has_loader);
-    let mut asked = Asked { request, facts, mac, client, behaviour, attempts: memory.attempts, now };
+    let mut asked = Asked { request, facts, mac, client, behaviour, attempt, now };
     let leases = &mut *memory.leases;
     let is_reserved = facts.plan.reservations().contains_key(&mac);
     let decision = match (facts.mode, request.port, kind) {
@@ -187,7 +188,7 @@ struct Asked<'a> {
     mac: Mac,
     client: Client,
     behaviour: Behaviour,
-    attempts: &'a mut Attempts,
+    attempt: &'a mut Attempt,
     now: Instant,
 }
 
@@ -210,7 +211,7 @@ impl<'a> Asked<'a> {
 
     /// Port 4011. The client has an address already and asks this server for its loader.
     fn boot_server(&mut self) -> Decision {
-        self.attempts.reached(self.mac);
+        self.attempt.reached();
         let mut answer = self.answer(MessageType::Ack);
         answer.ciaddr = self.request.packet.ciaddr;
         self.with_boot(answer, None, None)
@@ -382,8 +383,8 @@ impl<'a> Asked<'a> {
         };
         // Only an offer is passed over; who asks for more has heard it.
         let advice = match discovers {
-            true => self.attempts.advise(self.mac, self.request.packet.xid, self.now),
-            false => self.attempts.advised(self.mac),
+            true => self.attempt.advise(self.request.packet.xid, self.now),
+            false => self.attempt.advised(),
         };
         let shape = match advice {
             Advice::Lead(shape) => shape,
