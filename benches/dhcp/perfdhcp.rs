@@ -1,11 +1,17 @@
 //! perfdhcp of Kea, which plays the clients.
 
+use std::sync::atomic::{AtomicU16, Ordering};
+
 use super::servers::{DEVICES, inside};
 use super::{Lab, Mode, SERVER};
 
 /// How many clients there are: fewer than the pool has addresses, and so many that none of them asks more often than a
 /// machine that boots, even at the rates at which perfdhcp can send.
 const CLIENTS: &str = "50000";
+
+/// How often was asked so far. perfdhcp begins with the same clients each time; whoever asks anew is somebody else here, as
+/// where a fleet is turned on: a machine that boots again and again is another matter.
+static RUNS: AtomicU16 = AtomicU16::new(0);
 
 /// What perfdhcp said.
 pub struct Run {
@@ -27,7 +33,8 @@ impl Lab {
         let mut perfdhcp = inside(&self.clients, "perfdhcp");
         perfdhcp.args(["-4", "-l", DEVICES[1], "-W", "1000000"]);
         perfdhcp.args(["-r", &rate.to_string(), "-p", &seconds.to_string()]);
-        perfdhcp.args(["-R", CLIENTS]);
+        let [high, low] = RUNS.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        perfdhcp.args(["-R", CLIENTS, "-b", &format!("mac=00:0c:{high:02x}:{low:02x}:00:00")]);
         if mode == Mode::Proxy {
             let class: String = b"PXEClient:Arch:00007:UNDI:003016".iter().map(|byte| format!("{byte:02x}")).collect();
             perfdhcp.args(["-i", "-o", &format!("60,{class}"), "-o", "93,0007", "-o", "94,010310"]);

@@ -64,8 +64,6 @@ pub(super) struct Known {
     /// Machines that may wait for more than the next changes: they checked in again, are not yet at their script, or found
     /// no room in the queue.
     due: Mutex<HashSet<Mac>>,
-    /// Machines that nobody knew before their firmware asked.
-    claimed: Mutex<HashSet<Mac>>,
     /// Wakes the task that writes, when a machine is to be written soon.
     wake: Notify,
     /// Whom people wanted to be forgotten, and when: other servers may not have heard of it yet.
@@ -121,17 +119,10 @@ impl Known {
         lock(&self.due).insert(mac);
     }
 
-    /// A machine that nobody knew asked, or says it is one: it is written down when its turn comes, unless it has its
-    /// script before.
-    pub(super) fn claimed(&self, mac: Mac) {
-        lock(&self.claimed).insert(mac);
-    }
-
     /// A machine is remembered no more.
     pub(super) fn forget(&self, mac: &Mac) {
         lock(&self.pending).machines.remove(mac);
         lock(&self.due).remove(mac);
-        lock(&self.claimed).remove(mac);
     }
 
     /// Takes in what other servers wrote, but for machines that were not told to boot since they were to be forgotten.
@@ -171,14 +162,11 @@ impl Known {
 
     /// As many of the machines that nobody knew, with what was seen of them.
     fn take_claimed(&self, most: usize) -> Vec<Write> {
-        let macs = take(&mut lock(&self.claimed), most);
         let mut roster = self.roster();
         let mut rows = Vec::new();
-        for mac in &macs {
-            if let Some((machine, events)) = roster.release(mac) {
-                rows.push(Write::Seen(Box::new(Row::of(machine))));
-                self.keep(events);
-            }
+        for (machine, events) in roster.admit_some(most) {
+            rows.push(Write::Seen(Box::new(Row::of(machine))));
+            self.keep(events);
         }
         rows
     }
@@ -355,7 +343,6 @@ mod tests {
                 let reached = known.roster().reached(mac(last), &asks(step), now).events.len();
                 assert_eq!(reached, 0, "nothing is written of whom nobody knows");
             }
-            known.claimed(mac(last));
         }
         let script = known
             .roster()
@@ -369,8 +356,8 @@ mod tests {
         let macs: HashSet<Mac> = written.iter().filter_map(Write::row).map(Row::mac).collect();
         assert_eq!((written.len(), macs.len(), macs.contains(&mac(7))), (99, 99, false));
         assert_eq!(known.take_events(true).len(), 2 * 99);
-        let is_bare = known.roster().reached(mac(1), &asks(Step::Loader), now).is_bare;
-        assert!(!is_bare, "it is like any other machine from then on");
+        let is_news = known.roster().reached(mac(1), &asks(Step::Loader), now).news.is_some();
+        assert!(is_news, "it is like any other machine from then on");
     }
 
     #[test]

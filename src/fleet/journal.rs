@@ -68,17 +68,16 @@ pub(super) struct Journal {
     unwritten: HashSet<Mac>,
 }
 
+/// One boot.
 #[derive(Debug)]
-struct Boot {
+pub(super) struct Boot {
     began: SystemTime,
     pages: Vec<Page>,
-    /// Whether nothing of it is written down for now.
-    waits: bool,
 }
 
 /// One step.
 #[derive(Debug)]
-struct Page {
+pub(super) struct Page {
     /// Its remark is only here until it is written down.
     stage: Stage,
     notes: u32,
@@ -87,30 +86,22 @@ struct Page {
 }
 
 impl Journal {
-    /// A machine that nobody knew began to boot, which anybody can claim: nothing is written of it until it is released, or
-    /// has its script.
-    pub(super) fn wait(&mut self, mac: Mac, began: SystemTime) {
-        // Room for what firmware does: there may be many that nobody knew.
-        self.boots.insert(mac, Boot { began, pages: Vec::with_capacity(2), waits: true });
+    /// A boot of which nothing is written down so far is one like the others from now on.
+    pub(super) fn go_on(&mut self, mac: Mac, boot: Boot) {
+        self.boots.insert(mac, boot);
+        self.unwritten.insert(mac);
     }
 
-    /// Whether a machine is one of these.
-    pub(super) fn waits(&self, mac: &Mac) -> bool {
-        self.boots.get(mac).is_some_and(|boot| boot.waits)
-    }
-
-    /// The machine is written down; so is what it did until now, and what it does from now on.
-    pub(super) fn release(&mut self, mac: Mac) -> Vec<Event> {
+    /// All that is not written down yet of a boot.
+    pub(super) fn written(&mut self, mac: Mac) -> Vec<Event> {
         let Some(boot) = self.boots.get_mut(&mac) else { return Vec::new() };
-        boot.waits = false;
         self.unwritten.remove(&mac);
         let mut events = Vec::new();
         boot.write(mac, |_| true, &mut events);
         events
     }
 
-    /// A boot began. Adds to `events` what is to be written down of the one before: all that is not yet, unless the machine
-    /// still waits.
+    /// A boot began. Adds to `events` what is to be written down of the one before: all that is not yet.
     pub(super) fn begin(&mut self, mac: Mac, began: SystemTime, events: &mut Vec<Event>) {
         self.begun(mac, began, events);
     }
@@ -125,7 +116,7 @@ impl Journal {
         events: &mut Vec<Event>,
     ) {
         let Self { boots, unwritten } = self;
-        boots.entry(mac).or_insert_with(|| Boot::begin(began, false)).note(mac, sighting, now, unwritten, events);
+        boots.entry(mac).or_insert_with(|| Boot::begin(began)).note(mac, sighting, now, unwritten, events);
     }
 
     /// A boot began with something that was seen of it. Adds to `events` what is to be written down of both.
@@ -144,10 +135,10 @@ impl Journal {
     fn begun(&mut self, mac: Mac, began: SystemTime, events: &mut Vec<Event>) -> (&mut Boot, &mut HashSet<Mac>) {
         let Self { boots, unwritten } = self;
         let boot = match boots.entry(mac) {
-            Entry::Vacant(place) => place.insert(Boot::begin(began, false)),
+            Entry::Vacant(place) => place.insert(Boot::begin(began)),
             Entry::Occupied(place) => {
                 let boot = place.into_mut();
-                if !boot.waits && !boot.is_written() {
+                if !boot.is_written() {
                     unwritten.remove(&mac);
                     boot.write(mac, |_| true, events);
                 }
@@ -182,8 +173,41 @@ impl Journal {
 }
 
 impl Boot {
-    const fn begin(began: SystemTime, waits: bool) -> Self {
-        Self { began, pages: Vec::new(), waits }
+    const fn begin(began: SystemTime) -> Self {
+        Self { began, pages: Vec::new() }
+    }
+
+    /// One of which only firmware is seen so far, with room for what that does.
+    pub(super) fn of_firmware(began: SystemTime) -> Self {
+        Self { began, pages: Vec::with_capacity(2) }
+    }
+
+    /// When it began.
+    pub(super) const fn began(&self) -> SystemTime {
+        self.began
+    }
+
+    /// When something was seen of it last.
+    pub(super) fn last_seen(&self) -> SystemTime {
+        self.pages.iter().map(|page| page.stage.last).max().unwrap_or(self.began)
+    }
+
+    /// The furthest step that was done, and when it was first seen.
+    pub(super) fn furthest(&self) -> (Step, SystemTime) {
+        let done = self.pages.iter().filter(|page| page.stage.asked > 0 || page.stage.files > 0);
+        let furthest = done.max_by_key(|page| page.stage.step).map(|page| (page.stage.step, page.stage.began));
+        furthest.unwrap_or((Step::Discover, self.began))
+    }
+
+    /// Something was seen of it.
+    pub(super) fn see(&mut self, sighting: Sighting, now: SystemTime) -> &mut Page {
+        let step = sighting.step;
+        let page = match self.pages.iter().position(|page| page.stage.step == step) {
+            Some(place) => &mut self.pages[place],
+            None => self.pages.push_mut(Page::begin(&sighting, now)),
+        };
+        page.add(sighting, now);
+        page
     }
 
     fn note(
@@ -195,16 +219,8 @@ impl Boot {
         events: &mut Vec<Event>,
     ) {
         let step = sighting.step;
-        let was_written = self.waits || self.is_written();
-        let page = match self.pages.iter().position(|page| page.stage.step == step) {
-            Some(place) => &mut self.pages[place],
-            None => self.pages.push_mut(Page::begin(&sighting, now)),
-        };
-        page.add(sighting, now);
-        self.waits &= step < Step::Script;
-        if self.waits {
-            return;
-        }
+        let was_written = self.is_written();
+        let page = self.see(sighting, now);
         let (is_new, is_due) = (page.notes == 0 && step >= Step::Script, page.is_due(now));
         // What happened before a new step is at its end, mostly.
         self.write(mac, |page| is_new || is_due && page.stage.step == step, events);

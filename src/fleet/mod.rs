@@ -291,14 +291,13 @@ impl Fleet {
 
     /// Something was seen of a machine. Returns at once. False when it belongs to no boot that is known.
     pub fn reached(&self, mac: Mac, sighting: &Sighting, now: SystemTime) -> bool {
-        let (changed, is_bare, events, is_taken) = {
+        let (changed, events, is_taken) = {
             let mut roster = self.lock();
-            let Reached { is_taken, news, is_bare, events } = roster.reached(mac, sighting, now);
-            (news.map(|machine| (machine.identity.mac, machine.session.step)), is_bare, events, is_taken)
+            let Reached { is_taken, news, events } = roster.reached(mac, sighting, now);
+            (news.map(|machine| (machine.identity.mac, machine.session.step)), events, is_taken)
         };
         self.known.keep(events);
         match changed {
-            Some((mac, _)) if is_bare => self.known.claimed(mac),
             // Firmware takes one step after the other within seconds, and nothing depends on them but what people see.
             Some((mac, step)) if step < Step::Script => self.known.postpone(mac),
             Some((mac, _)) => self.known.changed(mac, Vec::new()),

@@ -1,6 +1,7 @@
 //! What is known of every machine, in memory. Pure: the time is an argument.
 
 mod check_in;
+mod claims;
 mod forget;
 mod kin;
 mod learn;
@@ -131,6 +132,8 @@ pub struct Listed {
 pub struct Roster {
     /// In boxes: a table that grows while a fleet is turned on moves what is in it.
     machines: HashMap<Mac, Box<Machine>>,
+    /// Machines that nobody knew, until they have their scripts or are written down.
+    claims: claims::Claims,
     tokens: HashMap<Token, Mac>,
     journal: Journal,
     index: kin::Index,
@@ -148,8 +151,6 @@ pub struct Reached<'a> {
     pub is_taken: bool,
     /// The machine, when its boot is further than before.
     pub news: Option<&'a Machine>,
-    /// Whether the machine is one that nobody knew, and is not at its script yet.
-    pub is_bare: bool,
     /// What is to be written down.
     pub events: Vec<Event>,
 }
@@ -210,7 +211,7 @@ impl Roster {
         let mut known: Vec<&Machine> = machines.values().map(Box::as_ref).collect();
         known.sort_by_key(|machine| (machine.first_seen, machine.identity.mac));
         known.into_iter().for_each(|machine| index.add(&machine.identity));
-        Self { machines, tokens, journal: Journal::default(), index, turns, unseen: Vec::new() }
+        Self { machines, tokens, index, turns, ..Self::default() }
     }
 
     /// Something was seen of a machine.
@@ -220,8 +221,12 @@ impl Roster {
     pub fn reached(&mut self, mac: Mac, sighting: &Sighting, now: SystemTime) -> Reached<'_> {
         let mac = self.key_of(mac);
         let (step, by_address) = (sighting.step, sighting.seen == Seen::ByAddress);
+        if !self.machines.contains_key(&mac) && step < Step::Script {
+            return Reached { is_taken: self.claim(mac, sighting, now), ..Reached::default() };
+        }
+        self.admit(mac);
         let is_known = self.machines.contains_key(&mac);
-        if !is_known && (by_address || self.machines.len() >= MAX_MACHINES) {
+        if !is_known && (by_address || self.is_full()) {
             return Reached::default();
         }
         let machine =
@@ -237,8 +242,6 @@ impl Roster {
         let mut events = Vec::new();
         if anew {
             self.begin(mac, Session::begin(step, now), &mut events);
-        } else if !is_known {
-            self.journal.wait(mac, now);
         } else if is_further {
             session.step = step;
             session.step_at = now;
@@ -249,8 +252,7 @@ impl Roster {
         let Some(machine) = self.machines.get(&mac) else { return Reached::default() };
         self.journal.note(mac, machine.session.started, sighting.clone(), now, &mut events);
         let is_news = anew || is_further || !is_known;
-        let is_bare = self.journal.waits(&mac);
-        Reached { is_taken: true, news: is_news.then_some(machine), is_bare, events }
+        Reached { is_taken: true, news: is_news.then_some(machine), events }
     }
 
     /// A machine that asked for its script was answered. One boot has one script: another script is another boot, except
@@ -262,8 +264,9 @@ impl Roster {
         let Answer { mut session, remark } = answer;
         let now = session.step_at;
         let mac = identity.mac;
-        let is_full = self.machines.len() >= MAX_MACHINES && !self.machines.contains_key(&mac);
-        let forgotten = if is_full { self.forget_one() } else { None };
+        self.admit(mac);
+        let needs_room = !self.machines.contains_key(&mac) && self.is_full();
+        let forgotten = if needs_room { self.forget_one() } else { None };
         let Self { machines, tokens, journal, index, turns, .. } = self;
         if let Some(token) = session.token {
             tokens.insert(token, mac);
@@ -325,7 +328,7 @@ impl Roster {
         }
     }
 
-    /// Every machine that is known.
+    /// Every machine that is known, without those of which only firmware was seen since the server began.
     pub fn machines(&self) -> impl Iterator<Item = &Machine> {
         self.machines.values().map(Box::as_ref)
     }
@@ -338,16 +341,7 @@ impl Roster {
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.machines.len()
-    }
-
-    /// A machine is written down that nobody knew; what was seen of it. Nothing when it does not wait for that any more.
-    pub(super) fn release(&mut self, mac: &Mac) -> Option<(&Machine, Vec<Event>)> {
-        if !self.journal.waits(mac) {
-            return None;
-        }
-        let events = self.journal.release(*mac);
-        Some((self.machine(mac)?, events))
+        self.machines.len() + self.claims.len()
     }
 
     /// What is to be written down of steps at which nothing happens any more, or of all steps.

@@ -6,7 +6,7 @@
 //! there.
 
 use std::net::IpAddr;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use foldhash::HashMap;
@@ -40,7 +40,9 @@ struct Known {
     machines: HashMap<IpAddr, Mac>,
     waiting: HashMap<IpAddr, Vec<(SystemTime, Sighting)>>,
     /// The relays that machines are behind, as DHCP saw it last.
-    relays: HashMap<Mac, Relay>,
+    relays: HashMap<Mac, Arc<Relay>>,
+    /// The last of them: most machines are behind the same.
+    relay: Option<Arc<Relay>>,
 }
 
 /// What is known of a machine that says who it is.
@@ -74,7 +76,7 @@ impl Links {
 
     /// A machine is behind a relay, or behind none.
     pub(super) fn place(&self, mac: Mac, relay: Option<Relay>) {
-        let relays = &mut lock(&self.0).relays;
+        let Known { relays, relay: last, .. } = &mut *lock(&self.0);
         let Some(relay) = relay else {
             relays.remove(&mac);
             return;
@@ -82,6 +84,10 @@ impl Links {
         if relays.len() >= MAX_RELAYED && !relays.contains_key(&mac) {
             relays.clear();
         }
+        let relay = match last.as_ref().filter(|last| ***last == relay) {
+            Some(last) => Arc::clone(last),
+            None => Arc::clone(last.insert(Arc::new(relay))),
+        };
         relays.insert(mac, relay);
     }
 
@@ -103,7 +109,10 @@ impl Links {
         let (relay, waited) = {
             let mut known = lock(&self.0);
             known.learn(address, mac);
-            (known.relays.get(&mac).cloned(), known.waiting.remove(&address).unwrap_or_default())
+            (
+                known.relays.get(&mac).map(|relay| Relay::clone(relay)),
+                known.waiting.remove(&address).unwrap_or_default(),
+            )
         };
         // What comes at this moment may be later than `now`.
         let is_fresh = |at: &SystemTime| now.duration_since(*at).unwrap_or_default() <= PATIENCE;

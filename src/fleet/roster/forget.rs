@@ -21,7 +21,7 @@ impl Roster {
             }
             let unseen = self.unseen.pop()?;
             // It may have come back.
-            if self.machines.get(&unseen.2).is_some_and(|machine| machine.unseen() == unseen) {
+            if self.unseen_of(&unseen.2) == Some(unseen) {
                 self.forget(&unseen.2);
                 return Some(unseen.2);
             }
@@ -31,7 +31,8 @@ impl Roster {
     /// Some of the machines that were seen longest ago, the very longest last: whoever invents a machine for each request
     /// must not have the server look through all of them each time. Only of those that never came up, if there are any.
     fn longest_unseen(&self) -> Vec<Unseen> {
-        let mut all: Vec<Unseen> = self.machines.values().map(|machine| machine.unseen()).collect();
+        let claims = self.claims.last_seen().map(|(mac, last_seen)| (false, last_seen, mac));
+        let mut all: Vec<Unseen> = self.machines.values().map(|machine| machine.unseen()).chain(claims).collect();
         if all.len() > FORGOTTEN_AT_ONCE {
             all.select_nth_unstable(FORGOTTEN_AT_ONCE);
             all.truncate(FORGOTTEN_AT_ONCE);
@@ -43,8 +44,14 @@ impl Roster {
         all
     }
 
+    fn unseen_of(&self, mac: &Mac) -> Option<Unseen> {
+        let claim = || self.claims.last_seen_of(mac).map(|last_seen| (false, last_seen, *mac));
+        self.machines.get(mac).map(|machine| machine.unseen()).or_else(claim)
+    }
+
     /// A machine is remembered no more; its boot under way cannot check in.
     pub fn forget(&mut self, mac: &Mac) {
+        self.claims.remove(mac);
         let Some(machine) = self.machines.remove(mac) else { return };
         self.index.remove(&machine.identity);
         for token in machine.tokens() {

@@ -103,6 +103,7 @@ impl Roster {
     /// Who `identity` is that asks for a script. A machine that was heard of within `patience` may be on.
     pub fn recognise(&mut self, identity: Arc<Identity>, patience: Duration, now: SystemTime) -> Recognised {
         let booted = identity.mac;
+        self.admit(booted);
         // It says the same of itself as when it last booted.
         if self.machine(&booted).is_some_and(|machine| Arc::ptr_eq(&machine.identity, &identity)) {
             return Recognised::as_it_says(identity);
@@ -152,7 +153,7 @@ impl Roster {
         let other = Conflict { with: visitor.mac, over: conflict.over.clone() };
         let with = conflict.with;
         let is_news = self.machines.get_mut(&with).is_some_and(|machine| machine.note_conflict(other));
-        if with != visitor.mac && self.machines.len() < super::MAX_MACHINES {
+        if with != visitor.mac && !self.is_full() {
             let begin = || Box::new(Machine::begin(Identity::of(visitor.mac).into(), Step::Discover, now));
             self.machines.entry(visitor.mac).or_insert_with(begin).note_conflict(conflict);
         }

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::{FIRMWARE_PATIENCE, MAX_EARLIER, MAX_MACHINES, Machine, Roster, Session};
+use super::{FIRMWARE_PATIENCE, MAX_EARLIER, Machine, Roster, Session};
 use crate::model::boot::Step;
 
 impl Roster {
@@ -10,7 +10,8 @@ impl Roster {
     /// step last is the machine's last one, as it is when a database is read.
     pub fn learn(&mut self, theirs: Machine) {
         let mac = theirs.identity.mac;
-        if self.machines.len() >= MAX_MACHINES && !self.machines.contains_key(&mac) {
+        self.admit(mac);
+        if !self.machines.contains_key(&mac) && self.is_full() {
             return;
         }
         let mut machine = match self.machines.remove(&mac) {

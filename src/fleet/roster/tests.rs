@@ -37,10 +37,7 @@ fn report() -> Report {
 fn a_boot_goes_from_the_first_packet_to_the_check_in() {
     let mac: Mac = MAC.parse().unwrap();
     let mut roster = Roster::default();
-    assert_eq!(
-        roster.reached(mac, &seen(Step::Discover, Seen::ByMac), at(0)).news.unwrap().session.step,
-        Step::Discover
-    );
+    assert!(roster.reached(mac, &seen(Step::Discover, Seen::ByMac), at(0)).is_taken);
     roster.reached(mac, &seen(Step::Loader, Seen::ByAddress), at(2));
     // iPXE asks DHCP again; that is not news.
     assert!(roster.reached(mac, &seen(Step::Discover, Seen::ByMac), at(3)).news.is_none());
@@ -50,6 +47,28 @@ fn a_boot_goes_from_the_first_packet_to_the_check_in() {
     let (machine, outcome, _) = roster.check_in(token(1), report(), well(), at(30)).unwrap();
     assert_eq!((machine.session.step, machine.session.step_at), (Step::CheckIn, at(30)));
     assert_eq!(outcome.bundle, plan().published.bundle);
+}
+
+#[test]
+fn a_machine_that_nobody_knew_is_one_when_its_turn_comes_with_its_last_boot() {
+    let mac: Mac = MAC.parse().unwrap();
+    let mut roster = Roster::default();
+    let steps = [(Step::Discover, Seen::ByMac, 0), (Step::Offer, Seen::ByMac, 1), (Step::Loader, Seen::ByAddress, 700)];
+    let taken = steps.map(|(step, seen_by, seconds)| roster.reached(mac, &seen(step, seen_by), at(seconds)).is_taken);
+    assert_eq!(taken, [true, true, false], "it was switched off, and somebody else may have its address");
+    for (step, seconds) in [(Step::Discover, 800), (Step::Discover, 801), (Step::Offer, 802)] {
+        assert!(roster.reached(mac, &seen(step, Seen::ByMac), at(seconds)).news.is_none());
+    }
+    assert!(roster.machine(&mac).is_none() && roster.quiet(at(900), true).is_empty());
+    let admitted = roster.admit_some(9);
+    let [(machine, events)] = &admitted[..] else { panic!("{admitted:?}") };
+    let session = &machine.session;
+    assert_eq!((machine.first_seen, machine.last_seen), (at(800), at(802)));
+    assert_eq!((session.started, session.step, session.step_at), (at(800), Step::Offer, at(802)));
+    let written: Vec<_> = events.iter().map(|event| (event.stage.step, event.stage.asked)).collect();
+    assert_eq!(written, [(Step::Discover, 2), (Step::Offer, 1)]);
+    assert!(roster.admit_some(9).is_empty() && roster.quiet(at(900), true).is_empty());
+    assert!(roster.reached(mac, &seen(Step::Loader, Seen::ByAddress), at(803)).news.is_some(), "like any other");
 }
 
 #[test]
@@ -176,11 +195,11 @@ fn invented_addresses_do_not_fill_the_memory() {
     for number in 1..=MAX_MACHINES as u64 {
         roster.reached(mac(number), &seen(Step::Discover, Seen::ByMac), at(number));
     }
-    assert_eq!(roster.machines.len(), MAX_MACHINES);
+    assert_eq!(roster.len(), MAX_MACHINES);
     let newcomer = mac(MAX_MACHINES as u64 + 7);
     let change = roster.answered(&Identity::of(newcomer).into(), Answer::boot(plan(), token(2), None, at(1)));
     assert_eq!(change.forgotten, Some(mac(1)), "the longest unseen that never checked in");
-    assert_eq!(roster.machines.len(), MAX_MACHINES);
+    assert_eq!(roster.len(), MAX_MACHINES);
     assert!(roster.told(token(1)).is_some());
     roster.answered(&Identity::of(mac(0)).into(), Answer::boot(plan(), token(3), None, at(0)));
     for number in 0..MAX_MACHINES as u64 {

@@ -50,7 +50,7 @@ pub struct Attempt {
     /// Offers it did not make use of.
     unused: u8,
     /// When it wanted loaders lately, once for each boot: most boot but once in a while.
-    loaders: SmallVec<[Instant; 2]>,
+    loaders: SmallVec<[Instant; 1]>,
     /// Whether it gets none, because there were too many.
     is_circling: bool,
     second: Instant,
