@@ -103,6 +103,19 @@ struct Arrived<'a> {
     local: Option<Ipv4Addr>,
 }
 
+/// What holds for one answer from beginning to end.
+#[derive(Clone, Copy)]
+pub(super) struct Ground<'a> {
+    /// What is done on the socket.
+    pub(super) mode: DhcpMode,
+    /// Our address that the client reaches ([`own_address`]).
+    pub(super) address: Ipv4Addr,
+    /// All of ours there.
+    pub(super) own: &'a Own,
+    /// The rules.
+    pub(super) rules: &'a Rules,
+}
+
 /// Our end of an answer.
 #[derive(Clone, Copy)]
 struct OurEnd {
@@ -260,8 +273,11 @@ impl Listening {
                 return;
             }
         };
-        let address = self.own_address(&packet, arrived.local, shared);
-        let Some(reply) = shared.answer(&Request { packet: &packet, port: arrived.port, source }, self, address) else {
+        let (rules, own) = (shared.rules.now(), self.own());
+        let plan = self.mode.gives_addresses().then_some(&*rules.plan);
+        let address = own_address(&own.addresses, &packet, arrived.local, plan);
+        let on = Ground { mode: self.mode, address, own: &own, rules: &rules };
+        let Some(reply) = shared.answer(&Request { packet: &packet, port: arrived.port, source }, &on) else {
             counters.ignored.add();
             return;
         };
@@ -280,13 +296,6 @@ impl Listening {
             own.send(&shared, &reply, from);
             drop(place);
         });
-    }
-
-    /// Our address that this client reaches ([`own_address`]).
-    fn own_address(&self, packet: &Packet, local: Option<Ipv4Addr>, shared: &Shared) -> Ipv4Addr {
-        let own = self.own.load();
-        let rules = shared.rules.now();
-        own_address(&own.addresses, packet, local, self.mode.gives_addresses().then_some(&*rules.plan))
     }
 
     fn send(&self, shared: &Shared, reply: &Reply, own: OurEnd) {

@@ -29,7 +29,7 @@ use self::attempts::Attempts;
 use self::decide::{Facts, Memory, Port, Reply, Request, decide};
 use self::journal::Journal;
 use self::leases::LeaseTable;
-use self::listening::Listening;
+use self::listening::{Ground, Listening};
 use super::bind::BindError;
 use super::counters::DhcpCounters;
 use super::given::Given;
@@ -380,19 +380,18 @@ fn own_addresses() -> BTreeSet<Ipv4Addr> {
 }
 
 impl Shared {
-    /// The answer to a packet that came to one of our sockets, where our address is `address`.
-    fn answer(&self, request: &Request<'_>, on: &Listening, address: Ipv4Addr) -> Option<Reply> {
-        let packet = request.packet;
-        let rules = self.rules.now();
-        let own = on.own();
-        let base_url = own.base_url(&self.settings, &rules, address);
+    /// The answer to a packet that came to one of our sockets.
+    fn answer(&self, request: &Request<'_>, on: &Ground<'_>) -> Option<Reply> {
+        let (packet, now) = (request.packet, Instant::now());
+        let Ground { mode, address, own, rules } = *on;
+        let base_url = own.base_url(&self.settings, rules, address);
         let quirks = &rules.quirks;
         let known = |mac: Mac| quirks.iter().any(Quirk::asks_hardware).then(|| self.observer.hardware(&mac)).flatten();
         let hardware = packet.mac().and_then(known);
         let is_doctor = packet.options.is_of_doctor();
         let facts = Facts {
             address,
-            mode: on.mode,
+            mode,
             plan: &rules.plan,
             quirks,
             hardware: hardware.as_ref(),
@@ -402,13 +401,13 @@ impl Shared {
         };
         let decision = {
             let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
-            leases.keep_to(&rules.plan, Instant::now());
+            leases.keep_to(&rules.plan, now);
             let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
             // Whoever asks how the server is counts for nothing, however often.
             let mut of_doctor = Attempts::default();
             let attempts = if is_doctor { &mut of_doctor } else { &mut *attempts };
             let mut memory = Memory { leases: &mut leases, attempts };
-            let decision = decide(request, &facts, &mut memory, Instant::now());
+            let decision = decide(request, &facts, &mut memory, now);
             let changes = leases.take_changes();
             // Before another socket changes the same address.
             if let Some(journal) = &self.journal {
