@@ -45,10 +45,13 @@ const BEAT: Duration = Duration::from_secs(2);
 /// How many machines that went on are written at once, so that a first check-in does not wait for a fleet.
 const DUE_AT_ONCE: usize = 512;
 
-/// How many machines that nobody knew are written at once at most: of those that are left at their firmware, some five
-/// hundred in a minute. Most are known before their turn comes, and a flood of addresses that somebody invents costs the
-/// database no more than this.
+/// How many machines that nobody knew are written at once: of those that are left at their firmware, some five hundred in a
+/// minute.
 const CLAIMED_AT_ONCE: usize = 16;
+
+/// When more of them come than can be written, they rest for so long. Of a fleet that is turned on at once, nearly all have
+/// their scripts by then, and a flood of addresses that somebody invents costs the database nothing.
+const CROWD_REST: Duration = Duration::from_secs(30);
 
 /// How long writing or reading may take before the connection is given up: a computer that was unplugged says nothing.
 const GIVE_UP: Duration = Duration::from_secs(20);
@@ -247,6 +250,7 @@ pub(super) async fn write_behind(database: Arc<Database>, known: Arc<Known>, mut
     let mut is_open = true;
     let mut rested = Instant::now();
     let mut beat = rested + BEAT;
+    let mut turn = Turn { waiting: 0, from: rested };
     while is_open {
         let woken = async {
             known.wake.notified().await;
@@ -269,9 +273,12 @@ pub(super) async fn write_behind(database: Arc<Database>, known: Arc<Known>, mut
             if is_last || Instant::now() >= beat {
                 let due = take(&mut lock(&known.due), most(DUE_AT_ONCE));
                 batch.extend(known.rows(&due));
-                // As many as fill up what is written with them: a few rows more cost a statement each.
-                let room = CLAIMED_AT_ONCE - batch.len() % CLAIMED_AT_ONCE;
-                batch.extend(known.take_claimed(most(room)));
+                let claims = known.roster().claims();
+                if turn.is_now(claims, Instant::now()) || is_last {
+                    // As many as fill up what is written with them: a few rows more cost a statement each.
+                    let room = CLAIMED_AT_ONCE - batch.len() % CLAIMED_AT_ONCE;
+                    batch.extend(known.take_claimed(most(room)));
+                }
                 known.settle(is_last);
                 // What is left over goes with the next ones.
                 if lock(&known.due).is_empty() {
@@ -310,6 +317,25 @@ pub(super) async fn write_behind(database: Arc<Database>, known: Arc<Known>, mut
         }
         tokio::time::sleep(GATHER).await;
         known.wake_for_more();
+    }
+}
+
+/// When machines that nobody knew have their turn to be written.
+#[derive(Debug)]
+struct Turn {
+    /// How many waited at the last beat.
+    waiting: usize,
+    from: Instant,
+}
+
+impl Turn {
+    /// Whether it is now, at a beat at which so many wait.
+    fn is_now(&mut self, waiting: usize, now: Instant) -> bool {
+        if waiting > self.waiting + CLAIMED_AT_ONCE {
+            self.from = now + CROWD_REST;
+        }
+        self.waiting = waiting;
+        now >= self.from
     }
 }
 
@@ -358,6 +384,16 @@ mod tests {
         assert_eq!(known.take_events(true).len(), 2 * 99);
         let is_news = known.roster().reached(mac(1), &asks(Step::Loader), now).news.is_some();
         assert!(is_news, "it is like any other machine from then on");
+    }
+
+    #[test]
+    fn a_crowd_of_machines_that_nobody_knew_has_its_turn_when_no_more_come() {
+        let begin = Instant::now();
+        let mut turn = Turn { waiting: 0, from: begin };
+        let mut at = |seconds, waiting| turn.is_now(waiting, begin + Duration::from_secs(seconds));
+        assert!(at(2, 3) && at(4, 19), "a few");
+        assert!(!at(6, 500) && !at(8, 900) && !at(36, 901), "a crowd, of which some have their scripts by and by");
+        assert!(at(38, 400) && at(40, 384) && at(42, 368));
     }
 
     #[test]

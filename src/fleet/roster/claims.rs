@@ -61,6 +61,11 @@ impl Roster {
         self.machines.len() + self.claims.len() >= MAX_MACHINES
     }
 
+    /// How many machines wait for their script, or for their turn to be written down.
+    pub(in crate::fleet) fn claims(&self) -> usize {
+        self.claims.len()
+    }
+
     /// A machine is like any other from now on, if so far it was a claim.
     pub(super) fn admit(&mut self, mac: Mac) {
         let Some(boot) = self.claims.remove(&mac) else { return };
