@@ -60,8 +60,11 @@ const TIMES: usize = 4;
 /// Over how many connections.
 const ASKING: usize = 16;
 
-/// A server that used no processor for so long is idle: what it writes rests for no longer in between.
+/// A server that hardly used a processor for so long is idle: what it writes rests for no longer in between.
 const IDLE: Duration = Duration::from_millis(2200);
+
+/// What a server uses of the time that has nothing to do, at most: it looks for changes now and then.
+const HARDLY: f64 = 0.01;
 
 /// How many transfers are open when memory is looked at.
 const OPEN: usize = 1000;
@@ -371,10 +374,12 @@ fn storm(server: &Running, asked: &[String]) -> Storm {
 
 /// Waits until a server is idle, so that the next one has the computer for itself.
 fn settle(server: &Running) {
-    let mut before = f64::NAN;
-    while server.processor_seconds() != before {
-        before = server.processor_seconds();
+    loop {
+        let before = server.processor_seconds();
         thread::sleep(IDLE);
+        if server.processor_seconds() - before < HARDLY * IDLE.as_secs_f64() {
+            break;
+        }
     }
 }
 
