@@ -204,6 +204,21 @@ fn an_interface_that_comes_later_is_served_and_a_client_is_answered_at_its_card(
 }
 
 #[test]
+fn an_interface_whose_network_is_written_down_later_is_served_from_then_on() {
+    let wires = Wires::new("later", ["server", "client"]);
+    wires.join([(0, "s0", "10.86.0.1/24"), (1, "c0", "")]);
+    wires.join([(0, "s1", "10.86.1.1/24"), (1, "c1", "")]);
+    let site = Site::publish();
+    let network = "mode = \"full\"\npool = \"10.86.0.100-10.86.0.199\"\n";
+    let mut server = wires.serve(0, &site, network);
+    assert!(lease(&wires, 1, "c0").contains("lease of 10.86.0."));
+    let another = "[[dhcp.subnet]]\nnetwork = \"10.86.1.0/24\"\npool = \"10.86.1.100-10.86.1.199\"\n";
+    wires.write("bivouac.toml", &format!("default-profile = \"hello\"\n[dhcp]\n{network}{another}"));
+    server.wait_for("DHCP is served there now", PATIENCE);
+    assert!(lease(&wires, 1, "c1").contains("lease of 10.86.1."));
+}
+
+#[test]
 fn of_several_addresses_of_a_card_the_one_with_a_pool_answers_and_others_may_come() {
     let wires = Wires::new("several", ["server", "client"]);
     wires.join([(0, "s0", "10.85.0.1/24"), (1, "c0", "")]);

@@ -47,8 +47,8 @@ pub use self::client::Client;
 /// How long a change of interfaces waits for the next one.
 const GATHER: Duration = Duration::from_millis(50);
 
-/// The pause before an interface is tried again that could not be served.
-const RETRY: Duration = Duration::from_secs(2);
+/// How often it is looked for interfaces when the kernel does not tell of them, or one could not be served.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Why DHCP cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -259,11 +259,12 @@ impl Tasks {
     /// Follows the interfaces until the end.
     async fn watch(mut self) {
         let mut replaced = self.shared.rules.follow();
-        let mut changes = self.listen();
+        let follows = self.wanted().is_some();
+        let mut changes = if follows { listen() } else { None };
         // What changed since they were listed.
-        self.look();
+        let mut is_settled = self.look();
         loop {
-            let is_unserved = self.places.values().any(|(_, served)| served.is_none());
+            let looks_again = follows && (changes.is_none() || !is_settled);
             tokio::select! {
                 () = self.stop.cancelled() => break,
                 Some(ended) = self.running.join_next() => {
@@ -276,15 +277,15 @@ impl Tasks {
                     // An interface comes with its address, and a container with an interface.
                     Ok(()) => tokio::time::sleep(GATHER).await,
                     Err(error) => {
-                        warn!(%error, "interfaces that come or go are not noticed");
+                        say_nobody_tells(&error);
                         changes = None;
                     }
                 },
                 // The networks may be others.
                 Ok(()) = replaced.changed() => {}
-                () = tokio::time::sleep(RETRY), if is_unserved => {}
+                () = tokio::time::sleep(LOOK), if looks_again => {}
             }
-            self.look();
+            is_settled = self.look();
         }
         while self.running.join_next().await.is_some() {}
     }
@@ -299,19 +300,17 @@ impl Tasks {
         }
     }
 
-    /// Who tells of changes, if anybody is to.
-    fn listen(&self) -> Option<Changes> {
-        self.wanted()?;
-        Changes::listen().inspect_err(|error| warn!(%error, "interfaces that come or go are not noticed")).ok()
-    }
-
-    /// Serves the interfaces there are now.
-    fn look(&mut self) {
-        let Some(wanted) = self.wanted() else { return };
+    /// Serves the interfaces there are now; false when that is to be tried again.
+    fn look(&mut self) -> bool {
+        let Some(wanted) = self.wanted() else { return true };
         match interfaces::list() {
             Ok(all) => self.follow(wanted.served(&all)),
-            Err(error) => warn!(%error, "interfaces that come or go are not noticed"),
+            Err(error) => {
+                warn!(%error, "interfaces that come or go are not noticed");
+                return false;
+            }
         }
+        self.places.values().all(|(_, served)| served.is_some())
     }
 
     /// Closes the sockets of what is no longer there, and opens those of what is new. Those of an interface that has other
@@ -363,6 +362,15 @@ impl Tasks {
             self.shared.leases.lock().unwrap_or_else(PoisonError::into_inner).set_own(own_addresses());
         }
     }
+}
+
+/// Who tells of changes, if the kernel does.
+fn listen() -> Option<Changes> {
+    Changes::listen().inspect_err(say_nobody_tells).ok()
+}
+
+fn say_nobody_tells(error: &io::Error) {
+    warn!(%error, "the kernel does not tell of interfaces that come or go, so it is looked for them every two seconds");
 }
 
 /// Waits for a change that somebody tells; for ever when nobody does.
