@@ -239,8 +239,8 @@ impl Write {
     }
 }
 
-/// Writes what comes, and events a few times a second. What cannot be written now is tried again until it can: others wait
-/// in the queue, in order.
+/// Writes what comes, and at every beat what may wait. What cannot be written now is tried again until it can: others wait in
+/// the queue, in order.
 ///
 /// The first change after a pause is written at once. What follows gathers for a while, whoever waits for it: of a fleet
 /// that is turned on at once everything happens hundreds of times a second, and a transaction for each would take a

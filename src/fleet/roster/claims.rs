@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use foldhash::HashMap;
 
-use super::{FIRMWARE_PATIENCE, MAX_MACHINES, Machine, Roster, Session};
+use super::{FIRMWARE_PATIENCE, MAX_MACHINES, Machine, Roster};
 use crate::fleet::journal::{Boot, Event, Seen, Sighting};
 use crate::model::identity::Identity;
 use crate::model::mac::Mac;
@@ -70,10 +70,10 @@ impl Roster {
     pub(super) fn admit(&mut self, mac: Mac) {
         let Some(boot) = self.claims.remove(&mac) else { return };
         let (step, step_at) = boot.furthest();
-        let session = Session { step_at, ..Session::begin(step, boot.began()) };
-        let last_seen = boot.last_seen();
-        let machine = Machine::begin(Identity::of(mac).into(), step, boot.began());
-        self.machines.insert(mac, Box::new(Machine { last_seen, session, ..machine }));
+        let mut machine = Machine::begin(Identity::of(mac).into(), step, boot.began());
+        machine.session.step_at = step_at;
+        machine.last_seen = boot.last_seen();
+        self.machines.insert(mac, Box::new(machine));
         self.journal.go_on(mac, boot);
     }
 
