@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -29,11 +30,12 @@ pub enum NameError {
 
 /// A validated name: lower-case letters, digits and inner hyphens.
 ///
-/// Names become folder names, URL parts and host names (RFC 1123, section 2.1), so nothing else is allowed.
+/// Names become folder names, URL parts and host names (RFC 1123, section 2.1), so nothing else is allowed. Cheap to clone:
+/// each script that is handed out names its profile.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(extend("pattern" = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"))]
-pub struct Name(String);
+pub struct Name(Arc<str>);
 
 /// The name of a profile.
 pub type ProfileName = Name;
@@ -52,7 +54,7 @@ impl Name {
     /// The channel that is used when none is named.
     #[must_use]
     pub fn default_channel() -> Self {
-        Self(DEFAULT_CHANNEL.to_owned())
+        Self(DEFAULT_CHANNEL.into())
     }
 }
 
@@ -65,7 +67,7 @@ impl FromStr for Name {
             && text.bytes().all(inner)
             && !text.starts_with('-')
             && !text.ends_with('-');
-        if good { Ok(Self(text.to_owned())) } else { Err(NameError::Name(text.chars().take(80).collect())) }
+        if good { Ok(Self(text.into())) } else { Err(NameError::Name(text.chars().take(80).collect())) }
     }
 }
 
@@ -79,7 +81,7 @@ impl TryFrom<String> for Name {
 
 impl From<Name> for String {
     fn from(name: Name) -> Self {
-        name.0
+        name.0.as_ref().to_owned()
     }
 }
 
