@@ -20,6 +20,10 @@ use rustls::{Error, InconsistentKeys};
 /// The largest file that is read; a chain of certificates has a few thousand bytes.
 const MAX_FILE: u64 = 1 << 20;
 
+/// The size of a record with everything around it, in bytes. The largest there may be (RFC 8446, section 5.2) would take
+/// four pages of memory and a few bytes of a fifth, for each client that reads slowly.
+const RECORD: usize = 16 << 10;
+
 /// What a client that can speak HTTP/2 may choose from (RFC 7301).
 const PROTOCOLS: [&[u8]; 2] = [HTTP_2, b"http/1.1"];
 
@@ -112,6 +116,7 @@ pub fn load(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsErro
         .map_err(unusable)?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+    config.max_fragment_size = Some(RECORD);
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
     Ok(Arc::new(config))
 }
