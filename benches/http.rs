@@ -36,7 +36,12 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
 
 use large::{LARGE, PROFILE, noise, publish_large};
+use mimalloc::MiMalloc;
 use servers::{Running, median, nginx, spawn};
+
+/// That of the program.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 const SIZE: usize = 150_000_000;
 
@@ -149,6 +154,7 @@ fn certify(folder: &Path) {
 /// Everything `bivouac serve` has, in a process of its own.
 #[tokio::main]
 async fn serve(folder: &Path, with_tls: bool) {
+    serve::take_small_pages();
     let any = "127.0.0.1:0".parse().unwrap();
     let tls = with_tls.then(|| tls::load(&folder.join("cert.pem"), &folder.join("key.pem")).unwrap());
     let follow = Assignment { profile: PROFILE.parse().unwrap(), channel: ChannelName::default_channel() };

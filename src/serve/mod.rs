@@ -37,11 +37,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use foldhash::HashMap;
+use nix::sys::prctl;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use self::bind::{BindError, Udp};
 use self::blobs::Blobs;
@@ -327,13 +328,16 @@ impl Observer for App {
     }
 
     fn is_ignored(&self, mac: &Mac) -> bool {
-        let rules = self.rules();
-        // Nobody has to be looked for where none is.
-        if rules.assignments.unknown != UnknownPolicy::Ignore {
-            return false;
-        }
         let machine = self.fleet.machine_with(mac);
-        rules.assignments.ignores(*mac, machine.as_deref(), &self.fleet.book().known())
+        self.rules().assignments.ignores(*mac, machine.as_deref(), &self.fleet.book().known())
+    }
+}
+
+/// Has the system give this process, and programs it starts, memory in small pages. Of large ones, two megabytes are cleared
+/// when the first byte is written, while somebody waits for an answer, and most of them stays empty.
+pub fn take_small_pages() {
+    if let Err(error) = prctl::set_thp_disable(true) {
+        debug!(%error, "answers may wait for memory");
     }
 }
 

@@ -29,7 +29,7 @@ use crate::serve::http::tls;
 use crate::serve::interfaces::Wanted;
 use crate::serve::loaders::Loaders;
 use crate::serve::rules::{InForce, Rules};
-use crate::serve::{App, Options, Server, Stop};
+use crate::serve::{App, Options, Server, Stop, take_small_pages};
 use crate::store::{Store, StoreError};
 pub(super) use hangup::{keep as keep_hangup, let_come as let_hangup_come};
 use looks::Looks;
@@ -60,6 +60,7 @@ enum Tls {
 
 /// Checks everything and opens every port. `coming` are profiles that will be published before the server runs.
 pub(super) async fn bind(source: Source, settings: &Settings, coming: &[ProfileName]) -> anyhow::Result<Ready> {
+    take_small_pages();
     // A signal before everything is ready means the same as later.
     let hangup = hangup::listen().context("cannot listen for signals")?;
     let stop = stopping::on_signal()?;
