@@ -363,7 +363,7 @@ mod tests {
         let known = Known::of(Roster::default());
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_181_304);
         let mac = |last| Mac([2, 0, 0, 0, 0, last]);
-        let asks = |step| Sighting { step, seen: Seen::ByMac, sent: None, remark: String::new() };
+        let asks = |step| Sighting { step, seen: Seen::ByMac, sent: None, remark: "".into() };
         for last in 0..100 {
             for step in [Step::Discover, Step::Offer] {
                 let reached = known.roster().reached(mac(last), &asks(step), now).events.len();

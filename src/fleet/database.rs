@@ -476,7 +476,7 @@ fn read_events(row: &AnyRow) -> Result<Vec<(i64, Event)>, sqlx::Error> {
         broken: count("broken")?,
         bytes: number("bytes")?,
         took: Duration::from_millis(number("took")?),
-        remark: row.try_get("remark")?,
+        remark: row.try_get::<Option<String>, _>("remark")?.map(Arc::from),
     };
     let earlier = row.try_get::<Option<String>, _>("earlier")?.map(|text| serde_json::from_str::<Vec<Earlier>>(&text));
     let earlier = earlier.transpose().map_err(|error| sqlx::Error::Decode(error.into()))?.unwrap_or_default();

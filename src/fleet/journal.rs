@@ -5,6 +5,7 @@
 //! does before the machine has its script is written a moment later, with what it does next.
 
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use foldhash::{HashMap, HashSet};
@@ -38,7 +39,7 @@ pub struct Sighting {
     /// What went over the wire, when a transfer ended; nothing for a packet, a request, and a transfer that begins.
     pub sent: Option<Sent>,
     /// What a person should know of it; may be empty.
-    pub remark: String,
+    pub remark: Arc<str>,
 }
 
 impl Sighting {
@@ -299,7 +300,7 @@ mod tests {
     }
 
     fn seen(step: Step, sent: Option<Sent>) -> Sighting {
-        Sighting { step, seen: Seen::ByMac, sent, remark: String::new() }
+        Sighting { step, seen: Seen::ByMac, sent, remark: "".into() }
     }
 
     const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);

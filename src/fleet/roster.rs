@@ -305,7 +305,7 @@ impl Roster {
         if let Some(over) = machine.replace(Session { started, ..session }) {
             tokens.remove(&over);
         }
-        let sighting = Sighting { step: Step::Script, seen: Seen::ByMac, sent: None, remark };
+        let sighting = Sighting { step: Step::Script, seen: Seen::ByMac, sent: None, remark: remark.into() };
         let mut events = Vec::new();
         if goes_on {
             journal.note(mac, started, sighting, now, &mut events);

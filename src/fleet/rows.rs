@@ -2,7 +2,7 @@
 //! threads, and of a fleet that is turned on at once there are thousands of rows.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -199,7 +199,7 @@ impl From<&Stage> for Earlier {
             broken: stage.broken,
             bytes: stage.bytes,
             took: u64::try_from(stage.took.as_millis()).unwrap_or(u64::MAX),
-            remark: stage.remark.clone(),
+            remark: stage.remark.as_deref().map(str::to_owned),
         }
     }
 }
@@ -208,7 +208,7 @@ impl From<Earlier> for Stage {
     fn from(earlier: Earlier) -> Self {
         let Earlier { step, at, began, asked, files, broken, bytes, took, remark } = earlier;
         let (began, last, took) = (moment(began), moment(at), Duration::from_millis(took));
-        Self { step, began, last, asked, files, broken, bytes, took, remark }
+        Self { step, began, last, asked, files, broken, bytes, took, remark: remark.map(Arc::from) }
     }
 }
 
@@ -239,7 +239,7 @@ pub(super) async fn add_events(
                 .bind(i64::from(stage.broken))
                 .bind(i64::try_from(stage.bytes).unwrap_or(i64::MAX))
                 .bind(i64::try_from(stage.took.as_millis()).unwrap_or(i64::MAX))
-                .bind(&stage.remark)
+                .bind(stage.remark.as_deref())
                 .bind(earlier);
         }
         insert.execute(&mut *connection).await?;

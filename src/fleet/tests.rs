@@ -47,7 +47,7 @@ fn plan() -> Plan<'static> {
 }
 
 fn sighting(step: Step) -> Sighting {
-    Sighting { step, seen: Seen::ByMac, sent: None, remark: String::new() }
+    Sighting { step, seen: Seen::ByMac, sent: None, remark: "".into() }
 }
 
 async fn what_was_said_is_there_when_the_database_is_opened_again(bed: &Bed) {
@@ -256,7 +256,7 @@ async fn steps_that_are_written_together_are_read_one_by_one(bed: &Bed) {
     let fleet = Fleet::open(&bed.place).await.unwrap();
     let identity: Arc<Identity> = Identity::of("52:54:00:00:00:01".parse().unwrap()).into();
     let start = SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_181_304_123);
-    let said = |step, remark: &str| Sighting { remark: remark.to_owned(), ..sighting(step) };
+    let said = |step, remark: &str| Sighting { remark: remark.into(), ..sighting(step) };
     fleet.reached(identity.mac, &said(Step::Discover, "BIOS by PXE"), start);
     fleet.reached(identity.mac, &sighting(Step::Offer), start + Duration::from_millis(1));
     let sent = Some(Sent { bytes: 70_000, of: 70_000, took: Duration::from_millis(40) });

@@ -1,6 +1,7 @@
 //! The timeline of one boot: what is known of each step, which step is missing, and what that usually means
 //! (netboot.md, C1, C2, C5, C9, C10, C12).
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::model::boot::Step;
@@ -32,7 +33,7 @@ pub struct Stage {
     /// The time these transfers took together.
     pub took: Duration,
     /// What was last said of it: the firmware, the loader, the bundle, or why nothing was offered.
-    pub remark: Option<String>,
+    pub remark: Option<Arc<str>>,
 }
 
 impl Stage {
@@ -77,12 +78,12 @@ impl Stage {
 
 /// A text that may come from the network, as it is kept: printable and bounded.
 #[must_use]
-pub fn remark(text: String) -> String {
+pub fn remark(text: Arc<str>) -> Arc<str> {
     // As nearly every one is.
     if text.len() <= MAX_REMARK && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return text;
     }
-    text.chars().filter(|c| !c.is_control()).take(MAX_REMARK).collect()
+    text.chars().filter(|c| !c.is_control()).take(MAX_REMARK).collect::<String>().into()
 }
 
 /// What is known of one boot.
@@ -334,7 +335,7 @@ mod tests {
 
     #[test]
     fn the_last_word_on_a_step_counts_and_its_beginning_stays() {
-        let first = Stage { remark: Some("vmlinuz".to_owned()), ..asked(Step::Kernel, 5) };
+        let first = Stage { remark: Some("vmlinuz".into()), ..asked(Step::Kernel, 5) };
         let took = Duration::from_secs(2);
         let last = Stage { last: at(7), files: 1, bytes: 3_000_000, took, ..asked(Step::Kernel, 6) };
         let timeline = Timeline::of(at(0), [first, last]);
@@ -354,7 +355,7 @@ mod tests {
 
     #[test]
     fn what_machines_say_is_bounded_and_printable() {
-        assert_eq!(remark("a\u{1b}[2J\nb".to_owned()), "a[2Jb");
-        assert_eq!(remark("x".repeat(5000)).len(), MAX_REMARK);
+        assert_eq!(&*remark("a\u{1b}[2J\nb".into()), "a[2Jb");
+        assert_eq!(remark("x".repeat(5000).into()).len(), MAX_REMARK);
     }
 }

@@ -1,19 +1,17 @@
-//! Which machine is behind an address, and which relay a machine is behind: learnt when it fetched its script, or from
-//! DHCP.
+//! Which machine is behind an address: learnt when it fetched its script, or from DHCP.
 //!
 //! TFTP and the first script come from an address nobody may know yet: beside another DHCP server the machine's address
 //! is that one's business. Such sightings are kept for a while, and belong to the machine that asks for its script from
 //! there.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use foldhash::HashMap;
 
 use super::lock;
 use crate::fleet::{Seen, Sighting};
-use crate::model::identity::Relay;
 use crate::model::mac::Mac;
 
 /// How many addresses are remembered.
@@ -21,9 +19,6 @@ const MAX_LINKS: usize = 100_000;
 
 /// How many addresses may have sightings that wait for their machine.
 const MAX_WAITING: usize = 4096;
-
-/// How many machines are remembered that are behind relays, between their DHCP and their script.
-const MAX_RELAYED: usize = 16_384;
 
 /// How many sightings wait at one address: a loader, a second one, and the first script, each begun and ended.
 const MAX_SIGHTINGS: usize = 6;
@@ -39,19 +34,6 @@ pub(super) struct Links(Mutex<Known>);
 struct Known {
     machines: HashMap<IpAddr, Mac>,
     waiting: HashMap<IpAddr, Vec<(SystemTime, Sighting)>>,
-    /// The relays that machines are behind, as DHCP saw it last.
-    relays: HashMap<Mac, Arc<Relay>>,
-    /// The last of them: most machines are behind the same.
-    relay: Option<Arc<Relay>>,
-}
-
-/// What is known of a machine that says who it is.
-#[derive(Debug)]
-pub(super) struct Met {
-    /// The relay it is behind.
-    pub(super) relay: Option<Relay>,
-    /// What waited at its address, oldest first.
-    pub(super) waited: Vec<(SystemTime, Sighting)>,
 }
 
 impl Known {
@@ -74,23 +56,6 @@ impl Links {
         lock(&self.0).machines.get(&address).copied()
     }
 
-    /// A machine is behind a relay, or behind none.
-    pub(super) fn place(&self, mac: Mac, relay: Option<Relay>) {
-        let Known { relays, relay: last, .. } = &mut *lock(&self.0);
-        let Some(relay) = relay else {
-            relays.remove(&mac);
-            return;
-        };
-        if relays.len() >= MAX_RELAYED && !relays.contains_key(&mac) {
-            relays.clear();
-        }
-        let relay = match last.as_ref().filter(|last| ***last == relay) {
-            Some(last) => Arc::clone(last),
-            None => Arc::clone(last.insert(Arc::new(relay))),
-        };
-        relays.insert(mac, relay);
-    }
-
     /// Keeps a sighting that belongs to no machine so far.
     pub(super) fn wait(&self, address: IpAddr, sighting: Sighting, now: SystemTime) {
         let waiting = &mut lock(&self.0).waiting;
@@ -104,20 +69,17 @@ impl Links {
         here.push((now, sighting));
     }
 
-    /// A machine said at an address who it is: what waited there is about it.
-    pub(super) fn meet(&self, address: IpAddr, mac: Mac, now: SystemTime) -> Met {
-        let (relay, waited) = {
+    /// A machine said at an address who it is: what waited there is about it, oldest first.
+    pub(super) fn meet(&self, address: IpAddr, mac: Mac, now: SystemTime) -> Vec<(SystemTime, Sighting)> {
+        let waited = {
             let mut known = lock(&self.0);
             known.learn(address, mac);
-            (
-                known.relays.get(&mac).map(|relay| Relay::clone(relay)),
-                known.waiting.remove(&address).unwrap_or_default(),
-            )
+            known.waiting.remove(&address).unwrap_or_default()
         };
         // What comes at this moment may be later than `now`.
         let is_fresh = |at: &SystemTime| now.duration_since(*at).unwrap_or_default() <= PATIENCE;
         let seen = |(at, sighting)| (at, Sighting { seen: Seen::ByMac, ..sighting });
-        Met { relay, waited: waited.into_iter().filter(|(at, _)| is_fresh(at)).map(seen).collect() }
+        waited.into_iter().filter(|(at, _)| is_fresh(at)).map(seen).collect()
     }
 }
 
@@ -131,14 +93,14 @@ mod tests {
     }
 
     fn sighting(step: Step) -> Sighting {
-        Sighting { step, seen: Seen::ByAddress, sent: None, remark: String::new() }
+        Sighting { step, seen: Seen::ByAddress, sent: None, remark: "".into() }
     }
 
     #[test]
     fn what_waited_at_an_address_belongs_to_the_machine_that_asks_from_there() {
         let links = Links::default();
         let (here, there) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
-        let claim = |address, now| links.meet(address, Mac([2, 0, 0, 0, 0, 1]), now).waited;
+        let claim = |address, now| links.meet(address, Mac([2, 0, 0, 0, 0, 1]), now);
         links.wait(here, sighting(Step::Loader), at(0));
         links.wait(here, sighting(Step::Ipxe), at(5));
         links.wait(there, sighting(Step::Loader), at(5));

@@ -6,6 +6,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -40,12 +41,16 @@ pub struct Loader {
     pub bytes: Bytes,
     /// Their SHA-256.
     pub digest: Digest,
+    /// That it goes by TFTP, for people.
+    pub(super) by_tftp: Arc<str>,
 }
 
 /// The loaders found, for each firmware the best first.
 #[derive(Debug, Clone, Default)]
 pub struct Loaders {
     found: Vec<Loader>,
+    /// The first of each firmware: every DHCP answer asks for one, and a loader is far from the next in memory.
+    best: Vec<(Firmware, usize)>,
     refused: Vec<Refused>,
     rules: Vec<LoaderRule>,
     returning: Returning,
@@ -107,7 +112,9 @@ impl Loader {
     pub fn new(name: &str, firmware: Firmware, path: PathBuf, bytes: Bytes) -> Self {
         let kind = Inspection::of(&bytes).kind.or_else(|| LoaderKind::of_name(name));
         let digest = Digest::of(&bytes);
-        Self { name: name.replace('/', "-"), firmware, kind, is_own: false, path, bytes, digest }
+        let name = name.replace('/', "-");
+        let by_tftp = format!("{name} by TFTP").into();
+        Self { name, firmware, kind, is_own: false, path, bytes, digest, by_tftp }
     }
 }
 
@@ -131,7 +138,7 @@ impl Loaders {
                 }
             }
         }
-        loaders
+        loaders.with_best()
     }
 
     fn look_for<'a>(
@@ -159,13 +166,23 @@ impl Loaders {
     /// Loaders that are already in memory, best first.
     #[must_use]
     pub fn of(found: Vec<Loader>) -> Self {
-        Self { found, ..Self::default() }
+        Self { found, ..Self::default() }.with_best()
+    }
+
+    fn with_best(mut self) -> Self {
+        for (place, loader) in self.found.iter().enumerate() {
+            if !self.best.iter().any(|(firmware, _)| *firmware == loader.firmware) {
+                self.best.push((loader.firmware, place));
+            }
+        }
+        self
     }
 
     /// The loader for machines with this firmware.
     #[must_use]
     pub fn for_firmware(&self, firmware: Firmware) -> Option<&Loader> {
-        self.found.iter().find(|loader| loader.firmware == firmware.runs())
+        let (_, place) = self.best.iter().find(|(own, _)| *own == firmware.runs())?;
+        self.found.get(*place)
     }
 
     /// The loader of this name, as [`Loader::name`] has it; in other letters' case, if none is called exactly so.

@@ -53,7 +53,7 @@ use self::dhcp::decide::Port;
 use self::dhcp::{DhcpError, DhcpServer, Listen};
 use self::given::Given;
 use self::library::Bundles;
-use self::links::{Links, Met};
+use self::links::Links;
 use self::observe::{Observed, Observer};
 use self::own_files::OwnFiles;
 use self::port_owner::Protocol;
@@ -71,7 +71,6 @@ use crate::model::ledger::Ledger;
 use crate::model::mac::Mac;
 use crate::model::manifest::BundleId;
 use crate::model::net::TransferPorts;
-use crate::model::pairing::UnknownPolicy;
 use crate::model::plan::Catalog;
 use crate::model::script::BootScript;
 use crate::proxmox::Place;
@@ -277,24 +276,8 @@ impl App {
 }
 
 impl App {
-    /// A machine said who it is: what was seen at its address before that is about it. The relay it is behind.
-    fn meet(&self, address: IpAddr, mac: Mac, now: SystemTime) -> Option<Relay> {
-        let Met { relay, waited } = self.links.meet(address, mac, now);
-        for (at, sighting) in waited {
-            self.fleet.reached(mac, &sighting, at);
-        }
-        relay
-    }
-}
-
-/// Takes a lock whatever became of its last holder: each critical section of the servers leaves its value whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Observer for App {
-    fn observe(&self, seen: Observed) {
-        let now = SystemTime::now();
+    /// Something was seen of a machine.
+    fn note_seen(&self, seen: Observed, now: SystemTime) {
         let Observed { mac, peer, step, detail, sent } = seen;
         // UEFI asks for the size of a file, and ends the transfer before its first block.
         if sent.is_some_and(|sent| sent.bytes == 0 && sent.of > 0) {
@@ -315,12 +298,32 @@ impl Observer for App {
         }
     }
 
-    fn learned(&self, mac: Mac, address: Ipv4Addr) {
-        self.links.learn(IpAddr::V4(address), mac);
+    /// A machine said who it is: what was seen at its address before that is about it. The relay it is behind.
+    fn meet(&self, address: IpAddr, mac: Mac, now: SystemTime) -> Option<Relay> {
+        for (at, sighting) in self.links.meet(address, mac, now) {
+            self.fleet.reached(mac, &sighting, at);
+        }
+        lock(&self.attempts).relay_of(&mac).cloned()
+    }
+}
+
+/// Takes a lock whatever became of its last holder: each critical section of the servers leaves its value whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Observer for App {
+    fn observe(&self, seen: Observed) {
+        self.note_seen(seen, SystemTime::now());
     }
 
-    fn placed(&self, mac: Mac, relay: Option<Relay>) {
-        self.links.place(mac, relay);
+    fn observe_all(&self, seen: Vec<Observed>) {
+        let now = SystemTime::now();
+        seen.into_iter().for_each(|seen| self.note_seen(seen, now));
+    }
+
+    fn learned(&self, mac: Mac, address: Ipv4Addr) {
+        self.links.learn(IpAddr::V4(address), mac);
     }
 
     fn hardware(&self, mac: &Mac) -> Option<Hardware> {

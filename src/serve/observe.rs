@@ -1,10 +1,11 @@
 //! What the servers tell the rest of the program about machines, and what DHCP asks it about them.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 pub use crate::model::boot::Sent;
 use crate::model::boot::Step;
-use crate::model::identity::{Hardware, Relay};
+use crate::model::identity::Hardware;
 use crate::model::mac::Mac;
 
 /// One thing a machine did, as seen on the network.
@@ -19,7 +20,7 @@ pub struct Observed {
     /// How far the boot is.
     pub step: Step,
     /// What happened, for people: the firmware, the loader, or why nothing was offered.
-    pub detail: String,
+    pub detail: Arc<str>,
     /// What went over the wire for it, when that has ended; nothing for a packet, and for a transfer that only begins.
     pub sent: Option<Sent>,
 }
@@ -34,9 +35,9 @@ pub trait Observer: Send + Sync {
         let _ = (mac, address);
     }
 
-    /// A machine that is told how to boot is behind this relay, or behind none. As [`Observer::observe`].
-    fn placed(&self, mac: Mac, relay: Option<Relay>) {
-        let _ = (mac, relay);
+    /// The same, of several things that happened at once, in their order.
+    fn observe_all(&self, seen: Vec<Observed>) {
+        seen.into_iter().for_each(|seen| self.observe(seen));
     }
 
     /// What a machine said of its hardware when it last booted; nothing when it never did. As [`Observer::observe`].

@@ -176,7 +176,7 @@ fn a_proxy_runs_beside_the_dhcp_server_of_its_own_computer_whichever_starts_firs
     let proxy = "mode = \"proxy\"\ninterfaces = [\"s0\"]\n";
     let start = || dnsmasq(&wires, 0, "s0", "10.82.0.100,10.82.0.199");
     let gives: fn(&Packet) -> bool = |packet| !packet.yiaddr.is_unspecified() && packet.file.is_empty();
-    let names: fn(&Packet) -> bool = |packet| packet.yiaddr.is_unspecified() && packet.file == b"ipxe.efi";
+    let names: fn(&Packet) -> bool = |packet| packet.yiaddr.is_unspecified() && packet.file.as_slice() == b"ipxe.efi";
     for ours_first in [true, false] {
         let (early, late) = if ours_first { (None, Some(())) } else { (Some(start()), None) };
         let _ours = wires.serve(0, &site, proxy);

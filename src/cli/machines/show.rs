@@ -257,7 +257,7 @@ fn stage_json(stage: &Stage) -> Value {
         "bytes": stage.bytes,
         "transfer_seconds": stage.took.as_secs_f64(),
         "bytes_per_second": stage.speed(),
-        "remark": stage.remark,
+        "remark": stage.remark.as_deref(),
     })
 }
 

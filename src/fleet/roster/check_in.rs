@@ -109,7 +109,7 @@ impl Roster {
         // A boot is at its end with its first check-in; of later ones, what changes is worth a line.
         if is_change || is_earlier {
             let remark = if problems.is_empty() { "as it was told to".to_owned() } else { problems.join("; ") };
-            let sighting = Sighting { step: Step::CheckIn, seen: Seen::ByMac, sent: None, remark };
+            let sighting = Sighting { step: Step::CheckIn, seen: Seen::ByMac, sent: None, remark: remark.into() };
             self.journal.note(mac, started, sighting, now, &mut events);
         }
         Ok((machine, Outcome { mac, bundle, turn, problems, is_first, is_change }, events))

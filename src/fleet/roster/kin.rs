@@ -216,7 +216,7 @@ mod tests {
 
     /// It asks for its script, and its firmware before that; the address under which it is kept, and the alarm.
     fn boots(roster: &mut Roster, identity: Arc<Identity>, seconds: u64) -> (Mac, Option<String>) {
-        let sighting = Sighting { step: Step::Discover, seen: Seen::ByMac, sent: None, remark: String::new() };
+        let sighting = Sighting { step: Step::Discover, seen: Seen::ByMac, sent: None, remark: "".into() };
         roster.reached(identity.mac, &sighting, at(seconds));
         let Recognised { identity, alarm, .. } = roster.recognise(identity, PATIENCE, at(seconds + 1));
         roster.answered(&identity, Answer::elsewhere("local disk".to_owned(), None, at(seconds + 2)));

@@ -20,7 +20,7 @@ fn plan() -> Plan<'static> {
 }
 
 fn seen(step: Step, seen: Seen) -> Sighting {
-    Sighting { step, seen, sent: None, remark: String::new() }
+    Sighting { step, seen, sent: None, remark: "".into() }
 }
 
 /// Nothing differs from what was to be booted.

@@ -1,11 +1,13 @@
 //! What clients asked lately: whether the answers were of use to them (netboot.md, C1), whether they boot in a circle
 //! (C5), and whether they ask too often. Pure: time is an argument.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use foldhash::HashMap;
 use smallvec::SmallVec;
 
+use crate::model::identity::Relay;
 use crate::model::mac::Mac;
 use crate::model::net::Shape;
 
@@ -38,6 +40,8 @@ pub struct Attempts {
     swept: Option<Instant>,
     /// The last client that there was no room for.
     stranger: Option<Attempt>,
+    /// The last relay: most machines are behind the same.
+    relay: Option<Arc<Relay>>,
 }
 
 /// What is known of one client.
@@ -55,6 +59,8 @@ pub struct Attempt {
     is_circling: bool,
     second: Instant,
     packets: u16,
+    /// The relay it was behind when it was last told how to boot.
+    relay: Option<Arc<Relay>>,
 }
 
 /// What to do about a client that wants a loader.
@@ -80,6 +86,22 @@ impl Attempts {
             attempt.loaders.clear();
             attempt.is_circling = false;
         }
+    }
+
+    /// A client that is told how to boot is behind this relay, or behind none.
+    pub fn place(&mut self, mac: Mac, relay: Option<Relay>) {
+        let Self { clients, relay: last, .. } = self;
+        let Some(attempt) = clients.get_mut(&mac) else { return };
+        attempt.relay = relay.map(|relay| match last.as_ref().filter(|last| ***last == relay) {
+            Some(last) => Arc::clone(last),
+            None => Arc::clone(last.insert(Arc::new(relay))),
+        });
+    }
+
+    /// The relay that a client is behind.
+    #[must_use]
+    pub fn relay_of(&self, mac: &Mac) -> Option<&Relay> {
+        self.clients.get(mac)?.relay.as_deref()
     }
 
     /// What is known of a client that asks. For one that there is no room for, what is known of one that never asked.
@@ -114,6 +136,7 @@ impl Attempt {
             is_circling: false,
             second: now,
             packets: 0,
+            relay: None,
         }
     }
 
@@ -230,6 +253,19 @@ mod tests {
         assert!(matches!(attempts.of(mac(1), now).advised(), Advice::Lead(_)));
         let mut asked = (0..50).map(|_| advise(&mut attempts, 2, 1, now));
         assert!(asked.all(|advice| matches!(advice, Advice::Lead(_))), "one boot, however often it asks");
+    }
+
+    #[test]
+    fn a_client_is_behind_the_relay_it_was_last_seen_behind() {
+        let (mut attempts, now) = (Attempts::default(), Instant::now());
+        let relay = |last| Relay::of([10, 0, 9, last].into(), Some(b"port 3"), None);
+        for (client, seen) in [(1, Some(1)), (2, Some(1)), (3, Some(2)), (2, None), (1, Some(2))] {
+            attempts.of(mac(client), now);
+            attempts.place(mac(client), seen.map(relay));
+        }
+        attempts.place(mac(4), Some(relay(1)));
+        let behind = [1, 2, 3, 4].map(|client| attempts.relay_of(&mac(client)).cloned());
+        assert_eq!(behind, [Some(relay(2)), None, Some(relay(2)), None], "nobody knows the fourth");
     }
 
     #[test]

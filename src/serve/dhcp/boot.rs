@@ -1,6 +1,6 @@
 //! The boot part of an answer: the loader for firmware, the script for iPXE.
 
-use std::fmt;
+use std::sync::Arc;
 
 use super::client::Client;
 use super::decide::Facts;
@@ -8,7 +8,7 @@ use crate::model::firmware::{Firmware, Transport};
 use crate::model::mac::Mac;
 use crate::model::net::DhcpMode;
 use crate::serve::loaders::Loader;
-use crate::wire::dhcp::{Packet, code, sub_option};
+use crate::wire::dhcp::{Field, Packet, code, sub_option};
 
 /// Where the HTTP server has iPXE's entry script, below its base URL.
 pub const SCRIPT_PATH: &str = "/boot.ipxe";
@@ -98,14 +98,13 @@ impl Plan<'_> {
             Self::File(loader) => put_file(answer, request, facts, loader),
         }
     }
-}
 
-impl fmt::Display for Plan<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// For people.
+    pub(super) fn text(&self) -> Arc<str> {
         match self {
-            Self::Script(url) | Self::Url(url) => f.write_str(url),
-            Self::File(loader) => write!(f, "{} by TFTP", loader.name),
-            Self::BootServer(loader) => write!(f, "{} by TFTP, as port 4011 will say", loader.name),
+            Self::Script(url) | Self::Url(url) => url.as_str().into(),
+            Self::File(loader) => Arc::clone(&loader.by_tftp),
+            Self::BootServer(loader) => format!("{}, as port 4011 will say", loader.by_tftp).into(),
         }
     }
 }
@@ -114,7 +113,7 @@ impl fmt::Display for Plan<'_> {
 fn put_url(answer: &mut Packet, as_option: bool, url: &str) {
     let fits = url.len() <= FILE_SIZE;
     if fits {
-        answer.file = url.as_bytes().to_vec();
+        answer.file = url.as_bytes().into();
     }
     if !fits || as_option {
         answer.options.put(code::BOOT_FILE, url.as_bytes());
@@ -122,10 +121,10 @@ fn put_url(answer: &mut Packet, as_option: bool, url: &str) {
 }
 
 fn put_file(answer: &mut Packet, request: &Packet, facts: &Facts<'_>, loader: &Loader) {
-    let server = facts.address.to_string().into_bytes();
+    let server = Field::from_slice(facts.own_name.as_bytes());
     let with_nul = |text: &[u8]| [text, &[0]].concat();
     let is_pi = loader.firmware == Firmware::RaspberryPi;
-    answer.file = loader.name.as_bytes().to_vec();
+    answer.file = loader.name.as_bytes().into();
     answer.options.put(code::VENDOR_CLASS, b"PXEClient");
     if is_pi {
         answer.options.put(code::VENDOR, RASPBERRY_PI);
@@ -136,7 +135,7 @@ fn put_file(answer: &mut Packet, request: &Packet, facts: &Facts<'_>, loader: &L
     // Unasked, these confuse ROMs that take overloaded fields for granted (netboot.md, D2). The Pi asks for nothing
     // and reads 66 all the same.
     if request.options.asks_for(code::BOOT_FILE) {
-        answer.options.put(code::BOOT_FILE, &with_nul(&answer.file.clone()));
+        answer.options.put(code::BOOT_FILE, &with_nul(&answer.file));
     }
     if is_pi || request.options.asks_for(code::TFTP_SERVER) {
         answer.options.put(code::TFTP_SERVER, &with_nul(&server));
@@ -144,9 +143,9 @@ fn put_file(answer: &mut Packet, request: &Packet, facts: &Facts<'_>, loader: &L
     answer.sname = server;
 }
 
-fn take_file(item: Option<&[u8]>) -> Vec<u8> {
+fn take_file(item: Option<&[u8]>) -> Field {
     match item {
-        Some(item @ [_, _, _, _]) => [&[BOOT_ITEM, 4], item, &TAKE_FILE[..]].concat(),
-        _ => TAKE_FILE.to_vec(),
+        Some(item @ [_, _, _, _]) => Field::from_vec([&[BOOT_ITEM, 4], item, &TAKE_FILE[..]].concat()),
+        _ => Field::from_slice(&TAKE_FILE),
     }
 }

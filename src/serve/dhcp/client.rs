@@ -1,6 +1,7 @@
 //! Who asks: firmware, iPXE or an operating system.
 
 use std::fmt;
+use std::sync::{Arc, LazyLock};
 
 use crate::model::firmware::{Firmware, Transport};
 use crate::wire::dhcp::{Options, Packet, code, sub_option};
@@ -100,6 +101,20 @@ impl Client {
         }
     }
 
+    /// What it is, for people. Of firmware by PXE, which asks more often than all others, the text is there already.
+    #[must_use]
+    pub fn text(&self) -> Arc<str> {
+        static BY_PXE: LazyLock<Vec<Arc<str>>> = LazyLock::new(|| {
+            let by_pxe = |firmware| Client::Firmware { firmware, transport: Transport::Pxe }.to_string().into();
+            Firmware::ALL.map(by_pxe).to_vec()
+        });
+        let known = match self {
+            Self::Firmware { firmware, transport: Transport::Pxe } => BY_PXE.get(*firmware as usize),
+            _ => None,
+        };
+        known.map_or_else(|| self.to_string().into(), Arc::clone)
+    }
+
     /// The same client, as that kind of firmware of those in its list that `can_boot`, if what it was taken for cannot.
     #[must_use]
     pub fn that_boots(mut self, packet: &Packet, can_boot: impl Fn(Firmware) -> bool) -> Self {
@@ -154,4 +169,19 @@ fn named_code(class: &[u8]) -> Option<u16> {
 fn is_raspberry_pi(packet: &Packet) -> bool {
     let says_so = packet.options.get(code::MACHINE_ID).is_some_and(|id| id.get(1..4) == Some(b"RPi".as_slice()));
     says_so || packet.mac().is_some_and(|mac| RASPBERRY_PI.iter().any(|range| mac.0.starts_with(range)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_is_there_already_is_the_one_of_that_firmware() {
+        for firmware in Firmware::ALL {
+            for transport in [Transport::Pxe, Transport::Http] {
+                let client = Client::Firmware { firmware, transport };
+                assert_eq!(*client.text(), client.to_string());
+            }
+        }
+    }
 }

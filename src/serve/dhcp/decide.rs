@@ -55,6 +55,8 @@ pub struct Request<'a> {
 pub struct Facts<'a> {
     /// Our address on the interface the packet came through.
     pub address: Ipv4Addr,
+    /// The same as text, for the field that names the server.
+    pub own_name: &'a str,
     /// What this server does there.
     pub mode: DhcpMode,
     /// The addresses that are given out.
@@ -340,10 +342,10 @@ impl<'a> Asked<'a> {
                 plan.put(&mut answer, self.request.packet, self.facts);
                 decision.place = Some((mac, self.relay()));
                 if discovers {
-                    decision.seen.push(seen(asks, self.client.to_string()));
+                    decision.seen.push(seen(asks, self.client.text()));
                 }
                 if !takes_offer {
-                    decision.seen.push(seen(Step::Offer, plan.to_string()));
+                    decision.seen.push(seen(Step::Offer, plan.text()));
                 }
             }
             Ok(None) if subnet.is_some() => {}
@@ -353,7 +355,7 @@ impl<'a> Asked<'a> {
             Ok(None) => return Decision::silent("it does not ask how to boot"),
             Err(why) => {
                 if discovers || subnet.is_none() {
-                    decision.seen.push(seen(asks, format!("{}: {why}", self.client)));
+                    decision.seen.push(seen(asks, format!("{}: {why}", self.client).into()));
                 }
                 if subnet.is_none() {
                     return decision;
@@ -411,7 +413,7 @@ impl<'a> Asked<'a> {
     }
 
     fn told(&self, why: &str) -> Decision {
-        let detail = format!("{}: {why}", self.client);
+        let detail = format!("{}: {why}", self.client).into();
         let seen = vec![Observed { mac: Some(self.mac), peer: None, step: Step::Discover, detail, sent: None }];
         Decision { seen, ..Decision::default() }
     }

@@ -66,23 +66,36 @@ pub(super) struct Listening {
 #[derive(Debug)]
 pub(super) struct Own {
     pub(super) addresses: Vec<Address>,
-    /// What machines that reach us by one of them are told as the base URL, if the site advertises none.
-    urls: Vec<(Ipv4Addr, String)>,
+    /// What machines are told that reach us by one of them.
+    told: Vec<Told>,
+}
+
+/// What machines are told that reach us by one address.
+#[derive(Debug, Clone)]
+pub(super) struct Told {
+    address: Ipv4Addr,
+    /// The address as text.
+    pub(super) name: String,
+    /// The base URL, if the site advertises none.
+    pub(super) url: String,
+}
+
+impl Told {
+    fn of(settings: &Settings, address: Ipv4Addr) -> Self {
+        Self { address, name: address.to_string(), url: settings.base_url(address) }
+    }
 }
 
 impl Own {
     fn of(settings: &Settings, addresses: Vec<Address>) -> ArcSwap<Self> {
-        let urls = addresses.iter().map(|own| (own.address, settings.base_url(own.address))).collect();
-        ArcSwap::from_pointee(Self { addresses, urls })
+        let told = addresses.iter().map(|own| Told::of(settings, own.address)).collect();
+        ArcSwap::from_pointee(Self { addresses, told })
     }
 
-    /// The base URL of a client that reaches us by this address.
-    pub(super) fn base_url<'a>(&'a self, settings: &Settings, rules: &'a Rules, address: Ipv4Addr) -> Cow<'a, str> {
-        if let Some(advertised) = &rules.advertise {
-            return Cow::Borrowed(advertised);
-        }
-        let known = self.urls.iter().find(|(own, _)| *own == address);
-        known.map_or_else(|| Cow::Owned(settings.base_url(address)), |(_, url)| Cow::Borrowed(url.as_str()))
+    /// What a client is told that reaches us by this address.
+    pub(super) fn told(&self, settings: &Settings, address: Ipv4Addr) -> Cow<'_, Told> {
+        let known = self.told.iter().find(|told| told.address == address);
+        known.map_or_else(|| Cow::Owned(Told::of(settings, address)), Cow::Borrowed)
     }
 }
 

@@ -39,6 +39,7 @@ use super::rules::InForce;
 use crate::disk::DiskError;
 use crate::model::mac::Mac;
 use crate::model::net::{DhcpMode, Quirk};
+use crate::model::pairing::UnknownPolicy;
 
 pub use self::boot::{LOADER_PATH, SCRIPT_PATH};
 pub use self::cable::Cable;
@@ -392,19 +393,23 @@ impl Shared {
     fn answer(&self, request: &Request<'_>, on: &Ground<'_>) -> Option<Reply> {
         let (packet, now) = (request.packet, Instant::now());
         let Ground { mode, address, own, rules } = *on;
-        let base_url = own.base_url(&self.settings, rules, address);
+        let told = own.told(&self.settings, address);
+        let base_url = rules.advertise.as_deref().unwrap_or(&told.url);
         let quirks = &rules.quirks;
         let known = |mac: Mac| quirks.iter().any(Quirk::asks_hardware).then(|| self.observer.hardware(&mac)).flatten();
         let hardware = packet.mac().and_then(known);
         let is_doctor = packet.options.is_of_doctor();
+        // Nobody has to be looked for where none is.
+        let may_ignore = rules.assignments.unknown == UnknownPolicy::Ignore;
         let facts = Facts {
             address,
+            own_name: &told.name,
             mode,
             plan: &rules.plan,
             quirks,
             hardware: hardware.as_ref(),
-            is_ignored: packet.mac().is_some_and(|mac| self.observer.is_ignored(&mac)),
-            base_url: &base_url,
+            is_ignored: packet.mac().is_some_and(|mac| may_ignore && self.observer.is_ignored(&mac)),
+            base_url,
             loaders: &rules.loaders,
         };
         let decision = {
@@ -412,10 +417,18 @@ impl Shared {
             leases.keep_to(&rules.plan, now);
             let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
             // Whoever asks how the server is counts for nothing, however often.
-            let mut of_doctor = Attempts::default();
-            let attempts = if is_doctor { &mut of_doctor } else { &mut *attempts };
-            let mut memory = Memory { leases: &mut leases, attempts };
-            let decision = decide(request, &facts, &mut memory, now);
+            let mut of_doctor;
+            let attempts = if is_doctor {
+                of_doctor = Attempts::default();
+                &mut of_doctor
+            } else {
+                &mut *attempts
+            };
+            let mut memory = Memory { leases: &mut leases, attempts: &mut *attempts };
+            let mut decision = decide(request, &facts, &mut memory, now);
+            if let Some((mac, relay)) = decision.place.take() {
+                attempts.place(mac, relay);
+            }
             let changes = leases.take_changes();
             // Before another socket changes the same address.
             if let Some(journal) = &self.journal {
@@ -426,21 +439,18 @@ impl Shared {
         if let Some((mac, address)) = decision.address.filter(|_| !is_doctor) {
             self.observer.learned(mac, address);
         }
-        if let Some((mac, relay)) = decision.place.filter(|_| !is_doctor) {
-            self.observer.placed(mac, relay);
-        }
         // A computer that only wants an address is no machine of ours.
         let is_machine = decision.is_machine && !is_doctor;
-        for seen in decision.seen {
+        for seen in &decision.seen {
             let mac = seen.mac.map(tracing::field::display);
             if decision.reply.is_none() {
                 info!(mac, reason = %seen.detail, "a client is not answered");
             } else {
                 debug!(mac, step = %seen.step, detail = %seen.detail, "DHCP");
             }
-            if is_machine {
-                self.observer.observe(seen);
-            }
+        }
+        if is_machine {
+            self.observer.observe_all(decision.seen);
         }
         decision.reply
     }

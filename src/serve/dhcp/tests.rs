@@ -130,7 +130,7 @@ async fn the_boot_server_answers_from_its_port_to_the_port_it_was_asked_from() {
     let (packet, from) = answer(&client).await;
     assert_eq!(from, site.boot);
     assert_eq!(packet.message_type(), Some(MessageType::Ack));
-    assert_eq!(packet.file, b"ipxe.efi");
+    assert_eq!(packet.file.as_slice(), b"ipxe.efi");
     assert_eq!(packet.siaddr, Ipv4Addr::LOCALHOST);
     assert_eq!(site.seen.0.lock().unwrap()[0].step, Step::Offer);
     // It is counted after it is sent.

@@ -162,7 +162,7 @@ mod tests {
             let request = Packet::decode(&buffer[..length]).unwrap();
             assert_eq!(request.message_type(), Some(MessageType::Request));
             let mut answer = request.answer(MessageType::Ack);
-            answer.file = file.to_vec();
+            answer.file = file.into();
             server.send_to(&answer.encode(1472), peer).await.unwrap();
         });
         port

@@ -209,8 +209,10 @@ impl Replay {
         let Site { plan, quirks, loaders, addresses, base_url, known, .. } = &self.site;
         let hardware = packet.mac().filter(|_| quirks.iter().any(Quirk::asks_hardware));
         let hardware = hardware.and_then(|mac| known.hardware(&mac));
+        let own_name = addresses.main.to_string();
         let facts = Facts {
             address: addresses.main,
+            own_name: &own_name,
             mode,
             plan,
             quirks,
@@ -226,7 +228,7 @@ impl Replay {
         let said = match &decision.reply {
             Some(reply) => answer(reply, &reasons(packet, reply, &decision, &facts, &self.links)),
             None => {
-                let why = decision.seen.last().map(|seen| seen.detail.as_str()).or(decision.silence);
+                let why = decision.seen.last().map(|seen| &*seen.detail).or(decision.silence);
                 why.map_or_else(|| "silence".to_owned(), |why| format!("silence: {why}"))
             }
         };
@@ -330,7 +332,7 @@ fn reasons(packet: &Packet, reply: &Reply, decision: &Decision, facts: &Facts<'_
     if said.message_type() == Some(MessageType::Nak) {
         return refusal(packet, mac, facts.plan, links).into_iter().collect();
     }
-    let detail = decision.seen.last().filter(|_| said.file.is_empty()).map(|seen| seen.detail.clone());
+    let detail = decision.seen.last().filter(|_| said.file.is_empty()).map(|seen| seen.detail.to_string());
     // It names nothing, and still is that of a boot server.
     let refers = said.file.is_empty()
         && said.options.vendor_class() == b"PXEClient"

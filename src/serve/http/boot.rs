@@ -147,7 +147,7 @@ fn unescaped(value: &str) -> Cow<'_, str> {
 
 /// The first script.
 pub(super) fn first(app: &App, link: &Link) -> Response {
-    let (peer, detail) = (Some(link.peer.ip()), "first script".to_owned());
+    let (peer, detail) = (Some(link.peer.ip()), "first script".into());
     app.observe(Observed { mac: None, peer, step: Step::Ipxe, detail, sent: None });
     ipxe(script::entry(app.rules().base(link)))
 }

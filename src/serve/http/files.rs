@@ -112,7 +112,7 @@ fn noted(app: &Arc<App>, link: &Link, method: &Method, (path, step): (&str, Step
     if method != Method::GET || !response.status().is_success() {
         return response;
     }
-    let name = path.rsplit('/').next().unwrap_or(path).to_owned();
+    let name = path.rsplit('/').next().unwrap_or(path).into();
     let seen = Observed { mac: None, peer: Some(link.peer.ip()), step, detail: name, sent: None };
     app.observe(seen.clone());
     let app = Arc::clone(app);

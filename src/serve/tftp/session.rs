@@ -130,7 +130,7 @@ impl Session {
                 if resent > 0 {
                     detail = format!("{detail}; {resent} packets were sent again");
                 }
-                let sent = Some(Sent { bytes, of, took });
+                let (detail, sent) = (detail.into(), Some(Sent { bytes, of, took }));
                 self.shared.observer.observe(Observed { mac: served.mac, peer: Some(peer), step, detail, sent });
             }
         }

@@ -125,7 +125,7 @@ async fn clients_old_and_new_read_the_whole_file() {
     until(|| counters.completed.value() == 4).await;
     assert_eq!(counters.bytes.value(), 4 * 400_000);
     let seen = site.seen.0.lock().unwrap()[0].clone();
-    assert_eq!((seen.step, seen.detail.as_str()), (Step::Loader, "ipxe.efi"));
+    assert_eq!((seen.step, &*seen.detail), (Step::Loader, "ipxe.efi"));
     assert!(seen.sent.is_some_and(|sent| sent.is_whole() && sent.of == 400_000), "{seen:?}");
     assert_eq!(seen.peer, Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
     site.end().await;

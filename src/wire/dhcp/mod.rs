@@ -1,6 +1,6 @@
 //! DHCP packets (RFC 2131), guarded.
 //!
-//! The header goes through `dhcproto`, after the checks its accessors rely on. Options are kept as bytes: the full
+//! The header is read by `dhcproto`, after the checks its accessors rely on. Options are kept as bytes: the full
 //! decoder of `dhcproto` stops at the first option it does not like, joins only adjacent parts of a split option and
 //! does not look into overloaded fields, and a machine whose host name is not UTF-8 would never boot. That decoder
 //! serves as the second opinion in the tests.
@@ -9,8 +9,8 @@ mod options;
 
 use std::net::Ipv4Addr;
 
-use dhcproto::v4::{self, HType, MessageType, Opcode, borrowed};
-use dhcproto::{Encodable, Encoder};
+use dhcproto::v4::{self, MessageType, Opcode, borrowed};
+use smallvec::SmallVec;
 
 use crate::model::mac::Mac;
 
@@ -18,6 +18,12 @@ pub use options::{DOCTOR, Options, code, sub_option, sub_options};
 
 /// Bytes before the options: the BOOTP header and the magic cookie (RFC 2131, section 2).
 const HEADER: usize = 240;
+
+/// The size of `sname`.
+const SNAME: usize = 64;
+
+/// The size of `file`.
+const FILE: usize = 128;
 
 /// Shorter packets are dropped by some relays and ROMs, because BOOTP had a fixed size (RFC 951).
 const SHORTEST: usize = v4::MIN_PACKET_SIZE;
@@ -34,6 +40,9 @@ const LARGEST_SIZE: u16 = 1472;
 
 /// The broadcast bit of [`Packet::flags`].
 pub const BROADCAST: u16 = 0x8000;
+
+/// The bytes of `sname` or `file`: an address or a short name, mostly, for which no memory is asked.
+pub type Field = SmallVec<[u8; 32]>;
 
 /// A DHCP packet of either direction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,9 +72,9 @@ pub struct Packet {
     /// The client's hardware address, padded with zeros.
     pub chaddr: [u8; 16],
     /// Server name, without its final NUL; empty when the field carries options.
-    pub sname: Vec<u8>,
+    pub sname: Field,
     /// Boot file, without its final NUL; empty when the field carries options.
-    pub file: Vec<u8>,
+    pub file: Field,
     /// The options, also those found in `sname` and `file`.
     pub options: Options,
 }
@@ -153,8 +162,8 @@ impl Packet {
             siaddr: header.siaddr(),
             giaddr: header.giaddr(),
             chaddr,
-            sname: if overload & 2 == 0 { header.sname().to_vec() } else { Vec::new() },
-            file: if overload & 1 == 0 { header.fname().to_vec() } else { Vec::new() },
+            sname: Field::from_slice(if overload & 2 == 0 { header.sname() } else { &[] }),
+            file: Field::from_slice(if overload & 1 == 0 { header.fname() } else { &[] }),
             options,
         })
     }
@@ -164,7 +173,7 @@ impl Packet {
     ///
     /// `limit` is the largest number of bytes the receiver takes ([`Options::payload_limit`]). An option that does not
     /// fit any more is left out, so the caller puts the important ones first; 53 and 82 have their place kept.
-    /// `sname` and `file` are cut at 64 and 128 bytes.
+    /// `sname` and `file` are cut at their sizes, 64 and 128 bytes.
     #[must_use]
     pub fn encode(&self, limit: usize) -> Vec<u8> {
         let limit = limit.max(SHORTEST);
@@ -193,27 +202,27 @@ impl Packet {
         bytes
     }
 
+    /// The fields of fixed size (RFC 2131, section 2), with room for the options behind them.
     fn encode_header(&self) -> Vec<u8> {
-        let mut header =
-            v4::Message::new_with_id(self.xid, self.ciaddr, self.yiaddr, self.siaddr, self.giaddr, &self.chaddr);
-        header.set_opcode(match self.direction {
+        let operation = match self.direction {
             Direction::Request => Opcode::BootRequest,
             Direction::Reply => Opcode::BootReply,
-        });
-        header.set_htype(HType::from(self.htype)).set_hops(self.hops).set_secs(self.secs).set_flags(self.flags.into());
-        if !self.sname.is_empty() {
-            header.set_sname(self.sname.get(..64).unwrap_or(&self.sname));
+        };
+        let mut bytes = Vec::with_capacity(usize::from(DEFAULT_SIZE));
+        bytes.extend([operation.into(), self.htype, self.hlen, self.hops]);
+        bytes.extend(self.xid.to_be_bytes());
+        bytes.extend(self.secs.to_be_bytes());
+        bytes.extend(self.flags.to_be_bytes());
+        for address in [self.ciaddr, self.yiaddr, self.siaddr, self.giaddr] {
+            bytes.extend(address.octets());
         }
-        if !self.file.is_empty() {
-            header.set_fname(self.file.get(..128).unwrap_or(&self.file));
+        bytes.extend(self.chaddr);
+        for (field, size) in [(&self.sname, SNAME), (&self.file, FILE)] {
+            let end = bytes.len() + size;
+            bytes.extend_from_slice(field.get(..size).unwrap_or(field));
+            bytes.resize(end, 0);
         }
-        let mut bytes = Vec::with_capacity(SHORTEST);
-        header.encode(&mut Encoder::new(&mut bytes)).expect("every field was cut to its size");
-        bytes.truncate(HEADER);
-        // `dhcproto` takes the length of what it is given, and it was given the whole field.
-        if let Some(hlen) = bytes.get_mut(2) {
-            *hlen = self.hlen;
-        }
+        bytes.extend(v4::MAGIC);
         bytes
     }
 
@@ -238,8 +247,8 @@ impl Packet {
             siaddr: none,
             giaddr: none,
             chaddr,
-            sname: Vec::new(),
-            file: Vec::new(),
+            sname: Field::new(),
+            file: Field::new(),
             options,
         }
     }
@@ -269,8 +278,8 @@ impl Packet {
             ciaddr: Ipv4Addr::UNSPECIFIED,
             yiaddr: Ipv4Addr::UNSPECIFIED,
             siaddr: Ipv4Addr::UNSPECIFIED,
-            sname: Vec::new(),
-            file: Vec::new(),
+            sname: Field::new(),
+            file: Field::new(),
             options,
             ..*self
         }

@@ -3,7 +3,6 @@
 use std::net::Ipv4Addr;
 
 use dhcproto::v4::MessageType;
-use smallvec::SmallVec;
 
 use super::{DEFAULT_SIZE, IP_UDP, LARGEST_SIZE};
 
@@ -70,37 +69,54 @@ pub mod code {
 /// What `bivouac doctor` calls itself (option 61) when it asks who answers: no machine is about to boot then.
 pub const DOCTOR: &[u8] = b"\0bivouac doctor";
 
-/// The bytes of an option. Most options are a number or an address, which take no memory of their own.
-type Data = SmallVec<[u8; 16]>;
+/// How many bytes the options of a packet take, mostly.
+const USUAL: usize = 384;
 
-/// How many options packets have, mostly.
-const FEW: usize = 16;
+/// Code and length of an option, before its bytes.
+const HEAD: usize = 3;
 
 /// The options of one packet: a code at most once, in the order of first appearance.
+///
+/// One after the other in one piece of memory, each a code, two bytes of length, because parts of a split option are joined
+/// to more than 255 bytes (RFC 3396), and its data.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Options(Vec<(u8, Data)>);
+pub struct Options(Vec<u8>);
 
 impl Options {
     /// The bytes of an option.
     #[must_use]
     pub fn get(&self, code: u8) -> Option<&[u8]> {
-        self.0.iter().find(|(own, _)| *own == code).map(|(_, data)| data.as_slice())
+        self.iter().find(|(own, _)| *own == code).map(|(_, data)| data)
     }
 
-    /// Sets an option; a new one goes to the end. Pad and end are no options and are not taken.
+    /// Sets an option; a new one goes to the end. Pad and end are no options and are not taken, nor are more bytes than an
+    /// option can have.
     pub fn put(&mut self, code: u8, data: &[u8]) {
+        let Ok(length) = u16::try_from(data.len()) else { return };
         if matches!(code, code::PAD | code::END) {
             return;
         }
-        match self.0.iter_mut().find(|(own, _)| *own == code) {
-            Some((_, old)) => *old = Data::from_slice(data),
-            None => self.add(code, data),
+        if self.0.is_empty() {
+            self.0.reserve(USUAL);
+        }
+        if let Some((at, old)) = self.place(code) {
+            self.0.drain(at..at + HEAD + old);
+            self.0.splice(at..at, head(code, length).into_iter().chain(data.iter().copied()));
+        } else {
+            self.0.extend(head(code, length));
+            self.0.extend_from_slice(data);
         }
     }
 
     /// Every option with its bytes.
     pub fn iter(&self) -> impl Iterator<Item = (u8, &[u8])> {
-        self.0.iter().map(|(code, data)| (*code, data.as_slice()))
+        let mut rest = self.0.as_slice();
+        std::iter::from_fn(move || {
+            let (&[code, low, high], behind) = rest.split_first_chunk::<HEAD>()?;
+            let (data, behind) = behind.split_at_checked(u16::from_le_bytes([low, high]).into())?;
+            rest = behind;
+            Some((code, data))
+        })
     }
 
     /// Reads an options field as far as it goes; an option that reaches beyond the field ends it.
@@ -125,17 +141,23 @@ impl Options {
 
     /// RFC 3396: an option that appears again goes on.
     fn join(&mut self, code: u8, data: &[u8]) {
-        match self.0.iter_mut().find(|(own, _)| *own == code) {
-            Some((_, old)) => old.extend_from_slice(data),
-            None => self.add(code, data),
+        match self.get(code) {
+            Some(old) => {
+                let whole = [old, data].concat();
+                self.put(code, &whole);
+            }
+            None => self.put(code, data),
         }
     }
 
-    fn add(&mut self, code: u8, data: &[u8]) {
-        if self.0.is_empty() {
-            self.0.reserve(FEW);
-        }
-        self.0.push((code, Data::from_slice(data)));
+    /// Where an option begins, and how many bytes it has.
+    fn place(&self, code: u8) -> Option<(usize, usize)> {
+        let mut at = 0;
+        self.iter().find_map(|(own, data)| {
+            let here = at;
+            at += HEAD + data.len();
+            (own == code).then_some((here, data.len()))
+        })
     }
 
     fn address(&self, code: u8) -> Option<Ipv4Addr> {
@@ -262,6 +284,12 @@ impl Options {
     pub fn ipxe(&self) -> Option<&[u8]> {
         self.get(code::IPXE)
     }
+}
+
+/// What is before an option's bytes.
+fn head(code: u8, length: u16) -> [u8; HEAD] {
+    let [low, high] = length.to_le_bytes();
+    [code, low, high]
 }
 
 /// An address; 0.0.0.0 is none.

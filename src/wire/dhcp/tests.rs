@@ -252,6 +252,24 @@ fn any_options() -> impl Strategy<Value = Options> {
 }
 
 proptest! {
+    /// A list of pairs is what options are to whoever uses them.
+    #[test]
+    fn options_are_a_list_in_the_order_of_first_appearance(
+        puts in prop::collection::vec((0..8u8, prop::collection::vec(any::<u8>(), 0..300)), 0..24),
+    ) {
+        let (mut options, mut list) = (Options::default(), Vec::<(u8, Vec<u8>)>::new());
+        for (code, data) in puts.into_iter().map(|(code, data)| (code.wrapping_sub(1), data)) {
+            options.put(code, &data);
+            match list.iter_mut().find(|(own, _)| *own == code) {
+                Some((_, old)) => *old = data,
+                None if matches!(code, code::PAD | code::END) => {}
+                None => list.push((code, data)),
+            }
+        }
+        prop_assert!(options.iter().eq(list.iter().map(|(code, data)| (*code, data.as_slice()))));
+        prop_assert!(list.iter().all(|(code, data)| options.get(*code) == Some(data)));
+    }
+
     #[test]
     fn decoding_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..700)) {
         let _ = Packet::decode(&bytes);
@@ -284,8 +302,8 @@ proptest! {
         let packet = Packet {
             direction: Direction::Request,
             htype, hlen, hops, xid, secs, flags, ciaddr, yiaddr, siaddr, giaddr, chaddr,
-            sname: texts.0.into_bytes(),
-            file: texts.1.into_bytes(),
+            sname: texts.0.into_bytes().into(),
+            file: texts.1.into_bytes().into(),
             options,
         };
         prop_assert_eq!(Packet::decode(&packet.encode(1472)).unwrap(), packet);

@@ -92,6 +92,7 @@ impl Site {
     fn decide(&mut self, packet: &Packet, port: Port, source: SocketAddrV4) -> Decision {
         let facts = Facts {
             address: SERVER,
+            own_name: "10.0.0.1",
             mode: self.mode,
             plan: &self.plan,
             quirks: &self.quirks,
@@ -399,7 +400,7 @@ fn a_client_nobody_has_a_loader_for_is_reported_with_the_reason() {
         assert!(decision.reply.is_none());
         let [seen] = &decision.seen[..] else { panic!("{:?}", decision.seen) };
         assert_eq!((seen.step, seen.mac), (Step::Discover, Some(Mac([0x52, 0x54, 0, 0, 0, 1]))));
-        seen.detail.clone()
+        seen.detail.to_string()
     };
     assert_eq!(seen(6), "UEFI x86 (32-bit) by PXE: no loader for UEFI x86 (32-bit)");
     assert_eq!(seen(2), "firmware of unknown architecture [2]: no loader exists for architecture [2]");
@@ -410,7 +411,7 @@ fn discover_and_offer_are_told_with_the_address() {
     let request = firmware(MessageType::Discover, "PXEClient", 0);
     let decision = Site::full().decide(&request, Port::Server, "0.0.0.0:68".parse().unwrap());
     let address = decision.reply.unwrap().packet.yiaddr;
-    let told: Vec<_> = decision.seen.iter().map(|seen| (seen.step, seen.peer, seen.detail.as_str())).collect();
+    let told: Vec<_> = decision.seen.iter().map(|seen| (seen.step, seen.peer, &*seen.detail)).collect();
     let peer = Some(IpAddr::V4(address));
     assert_eq!(told, [(Step::Discover, peer, "BIOS by PXE"), (Step::Offer, peer, "undionly.kpxe by TFTP")]);
     let system = Site::full().decide(&packet(MessageType::Discover), Port::Server, "0.0.0.0:68".parse().unwrap());
@@ -687,7 +688,17 @@ fn a_long_url_goes_into_the_option_alone() {
     let (plan, loaders) = (plan(), loaders());
     let (hardware, is_ignored) = (None, false);
     let (address, mode, plan, loaders) = (SERVER, DhcpMode::Proxy, &plan, &loaders);
-    let facts = Facts { address, mode, plan, quirks: &[], hardware, is_ignored, base_url: &long, loaders };
+    let facts = Facts {
+        address,
+        own_name: "10.0.0.1",
+        mode,
+        plan,
+        quirks: &[],
+        hardware,
+        is_ignored,
+        base_url: &long,
+        loaders,
+    };
     let packet = with(firmware(MessageType::Discover, "PXEClient", 7), code::IPXE, WITH_HTTP);
     let request = Request { packet: &packet, port: Port::Server, source: "0.0.0.0:68".parse().unwrap() };
     let mut memory = Memory { leases: &mut LeaseTable::default(), attempts: &mut Attempts::default() };

@@ -112,7 +112,7 @@ fn each_packet_is_told_with_its_answer_or_why_there_is_none() {
     system.options.put(code::MESSAGE_TYPE, &[1]);
     let mut rival = system.answer(MessageType::Offer);
     rival.yiaddr = [10, 0, 0, 77].into();
-    rival.file = b"pxelinux.0".to_vec();
+    rival.file = b"pxelinux.0".as_slice().into();
     rival.options.put(code::SERVER_ID, &[10, 0, 0, 254]);
     let mut said = |ports: (u16, u16), payload: &[u8]| {
         let line = run.line(&format!("10.0.0.7:{}", ports.0), &format!("255.255.255.255:{}", ports.1), payload);
