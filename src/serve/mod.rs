@@ -169,7 +169,7 @@ pub struct App {
     offered: Offered,
     own_files: OwnFiles,
     mirror: Option<Mirror>,
-    /// What clients of DHCP made of its answers.
+    /// What clients of DHCP made of its answers, and where they are.
     attempts: Arc<Mutex<Attempts>>,
     check_ins: CheckInCounters,
 }

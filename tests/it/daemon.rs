@@ -51,6 +51,13 @@ fn a_site_file_that_changes_is_in_force_at_once() {
 }
 
 #[test]
+fn a_server_has_its_memory_in_small_pages() {
+    let site = Site::published();
+    let server = site.serve_as(ANYWHERE, &[]);
+    assert_eq!(server.status("THP_enabled"), "0");
+}
+
+#[test]
 fn a_site_file_that_is_wrong_changes_nothing_and_is_said() {
     let site = Site::published();
     let mut server = site.serve_as(&to_its_disk(), &[]);

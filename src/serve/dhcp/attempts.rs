@@ -1,5 +1,5 @@
 //! What clients asked lately: whether the answers were of use to them (netboot.md, C1), whether they boot in a circle
-//! (C5), and whether they ask too often. Pure: time is an argument.
+//! (C5), whether they ask too often, and which relay they are behind. Pure: time is an argument.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -88,7 +88,8 @@ impl Attempts {
         }
     }
 
-    /// A client that is told how to boot is behind this relay, or behind none.
+    /// A client that is told how to boot is behind this relay, or behind none. Of one that there was no room for, nothing is
+    /// kept.
     pub fn place(&mut self, mac: Mac, relay: Option<Relay>) {
         let Self { clients, relay: last, .. } = self;
         let Some(attempt) = clients.get_mut(&mac) else { return };

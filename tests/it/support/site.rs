@@ -444,9 +444,14 @@ impl Serving {
 
     /// How many bytes it has in memory that are in no file.
     pub fn memory(&self) -> usize {
+        self.status("RssAnon").strip_suffix(" kB").unwrap().parse::<usize>().unwrap() << 10
+    }
+
+    /// What the kernel says of it (`proc_pid_status(5)`).
+    pub fn status(&self, field: &str) -> String {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-        line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() << 10
+        let value = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        value.unwrap().trim().to_owned()
     }
 
     /// Sends it a signal, such as `HUP`.
