@@ -42,6 +42,8 @@ pub struct Attempts {
     stranger: Option<Attempt>,
     /// The last relay: most machines are behind the same.
     relay: Option<Arc<Relay>>,
+    /// The relays of clients that there was no room for: in a flood of invented addresses, machines boot where they are.
+    others: HashMap<Mac, Arc<Relay>>,
 }
 
 /// What is known of one client.
@@ -88,21 +90,31 @@ impl Attempts {
         }
     }
 
-    /// A client that is told how to boot is behind this relay, or behind none. Of one that there was no room for, nothing is
-    /// kept.
+    /// A client that is told how to boot is behind this relay, or behind none.
     pub fn place(&mut self, mac: Mac, relay: Option<Relay>) {
-        let Self { clients, relay: last, .. } = self;
-        let Some(attempt) = clients.get_mut(&mac) else { return };
-        attempt.relay = relay.map(|relay| match last.as_ref().filter(|last| ***last == relay) {
+        let Self { clients, relay: last, others, .. } = self;
+        let relay = relay.map(|relay| match last.as_ref().filter(|last| ***last == relay) {
             Some(last) => Arc::clone(last),
             None => Arc::clone(last.insert(Arc::new(relay))),
         });
+        if let Some(attempt) = clients.get_mut(&mac) {
+            attempt.relay = relay;
+            return;
+        }
+        others.remove(&mac);
+        if let Some(relay) = relay {
+            if others.len() >= MAX_CLIENTS {
+                others.clear();
+            }
+            others.insert(mac, relay);
+        }
     }
 
     /// The relay that a client is behind.
     #[must_use]
     pub fn relay_of(&self, mac: &Mac) -> Option<&Relay> {
-        self.clients.get(mac)?.relay.as_deref()
+        let known = self.clients.get(mac).map(|attempt| attempt.relay.as_ref());
+        known.unwrap_or_else(|| self.others.get(mac)).map(Arc::as_ref)
     }
 
     /// What is known of a client that asks. For one that there is no room for, what is known of one that never asked.
@@ -260,13 +272,21 @@ mod tests {
     fn a_client_is_behind_the_relay_it_was_last_seen_behind() {
         let (mut attempts, now) = (Attempts::default(), Instant::now());
         let relay = |last| Relay::of([10, 0, 9, last].into(), Some(b"port 3"), None);
-        for (client, seen) in [(1, Some(1)), (2, Some(1)), (3, Some(2)), (2, None), (1, Some(2))] {
-            attempts.of(mac(client), now);
-            attempts.place(mac(client), seen.map(relay));
+        let moves = [(1, Some(1)), (2, Some(1)), (3, Some(2)), (2, None), (1, Some(2))];
+        // Those in a flood are machines that there is no room for.
+        for first in [0, 99_000] {
+            for (client, seen) in moves.map(|(client, seen)| (first + client, seen)) {
+                attempts.of(mac(client), now);
+                attempts.place(mac(client), seen.map(relay));
+            }
+            let behind = [1, 2, 3, 4].map(|client| attempts.relay_of(&mac(first + client)).cloned());
+            assert_eq!(behind, [Some(relay(2)), None, Some(relay(2)), None]);
+            for invented in 1000..40_000 {
+                attempts.of(mac(invented), now);
+            }
         }
-        attempts.place(mac(4), Some(relay(1)));
-        let behind = [1, 2, 3, 4].map(|client| attempts.relay_of(&mac(client)).cloned());
-        assert_eq!(behind, [Some(relay(2)), None, Some(relay(2)), None], "nobody knows the fourth");
+        (0..40_000).for_each(|invented| attempts.place(mac(100_000 + invented), Some(relay(1))));
+        assert!(attempts.others.len() <= MAX_CLIENTS);
     }
 
     #[test]

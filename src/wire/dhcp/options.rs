@@ -100,8 +100,7 @@ impl Options {
             self.0.reserve(USUAL);
         }
         if let Some((at, old)) = self.place(code) {
-            self.0.drain(at..at + HEAD + old);
-            self.0.splice(at..at, head(code, length).into_iter().chain(data.iter().copied()));
+            self.0.splice(at..at + HEAD + old, head(code, length).into_iter().chain(data.iter().copied()));
         } else {
             self.0.extend(head(code, length));
             self.0.extend_from_slice(data);
