@@ -7,6 +7,8 @@
 #[path = "../tests/it/support/large.rs"]
 #[allow(unreachable_pub, reason = "the tests' own")]
 mod large;
+#[path = "servers/memory.rs"]
+mod memory;
 mod servers;
 
 use std::collections::BTreeSet;
@@ -36,12 +38,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
 
 use large::{LARGE, PROFILE, noise, publish_large};
-use mimalloc::MiMalloc;
 use servers::{Running, median, nginx, spawn};
-
-/// That of the program.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 const SIZE: usize = 150_000_000;
 
@@ -154,7 +151,7 @@ fn certify(folder: &Path) {
 /// Everything `bivouac serve` has, in a process of its own.
 #[tokio::main]
 async fn serve(folder: &Path, with_tls: bool) {
-    serve::take_small_pages();
+    memory::as_the_program_does();
     let any = "127.0.0.1:0".parse().unwrap();
     let tls = with_tls.then(|| tls::load(&folder.join("cert.pem"), &folder.join("key.pem")).unwrap());
     let follow = Assignment { profile: PROFILE.parse().unwrap(), channel: ChannelName::default_channel() };

@@ -6,6 +6,8 @@
 #[path = "../tests/it/support/large.rs"]
 #[allow(dead_code, unreachable_pub, reason = "only its bytes are used")]
 mod large;
+#[path = "servers/memory.rs"]
+mod memory;
 mod servers;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -130,6 +132,7 @@ fn upstream(folder: &Path) -> Upstream {
 /// The mirror, in a process of its own: everything `bivouac serve` has, without bundles.
 #[tokio::main]
 async fn mirror(folder: &Path, upstream: String) {
+    memory::as_the_program_does();
     let downloader = Downloader::new(HttpSettings { proxy: Proxy::Direct, ..HttpSettings::default() }).unwrap();
     let mut checks = Checks::default();
     checks.package_keys.insert(KEY, &std::fs::read(folder.join(KEY)).unwrap()).unwrap();

@@ -5,6 +5,9 @@
 //! with the daemons.
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark")]
 
+#[path = "servers/memory.rs"]
+mod memory;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -310,13 +313,14 @@ impl Observer for Memory {
     fn observe(&self, _: Observed) {}
 }
 
-fn ours(memory: Memory) {
-    let memory = Arc::new(memory);
+fn ours(files: Memory) {
+    memory::as_the_program_does();
+    let files = Arc::new(files);
     let listen = (Ipv4Addr::LOCALHOST, 0).into();
     // As in the program: a runtime for everything, and a thread for TFTP.
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let _context = runtime.enter();
-    let server = TftpServer::bind(listen, TransferPorts::Own, Arc::<Memory>::clone(&memory) as _, memory as _).unwrap();
+    let server = TftpServer::bind(listen, TransferPorts::Own, Arc::<Memory>::clone(&files) as _, files as _).unwrap();
     println!("{}", server.address().unwrap());
     thread::spawn(move || server.run_here(CancellationToken::new()).unwrap()).join().unwrap();
 }
