@@ -2,6 +2,7 @@
 //! it by TLS. Every wait for the peer is bounded.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::rt::{Read, Write};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -25,6 +26,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::admission::{Admission, Client, Manner, SentAway, Slot, Standing};
+use super::patience::Patience;
 use super::{Link, Prompt, Routes, Scheme, plain};
 
 /// How long a client may take to send a request's head; also how long a connection may be idle between two.
@@ -109,7 +111,7 @@ async fn speak_1(stream: impl Read + Write + Unpin + 'static, conversation: Arc<
     let service = service_fn(move |request| answer(Arc::clone(&conversation), request));
     let mut connection = std::pin::pin!(
         http1::Builder::new()
-            .timer(TokioTimer::new())
+            .timer(Patience::of(HEAD_TIME))
             .header_read_timeout(HEAD_TIME)
             .max_buf_size(MAX_HEAD)
             .serve_connection(stream, service)
@@ -138,7 +140,7 @@ async fn speak_2(
     });
     let mut connection = std::pin::pin!(
         http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
+            .timer(Patience::of(HEAD_TIME))
             .keep_alive_interval(HEAD_TIME)
             .keep_alive_timeout(HEAD_TIME)
             .max_concurrent_streams(MAX_STREAMS)
@@ -210,7 +212,13 @@ impl hyper::body::Body for Moving {
 async fn answer(conversation: Arc<Conversation>, request: Request<Incoming>) -> Result<Response, Infallible> {
     let Conversation { house, link } = conversation.as_ref();
     let manner = manner(request.headers().get(header::USER_AGENT));
-    let Ok(response) = timeout(ANSWER_TIME, house.routes.answer(request, link)).await else {
+    let mut answer = std::pin::pin!(house.routes.answer(request, link));
+    // Of most requests the answer is there at once, and needs no clock.
+    let response = match poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await {
+        Poll::Ready(response) => Ok(response),
+        Poll::Pending => timeout(ANSWER_TIME, answer).await,
+    };
+    let Ok(response) = response else {
         return Ok(plain(StatusCode::REQUEST_TIMEOUT, "the request took too long\n"));
     };
     // The answer to HEAD has no body here.

@@ -31,6 +31,7 @@ mod kind;
 mod listen;
 mod metered;
 mod mirror;
+mod patience;
 pub mod tls;
 
 use std::net::SocketAddr;
@@ -126,13 +127,14 @@ impl Routes {
         if let Some(app) = self.app.as_ref().filter(|_| request.method() == Method::GET) {
             match request.uri().path() {
                 "/boot.ipxe" => return boot::first(app, link),
-                "/script" => return boot::own(app, link, request.uri()).await,
+                // In a box, as the way through the router: what is being answered is moved into its connection.
+                "/script" => return Box::pin(boot::own(app, link, request.uri())).await,
                 _ => {}
             }
         }
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(link.clone()));
-        let Ok(response) = self.router.clone().oneshot(request).await;
+        let Ok(response) = Box::pin(self.router.clone().oneshot(request)).await;
         response
     }
 }
