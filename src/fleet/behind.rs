@@ -36,6 +36,10 @@ const REST: u32 = 16;
 /// It rests no longer than this: a database that was locked for a while took long for little.
 const LONGEST_REST: Duration = Duration::from_secs(2);
 
+/// When more machines than are written at once were given scripts within a moment, the first of them rest for so long: whole
+/// fleets have their scripts by then.
+const STORM_REST: Duration = Duration::from_secs(1);
+
 /// How often it is looked for what may wait: machines that only went on, because they checked in, not for the first time in
 /// their boot, or their firmware took a step; machines that nobody knew; and boots that fell quiet. All of it together,
 /// each as it is then, because a transaction costs more than the rows in it, and a server that has nothing to do does next
@@ -251,6 +255,7 @@ pub(super) async fn write_behind(database: Arc<Database>, known: Arc<Known>, mut
     let mut rested = Instant::now();
     let mut beat = rested + BEAT;
     let mut turn = Turn { waiting: 0, from: rested };
+    let mut storm = Storm::default();
     while is_open {
         let woken = async {
             known.wake.notified().await;
@@ -264,7 +269,11 @@ pub(super) async fn write_behind(database: Arc<Database>, known: Arc<Known>, mut
         }
         let is_last = !is_open || batch.iter().any(|write| matches!(write, Write::Flush(_)));
         let most = |at_once| if is_last { usize::MAX } else { at_once };
-        let is_rested = is_last || Instant::now() >= rested;
+        let mut is_rested = is_last || Instant::now() >= rested;
+        if is_rested && storm.breaks(lock(&known.pending).machines.len()) && !is_last {
+            rested = Instant::now() + STORM_REST;
+            is_rested = false;
+        }
         let mut events = Vec::new();
         if is_rested {
             // After what came in order: machines are written as they are now.
@@ -317,6 +326,21 @@ pub(super) async fn write_behind(database: Arc<Database>, known: Arc<Known>, mut
         }
         tokio::time::sleep(GATHER).await;
         known.wake_for_more();
+    }
+}
+
+/// Whether a fleet is being turned on.
+#[derive(Debug, Default)]
+struct Storm {
+    rages: bool,
+}
+
+impl Storm {
+    /// Whether this many machines that wait to be written are the first that are seen of one.
+    const fn breaks(&mut self, waiting: usize) -> bool {
+        let before = self.rages;
+        self.rages = waiting > MACHINES_AT_ONCE;
+        self.rages && !before
     }
 }
 
@@ -394,6 +418,13 @@ mod tests {
         assert!(at(2, 3) && at(4, 19), "a few");
         assert!(!at(6, 500) && !at(8, 900) && !at(36, 901), "a crowd, of which some have their scripts by and by");
         assert!(at(38, 400) && at(40, 384) && at(42, 368));
+    }
+
+    #[test]
+    fn a_fleet_that_is_turned_on_rests_once_until_it_is_written_down() {
+        let mut storm = Storm::default();
+        let breaks = [3, 600, 5_000, 513, 512, 513].map(|waiting| storm.breaks(waiting));
+        assert_eq!(breaks, [false, true, false, false, false, true]);
     }
 
     #[test]
