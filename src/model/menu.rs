@@ -7,7 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::ledger::Target;
+use crate::model::ledger::TargetRef;
 use crate::model::mac::Mac;
 use crate::model::mac_prefix::MacPrefix;
 use crate::model::name::{BundleRef, ChannelName, Name, NameError, ProfileName};
@@ -120,11 +120,11 @@ impl fmt::Display for Choice {
     }
 }
 
-impl From<Target> for Choice {
-    fn from(target: Target) -> Self {
+impl From<TargetRef<'_>> for Choice {
+    fn from(target: TargetRef<'_>) -> Self {
         match target {
-            Target::Channel(profile, channel) => Self::Channel(profile, channel),
-            Target::Release(profile, number) => Self::Release(profile, number),
+            TargetRef::Channel(profile, channel) => Self::Channel(profile.clone(), channel.clone()),
+            TargetRef::Release(profile, number) => Self::Release(profile.clone(), number),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::model::identity::Identity;
 use crate::model::label::rule::Rule;
-use crate::model::ledger::{Ledger, Target};
+use crate::model::ledger::{Ledger, TargetRef};
 use crate::model::loader::Returning;
 use crate::model::mac::Mac;
 use crate::model::machine::MachineId;
@@ -207,21 +207,21 @@ pub fn decide<'a>(
     ledger: &Ledger,
     catalog: &'a Catalog,
 ) -> Result<Wanted<'a>, Refusal> {
-    let once = ledger.record(asking.id).and_then(|record| record.once.clone());
+    let once = ledger.record(asking.id).and_then(|record| record.once.as_ref()).map(TargetRef::from);
     match once.or_else(|| followed(asking, assignments, ledger)) {
-        Some(Target::Release(profile, number)) => Ok(Wanted::Numbered(profile, number)),
-        Some(Target::Channel(profile, channel)) => follow(asking, &profile, &channel, ledger, catalog),
+        Some(TargetRef::Release(profile, number)) => Ok(Wanted::Numbered(profile.clone(), number)),
+        Some(TargetRef::Channel(profile, channel)) => follow(asking, profile, channel, ledger, catalog),
         None => Err(Refusal::Unassigned(asking.mac)),
     }
 }
 
 /// What a machine follows from boot to boot: what it was assigned, or else what the site file says.
 #[must_use]
-pub fn followed(asking: &Asking<'_>, assignments: &Assignments, ledger: &Ledger) -> Option<Target> {
-    let assigned = ledger.record(asking.id).and_then(|record| record.assigned.clone());
+pub fn followed<'a>(asking: &Asking<'_>, assignments: &'a Assignments, ledger: &'a Ledger) -> Option<TargetRef<'a>> {
+    let assigned = ledger.record(asking.id).and_then(|record| record.assigned.as_ref()).map(TargetRef::from);
     assigned.or_else(|| {
         let Assignment { profile, channel } = assignments.of(&asking.named)?;
-        Some(Target::Channel(profile.clone(), channel.clone()))
+        Some(TargetRef::Channel(profile, channel))
     })
 }
 

@@ -41,6 +41,24 @@ pub enum Target {
     Release(ProfileName, u64),
 }
 
+/// A [`Target`] by the names where they are kept: machines that ask at once need not count on them together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TargetRef<'a> {
+    /// What a channel of a profile points at, with its rollouts.
+    Channel(&'a ProfileName, &'a ChannelName),
+    /// One release.
+    Release(&'a ProfileName, u64),
+}
+
+impl<'a> From<&'a Target> for TargetRef<'a> {
+    fn from(target: &'a Target) -> Self {
+        match target {
+            Target::Channel(profile, channel) => Self::Channel(profile, channel),
+            Target::Release(profile, number) => Self::Release(profile, *number),
+        }
+    }
+}
+
 /// What an entry says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", rename_all_fields = "kebab-case", tag = "fact")]

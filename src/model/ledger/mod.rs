@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 pub use command::Refusal;
-pub use fact::{Entry, Fact, Request, Target};
+pub use fact::{Entry, Fact, Request, Target, TargetRef};
 pub use reboots::{Due, MOST_REBOOTS};
 
 use crate::model::label::Labels;
