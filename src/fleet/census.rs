@@ -72,8 +72,7 @@ fn is_on(session: &Session, lens: &Lens<'_>) -> bool {
 
 /// The last boot that was told to boot a bundle.
 fn boot(machine: &Machine) -> Option<Boot> {
-    let is_told = |session: &&Session| session.told.is_some();
-    let session = std::iter::once(&machine.session).chain(&machine.earlier).find(is_told)?;
+    let session = machine.sessions().find(|session| session.told.is_some())?;
     let (_, _, bundle) = session.told.as_ref()?;
     let (health, since) = match session.last_check_in {
         None => (Health::UnderWay, session.scripted_at),

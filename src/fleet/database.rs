@@ -386,7 +386,7 @@ async fn load(connection: &mut AnyConnection, report: &str, whose: &str) -> Resu
         let machine = machine(row)?;
         match machines.last_mut().filter(|last| last.identity.mac == machine.identity.mac) {
             Some(last) if last.earlier.len() < EARLIER && machine.session.token.is_some() => {
-                last.earlier.push_back(Session { report: None, vitals: None, ..machine.session });
+                last.earlier.push_back(Session { report: None, vitals: None, ..*machine.session }.into());
             }
             Some(_) => {}
             None => machines.push(machine),
@@ -529,7 +529,7 @@ fn machine(row: &AnyRow) -> Result<Machine, sqlx::Error> {
         .into(),
         first_seen: time("first_seen")?,
         last_seen: time("last_seen")?,
-        session: Session {
+        session: Box::new(Session {
             token,
             started,
             turn: 0,
@@ -547,7 +547,7 @@ fn machine(row: &AnyRow) -> Result<Machine, sqlx::Error> {
             first_good: optional_time("first_good")?,
             vitals,
             inventory: None,
-        },
+        }),
         earlier: VecDeque::new(),
         good: None,
         attempts: attempts.unwrap_or_default(),

@@ -6,6 +6,7 @@ mod forget;
 mod kin;
 mod learn;
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -61,10 +62,10 @@ pub struct Machine {
     pub first_seen: SystemTime,
     /// When it was last seen.
     pub last_seen: SystemTime,
-    /// Its last boot.
-    pub session: Session,
+    /// Its last boot. In a box, as those before: each moves along when there is another.
+    pub session: Box<Session>,
     /// Boots before that which had a script, newest first.
-    pub earlier: VecDeque<Session>,
+    pub earlier: VecDeque<Box<Session>>,
     /// What it last came up with as it was told to.
     pub good: Option<Told>,
     /// How often it was given the script of a bundle and did not come up with it.
@@ -158,8 +159,8 @@ pub struct Reached<'a> {
 /// What a machine is told that asks for its script. Made before the roster is asked, for which everybody waits.
 #[derive(Debug)]
 pub struct Answer {
-    session: Session,
-    remark: String,
+    session: Box<Session>,
+    remark: Arc<str>,
 }
 
 /// What a person should know of a machine that boots although something is wrong.
@@ -241,7 +242,7 @@ impl Roster {
         let is_further = step > session.step && sighting.is_progress();
         let mut events = Vec::new();
         if anew {
-            self.begin(mac, Session::begin(step, now), &mut events);
+            self.begin(mac, Session::begin(step, now).into(), &mut events);
         } else if is_further {
             session.step = step;
             session.step_at = now;
@@ -302,10 +303,11 @@ impl Roster {
             }
             machine.rounds.push(now);
         }
-        if let Some(over) = machine.replace(Session { started, ..session }) {
+        session.started = started;
+        if let Some(over) = machine.replace(session) {
             tokens.remove(&over);
         }
-        let sighting = Sighting { step: Step::Script, seen: Seen::ByMac, sent: None, remark: remark.into() };
+        let sighting = Sighting { step: Step::Script, seen: Seen::ByMac, sent: None, remark };
         let mut events = Vec::new();
         if goes_on {
             journal.note(mac, started, sighting, now, &mut events);
@@ -317,12 +319,12 @@ impl Roster {
 
     /// Begins a boot; what was not written down yet of the one before is to be. A machine that waits to be approved keeps
     /// its code: it begins anew every half minute, and somebody may be about to type it.
-    fn begin(&mut self, mac: Mac, session: Session, events: &mut Vec<Event>) {
+    fn begin(&mut self, mac: Mac, mut session: Box<Session>, events: &mut Vec<Event>) {
         self.journal.begin(mac, session.started, events);
         if let Some(machine) = self.machines.get_mut(&mac) {
             let before = machine.session.sent_to.clone();
-            let sent_to = before.filter(|sent_to| PairingCode::of_sent_to(sent_to).is_some());
-            if let Some(over) = machine.replace(Session { sent_to, ..session }) {
+            session.sent_to = before.filter(|sent_to| PairingCode::of_sent_to(sent_to).is_some());
+            if let Some(over) = machine.replace(session) {
                 self.tokens.remove(&over);
             }
         }
@@ -373,7 +375,7 @@ impl Answer {
     #[must_use]
     pub fn boot(plan: Plan<'_>, token: Token, concern: Option<Concern>, now: SystemTime) -> Self {
         let told = (plan.profile, plan.published.release, plan.published.bundle);
-        let remark = format!("{} release {}, bundle {}", told.0, told.1, told.2.short());
+        let remark = in_words(&told);
         let (alarm, trouble) = match concern {
             Some(Concern::Lasting(text)) => (Some(text), None),
             Some(Concern::UntilUp(text)) => (None, Some(text)),
@@ -381,30 +383,47 @@ impl Answer {
         };
         let problems = alarm.iter().cloned().collect();
         let (token, told, session) = (Some(token), Some(told), Session::begin(Step::Script, now));
-        Self { session: Session { token, told, problems, alarm, ..session }, remark }.after(trouble)
+        Self::of(Session { token, told, problems, alarm, ..session }, remark, trouble)
     }
 
     /// To go to something that is no bundle; `trouble` is what went wrong before, if anything did.
     #[must_use]
     pub fn elsewhere(what: String, trouble: Option<String>, now: SystemTime) -> Self {
         let session = Session { sent_to: Some(what.clone()), ..Session::begin(Step::Script, now) };
-        Self { session, remark: what }.after(trouble)
+        Self::of(session, what.into(), trouble)
     }
 
-    fn after(mut self, trouble: Option<String>) -> Self {
+    fn of(session: Session, mut remark: Arc<str>, trouble: Option<String>) -> Self {
+        let mut session = Box::new(session);
         if let Some(trouble) = trouble {
-            self.remark = format!("{}; {trouble}", self.remark);
-            self.session.problems.push(trouble);
+            remark = format!("{remark}; {trouble}").into();
+            session.problems.push(trouble);
         }
-        self
+        Self { session, remark }
     }
 
     /// That it may not boot; `why` is what it was shown.
     #[must_use]
     pub fn refusal(why: String, now: SystemTime) -> Self {
         let remark = format!("refused: {why}");
-        Self { session: Session { problems: vec![why], ..Session::begin(Step::Script, now) }, remark }
+        Self::of(Session { problems: vec![why], ..Session::begin(Step::Script, now) }, remark.into(), None)
     }
+}
+
+/// What a machine was told to boot, for people. Most boot what the one before them did.
+fn in_words(told: &Told) -> Arc<str> {
+    thread_local! {
+        static LAST: RefCell<Option<(Told, Arc<str>)>> = const { RefCell::new(None) };
+    }
+    LAST.with_borrow_mut(|last| match last {
+        Some((known, words)) if known == told => Arc::clone(words),
+        _ => {
+            let (profile, release, bundle) = told;
+            let words: Arc<str> = format!("{profile} release {release}, bundle {}", bundle.short()).into();
+            *last = Some((told.clone(), Arc::clone(&words)));
+            words
+        }
+    })
 }
 
 impl Machine {
@@ -413,7 +432,7 @@ impl Machine {
             identity,
             first_seen: now,
             last_seen: now,
-            session: Session::begin(step, now),
+            session: Session::begin(step, now).into(),
             earlier: VecDeque::new(),
             good: None,
             attempts: Attempts::default(),
@@ -426,23 +445,25 @@ impl Machine {
     #[must_use]
     pub fn circles(&self, now: SystemTime) -> bool {
         let is_recent = |at: &&SystemTime| now.duration_since(**at).is_ok_and(|age| age <= ROUNDS_WITHIN);
-        self.rounds.iter().filter(is_recent).count() >= MAX_ROUNDS
+        // Of most machines there are fewer, which need not be read.
+        self.rounds.len() >= MAX_ROUNDS && self.rounds.iter().filter(is_recent).count() >= MAX_ROUNDS
     }
 
     /// Puts a new boot in the place of the last one, which may check in for a while yet. The token of a boot that may not
     /// any more, because there are too many since.
-    fn replace(&mut self, session: Session) -> Option<Token> {
-        let before = std::mem::replace(&mut self.session, session);
+    fn replace(&mut self, session: Box<Session>) -> Option<Token> {
+        let mut before = std::mem::replace(&mut self.session, session);
         before.token?;
         let is_full = self.earlier.len() >= MAX_EARLIER;
         let over = if is_full { self.earlier.pop_back() } else { None };
-        self.earlier.push_front(Session { vitals: None, ..before });
+        before.vitals = None;
+        self.earlier.push_front(before);
         over.and_then(|session| session.token)
     }
 
     /// Its boots, the last one first.
     pub(super) fn sessions(&self) -> impl Iterator<Item = &Session> {
-        std::iter::once(&self.session).chain(&self.earlier)
+        std::iter::once(&self.session).chain(&self.earlier).map(Box::as_ref)
     }
 
     /// What its boots check in with that had a script.
@@ -451,7 +472,7 @@ impl Machine {
     }
 
     fn sessions_mut(&mut self) -> impl Iterator<Item = &mut Session> {
-        std::iter::once(&mut self.session).chain(&mut self.earlier)
+        std::iter::once(&mut self.session).chain(&mut self.earlier).map(Box::as_mut)
     }
 
     /// The number of its last boot that was given a token; 0 when none was.

@@ -233,9 +233,7 @@ impl App {
 
     /// A machine came as far as its script, so that its loader does what it shall.
     fn arrived(&self, mac: Mac) {
-        let mut attempts = lock(&self.attempts);
-        attempts.reached(mac);
-        attempts.arrived(mac);
+        lock(&self.attempts).arrived(mac);
     }
 
     /// What people and rollouts decided, as it was last read: within a second of what it is.

@@ -21,8 +21,8 @@ const MAX_LENGTH: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Questions {
     hashes: RandomState,
-    /// By their hashes, so that words are read without the lock.
-    known: Mutex<HashMap<u64, Arc<Question>>>,
+    /// By their hashes, so that words are read once.
+    known: Mutex<HashMap<u64, Question>>,
 }
 
 #[derive(Debug)]
@@ -35,9 +35,9 @@ impl Questions {
     /// Who asked in these words from this address. It may have been moved behind another relay since.
     pub(super) fn who(&self, words: &str, address: IpAddr) -> Option<Arc<Identity>> {
         let hash = self.hashes.hash_one(words);
-        let known = lock(&self.known).get(&hash).map(Arc::clone)?;
-        let is_same = *known.words == *words && known.identity.hardware.address == Some(address);
-        is_same.then(|| Arc::clone(&known.identity))
+        let known = lock(&self.known);
+        let Question { words: known, identity } = known.get(&hash)?;
+        (**known == *words && identity.hardware.address == Some(address)).then(|| Arc::clone(identity))
     }
 
     /// A question was understood. Of two with one hash, the later one is remembered.
@@ -46,7 +46,7 @@ impl Questions {
             return;
         }
         let hash = self.hashes.hash_one(words);
-        let question = Arc::new(Question { words: words.into(), identity: Arc::clone(identity) });
+        let question = Question { words: words.into(), identity: Arc::clone(identity) };
         let mut known = lock(&self.known);
         if known.len() >= MAX_QUESTIONS && !known.contains_key(&hash) {
             known.clear();
@@ -88,7 +88,7 @@ mod tests {
         let hardware = Hardware { address: Some(address), ..Hardware::default() };
         let identity = Arc::new(Identity { hardware, ..Identity::of(Mac([2, 0, 0, 0, 0, 1])) });
         questions.remember("mac=1", &identity);
-        let other = Arc::new(Question { words: "mac=2".into(), identity });
+        let other = Question { words: "mac=2".into(), identity };
         let hash = questions.hashes.hash_one("mac=1");
         assert!(lock(&questions.known).insert(hash, other).is_some());
         assert_eq!(questions.who("mac=1", address), None);

@@ -1,5 +1,6 @@
 //! What another server on the same database knows of a machine, taken in with what this one knows.
 
+use std::collections::VecDeque;
 use std::time::SystemTime;
 
 use super::{FIRMWARE_PATIENCE, MAX_EARLIER, Machine, Roster, Session};
@@ -52,10 +53,10 @@ fn together(ours: Machine, theirs: Machine) -> Machine {
     let is_theirs_later = spoken(&theirs) > spoken(&ours);
     let first_seen = ours.first_seen.min(theirs.first_seen);
     let last_seen = ours.last_seen.max(theirs.last_seen);
-    let mut sessions: Vec<Session> = std::iter::once(ours.session).chain(ours.earlier).collect();
+    let mut sessions: Vec<Box<Session>> = std::iter::once(ours.session).chain(ours.earlier).collect();
     for session in std::iter::once(theirs.session).chain(theirs.earlier) {
         match sessions.iter_mut().find(|known| is_same(known, &session)) {
-            Some(known) => catch_up(known, session),
+            Some(known) => catch_up(known, *session),
             None => sessions.push(session),
         }
     }
@@ -63,9 +64,9 @@ fn together(ours: Machine, theirs: Machine) -> Machine {
     sessions.sort_by_key(|session| std::cmp::Reverse((session.step_at, session.started)));
     let mut sessions = sessions.into_iter();
     // There is one at least: every machine has a last boot.
-    let session = sessions.next().unwrap_or_else(|| Session::begin(Step::Discover, last_seen));
-    let earlier = sessions.filter(|session| session.token.is_some()).take(MAX_EARLIER);
-    let earlier = earlier.map(|session| Session { vitals: None, ..session }).collect();
+    let session = sessions.next().unwrap_or_else(|| Session::begin(Step::Discover, last_seen).into());
+    let mut earlier: VecDeque<_> = sessions.filter(|session| session.token.is_some()).take(MAX_EARLIER).collect();
+    earlier.iter_mut().for_each(|session| session.vitals = None);
     let (identity, attempts, good) = if is_theirs_later {
         (theirs.identity, theirs.attempts, theirs.good.or(ours.good))
     } else {

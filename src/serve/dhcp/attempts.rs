@@ -82,9 +82,10 @@ impl Attempts {
         }
     }
 
-    /// The client is one that boots all the way: what it was handed was no circle.
+    /// The client is one that boots all the way: it made use of what it was offered, and what it was handed was no circle.
     pub fn arrived(&mut self, mac: Mac) {
         if let Some(attempt) = self.clients.get_mut(&mac) {
+            attempt.reached();
             attempt.loaders.clear();
             attempt.is_circling = false;
         }
@@ -232,12 +233,10 @@ mod tests {
         for seconds in [0, 4, 12] {
             advise(&mut attempts, 1, 7, after(now, seconds));
         }
-        attempts.reached(mac(1));
         attempts.arrived(mac(1));
         for boot in 1..20 {
             let advice = advise(&mut attempts, 1, boot, after(now, 1000 * u64::from(boot)));
             assert_eq!(advice, BOOT_SERVER);
-            attempts.reached(mac(1));
             attempts.arrived(mac(1));
         }
     }
