@@ -331,6 +331,32 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn who_asks_now_and_then_is_hung_up_on_only_after_its_last_question() {
+        let routes = Routes { app: None, router: Router::new().route("/", get(async || "yes")) };
+        let (admission, stop) = (Arc::new(Admission::new(1)), CancellationToken::new());
+        let ends = (([10, 0, 0, 9], 4000).into(), ([10, 0, 0, 1], 80).into());
+        let house = Arc::new(House { routes, admission, stop });
+        let conversation = Conversation { house, link: Link::new(ends.0, ends.1, Scheme::Http) };
+        let (ours, mut theirs) = duplex(64 << 10);
+        tokio::spawn(speak_1(TokioIo::new(ours), Arc::new(conversation)));
+        let began = Instant::now();
+        for asked in 0..4 {
+            sleep(HEAD_TIME * 3 / 4).await;
+            theirs.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+            let mut head = [0; 15];
+            theirs.read_exact(&mut head).await.unwrap();
+            assert_eq!(&head, b"HTTP/1.1 200 OK", "{asked}");
+            let mut rest = Vec::new();
+            while !rest.ends_with(b"yes") {
+                rest.push(theirs.read_u8().await.unwrap());
+            }
+        }
+        assert_eq!(theirs.read(&mut [0]).await.unwrap(), 0);
+        let took = began.elapsed();
+        assert!((HEAD_TIME * 4..HEAD_TIME * 4 + Duration::from_secs(1)).contains(&took), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn who_speaks_http_2_and_then_stands_still_is_hung_up_on() {
         for says in [vec![], vec![PREFACE], vec![PREFACE, ASKS]] {
             let large = usize::try_from(LARGE).unwrap();

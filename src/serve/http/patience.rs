@@ -10,8 +10,8 @@ use hyper::rt::{Sleep, Timer};
 use crate::serve::lock;
 
 /// All waits of one connection, by one timer of the runtime. A wait begins with each request and is given up a moment later,
-/// which costs next to nothing here: the timer is set again only when it rang too early. It wakes who waited last, so all
-/// that wait have to be one task.
+/// which costs next to nothing here: the timer is set again only when it rang too early. It wakes one task, so whatever waits
+/// has to belong to that one: to the connection.
 #[derive(Debug, Clone)]
 pub(super) struct Patience(Arc<Mutex<OneTimer>>);
 
