@@ -116,7 +116,7 @@ fn forge(members: &mut Vec<Member>, change_manifest: impl Fn(String) -> String, 
 
 #[test]
 fn an_exported_bundle_is_imported_published_and_served_elsewhere() {
-    let (site, other) = (exported(), Site::new());
+    let (site, other) = (exported(), Site::without_key());
     let bundle = id(&site, "hello");
     let file = site.path("FILE");
 
@@ -163,7 +163,7 @@ fn the_same_bundle_gives_the_same_archive_at_every_site() {
 
 #[test]
 fn a_site_that_only_builds_exports_what_it_built() {
-    let site = Site::new();
+    let site = Site::without_key();
     let said = site.run(&["export", "hello", "FILE"]);
     assert_eq!(said.code, Some(2));
     assert!(said.err.contains("profile `hello` has no release"), "{}", said.err);

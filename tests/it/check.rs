@@ -6,7 +6,7 @@ use crate::support::site::Site;
 
 /// A site whose profile `vdi` has one error, one warning and one finding that it allows.
 fn site() -> Site {
-    let site = Site::new();
+    let site = Site::without_key();
     site.write(
         "profiles/vdi/profile.toml",
         "overlays = [\"base\", \"network\"]\nservices.default = [\"local\"]\n[kernel]\nargs = [\"nomodeset\"]\n\

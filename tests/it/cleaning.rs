@@ -80,7 +80,7 @@ fn leftovers_of_crashes_go() {
 
 #[test]
 fn a_site_without_state_has_nothing_to_clean_and_gets_none() {
-    let site = Site::new();
+    let site = Site::without_key();
     let ran = site.run(&["gc"]);
     assert_eq!((ran.code, ran.out.as_str()), (Some(0), "cache: nothing to remove\nstore: nothing to remove\n"));
     assert!(!site.path("state").exists());

@@ -174,7 +174,7 @@ fn a_profile_has_the_packages_of_its_lock_while_that_is_its_own() {
 
 #[test]
 fn what_cannot_be_looked_at_is_an_error_that_says_so() {
-    let site = Site::new();
+    let site = Site::without_key();
     fs::write(site.path("bad.apkovl.tar.gz"), "no archive").unwrap();
     for (what, said) in [
         ("bad.apkovl.tar.gz", "the archive is not gzip"),

@@ -59,6 +59,12 @@ pub fn signing_key() -> &'static SigningKey {
     KEY.get_or_init(|| SigningKey::generate(KeyLength::Bits2048).unwrap())
 }
 
+/// The key of the sites, likewise.
+fn site_key() -> &'static str {
+    static KEY: OnceLock<String> = OnceLock::new();
+    KEY.get_or_init(|| SigningKey::generate(KeyLength::Bits2048).unwrap().to_pem().unwrap())
+}
+
 /// What the package `alpine-base` of the tests brings: the services of the overlays, which real ones depend on.
 const SERVICES: [&str; 15] = [
     "bootmisc",
@@ -238,8 +244,15 @@ impl Mirror {
 }
 
 impl Site {
-    /// A folder with the profile `hello` of the repository and its overlays.
+    /// A folder with the profile `hello` of the repository and its overlays, and the key that the program would make.
     pub fn new() -> Self {
+        let site = Self::without_key();
+        site.write("state/keys/site.pem", site_key());
+        site
+    }
+
+    /// The same where the program has made nothing yet.
+    pub fn without_key() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
         for (part, names) in [("profiles", &["hello"][..]), ("overlays", &["base", "check-in", "network"])] {
