@@ -88,13 +88,14 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    fn keep(&mut self, events: Vec<Event>) {
+    fn keep(&mut self, mut events: Vec<Event>) {
         let room = MAX_EVENTS - self.events.len().min(MAX_EVENTS);
         // Said once for each time that it fills up.
         if events.len() > room && room > 0 {
             warn!("the fleet database cannot keep up; timelines of boots will have gaps");
         }
-        self.events.extend(events.into_iter().take(room));
+        events.truncate(room);
+        self.events.append(&mut events);
     }
 }
 

@@ -308,7 +308,8 @@ impl Roster {
             tokens.remove(&over);
         }
         let sighting = Sighting { step: Step::Script, seen: Seen::ByMac, sent: None, remark };
-        let mut events = Vec::new();
+        // Of most boots, nothing else is to be written down now.
+        let mut events = Vec::with_capacity(1);
         if goes_on {
             journal.note(mac, started, sighting, now, &mut events);
         } else {
@@ -376,12 +377,11 @@ impl Answer {
     pub fn boot(plan: Plan<'_>, token: Token, concern: Option<Concern>, now: SystemTime) -> Self {
         let told = (plan.profile, plan.published.release, plan.published.bundle);
         let remark = in_words(&told);
-        let (alarm, trouble) = match concern {
-            Some(Concern::Lasting(text)) => (Some(text), None),
-            Some(Concern::UntilUp(text)) => (None, Some(text)),
-            None => (None, None),
+        let (alarm, problems, trouble) = match concern {
+            Some(Concern::Lasting(text)) => (Some(text.clone()), vec![text], None),
+            Some(Concern::UntilUp(text)) => (None, Vec::new(), Some(text)),
+            None => (None, Vec::new(), None),
         };
-        let problems = alarm.iter().cloned().collect();
         let (token, told, session) = (Some(token), Some(told), Session::begin(Step::Script, now));
         Self::of(Session { token, told, problems, alarm, ..session }, remark, trouble)
     }

@@ -74,8 +74,9 @@ impl Links {
         let waited = {
             let mut known = lock(&self.0);
             known.learn(address, mac);
-            known.waiting.remove(&address).unwrap_or_default()
+            known.waiting.remove(&address)
         };
+        let Some(waited) = waited else { return Vec::new() };
         // What comes at this moment may be later than `now`.
         let is_fresh = |at: &SystemTime| now.duration_since(*at).unwrap_or_default() <= PATIENCE;
         let seen = |(at, sighting)| (at, Sighting { seen: Seen::ByMac, ..sighting });
