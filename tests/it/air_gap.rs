@@ -116,7 +116,7 @@ fn forge(members: &mut Vec<Member>, change_manifest: impl Fn(String) -> String, 
 
 #[test]
 fn an_exported_bundle_is_imported_published_and_served_elsewhere() {
-    let (site, other) = (exported(), Site::without_key());
+    let (site, other) = (exported(), Site::new());
     let bundle = id(&site, "hello");
     let file = site.path("FILE");
 
@@ -149,6 +149,8 @@ fn the_same_bundle_gives_the_same_archive_at_every_site() {
 
     // Another key, another release number, and a way through an import.
     let other = Site::new();
+    let [ours, theirs] = [&site, &other].map(|site| fs::read(site.path("state/keys/site.pem")).unwrap());
+    assert_ne!(ours, theirs);
     other.write("profiles/hello/root/etc/motd", "another first release\n");
     works(&other, &["build", "hello"]);
     works(&other, &["publish", "hello"]);

@@ -1,5 +1,6 @@
 //! A site as a user has one: a folder with profiles and overlays, a mirror, and the program.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr};
@@ -59,10 +60,14 @@ pub fn signing_key() -> &'static SigningKey {
     KEY.get_or_init(|| SigningKey::generate(KeyLength::Bits2048).unwrap())
 }
 
-/// The key of the sites, likewise.
+/// The key of a test's next site, likewise: two for all tests, by turns, so that two sites of one test have different ones.
 fn site_key() -> &'static str {
-    static KEY: OnceLock<String> = OnceLock::new();
-    KEY.get_or_init(|| SigningKey::generate(KeyLength::Bits2048).unwrap().to_pem().unwrap())
+    static KEYS: OnceLock<[String; 2]> = OnceLock::new();
+    thread_local! {
+        static SITES: Cell<usize> = const { Cell::new(0) };
+    }
+    let make = |()| SigningKey::generate(KeyLength::Bits2048).unwrap().to_pem().unwrap();
+    &KEYS.get_or_init(|| [(), ()].map(make))[SITES.replace(SITES.get() + 1) % 2]
 }
 
 /// What the package `alpine-base` of the tests brings: the services of the overlays, which real ones depend on.
@@ -244,7 +249,8 @@ impl Mirror {
 }
 
 impl Site {
-    /// A folder with the profile `hello` of the repository and its overlays, and the key that the program would make.
+    /// A folder with the profile `hello` of the repository and its overlays, and with a key, so that the program need not make
+    /// one.
     pub fn new() -> Self {
         let site = Self::without_key();
         site.write("state/keys/site.pem", site_key());
