@@ -1,6 +1,6 @@
 //! The fleet in its database: one row for each machine, one for each of its boots, and what happened at each.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,13 +10,17 @@ use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 
 use super::behind::Write;
 use super::engine::Engine;
+use super::journal::Boot;
 use super::others::{Fresh, Others};
+use super::roster::MAX_EARLIER;
 use super::rows::{self, Begun, Earlier};
-use super::{Event, FleetError, Machine, Made, Session, Told};
+use super::{EarlierBoots, Event, FleetError, Machine, Made, Session, Told};
 use crate::model::boot::Step;
+use crate::model::boot_guard::Attempts;
 use crate::model::database::DatabasePlace;
 use crate::model::digest::Digest;
 use crate::model::identity::Identity;
+use crate::model::identity::evidence::Conflict;
 use crate::model::ledger::Entry;
 use crate::model::mac::Mac;
 use crate::model::timeline::Stage;
@@ -41,9 +45,6 @@ const EVERY_MACHINE: &str = "TRUE";
 
 /// In the place of a report where none is wanted.
 const NO_REPORT: &str = "CAST(NULL AS TEXT)";
-
-/// How many boots before the last one are loaded: those that may still check in.
-const EARLIER: usize = 3;
 
 /// How many events are read at once.
 const READ_EVENTS: i64 = 1000;
@@ -70,42 +71,46 @@ pub(super) struct Theirs {
 
 /// What is written for one change: the machine with its current boot, and without what is never written.
 #[derive(Debug)]
-pub(super) struct Row(Machine);
+pub(super) struct Row {
+    pub(super) identity: Arc<Identity>,
+    pub(super) first_seen: SystemTime,
+    pub(super) last_seen: SystemTime,
+    pub(super) session: Session,
+    pub(super) attempts: Attempts,
+    pub(super) conflicts: Vec<Conflict>,
+}
 
 impl Row {
     pub(super) fn of(machine: &Machine) -> Self {
         let Machine { identity, first_seen, last_seen, session, attempts, conflicts, .. } = machine;
-        Self(Machine {
+        Self {
             identity: Arc::clone(identity),
             first_seen: *first_seen,
             last_seen: *last_seen,
             session: session.clone(),
-            earlier: VecDeque::new(),
-            good: None,
             attempts: attempts.clone(),
-            rounds: Vec::new(),
             conflicts: conflicts.clone(),
-        })
+        }
     }
 
     pub(super) fn mac(&self) -> Mac {
-        self.0.identity.mac
+        self.identity.mac
     }
 
     /// The boot it is of.
     fn boot(&self) -> (Mac, SystemTime) {
-        (self.0.identity.mac, self.0.session.started)
+        (self.identity.mac, self.session.started)
     }
 
     /// Whether it is of the first boot of its machine, before which there was nothing.
     fn is_first(&self) -> bool {
-        self.0.session.started == self.0.first_seen
+        self.session.started == self.first_seen
     }
 
     /// Whether nobody knows yet who the machine is: all that was seen of it is its firmware, at its first boot. Addresses
     /// are free to invent, and the other servers hear of a machine when it is worth something.
     fn is_bare(&self) -> bool {
-        self.is_first() && self.0.session.step < Step::Script
+        self.is_first() && self.session.step < Step::Script
     }
 }
 
@@ -264,12 +269,12 @@ impl Database {
             writes.iter().enumerate().filter_map(|(number, write)| Some((write.row()?.mac(), number))).collect();
         // Nothing is older than they are.
         self.begun.written(writes.iter().filter_map(Write::row).filter(|row| row.is_first()).map(|row| row.boot()));
-        let mut gathered: Vec<&Machine> = Vec::new();
+        let mut gathered: Vec<&Row> = Vec::new();
         let mut boots: Vec<(Mac, SystemTime)> = events.iter().map(|event| (event.mac, event.boot)).collect();
         for (number, write) in writes.iter().enumerate() {
             match write {
                 Write::Save(row, _) | Write::Seen(row) => {
-                    if last.get(&row.mac()) == Some(&number) || row.0.session.report.is_some() {
+                    if last.get(&row.mac()) == Some(&number) || row.session.report.is_some() {
                         // One statement can write no row twice.
                         if !touched.insert(row.mac()) {
                             self.write(&mut transaction, &std::mem::take(&mut gathered)).await?;
@@ -277,7 +282,7 @@ impl Database {
                         if !row.is_bare() {
                             told.insert(row.mac());
                         }
-                        gathered.push(&row.0);
+                        gathered.push(row);
                         boots.push(row.boot());
                     }
                 }
@@ -305,7 +310,7 @@ impl Database {
     }
 
     /// Writes machines with their boots, each once; what is older than what other servers wrote is left out.
-    async fn write(&self, connection: &mut AnyConnection, rows: &[&Machine]) -> Result<(), sqlx::Error> {
+    async fn write(&self, connection: &mut AnyConnection, rows: &[&Row]) -> Result<(), sqlx::Error> {
         let (mut machines, mut kept, mut sessions) = (Vec::new(), Vec::new(), Vec::new());
         for row in rows.iter().copied() {
             let Fresh { machine, session } = self.others.fresh(row);
@@ -378,15 +383,15 @@ async fn load(connection: &mut AnyConnection, report: &str, whose: &str) -> Resu
          FROM machines JOIN (SELECT *, ROW_NUMBER() OVER \
          (PARTITION BY mac ORDER BY step_at DESC, started DESC) AS place FROM sessions WHERE {whose}) AS boots \
          ON boots.mac = machines.mac WHERE place <= {} ORDER BY machines.mac, place",
-        EARLIER + 1
+        MAX_EARLIER + 1
     );
     let rows = sqlx::query(AssertSqlSafe(query)).fetch_all(&mut *connection).await?;
     let mut machines: Vec<Machine> = Vec::new();
     for row in &rows {
         let machine = machine(row)?;
         match machines.last_mut().filter(|last| last.identity.mac == machine.identity.mac) {
-            Some(last) if last.earlier.len() < EARLIER && machine.session.token.is_some() => {
-                last.earlier.push_back(Session { report: None, vitals: None, ..*machine.session }.into());
+            Some(last) if machine.session.token.is_some() => {
+                last.earlier.push_older(Session { report: None, vitals: None, ..machine.session });
             }
             Some(_) => {}
             None => machines.push(machine),
@@ -529,7 +534,7 @@ fn machine(row: &AnyRow) -> Result<Machine, sqlx::Error> {
         .into(),
         first_seen: time("first_seen")?,
         last_seen: time("last_seen")?,
-        session: Box::new(Session {
+        session: Session {
             token,
             started,
             turn: 0,
@@ -547,12 +552,13 @@ fn machine(row: &AnyRow) -> Result<Machine, sqlx::Error> {
             first_good: optional_time("first_good")?,
             vitals,
             inventory: None,
-        }),
-        earlier: VecDeque::new(),
+        },
+        earlier: EarlierBoots::default(),
         good: None,
         attempts: attempts.unwrap_or_default(),
         conflicts: conflicts.unwrap_or_default(),
         rounds: Vec::new(),
+        seen: Boot::begin(started),
     })
 }
 

@@ -4,11 +4,10 @@
 //! happens: at once at first, then at doubling distances, and once more when the boot goes on or falls quiet. What firmware
 //! does before the machine has its script is written a moment later, with what it does next.
 
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use foldhash::{HashMap, HashSet};
+use foldhash::HashSet;
 
 use crate::model::boot::{Sent, Step};
 use crate::model::mac::Mac;
@@ -61,23 +60,21 @@ pub struct Event {
     pub stage: Stage,
 }
 
-/// The boots under way, each the last one of its machine.
+/// Of which machines not everything is written down.
 #[derive(Debug, Default)]
 pub(super) struct Journal {
-    boots: HashMap<Mac, Boot>,
-    /// Machines of which not everything is written down.
     unwritten: HashSet<Mac>,
 }
 
-/// One boot.
-#[derive(Debug)]
+/// What was seen of a boot under way, which is the last one of its machine. Kept with the machine.
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Boot {
     began: SystemTime,
     pages: Vec<Page>,
 }
 
 /// One step.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Page {
     /// Its remark is only here until it is written down.
     stage: Stage,
@@ -87,15 +84,13 @@ pub(super) struct Page {
 }
 
 impl Journal {
-    /// A boot of which nothing is written down so far is one like the others from now on.
-    pub(super) fn go_on(&mut self, mac: Mac, boot: Boot) {
-        self.boots.insert(mac, boot);
+    /// Of a machine that is like the others from now on, nothing is written down so far.
+    pub(super) fn go_on(&mut self, mac: Mac) {
         self.unwritten.insert(mac);
     }
 
     /// All that is not written down yet of a boot.
-    pub(super) fn written(&mut self, mac: Mac) -> Vec<Event> {
-        let Some(boot) = self.boots.get_mut(&mac) else { return Vec::new() };
+    pub(super) fn written(&mut self, mac: Mac, boot: &mut Boot) -> Vec<Event> {
         self.unwritten.remove(&mac);
         let mut events = Vec::new();
         boot.write(mac, |_| true, &mut events);
@@ -103,78 +98,54 @@ impl Journal {
     }
 
     /// A boot began. Adds to `events` what is to be written down of the one before: all that is not yet.
-    pub(super) fn begin(&mut self, mac: Mac, began: SystemTime, events: &mut Vec<Event>) {
-        self.begun(mac, began, events);
+    pub(super) fn begin(&mut self, mac: Mac, boot: &mut Boot, began: SystemTime, events: &mut Vec<Event>) {
+        if !boot.is_written() {
+            self.unwritten.remove(&mac);
+            boot.write(mac, |_| true, events);
+        }
+        boot.began = began;
+        boot.pages.clear();
     }
 
     /// Something was seen of the boot that began at `began`. Adds to `events` what is to be written down.
     pub(super) fn note(
         &mut self,
         mac: Mac,
+        boot: &mut Boot,
         began: SystemTime,
         sighting: Sighting,
         now: SystemTime,
         events: &mut Vec<Event>,
     ) {
-        let Self { boots, unwritten } = self;
-        boots.entry(mac).or_insert_with(|| Boot::begin(began)).note(mac, sighting, now, unwritten, events);
-    }
-
-    /// A boot began with something that was seen of it. Adds to `events` what is to be written down of both.
-    pub(super) fn begin_with(
-        &mut self,
-        mac: Mac,
-        began: SystemTime,
-        sighting: Sighting,
-        now: SystemTime,
-        events: &mut Vec<Event>,
-    ) {
-        let (boot, unwritten) = self.begun(mac, began, events);
-        boot.note(mac, sighting, now, unwritten, events);
-    }
-
-    fn begun(&mut self, mac: Mac, began: SystemTime, events: &mut Vec<Event>) -> (&mut Boot, &mut HashSet<Mac>) {
-        let Self { boots, unwritten } = self;
-        let boot = match boots.entry(mac) {
-            Entry::Vacant(place) => place.insert(Boot::begin(began)),
-            Entry::Occupied(place) => {
-                let boot = place.into_mut();
-                if !boot.is_written() {
-                    unwritten.remove(&mac);
-                    boot.write(mac, |_| true, events);
-                }
-                boot.began = began;
-                boot.pages.clear();
-                boot
-            }
-        };
-        (boot, unwritten)
-    }
-
-    /// What is to be written down of steps that fell quiet, and of all of them when `all`.
-    pub(super) fn quiet(&mut self, now: SystemTime, all: bool) -> Vec<Event> {
-        let macs: Vec<Mac> = self.unwritten.iter().copied().collect();
-        let is_quiet = |page: &Page| all || now.duration_since(page.stage.last).unwrap_or_default() >= QUIET;
-        let mut events = Vec::new();
-        for mac in macs {
-            let Some(boot) = self.boots.get_mut(&mac) else { continue };
-            boot.write(mac, is_quiet, &mut events);
-            if boot.is_written() {
-                self.unwritten.remove(&mac);
-            }
+        if boot.pages.is_empty() {
+            boot.began = began;
         }
-        events
+        boot.note(mac, sighting, now, &mut self.unwritten, events);
+    }
+
+    /// The machines of which not everything is written down.
+    pub(super) fn unwritten(&self) -> Vec<Mac> {
+        self.unwritten.iter().copied().collect()
+    }
+
+    /// Adds to `events` what is to be written down of steps that fell quiet, and of all of them when `all`.
+    pub(super) fn quiet(&mut self, mac: Mac, boot: &mut Boot, now: SystemTime, all: bool, events: &mut Vec<Event>) {
+        let is_quiet = |page: &Page| all || now.duration_since(page.stage.last).unwrap_or_default() >= QUIET;
+        boot.write(mac, is_quiet, events);
+        if boot.is_written() {
+            self.unwritten.remove(&mac);
+        }
     }
 
     /// The machine is remembered no more.
     pub(super) fn forget(&mut self, mac: &Mac) {
-        self.boots.remove(mac);
         self.unwritten.remove(mac);
     }
 }
 
 impl Boot {
-    const fn begin(began: SystemTime) -> Self {
+    /// One of which nothing was seen so far.
+    pub(super) const fn begin(began: SystemTime) -> Self {
         Self { began, pages: Vec::new() }
     }
 
@@ -305,23 +276,49 @@ mod tests {
 
     const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
 
-    fn note(journal: &mut Journal, began: SystemTime, sighting: Sighting, now: SystemTime) -> Vec<Event> {
+    /// The journal of one machine, with its boot.
+    struct Bench {
+        journal: Journal,
+        boot: Boot,
+    }
+
+    impl Default for Bench {
+        fn default() -> Self {
+            Self { journal: Journal::default(), boot: Boot::begin(at(0)) }
+        }
+    }
+
+    impl Bench {
+        fn begin(&mut self, began: SystemTime, events: &mut Vec<Event>) {
+            self.journal.begin(MAC, &mut self.boot, began, events);
+        }
+
+        fn quiet(&mut self, now: SystemTime, all: bool) -> Vec<Event> {
+            let mut events = Vec::new();
+            for mac in self.journal.unwritten() {
+                self.journal.quiet(mac, &mut self.boot, now, all, &mut events);
+            }
+            events
+        }
+    }
+
+    fn note(bench: &mut Bench, began: SystemTime, sighting: Sighting, now: SystemTime) -> Vec<Event> {
         let mut events = Vec::new();
-        journal.note(MAC, began, sighting, now, &mut events);
+        bench.journal.note(MAC, &mut bench.boot, began, sighting, now, &mut events);
         events
     }
 
     #[test]
     fn a_transfer_adds_up_and_the_next_step_writes_down_what_came_before() {
-        let mut journal = Journal::default();
+        let mut bench = Bench::default();
         let took = Duration::from_millis(200);
-        assert_eq!(note(&mut journal, at(0), seen(Step::Packages, None), at(0)).len(), 1);
+        assert_eq!(note(&mut bench, at(0), seen(Step::Packages, None), at(0)).len(), 1);
         for number in 0..30 {
             let sent = Sent { bytes: 1000, of: 1000, took };
-            let noted = note(&mut journal, at(0), seen(Step::Packages, Some(sent)), at(10 * number));
+            let noted = note(&mut bench, at(0), seen(Step::Packages, Some(sent)), at(10 * number));
             assert!(noted.is_empty(), "thirty packages in a third of a second are not thirty events");
         }
-        let noted = note(&mut journal, at(0), seen(Step::Modloop, None), at(400));
+        let noted = note(&mut bench, at(0), seen(Step::Modloop, None), at(400));
         let packages = &noted[0].stage;
         assert_eq!((packages.step, packages.files, packages.bytes), (Step::Packages, 30, 30_000));
         assert_eq!((packages.took, packages.last), (took * 30, at(290)));
@@ -330,77 +327,78 @@ mod tests {
 
     #[test]
     fn what_falls_quiet_is_written_down_once() {
-        let mut journal = Journal::default();
-        note(&mut journal, at(0), seen(Step::Kernel, None), at(0));
+        let mut bench = Bench::default();
+        note(&mut bench, at(0), seen(Step::Kernel, None), at(0));
         let part = Sent { bytes: 5, of: 9, took: Duration::from_millis(300) };
-        assert!(note(&mut journal, at(0), seen(Step::Kernel, Some(part)), at(300)).is_empty());
-        assert!(journal.quiet(at(900), false).is_empty());
-        let noted = journal.quiet(at(1300), false);
+        assert!(note(&mut bench, at(0), seen(Step::Kernel, Some(part)), at(300)).is_empty());
+        assert!(bench.quiet(at(900), false).is_empty());
+        let noted = bench.quiet(at(1300), false);
         assert_eq!((noted.len(), noted[0].stage.broken, noted[0].stage.files), (1, 1, 0));
-        assert!(journal.quiet(at(9000), true).is_empty() && journal.unwritten.is_empty());
+        assert!(bench.quiet(at(9000), true).is_empty() && bench.journal.unwritten.is_empty());
     }
 
     #[test]
     fn what_is_written_together_is_in_the_order_of_time() {
-        let mut journal = Journal::default();
+        let mut bench = Bench::default();
         // iPXE asks DHCP, and then for its first script.
         for (step, millis) in [(Step::Ipxe, 0), (Step::Offer, 1), (Step::Ipxe, 59)] {
-            assert!(note(&mut journal, at(0), seen(step, None), at(millis)).is_empty());
+            assert!(note(&mut bench, at(0), seen(step, None), at(millis)).is_empty());
         }
-        let noted = note(&mut journal, at(0), seen(Step::Script, None), at(77));
+        let noted = note(&mut bench, at(0), seen(Step::Script, None), at(77));
         let steps: Vec<_> = noted.iter().map(|event| (event.stage.step, event.stage.asked)).collect();
         assert_eq!(steps, [(Step::Offer, 1), (Step::Ipxe, 2), (Step::Script, 1)]);
     }
 
     #[test]
     fn a_boot_that_begins_with_its_script_ends_the_one_before() {
-        let mut journal = Journal::default();
-        note(&mut journal, at(0), seen(Step::Kernel, None), at(0));
-        assert!(note(&mut journal, at(0), seen(Step::Kernel, None), at(10)).is_empty());
+        let mut bench = Bench::default();
+        note(&mut bench, at(0), seen(Step::Kernel, None), at(0));
+        assert!(note(&mut bench, at(0), seen(Step::Kernel, None), at(10)).is_empty());
         let mut events = Vec::new();
-        journal.begin_with(MAC, at(900), seen(Step::Script, None), at(901), &mut events);
+        bench.begin(at(900), &mut events);
+        events.extend(note(&mut bench, at(900), seen(Step::Script, None), at(901)));
         let written: Vec<_> = events.iter().map(|event| (event.boot, event.stage.step, event.stage.asked)).collect();
         assert_eq!(written, [(at(0), Step::Kernel, 2), (at(900), Step::Script, 1)]);
-        assert!(journal.quiet(at(9000), true).is_empty() && journal.unwritten.is_empty());
+        assert!(bench.quiet(at(9000), true).is_empty() && bench.journal.unwritten.is_empty());
     }
 
     #[test]
     fn a_flood_of_packets_of_one_machine_is_a_few_events() {
-        let mut journal = Journal::default();
+        let mut bench = Bench::default();
         let mut events = 0;
         for number in 0..10_000 {
-            events += note(&mut journal, at(0), seen(Step::Discover, None), at(number * 10)).len();
-            events += journal.quiet(at(number * 10), false).len();
+            events += note(&mut bench, at(0), seen(Step::Discover, None), at(number * 10)).len();
+            events += bench.quiet(at(number * 10), false).len();
         }
         assert!(events <= 9, "{events} in a hundred seconds");
         for number in 0..10_000 {
-            events += note(&mut journal, at(0), seen(Step::Discover, None), at(200_000 + number * 5_000)).len();
-            events += journal.quiet(at(200_000 + number * 5_000 + 2_000), false).len();
+            events += note(&mut bench, at(0), seen(Step::Discover, None), at(200_000 + number * 5_000)).len();
+            events += bench.quiet(at(200_000 + number * 5_000 + 2_000), false).len();
         }
         assert_eq!(events, MAX_NOTES as usize, "and a slow one has an end too");
     }
 
     #[test]
     fn a_loader_that_is_only_seen_at_its_end_began_when_it_began() {
-        let mut journal = Journal::default();
+        let mut bench = Bench::default();
         let sent = Sent { bytes: 9, of: 9, took: Duration::from_secs(2) };
-        note(&mut journal, at(0), seen(Step::Loader, Some(sent)), at(3000));
-        let noted = note(&mut journal, at(0), seen(Step::Script, None), at(3500));
+        note(&mut bench, at(0), seen(Step::Loader, Some(sent)), at(3000));
+        let noted = note(&mut bench, at(0), seen(Step::Script, None), at(3500));
         assert_eq!((noted[0].stage.began, noted[0].stage.last), (at(1000), at(3000)));
     }
 
     #[test]
     fn what_firmware_does_is_written_when_it_rests_or_has_its_script_and_a_flood_of_it_after_a_second() {
-        let mut journal = Journal::default();
+        let mut bench = Bench::default();
         let steps =
             |noted: Vec<Event>| noted.iter().map(|event| (event.stage.step, event.stage.asked)).collect::<Vec<_>>();
         for (step, millis) in [(Step::Discover, 0), (Step::Offer, 1), (Step::Discover, 300), (Step::Offer, 301)] {
-            assert!(note(&mut journal, at(0), seen(step, None), at(millis)).is_empty());
+            assert!(note(&mut bench, at(0), seen(step, None), at(millis)).is_empty());
         }
-        let script = note(&mut journal, at(0), seen(Step::Script, None), at(900));
+        let script = note(&mut bench, at(0), seen(Step::Script, None), at(900));
         assert_eq!(steps(script), [(Step::Discover, 2), (Step::Offer, 2), (Step::Script, 1)]);
-        journal.begin(MAC, at(5000), &mut Vec::new());
-        let mut flood = (0..).map(|number| note(&mut journal, at(5000), seen(Step::Discover, None), at(5000 + number)));
+        bench.begin(at(5000), &mut Vec::new());
+        let mut flood = (0..).map(|number| note(&mut bench, at(5000), seen(Step::Discover, None), at(5000 + number)));
         assert_eq!(flood.by_ref().take(1000).flatten().count(), 0);
         assert_eq!(steps(flood.next().unwrap()), [(Step::Discover, 1001)]);
     }

@@ -42,8 +42,8 @@ pub use orders::Order;
 use orders::Standing;
 use roster::MAX_MACHINES;
 pub use roster::{
-    Answer, Change, CheckInError, Concern, Listed, MAX_ROUNDS, Machine, Outcome, Reached, Recognised, Roster, Session,
-    Told,
+    Answer, Change, CheckInError, Concern, EarlierBoots, Listed, MAX_ROUNDS, Machine, Outcome, Reached, Recognised,
+    Roster, Session, Told,
 };
 pub use trouble::Trouble;
 

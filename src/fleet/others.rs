@@ -12,6 +12,7 @@ use std::time::SystemTime;
 use sqlx::{AnyConnection, AssertSqlSafe};
 
 use super::Machine;
+use super::database::Row;
 use crate::model::mac::Mac;
 use crate::model::token::Token;
 
@@ -94,7 +95,7 @@ impl Others {
     }
 
     /// What of a machine is no older than what others wrote.
-    pub(super) fn fresh(&self, machine: &Machine) -> Fresh {
+    pub(super) fn fresh(&self, machine: &Row) -> Fresh {
         let ahead = self.ahead();
         let Some(theirs) = ahead.get(&machine.identity.mac) else { return Fresh { machine: true, session: true } };
         let session = &machine.session;

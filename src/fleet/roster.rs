@@ -2,19 +2,21 @@
 
 mod check_in;
 mod claims;
+mod earlier;
 mod forget;
 mod kin;
 mod learn;
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use foldhash::HashMap;
 
-use super::journal::{Event, Journal, Seen, Sighting};
+use super::journal::{Boot, Event, Journal, Seen, Sighting};
 pub use check_in::{CheckInError, Outcome};
+pub use earlier::EarlierBoots;
+pub(super) use earlier::MAX_EARLIER;
 pub use kin::Recognised;
 
 use crate::model::boot::Step;
@@ -40,10 +42,6 @@ const CLOSE: Duration = Duration::from_secs(1);
 /// How many machines are remembered; addresses are free to invent, memory is not.
 pub(super) const MAX_MACHINES: usize = 20_000;
 
-/// How many earlier boots of a machine may still check in: a script that somebody only looked at must not make the boot
-/// under way look lost.
-const MAX_EARLIER: usize = 3;
-
 /// A machine that asked for its script this often, each time from its firmware on, and loaded nothing …
 pub const MAX_ROUNDS: usize = 6;
 
@@ -62,10 +60,10 @@ pub struct Machine {
     pub first_seen: SystemTime,
     /// When it was last seen.
     pub last_seen: SystemTime,
-    /// Its last boot. In a box, as those before: each moves along when there is another.
-    pub session: Box<Session>,
-    /// Boots before that which had a script, newest first.
-    pub earlier: VecDeque<Box<Session>>,
+    /// Its last boot.
+    pub session: Session,
+    /// Boots before that which had a script.
+    pub earlier: EarlierBoots,
     /// What it last came up with as it was told to.
     pub good: Option<Told>,
     /// How often it was given the script of a bundle and did not come up with it.
@@ -74,6 +72,8 @@ pub struct Machine {
     pub rounds: Vec<SystemTime>,
     /// Who it is mistaken for.
     pub conflicts: Vec<Conflict>,
+    /// What was seen of its last boot; in a running server only.
+    pub(super) seen: Boot,
 }
 
 /// The profile, release and bundle of a boot.
@@ -116,7 +116,7 @@ pub struct Session {
     /// How the machine was when it last checked in; of its last boot only.
     pub vitals: Option<Box<Vitals>>,
     /// The list of packages it last sent; in a running server only.
-    pub inventory: Option<Listed>,
+    pub inventory: Option<Box<Listed>>,
 }
 
 /// A list of packages that a machine sent.
@@ -159,7 +159,7 @@ pub struct Reached<'a> {
 /// What a machine is told that asks for its script. Made before the roster is asked, for which everybody waits.
 #[derive(Debug)]
 pub struct Answer {
-    session: Box<Session>,
+    session: Session,
     remark: Arc<str>,
 }
 
@@ -242,7 +242,7 @@ impl Roster {
         let is_further = step > session.step && sighting.is_progress();
         let mut events = Vec::new();
         if anew {
-            self.begin(mac, Session::begin(step, now).into(), &mut events);
+            self.begin(mac, Session::begin(step, now), &mut events);
         } else if is_further {
             session.step = step;
             session.step_at = now;
@@ -250,8 +250,9 @@ impl Roster {
                 machine.rounds.clear();
             }
         }
-        let Some(machine) = self.machines.get(&mac) else { return Reached::default() };
-        self.journal.note(mac, machine.session.started, sighting.clone(), now, &mut events);
+        let Some(machine) = self.machines.get_mut(&mac) else { return Reached::default() };
+        let Machine { session, seen, .. } = &mut **machine;
+        self.journal.note(mac, seen, session.started, sighting.clone(), now, &mut events);
         let is_news = anew || is_further || !is_known;
         Reached { is_taken: true, news: is_news.then_some(machine), events }
     }
@@ -310,19 +311,18 @@ impl Roster {
         let sighting = Sighting { step: Step::Script, seen: Seen::ByMac, sent: None, remark };
         // Of most boots, nothing else is to be written down now.
         let mut events = Vec::with_capacity(1);
-        if goes_on {
-            journal.note(mac, started, sighting, now, &mut events);
-        } else {
-            journal.begin_with(mac, started, sighting, now, &mut events);
+        if !goes_on {
+            journal.begin(mac, &mut machine.seen, started, &mut events);
         }
+        journal.note(mac, &mut machine.seen, started, sighting, now, &mut events);
         Change { machine, forgotten, events }
     }
 
     /// Begins a boot; what was not written down yet of the one before is to be. A machine that waits to be approved keeps
     /// its code: it begins anew every half minute, and somebody may be about to type it.
-    fn begin(&mut self, mac: Mac, mut session: Box<Session>, events: &mut Vec<Event>) {
-        self.journal.begin(mac, session.started, events);
+    fn begin(&mut self, mac: Mac, mut session: Session, events: &mut Vec<Event>) {
         if let Some(machine) = self.machines.get_mut(&mac) {
+            self.journal.begin(mac, &mut machine.seen, session.started, events);
             let before = machine.session.sent_to.clone();
             session.sent_to = before.filter(|sent_to| PairingCode::of_sent_to(sent_to).is_some());
             if let Some(over) = machine.replace(session) {
@@ -349,7 +349,13 @@ impl Roster {
 
     /// What is to be written down of steps at which nothing happens any more, or of all steps.
     pub fn quiet(&mut self, now: SystemTime, all: bool) -> Vec<Event> {
-        self.journal.quiet(now, all)
+        let mut events = Vec::new();
+        for mac in self.journal.unwritten() {
+            if let Some(machine) = self.machines.get_mut(&mac) {
+                self.journal.quiet(mac, &mut machine.seen, now, all, &mut events);
+            }
+        }
+        events
     }
 
     /// What a machine that cannot load `failed` had better boot: what it last came up with, or else the newest release
@@ -393,8 +399,7 @@ impl Answer {
         Self::of(session, what.into(), trouble)
     }
 
-    fn of(session: Session, mut remark: Arc<str>, trouble: Option<String>) -> Self {
-        let mut session = Box::new(session);
+    fn of(mut session: Session, mut remark: Arc<str>, trouble: Option<String>) -> Self {
         if let Some(trouble) = trouble {
             remark = format!("{remark}; {trouble}").into();
             session.problems.push(trouble);
@@ -432,12 +437,13 @@ impl Machine {
             identity,
             first_seen: now,
             last_seen: now,
-            session: Session::begin(step, now).into(),
-            earlier: VecDeque::new(),
+            session: Session::begin(step, now),
+            earlier: EarlierBoots::default(),
             good: None,
             attempts: Attempts::default(),
             rounds: Vec::new(),
             conflicts: Vec::new(),
+            seen: Boot::begin(now),
         }
     }
 
@@ -451,19 +457,16 @@ impl Machine {
 
     /// Puts a new boot in the place of the last one, which may check in for a while yet. The token of a boot that may not
     /// any more, because there are too many since.
-    fn replace(&mut self, session: Box<Session>) -> Option<Token> {
+    fn replace(&mut self, session: Session) -> Option<Token> {
         let mut before = std::mem::replace(&mut self.session, session);
         before.token?;
-        let is_full = self.earlier.len() >= MAX_EARLIER;
-        let over = if is_full { self.earlier.pop_back() } else { None };
         before.vitals = None;
-        self.earlier.push_front(before);
-        over.and_then(|session| session.token)
+        self.earlier.push(before).and_then(|over| over.token)
     }
 
     /// Its boots, the last one first.
     pub(super) fn sessions(&self) -> impl Iterator<Item = &Session> {
-        std::iter::once(&self.session).chain(&self.earlier).map(Box::as_ref)
+        std::iter::once(&self.session).chain(self.earlier.iter())
     }
 
     /// What its boots check in with that had a script.
@@ -472,7 +475,7 @@ impl Machine {
     }
 
     fn sessions_mut(&mut self) -> impl Iterator<Item = &mut Session> {
-        std::iter::once(&mut self.session).chain(&mut self.earlier).map(Box::as_mut)
+        std::iter::once(&mut self.session).chain(self.earlier.iter_mut())
     }
 
     /// The number of its last boot that was given a token; 0 when none was.

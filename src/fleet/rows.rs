@@ -8,10 +8,10 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use sqlx::{AnyConnection, AssertSqlSafe};
 
-use super::database::{millis, moment};
+use super::Event;
+use super::database::{Row, millis, moment};
 use super::engine::Engine;
 use super::roster::MAX_MACHINES;
-use super::{Event, Machine};
 use crate::model::boot::Step;
 use crate::model::mac::Mac;
 use crate::model::timeline::Stage;
@@ -63,7 +63,7 @@ impl Begun {
 pub(super) async fn save_machines(
     engine: &Engine,
     connection: &mut AnyConnection,
-    machines: &[&Machine],
+    machines: &[&Row],
 ) -> Result<(), sqlx::Error> {
     for machines in pieces(machines) {
         let statement = format!(
@@ -75,7 +75,7 @@ pub(super) async fn save_machines(
             engine.places(machines.len(), 10)
         );
         let mut insert = sqlx::query(AssertSqlSafe(statement));
-        for Machine { identity, first_seen, last_seen, attempts, conflicts, .. } in machines.iter().copied() {
+        for Row { identity, first_seen, last_seen, attempts, conflicts, .. } in machines.iter().copied() {
             let attempts = if attempts.is_empty() { None } else { Some(json(attempts)?) };
             insert = insert
                 .bind(identity.mac.to_string())
@@ -98,7 +98,7 @@ pub(super) async fn save_machines(
 pub(super) async fn keep_machines(
     engine: &Engine,
     connection: &mut AnyConnection,
-    machines: &[&Machine],
+    machines: &[&Row],
 ) -> Result<(), sqlx::Error> {
     for machines in pieces(machines) {
         let statement = format!(
@@ -119,11 +119,11 @@ pub(super) async fn keep_machines(
 pub(super) async fn save_sessions(
     engine: &Engine,
     connection: &mut AnyConnection,
-    machines: &[&Machine],
+    machines: &[&Row],
 ) -> Result<(), sqlx::Error> {
     for machines in pieces(machines) {
         // Before its script a boot has no token; machine and start name it, and the row is replaced when the script comes.
-        let firmware = |machine: &Machine| format!("{} {}", machine.identity.mac, millis(machine.session.started));
+        let firmware = |machine: &Row| format!("{} {}", machine.identity.mac, millis(machine.session.started));
         let scripted = machines.iter().filter(|machine| machine.session.token.is_some());
         let scripted: Vec<String> = scripted.map(|machine| firmware(machine)).collect();
         for names in pieces(&scripted) {

@@ -2,6 +2,7 @@
 //! last good one instead (fleet.md, 3.11).
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::model::manifest::BundleId;
 
@@ -11,14 +12,20 @@ pub const DEFAULT_ATTEMPTS: u32 = 3;
 /// Of how many bundles attempts are counted; those that were tried longest ago are forgotten.
 const MAX_BUNDLES: usize = 4;
 
-/// How often a machine was given the script of each bundle since it last came up with that one.
+/// How often a machine was given the script of each bundle since it last came up with that one; of most machines that is
+/// one bundle, or none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Attempts(Vec<(BundleId, u32)>);
+pub struct Attempts(SmallVec<[(BundleId, u32); 1]>);
 
 impl Attempts {
     /// The machine is given the script of `bundle`.
     pub fn begin(&mut self, bundle: BundleId) {
+        // As nearly always.
+        if let Some((_, count)) = self.0.last_mut().filter(|(tried, _)| *tried == bundle) {
+            *count = count.saturating_add(1);
+            return;
+        }
         let count = self.count(bundle);
         self.came_up(bundle);
         self.0.push((bundle, count.saturating_add(1)));
@@ -40,7 +47,7 @@ impl Attempts {
 
     /// Whether nothing is counted.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }

@@ -365,7 +365,7 @@ impl Trial<'_> {
             let machines = fleet.machines_with_reports().await?;
             let session = machines.iter().find(|machine| machine.identity.mac == MAC).map(|machine| &machine.session);
             let now = Instant::now();
-            if session.is_some_and(|session| is_up(session)) {
+            if session.is_some_and(is_up) {
                 settled.get_or_insert(now + SETTLE);
             }
             let is_settled = settled.is_some_and(|settled| settled <= now) || end <= now;

@@ -66,7 +66,7 @@ impl Roster {
         }
         let (of_packages, inventory) = match (report.inventory, found.packages) {
             (Inventory::Here(digest), Some(differences)) => {
-                (differences.clone(), digest.map(|digest| Listed { digest, differences }))
+                (differences.clone(), digest.map(|digest| Box::new(Listed { digest, differences })))
             }
             // Nobody could compare the list, so it is asked for again.
             (Inventory::Here(_), None) => (Vec::new(), None),
@@ -104,13 +104,13 @@ impl Roster {
         let (started, turn) = (session.started, session.turn);
         let mut events = Vec::new();
         if is_earlier {
-            self.journal.begin(mac, started, &mut events);
+            self.journal.begin(mac, &mut machine.seen, started, &mut events);
         }
         // A boot is at its end with its first check-in; of later ones, what changes is worth a line.
         if is_change || is_earlier {
             let remark = if problems.is_empty() { "as it was told to".to_owned() } else { problems.join("; ") };
             let sighting = Sighting { step: Step::CheckIn, seen: Seen::ByMac, sent: None, remark: remark.into() };
-            self.journal.note(mac, started, sighting, now, &mut events);
+            self.journal.note(mac, &mut machine.seen, started, sighting, now, &mut events);
         }
         Ok((machine, Outcome { mac, bundle, turn, problems, is_first, is_change }, events))
     }
@@ -119,11 +119,10 @@ impl Roster {
 impl Machine {
     /// Makes the boot with this token the machine's last one; whether it was an earlier one.
     fn take_up(&mut self, token: Token) -> bool {
-        let Some(place) = self.earlier.iter().position(|session| session.token == Some(token)) else { return false };
-        let Some(session) = self.earlier.remove(place) else { return false };
+        let Some(session) = self.earlier.take(token) else { return false };
         let newer = std::mem::replace(&mut self.session, session);
         if newer.token.is_some() {
-            self.earlier.push_front(newer);
+            self.earlier.push(newer);
         }
         true
     }

@@ -73,8 +73,9 @@ impl Roster {
         let mut machine = Machine::begin(Identity::of(mac).into(), step, boot.began());
         machine.session.step_at = step_at;
         machine.last_seen = boot.last_seen();
+        machine.seen = boot;
         self.machines.insert(mac, Box::new(machine));
-        self.journal.go_on(mac, boot);
+        self.journal.go_on(mac);
     }
 
     /// Some of the machines that nobody knew are to be written down; each with what was seen of it.
@@ -82,6 +83,11 @@ impl Roster {
         let macs: Vec<Mac> = self.claims.0.keys().take(most).copied().collect();
         macs.iter().for_each(|mac| self.admit(*mac));
         let Self { machines, journal, .. } = self;
-        macs.iter().filter_map(|mac| Some((&**machines.get(mac)?, journal.written(*mac)))).collect()
+        let mut admitted = Vec::new();
+        for mac in macs {
+            let events = machines.get_mut(&mac).map(|machine| journal.written(mac, &mut machine.seen));
+            admitted.extend(events.map(|events| (mac, events)));
+        }
+        admitted.into_iter().filter_map(|(mac, events)| Some((&**machines.get(&mac)?, events))).collect()
     }
 }

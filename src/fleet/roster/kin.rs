@@ -141,7 +141,7 @@ impl Roster {
             recognised.forgotten = Some(booted);
             if self.machines.get(&key).is_some_and(|machine| machine.session.step >= Step::Script) {
                 let begun = Session { started: bare.session.started, ..Session::begin(bare.session.step, now) };
-                self.begin(key, begun.into(), &mut recognised.events);
+                self.begin(key, begun, &mut recognised.events);
             }
         }
         recognised.alarm = is_new_card.then(|| format!("it boots with card {booted}, which it did not have before"));

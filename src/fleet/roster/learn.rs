@@ -1,9 +1,8 @@
 //! What another server on the same database knows of a machine, taken in with what this one knows.
 
-use std::collections::VecDeque;
 use std::time::SystemTime;
 
-use super::{FIRMWARE_PATIENCE, MAX_EARLIER, Machine, Roster, Session};
+use super::{EarlierBoots, FIRMWARE_PATIENCE, Machine, Roster, Session};
 use crate::model::boot::Step;
 
 impl Roster {
@@ -53,10 +52,10 @@ fn together(ours: Machine, theirs: Machine) -> Machine {
     let is_theirs_later = spoken(&theirs) > spoken(&ours);
     let first_seen = ours.first_seen.min(theirs.first_seen);
     let last_seen = ours.last_seen.max(theirs.last_seen);
-    let mut sessions: Vec<Box<Session>> = std::iter::once(ours.session).chain(ours.earlier).collect();
-    for session in std::iter::once(theirs.session).chain(theirs.earlier) {
+    let mut sessions: Vec<Session> = std::iter::once(ours.session).chain(ours.earlier.into_newest_first()).collect();
+    for session in std::iter::once(theirs.session).chain(theirs.earlier.into_newest_first()) {
         match sessions.iter_mut().find(|known| is_same(known, &session)) {
-            Some(known) => catch_up(known, *session),
+            Some(known) => catch_up(known, session),
             None => sessions.push(session),
         }
     }
@@ -64,9 +63,11 @@ fn together(ours: Machine, theirs: Machine) -> Machine {
     sessions.sort_by_key(|session| std::cmp::Reverse((session.step_at, session.started)));
     let mut sessions = sessions.into_iter();
     // There is one at least: every machine has a last boot.
-    let session = sessions.next().unwrap_or_else(|| Session::begin(Step::Discover, last_seen).into());
-    let mut earlier: VecDeque<_> = sessions.filter(|session| session.token.is_some()).take(MAX_EARLIER).collect();
-    earlier.iter_mut().for_each(|session| session.vitals = None);
+    let session = sessions.next().unwrap_or_else(|| Session::begin(Step::Discover, last_seen));
+    let mut earlier = EarlierBoots::default();
+    for session in sessions.filter(|session| session.token.is_some()) {
+        earlier.push_older(Session { vitals: None, ..session });
+    }
     let (identity, attempts, good) = if is_theirs_later {
         (theirs.identity, theirs.attempts, theirs.good.or(ours.good))
     } else {
@@ -78,7 +79,8 @@ fn together(ours: Machine, theirs: Machine) -> Machine {
             conflicts.push(conflict);
         }
     }
-    Machine { identity, first_seen, last_seen, session, earlier, good, attempts, rounds: ours.rounds, conflicts }
+    let Machine { rounds, seen, .. } = ours;
+    Machine { identity, first_seen, last_seen, session, earlier, good, attempts, rounds, conflicts, seen }
 }
 
 /// When a machine was last given a script or checked in.
