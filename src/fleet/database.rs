@@ -559,6 +559,7 @@ fn machine(row: &AnyRow) -> Result<Machine, sqlx::Error> {
         conflicts: conflicts.unwrap_or_default(),
         rounds: Vec::new(),
         seen: Boot::begin(started),
+        words: None,
     })
 }
 

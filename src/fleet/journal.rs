@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use foldhash::HashSet;
+use smallvec::SmallVec;
 
 use crate::model::boot::{Sent, Step};
 use crate::model::mac::Mac;
@@ -70,7 +71,8 @@ pub(super) struct Journal {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Boot {
     began: SystemTime,
-    pages: Vec<Page>,
+    /// One lies with the machine: of a fleet that is turned on, most get no further for a while than to their scripts.
+    pages: SmallVec<[Page; 1]>,
 }
 
 /// One step.
@@ -145,13 +147,13 @@ impl Journal {
 
 impl Boot {
     /// One of which nothing was seen so far.
-    pub(super) const fn begin(began: SystemTime) -> Self {
-        Self { began, pages: Vec::new() }
+    pub(super) fn begin(began: SystemTime) -> Self {
+        Self { began, pages: SmallVec::new() }
     }
 
     /// One of which only firmware is seen so far, with room for what that does.
     pub(super) fn of_firmware(began: SystemTime) -> Self {
-        Self { began, pages: Vec::with_capacity(2) }
+        Self { began, pages: SmallVec::with_capacity(2) }
     }
 
     /// When it began.
@@ -174,10 +176,12 @@ impl Boot {
     /// Something was seen of it.
     pub(super) fn see(&mut self, sighting: Sighting, now: SystemTime) -> &mut Page {
         let step = sighting.step;
-        let page = match self.pages.iter().position(|page| page.stage.step == step) {
-            Some(place) => &mut self.pages[place],
-            None => self.pages.push_mut(Page::begin(&sighting, now)),
-        };
+        let known = self.pages.iter().position(|page| page.stage.step == step);
+        let place = known.unwrap_or_else(|| {
+            self.pages.push(Page::begin(&sighting, now));
+            self.pages.len() - 1
+        });
+        let page = &mut self.pages[place];
         page.add(sighting, now);
         page
     }

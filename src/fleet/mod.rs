@@ -26,9 +26,12 @@ mod tests;
 mod trouble;
 
 use std::collections::HashMap;
+use std::hash::BuildHasher as _;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use foldhash::quality::RandomState;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -130,6 +133,8 @@ pub struct Fleet {
     writes: mpsc::Sender<Write>,
     standing: Mutex<Standing>,
     looks: Mutex<Looks>,
+    /// How the words of machines are hashed.
+    words: RandomState,
     /// How often machines check in.
     interval: Duration,
 }
@@ -180,6 +185,18 @@ pub struct Visitor {
     pub attempts: Attempts,
 }
 
+impl Visitor {
+    /// One of whom nothing is remembered.
+    fn new(identity: Arc<Identity>) -> Self {
+        Self { identity, alarm: None, circles: false, good: None, attempts: Attempts::default() }
+    }
+
+    fn of(identity: Arc<Identity>, known: &Machine, now: SystemTime) -> Self {
+        let (good, attempts) = (known.good.clone(), known.attempts.clone());
+        Self { identity, alarm: None, circles: known.circles(now), good, attempts }
+    }
+}
+
 impl Fleet {
     /// Opens the database, making it on first use, loads what it knows, and starts the task that writes.
     ///
@@ -197,7 +214,8 @@ impl Fleet {
         tokio::spawn(write_behind(Arc::clone(&database), Arc::clone(&known), queue));
         let standing = Mutex::default();
         let looks = Mutex::new(Looks { since: Instant::now(), count: 0 });
-        Ok(Self { known, made: Mutex::new(made), database, book, writes, standing, looks, interval: DEFAULT_INTERVAL })
+        let (made, words) = (Mutex::new(made), RandomState::default());
+        Ok(Self { known, made, database, book, writes, standing, looks, words, interval: DEFAULT_INTERVAL })
     }
 
     /// The same fleet, whose machines check in this often.
@@ -306,26 +324,47 @@ impl Fleet {
         is_taken
     }
 
+    /// Who asks for a script, when it says the same of itself from the same address as before: nothing of that has to be
+    /// read, cleaned and judged anew.
+    #[must_use]
+    pub fn again(&self, mac: &Mac, words: &str, address: IpAddr, now: SystemTime) -> Option<Visitor> {
+        let words = self.hash(words, address);
+        let roster = self.lock();
+        let machine = roster.machine(mac).filter(|machine| machine.words == Some(words))?;
+        Some(Visitor::of(Arc::clone(&machine.identity), machine, now))
+    }
+
+    /// In which words and from where a machine said who it is that has its script now.
+    pub fn remember(&self, identity: &Arc<Identity>, words: &str, address: IpAddr) {
+        let words = self.hash(words, address);
+        self.lock().remember(identity, words);
+    }
+
+    /// Words that differ have the same hash by accident once in 2⁶⁴, and whoever looks for some that have gains nothing: it
+    /// can say the words themselves.
+    fn hash(&self, words: &str, address: IpAddr) -> u64 {
+        self.words.hash_one((words, address))
+    }
+
     /// Who asks for a script, and what is remembered of it.
     pub fn recognise(&self, identity: Arc<Identity>, now: SystemTime) -> Visitor {
         let patience = self.interval * census::MISSED;
-        let (recognised, circles, good, attempts) = {
+        let (visitor, Recognised { forgotten, other, alarm, events, .. }) = {
             let mut roster = self.lock();
             let recognised = roster.recognise(identity, patience, now);
-            let mac = recognised.identity.mac;
-            let known = roster.machine(&mac);
-            let circles = known.is_some_and(|machine| machine.circles(now));
-            let good = known.and_then(|machine| machine.good.clone());
-            let attempts = known.map(|machine| machine.attempts.clone()).unwrap_or_default();
-            (recognised, circles, good, attempts)
+            let identity = Arc::clone(&recognised.identity);
+            let visitor = match roster.machine(&identity.mac) {
+                Some(machine) => Visitor::of(identity, machine, now),
+                None => Visitor::new(identity),
+            };
+            (visitor, recognised)
         };
-        let Recognised { identity, forgotten, other, alarm, events } = recognised;
         match other {
             Some(other) => self.known.changed(other, events),
             None => self.known.keep(events),
         }
         self.forget(forgotten);
-        Visitor { identity, alarm, circles, good, attempts }
+        Visitor { alarm, ..visitor }
     }
 
     /// The machine that has a card, as it said of itself when it last booted.

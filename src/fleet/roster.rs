@@ -74,6 +74,8 @@ pub struct Machine {
     pub conflicts: Vec<Conflict>,
     /// What was seen of its last boot; in a running server only.
     pub(super) seen: Boot,
+    /// In which words it said who it is, by their hash; in a running server only.
+    pub(super) words: Option<u64>,
 }
 
 /// The profile, release and bundle of a boot.
@@ -283,6 +285,7 @@ impl Roster {
                 index.add(identity);
             }
             machine.identity = Arc::clone(identity);
+            machine.words = None;
         }
         machine.last_seen = now;
         if let Some((_, _, bundle)) = &session.told {
@@ -444,6 +447,7 @@ impl Machine {
             rounds: Vec::new(),
             conflicts: Vec::new(),
             seen: Boot::begin(now),
+            words: None,
         }
     }
 

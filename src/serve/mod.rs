@@ -19,7 +19,6 @@ pub mod loaders;
 pub mod observe;
 pub mod own_files;
 pub mod port_owner;
-mod questions;
 mod rollouts;
 pub mod rules;
 mod store_questions;
@@ -57,7 +56,6 @@ use self::links::Links;
 use self::observe::{Observed, Observer};
 use self::own_files::OwnFiles;
 use self::port_owner::Protocol;
-use self::questions::Questions;
 use self::rules::{InForce, Rules};
 use self::store_questions::MAX_QUESTIONS;
 use self::tftp::TftpServer;
@@ -164,7 +162,6 @@ pub struct App {
     scripts: ArcSwap<HashMap<BundleId, HashMap<String, BootScript>>>,
     blobs: Blobs,
     links: Links,
-    questions: Questions,
     /// The earlier releases that are on menus.
     offered: Offered,
     own_files: OwnFiles,
@@ -197,7 +194,6 @@ impl App {
             scripts: ArcSwap::default(),
             blobs: Blobs::default(),
             links: Links::default(),
-            questions: Questions::default(),
             offered: Offered::default(),
             own_files: OwnFiles::default(),
             mirror: options.mirror.clone(),

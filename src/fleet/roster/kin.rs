@@ -104,10 +104,6 @@ impl Roster {
     pub fn recognise(&mut self, identity: Arc<Identity>, patience: Duration, now: SystemTime) -> Recognised {
         let booted = identity.mac;
         self.admit(booted);
-        // It says the same of itself as when it last booted.
-        if self.machine(&booted).is_some_and(|machine| Arc::ptr_eq(&machine.identity, &identity)) {
-            return Recognised::as_it_says(identity);
-        }
         let kin = |mac: &Mac| {
             let machine = self.machine(mac).filter(|machine| !is_bare(machine))?;
             Some(Kin { identity: &machine.identity, may_be_on: may_be_on(machine, patience, now) })
@@ -129,6 +125,14 @@ impl Roster {
             }
         }
         recognised
+    }
+
+    /// A machine said who it is in words that have this hash, unless it was answered as somebody else since.
+    pub(in crate::fleet) fn remember(&mut self, identity: &Arc<Identity>, words: u64) {
+        let known = self.machines.get_mut(&identity.mac);
+        if let Some(machine) = known.filter(|machine| Arc::ptr_eq(&machine.identity, identity)) {
+            machine.words = Some(words);
+        }
     }
 
     /// The boot that began at a card is one of the machine at `key`.

@@ -80,7 +80,7 @@ fn together(ours: Machine, theirs: Machine) -> Machine {
         }
     }
     let Machine { rounds, seen, .. } = ours;
-    Machine { identity, first_seen, last_seen, session, earlier, good, attempts, rounds, conflicts, seen }
+    Machine { identity, first_seen, last_seen, session, earlier, good, attempts, rounds, conflicts, seen, words: None }
 }
 
 /// When a machine was last given a script or checked in.

@@ -108,9 +108,13 @@ impl<'a> Asking<'a> {
 
 /// A question as it was understood.
 struct Asked<'a> {
-    who: Arc<Identity>,
+    /// The network card that boots.
+    mac: Mac,
+    visitor: Visitor,
     choice: Cow<'a, str>,
     failed: Cow<'a, str>,
+    /// Whether a machine that asks in these words again asks for the same.
+    is_plain: bool,
 }
 
 impl<'a> Asked<'a> {
@@ -118,21 +122,26 @@ impl<'a> Asked<'a> {
     fn of(question: &'a str, link: &Link, app: &App, now: SystemTime) -> Option<Self> {
         let address = link.peer.ip();
         debug!(peer = %link.peer, question, "script asked for");
-        if let Some(who) = app.questions.who(question, address)
-            && app.meet(address, who.mac, now) == who.hardware.relay
+        // At each boot a machine says the same of itself. It may have been moved behind another relay since.
+        if let Some((mac, visitor)) = again(question, address, app, now)
+            && app.meet(address, mac, now) == visitor.identity.hardware.relay
         {
-            return Some(Self { who, choice: "".into(), failed: "".into() });
+            return Some(Self { mac, visitor, choice: "".into(), failed: "".into(), is_plain: false });
         }
         let asking = Asking::of(question);
         let mac = asking.mac()?;
         let relay = app.meet(address, mac, now);
-        let who = Arc::new(asking.identity(mac, address, relay));
+        let visitor = app.recognise(Arc::new(asking.identity(mac, address, relay)), now);
         let Asking { choice, failed, .. } = asking;
-        if choice.is_empty() && failed.is_empty() {
-            app.questions.remember(question, &who);
-        }
-        Some(Self { who, choice, failed })
+        let is_plain = choice.is_empty() && failed.is_empty();
+        Some(Self { mac, visitor, choice, failed, is_plain })
     }
+}
+
+/// Who asks in the words in which it asked before, and from where it did.
+fn again(question: &str, address: IpAddr, app: &App, now: SystemTime) -> Option<(Mac, Visitor)> {
+    let mac = question.split('&').find_map(|pair| pair.strip_prefix("mac="))?.parse().ok()?;
+    Some((mac, app.fleet.again(&mac, question, address, now)?))
 }
 
 /// A value without its escapes. It is not longer than with them, so there is room at once.
@@ -167,9 +176,9 @@ pub(super) async fn root_autoexec(State(app): State<Arc<App>>, ConnectInfo(link)
 pub(super) async fn own(app: &Arc<App>, link: &Link, uri: &Uri) -> Response {
     let rules = app.rules();
     let (base, now) = (rules.base(link), SystemTime::now());
-    let Some(Asked { who, choice, failed }) = Asked::of(question(uri), link, app, now) else { return unnamed() };
-    let mac = who.mac;
-    let Visitor { identity: machine, circles, good, attempts, .. } = app.recognise(who, now);
+    let Some(asked) = Asked::of(question(uri), link, app, now) else { return unnamed() };
+    let Asked { mac, visitor, choice, failed, is_plain } = asked;
+    let Visitor { identity: machine, circles, good, attempts, .. } = visitor;
     if circles {
         let why = "it boots in a circle: asked again and again and loaded nothing";
         warn!(%mac, "a machine boots in a circle and is told to rest");
@@ -190,17 +199,21 @@ pub(super) async fn own(app: &Arc<App>, link: &Link, uri: &Uri) -> Response {
         good: good.as_ref(),
         attempts: &attempts,
     };
-    match app.answer(&visit, &choice, &failed).await {
+    let text = match app.answer(&visit, &choice, &failed).await {
         Ok(text) => {
             app.arrived(mac);
-            ipxe(text)
+            text
         }
         Err(why) => {
             warn!(%mac, %why, "a machine was not given a bundle");
             app.fleet.refused(&machine, why.clone(), SystemTime::now());
-            ipxe(script::notice(base, &why))
+            script::notice(base, &why)
         }
+    };
+    if is_plain && mac == machine.mac {
+        app.fleet.remember(&machine, question(uri), link.peer.ip());
     }
+    ipxe(text)
 }
 
 /// A look at the head of the first script, with which no boot begins.
