@@ -6,6 +6,7 @@ mod earlier;
 mod forget;
 mod kin;
 mod learn;
+mod tokens;
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -137,7 +138,7 @@ pub struct Roster {
     machines: HashMap<Mac, Box<Machine>>,
     /// Machines that nobody knew, until they have their scripts or are written down.
     claims: claims::Claims,
-    tokens: HashMap<Token, Mac>,
+    tokens: tokens::Tokens,
     journal: Journal,
     index: kin::Index,
     /// The number of the last boot that was given a token.
@@ -208,8 +209,8 @@ impl Roster {
             turns += 1;
             session.turn = turns;
         }
-        let tokens =
-            machines.values().flat_map(|machine| machine.tokens().map(|token| (token, machine.identity.mac))).collect();
+        let of = |machine: &Machine| machine.tokens().map(|token| (token, machine.identity.mac)).collect::<Vec<_>>();
+        let tokens = tokens::Tokens::of(machines.values().flat_map(|machine| of(machine)));
         let mut index = kin::Index::default();
         let mut known: Vec<&Machine> = machines.values().map(Box::as_ref).collect();
         known.sort_by_key(|machine| (machine.first_seen, machine.identity.mac));
@@ -309,7 +310,7 @@ impl Roster {
         }
         session.started = started;
         if let Some(over) = machine.replace(session) {
-            tokens.remove(&over);
+            tokens.remove(over);
         }
         let sighting = Sighting { step: Step::Script, seen: Seen::ByMac, sent: None, remark };
         // Of most boots, nothing else is to be written down now.
@@ -329,7 +330,7 @@ impl Roster {
             let before = machine.session.sent_to.clone();
             session.sent_to = before.filter(|sent_to| PairingCode::of_sent_to(sent_to).is_some());
             if let Some(over) = machine.replace(session) {
-                self.tokens.remove(&over);
+                self.tokens.remove(over);
             }
         }
     }
@@ -352,6 +353,7 @@ impl Roster {
 
     /// What is to be written down of steps at which nothing happens any more, or of all steps.
     pub fn quiet(&mut self, now: SystemTime, all: bool) -> Vec<Event> {
+        self.tokens.settle();
         let mut events = Vec::new();
         for mac in self.journal.unwritten() {
             if let Some(machine) = self.machines.get_mut(&mac) {
@@ -373,8 +375,8 @@ impl Roster {
 
     /// The bundle the boot with `token` was told to load.
     #[must_use]
-    pub fn told(&self, token: Token) -> Option<BundleId> {
-        let machine = self.machines.get(self.tokens.get(&token)?)?;
+    pub fn told(&mut self, token: Token) -> Option<BundleId> {
+        let machine = self.machines.get(&self.tokens.machine(token)?)?;
         let session = machine.sessions().find(|session| session.token == Some(token))?;
         session.told.as_ref().map(|(_, _, bundle)| *bundle)
     }

@@ -102,6 +102,30 @@ async fn a_locked_database_keeps_no_machine_from_its_script(bed: &Bed) {
     assert_eq!(Fleet::read(&bed.place).await.unwrap().len(), 1, "written once the lock was gone");
 }
 
+#[tokio::test]
+async fn who_says_the_same_of_itself_from_the_same_place_again_is_known_by_that() {
+    let bed = Bed::file();
+    let fleet = Fleet::open(&bed.place).await.unwrap();
+    let (here, there) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+    let (mac, now) = ("52:54:00:00:00:01".parse().unwrap(), SystemTime::now());
+    let said = |serial| Arc::new(Identity::from_texts(mac, "", serial, "efi", "x86_64"));
+    let known = |words, address| Some(fleet.again(&mac, words, address, now)?.identity);
+    let one = said("PC 7");
+    fleet.remember(&one, "PC 7", here);
+    assert_eq!(known("PC 7", here), None, "it has no script yet");
+    fleet.scripted(&one, plan(), token(1), None, now);
+    fleet.remember(&one, "PC 7", here);
+    assert!(known("PC 7", here).is_some_and(|identity| Arc::ptr_eq(&identity, &one)));
+    assert_eq!((known("PC 8", here), known("PC 7", there)), (None, None));
+    let visitor = fleet.again(&mac, "PC 7", here, now).unwrap();
+    assert_eq!(visitor.attempts.count(plan().published.bundle), 1);
+    let other = said("PC 8");
+    fleet.scripted(&other, plan(), token(2), None, now);
+    assert_eq!(known("PC 7", here), None, "another computer booted with its card");
+    fleet.remember(&one, "PC 7", here);
+    assert_eq!(known("PC 7", here), None, "what came too late");
+}
+
 /// A fleet with one machine that was told to boot and given the token `token(1)`, and what it reports.
 async fn one_machine(place: &DatabasePlace) -> (Fleet, Arc<Identity>, Report) {
     let fleet = Fleet::open(place).await.unwrap();

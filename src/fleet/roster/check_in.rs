@@ -55,7 +55,7 @@ impl Roster {
         found: Differences,
         now: SystemTime,
     ) -> Result<(&mut Machine, Outcome, Vec<Event>), CheckInError> {
-        let mac = *self.tokens.get(&token).ok_or(CheckInError::UnknownToken)?;
+        let mac = self.tokens.machine(token).ok_or(CheckInError::UnknownToken)?;
         let machine = self.machines.get_mut(&mac).ok_or(CheckInError::UnknownToken)?;
         let session =
             machine.sessions().find(|session| session.token == Some(token)).ok_or(CheckInError::UnknownToken)?;

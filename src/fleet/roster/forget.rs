@@ -55,7 +55,7 @@ impl Roster {
         let Some(machine) = self.machines.remove(mac) else { return };
         self.index.remove(&machine.identity);
         for token in machine.tokens() {
-            self.tokens.remove(&token);
+            self.tokens.remove(token);
         }
         self.journal.forget(mac);
     }

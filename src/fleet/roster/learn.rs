@@ -18,14 +18,14 @@ impl Roster {
             Some(ours) => {
                 self.index.remove(&ours.identity);
                 for token in ours.tokens() {
-                    self.tokens.remove(&token);
+                    self.tokens.remove(token);
                 }
                 together(*ours, theirs)
             }
             None => theirs,
         };
         self.count(&mut machine);
-        self.tokens.extend(machine.tokens().map(|token| (token, mac)));
+        machine.tokens().for_each(|token| self.tokens.insert(token, mac));
         self.index.add(&machine.identity);
         self.machines.insert(mac, Box::new(machine));
     }
