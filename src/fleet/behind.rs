@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::database::{Database, Row};
-use super::{Event, Machine, Made, Roster};
+use super::{Event, Events, Machine, Made, Roster};
 use crate::model::mac::Mac;
 
 /// How many changes may wait for the database, in order; a machine that finds no room is written later, as it is then.
@@ -88,14 +88,14 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    fn keep(&mut self, mut events: Vec<Event>) {
+    fn keep(&mut self, mut events: Events) {
         let room = MAX_EVENTS - self.events.len().min(MAX_EVENTS);
         // Said once for each time that it fills up.
         if events.len() > room && room > 0 {
             warn!("the fleet database cannot keep up; timelines of boots will have gaps");
         }
         events.truncate(room);
-        self.events.append(&mut events);
+        self.events.extend(events);
     }
 }
 
@@ -111,7 +111,7 @@ impl Known {
     }
 
     /// A machine changed, with what was seen of it, and nobody waits until it is written.
-    pub(super) fn changed(&self, mac: Mac, events: Vec<Event>) {
+    pub(super) fn changed(&self, mac: Mac, events: Events) {
         let is_news = {
             let mut pending = lock(&self.pending);
             pending.keep(events);
@@ -179,7 +179,7 @@ impl Known {
         rows
     }
 
-    pub(super) fn keep(&self, events: Vec<Event>) {
+    pub(super) fn keep(&self, events: Events) {
         if !events.is_empty() {
             lock(&self.pending).keep(events);
         }

@@ -61,6 +61,9 @@ pub struct Event {
     pub stage: Stage,
 }
 
+/// What is to be written down of something that was seen: of most, one event.
+pub type Events = SmallVec<[Event; 1]>;
+
 /// Of which machines not everything is written down.
 #[derive(Debug, Default)]
 pub(super) struct Journal {
@@ -92,15 +95,15 @@ impl Journal {
     }
 
     /// All that is not written down yet of a boot.
-    pub(super) fn written(&mut self, mac: Mac, boot: &mut Boot) -> Vec<Event> {
+    pub(super) fn written(&mut self, mac: Mac, boot: &mut Boot) -> Events {
         self.unwritten.remove(&mac);
-        let mut events = Vec::new();
+        let mut events = Events::new();
         boot.write(mac, |_| true, &mut events);
         events
     }
 
     /// A boot began. Adds to `events` what is to be written down of the one before: all that is not yet.
-    pub(super) fn begin(&mut self, mac: Mac, boot: &mut Boot, began: SystemTime, events: &mut Vec<Event>) {
+    pub(super) fn begin(&mut self, mac: Mac, boot: &mut Boot, began: SystemTime, events: &mut Events) {
         if !boot.is_written() {
             self.unwritten.remove(&mac);
             boot.write(mac, |_| true, events);
@@ -117,7 +120,7 @@ impl Journal {
         began: SystemTime,
         sighting: Sighting,
         now: SystemTime,
-        events: &mut Vec<Event>,
+        events: &mut Events,
     ) {
         if boot.pages.is_empty() {
             boot.began = began;
@@ -131,7 +134,7 @@ impl Journal {
     }
 
     /// Adds to `events` what is to be written down of steps that fell quiet, and of all of them when `all`.
-    pub(super) fn quiet(&mut self, mac: Mac, boot: &mut Boot, now: SystemTime, all: bool, events: &mut Vec<Event>) {
+    pub(super) fn quiet(&mut self, mac: Mac, boot: &mut Boot, now: SystemTime, all: bool, events: &mut Events) {
         let is_quiet = |page: &Page| all || now.duration_since(page.stage.last).unwrap_or_default() >= QUIET;
         boot.write(mac, is_quiet, events);
         if boot.is_written() {
@@ -192,7 +195,7 @@ impl Boot {
         sighting: Sighting,
         now: SystemTime,
         unwritten: &mut HashSet<Mac>,
-        events: &mut Vec<Event>,
+        events: &mut Events,
     ) {
         let step = sighting.step;
         let was_written = self.is_written();
@@ -213,7 +216,7 @@ impl Boot {
     }
 
     /// Writes these pages down, in the order in which something happened last: a step may go on after the next has begun.
-    fn write(&mut self, mac: Mac, wanted: impl Fn(&Page) -> bool, events: &mut Vec<Event>) {
+    fn write(&mut self, mac: Mac, wanted: impl Fn(&Page) -> bool, events: &mut Events) {
         let (began, before) = (self.began, events.len());
         for page in self.pages.iter_mut().filter(|page| !page.is_written && wanted(page)) {
             page.is_written = true;
@@ -293,12 +296,12 @@ mod tests {
     }
 
     impl Bench {
-        fn begin(&mut self, began: SystemTime, events: &mut Vec<Event>) {
+        fn begin(&mut self, began: SystemTime, events: &mut Events) {
             self.journal.begin(MAC, &mut self.boot, began, events);
         }
 
-        fn quiet(&mut self, now: SystemTime, all: bool) -> Vec<Event> {
-            let mut events = Vec::new();
+        fn quiet(&mut self, now: SystemTime, all: bool) -> Events {
+            let mut events = Events::new();
             for mac in self.journal.unwritten() {
                 self.journal.quiet(mac, &mut self.boot, now, all, &mut events);
             }
@@ -306,8 +309,8 @@ mod tests {
         }
     }
 
-    fn note(bench: &mut Bench, began: SystemTime, sighting: Sighting, now: SystemTime) -> Vec<Event> {
-        let mut events = Vec::new();
+    fn note(bench: &mut Bench, began: SystemTime, sighting: Sighting, now: SystemTime) -> Events {
+        let mut events = Events::new();
         bench.journal.note(MAC, &mut bench.boot, began, sighting, now, &mut events);
         events
     }
@@ -358,7 +361,7 @@ mod tests {
         let mut bench = Bench::default();
         note(&mut bench, at(0), seen(Step::Kernel, None), at(0));
         assert!(note(&mut bench, at(0), seen(Step::Kernel, None), at(10)).is_empty());
-        let mut events = Vec::new();
+        let mut events = Events::new();
         bench.begin(at(900), &mut events);
         events.extend(note(&mut bench, at(900), seen(Step::Script, None), at(901)));
         let written: Vec<_> = events.iter().map(|event| (event.boot, event.stage.step, event.stage.asked)).collect();
@@ -394,14 +397,13 @@ mod tests {
     #[test]
     fn what_firmware_does_is_written_when_it_rests_or_has_its_script_and_a_flood_of_it_after_a_second() {
         let mut bench = Bench::default();
-        let steps =
-            |noted: Vec<Event>| noted.iter().map(|event| (event.stage.step, event.stage.asked)).collect::<Vec<_>>();
+        let steps = |noted: Events| noted.iter().map(|event| (event.stage.step, event.stage.asked)).collect::<Vec<_>>();
         for (step, millis) in [(Step::Discover, 0), (Step::Offer, 1), (Step::Discover, 300), (Step::Offer, 301)] {
             assert!(note(&mut bench, at(0), seen(step, None), at(millis)).is_empty());
         }
         let script = note(&mut bench, at(0), seen(Step::Script, None), at(900));
         assert_eq!(steps(script), [(Step::Discover, 2), (Step::Offer, 2), (Step::Script, 1)]);
-        bench.begin(at(5000), &mut Vec::new());
+        bench.begin(at(5000), &mut Events::new());
         let mut flood = (0..).map(|number| note(&mut bench, at(5000), seen(Step::Discover, None), at(5000 + number)));
         assert_eq!(flood.by_ref().take(1000).flatten().count(), 0);
         assert_eq!(steps(flood.next().unwrap()), [(Step::Discover, 1001)]);

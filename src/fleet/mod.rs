@@ -39,7 +39,7 @@ use tracing::warn;
 
 pub use book::{Book, By, DecideError, SERVER};
 pub use census::{Lens, census, view};
-pub use journal::{Event, Seen, Sighting};
+pub use journal::{Event, Events, Seen, Sighting};
 pub use onlooker::Onlooker;
 pub use orders::Order;
 use orders::Standing;
@@ -318,7 +318,7 @@ impl Fleet {
         match changed {
             // Firmware takes one step after the other within seconds, and nothing depends on them but what people see.
             Some((mac, step)) if step < Step::Script => self.known.postpone(mac),
-            Some((mac, _)) => self.known.changed(mac, Vec::new()),
+            Some((mac, _)) => self.known.changed(mac, Events::new()),
             None => {}
         }
         is_taken

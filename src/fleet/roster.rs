@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use foldhash::HashMap;
 
-use super::journal::{Boot, Event, Journal, Seen, Sighting};
+use super::journal::{Boot, Events, Journal, Seen, Sighting};
 pub use check_in::{CheckInError, Outcome};
 pub use earlier::EarlierBoots;
 pub(super) use earlier::MAX_EARLIER;
@@ -156,7 +156,7 @@ pub struct Reached<'a> {
     /// The machine, when its boot is further than before.
     pub news: Option<&'a Machine>,
     /// What is to be written down.
-    pub events: Vec<Event>,
+    pub events: Events,
 }
 
 /// What a machine is told that asks for its script. Made before the roster is asked, for which everybody waits.
@@ -183,7 +183,7 @@ pub struct Change<'a> {
     /// Who is remembered no more.
     pub forgotten: Option<Mac>,
     /// What is to be written down.
-    pub events: Vec<Event>,
+    pub events: Events,
 }
 
 impl Concern {
@@ -243,7 +243,7 @@ impl Roster {
             return Reached::default();
         }
         let is_further = step > session.step && sighting.is_progress();
-        let mut events = Vec::new();
+        let mut events = Events::new();
         if anew {
             self.begin(mac, Session::begin(step, now), &mut events);
         } else if is_further {
@@ -313,8 +313,7 @@ impl Roster {
             tokens.remove(over);
         }
         let sighting = Sighting { step: Step::Script, seen: Seen::ByMac, sent: None, remark };
-        // Of most boots, nothing else is to be written down now.
-        let mut events = Vec::with_capacity(1);
+        let mut events = Events::new();
         if !goes_on {
             journal.begin(mac, &mut machine.seen, started, &mut events);
         }
@@ -324,7 +323,7 @@ impl Roster {
 
     /// Begins a boot; what was not written down yet of the one before is to be. A machine that waits to be approved keeps
     /// its code: it begins anew every half minute, and somebody may be about to type it.
-    fn begin(&mut self, mac: Mac, mut session: Session, events: &mut Vec<Event>) {
+    fn begin(&mut self, mac: Mac, mut session: Session, events: &mut Events) {
         if let Some(machine) = self.machines.get_mut(&mac) {
             self.journal.begin(mac, &mut machine.seen, session.started, events);
             let before = machine.session.sent_to.clone();
@@ -352,9 +351,9 @@ impl Roster {
     }
 
     /// What is to be written down of steps at which nothing happens any more, or of all steps.
-    pub fn quiet(&mut self, now: SystemTime, all: bool) -> Vec<Event> {
+    pub fn quiet(&mut self, now: SystemTime, all: bool) -> Events {
         self.tokens.settle();
-        let mut events = Vec::new();
+        let mut events = Events::new();
         for mac in self.journal.unwritten() {
             if let Some(machine) = self.machines.get_mut(&mac) {
                 self.journal.quiet(mac, &mut machine.seen, now, all, &mut events);

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use super::{Listed, Machine, Roster, Session};
-use crate::fleet::journal::{Event, Seen, Sighting};
+use crate::fleet::journal::{Events, Seen, Sighting};
 use crate::model::boot::Step;
 use crate::model::checkin::{Differences, Inventory, Report};
 use crate::model::mac::Mac;
@@ -54,7 +54,7 @@ impl Roster {
         report: Report,
         found: Differences,
         now: SystemTime,
-    ) -> Result<(&mut Machine, Outcome, Vec<Event>), CheckInError> {
+    ) -> Result<(&mut Machine, Outcome, Events), CheckInError> {
         let mac = self.tokens.machine(token).ok_or(CheckInError::UnknownToken)?;
         let machine = self.machines.get_mut(&mac).ok_or(CheckInError::UnknownToken)?;
         let session =
@@ -102,7 +102,7 @@ impl Roster {
         session.vitals = Some(Box::new(report.vitals.clone()));
         session.report = matches!(report.inventory, Inventory::Here(_)).then(|| Box::new(report));
         let (started, turn) = (session.started, session.turn);
-        let mut events = Vec::new();
+        let mut events = Events::new();
         if is_earlier {
             self.journal.begin(mac, &mut machine.seen, started, &mut events);
         }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use foldhash::HashMap;
 
 use super::{FIRMWARE_PATIENCE, MAX_MACHINES, Machine, Roster};
-use crate::fleet::journal::{Boot, Event, Seen, Sighting};
+use crate::fleet::journal::{Boot, Events, Seen, Sighting};
 use crate::model::identity::Identity;
 use crate::model::mac::Mac;
 
@@ -79,7 +79,7 @@ impl Roster {
     }
 
     /// Some of the machines that nobody knew are to be written down; each with what was seen of it.
-    pub(in crate::fleet) fn admit_some(&mut self, most: usize) -> Vec<(&Machine, Vec<Event>)> {
+    pub(in crate::fleet) fn admit_some(&mut self, most: usize) -> Vec<(&Machine, Events)> {
         let macs: Vec<Mac> = self.claims.0.keys().take(most).copied().collect();
         macs.iter().for_each(|mac| self.admit(*mac));
         let Self { machines, journal, .. } = self;

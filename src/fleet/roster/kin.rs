@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use foldhash::HashMap;
 
-use super::{Event, Machine, Roster, Session};
+use super::{Events, Machine, Roster, Session};
 use crate::model::boot::Step;
 use crate::model::identity::Identity;
 use crate::model::identity::evidence::{Conflict, Kin, Verdict, judge};
@@ -84,13 +84,13 @@ pub struct Recognised {
     /// What a person should look at, if nobody was told before.
     pub alarm: Option<String>,
     /// What is to be written down.
-    pub events: Vec<Event>,
+    pub events: Events,
 }
 
 impl Recognised {
     /// A machine that is who it says it is, and nothing else.
-    const fn as_it_says(identity: Arc<Identity>) -> Self {
-        Self { identity, forgotten: None, other: None, alarm: None, events: Vec::new() }
+    fn as_it_says(identity: Arc<Identity>) -> Self {
+        Self { identity, forgotten: None, other: None, alarm: None, events: Events::new() }
     }
 }
 
